@@ -40,6 +40,8 @@ type Options struct {
 	Changes *readmodels.ChangeFeed
 	// Ready says whether the event log can be reached; nil leaves that check out.
 	Ready func(context.Context) error
+	// Writable returns why the event log takes nothing at present, although it can be reached; nil where that is not known.
+	Writable func() error
 	// Leaderless returns since when and until when the event store had no leader the last time; until is zero while it has none.
 	// Requests wait for a leader, up to their time-outs. If Leaderless is nil, waiting counts as load.
 	Leaderless func() (since, until time.Time)
@@ -74,6 +76,7 @@ type API struct {
 	lifetime time.Duration
 	session  time.Duration
 	ready    func(context.Context) error
+	writable func() error
 	leads    func() (since, until time.Time)
 	parts    []Part
 	waiting  func() Waiting
@@ -105,7 +108,7 @@ func New(o Options) (*API, error) {
 	}
 	a := &API{handler: o.Handler, engine: o.Queries, tokens: o.Tokens, logger: o.Logger, now: o.Now, limits: o.Limits.orDefaults(),
 		lifetime: cmp.Or(o.TokenLifetime, defaultTokenLifetime), session: sessionLifetime,
-		changes: o.Changes, ready: o.Ready, leads: o.Leaderless, parts: o.Parts, waiting: o.Waiting, build: o.Build}
+		changes: o.Changes, ready: o.Ready, writable: o.Writable, leads: o.Leaderless, parts: o.Parts, waiting: o.Waiting, build: o.Build}
 	if a.logger == nil {
 		a.logger = slog.New(slog.DiscardHandler)
 	}

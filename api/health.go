@@ -99,7 +99,7 @@ func (a *API) readiness(ctx context.Context) Readiness {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	// Without the store of the views there are no answers to queries, and commands are taken all the same.
-	parts := append([]Part{{"event-log", a.ready}, {"commands", a.statesFollowed}, {"views", a.engine.Store().Ping}}, a.parts...)
+	parts := append([]Part{{"event-log", a.ready}, {"commands", a.takesCommands}, {"views", a.engine.Store().Ping}}, a.parts...)
 	const needed = 2
 	all := make([]checked, len(parts))
 	var views []readmodels.BuildStatus
@@ -227,8 +227,13 @@ func (f *faults) note(ctx context.Context, logger *slog.Logger, all []checked) {
 	}
 }
 
-// statesFollowed asks only whether the log is followed now; it waits a moment for what is about to be.
-func (a *API) statesFollowed(ctx context.Context) error {
+// takesCommands says whether the log takes anything, and is followed now; it waits a moment for what is about to be followed.
+func (a *API) takesCommands(ctx context.Context) error {
+	if a.writable != nil {
+		if err := a.writable(); err != nil {
+			return err
+		}
+	}
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	return a.handler.Ready(ctx)

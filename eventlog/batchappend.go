@@ -32,16 +32,27 @@ type batchAppender struct {
 	client  streams.StreamsClient
 	header  metadata.MD
 
-	mu     sync.Mutex // guards the fields below and Send, which a gRPC stream does not allow concurrently
-	stream streams.Streams_BatchAppendClient
-	cancel context.CancelFunc
+	mu     sync.Mutex // guards the fields below; it is not held while a server that takes nothing is waited for
+	stream *appendStream
 	// pending holds the channels of the appends that have not been answered on this stream, by correlation id.
 	pending map[uint64]chan batchAnswer
 	next    uint64
 	closed  bool
 
-	receivers sync.WaitGroup
+	workers sync.WaitGroup
 }
+
+// appendStream is one BatchAppend stream.
+type appendStream struct {
+	streams.Streams_BatchAppendClient
+	// outgoing are the requests to be sent, by one goroutine: gRPC does not allow Send concurrently.
+	outgoing chan *streams.BatchAppendReq
+	over     context.Context
+	cancel   context.CancelFunc
+}
+
+// outgoingAppends is how many requests may wait for a stream before their senders do.
+const outgoingAppends = 64
 
 type batchAnswer struct {
 	position domain.Position
@@ -82,8 +93,7 @@ func (l *Log) append(ctx context.Context, past Past, stream string, revision int
 			err = ctx.Err() // what nobody waits for any more is not sent
 		}
 		if err == nil && s.past != past {
-			// What an earlier attempt has stored was stored in a past that is lost.
-			return domain.Position{}, ErrPastChanged
+			err = ErrPastChanged
 		}
 		if err != nil && unknown != nil {
 			err = fmt.Errorf("%w: %w; %w", ErrUnknownOutcome, unknown, err)
@@ -180,7 +190,7 @@ func protoUUID(id uuid.UUID) *shared.UUID {
 
 func (b *batchAppender) appendOnce(ctx context.Context, request *streams.BatchAppendReq) (domain.Position, error) {
 	answer := make(chan batchAnswer, 1)
-	correlation, err := b.send(request, answer)
+	correlation, err := b.send(ctx, request, answer)
 	if err != nil {
 		return domain.Position{}, err
 	}
@@ -196,46 +206,72 @@ func (b *batchAppender) appendOnce(ctx context.Context, request *streams.BatchAp
 }
 
 // send sends a request, on a new stream if there is none, and returns its correlation id.
-func (b *batchAppender) send(request *streams.BatchAppendReq, answer chan batchAnswer) (uint64, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.closed {
-		return 0, fmt.Errorf("%w: the node was left", errStreamBroken)
+func (b *batchAppender) send(ctx context.Context, request *streams.BatchAppendReq, answer chan batchAnswer) (uint64, error) {
+	stream, correlation, err := b.expect(answer)
+	if err != nil {
+		return 0, err
 	}
-	if b.stream == nil {
-		if err := b.open(); err != nil {
-			return 0, fmt.Errorf("%w: %w", errStreamBroken, err)
-		}
-	}
-	b.next++
-	correlation := b.next
 	id := &shared.UUID_Structured{LeastSignificantBits: int64(correlation)}
 	request.CorrelationId = &shared.UUID{Value: &shared.UUID_Structured_{Structured: id}}
-	b.pending[correlation] = answer
-	if err := b.stream.Send(request); err != nil {
-		// The receiver gets the reason, and passes it to all pending appends.
-		return correlation, nil
+	select {
+	case stream.outgoing <- request:
+	case <-stream.over.Done(): // the receiver gets the reason, and passes it to all pending appends
+	case <-ctx.Done(): // so is the caller's wait for the answer
 	}
 	return correlation, nil
 }
 
+// expect notes who waits for the answer to the next request, and returns the stream on which it has to be sent, and its correlation
+// id.
+func (b *batchAppender) expect(answer chan batchAnswer) (*appendStream, uint64, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return nil, 0, fmt.Errorf("%w: the node was left", errStreamBroken)
+	}
+	if b.stream == nil {
+		if err := b.open(); err != nil {
+			return nil, 0, fmt.Errorf("%w: %w", errStreamBroken, err)
+		}
+	}
+	b.next++
+	b.pending[b.next] = answer
+	return b.stream, b.next, nil
+}
+
 // open begins a stream. b.mu is held.
 func (b *batchAppender) open() error {
-	ctx, cancel := context.WithCancel(b.session)
-	ctx = metadata.NewOutgoingContext(ctx, b.header)
+	ctx, cancel := context.WithCancel(metadata.NewOutgoingContext(b.session, b.header))
 	stream, err := b.client.BatchAppend(ctx)
 	if err != nil {
 		cancel()
 		return err
 	}
-	b.stream, b.cancel = stream, cancel
-	b.receivers.Go(func() { b.receive(stream, cancel) })
+	s := &appendStream{Streams_BatchAppendClient: stream, outgoing: make(chan *streams.BatchAppendReq, outgoingAppends),
+		over: ctx, cancel: cancel}
+	b.stream = s
+	b.workers.Go(func() { b.receive(s) })
+	b.workers.Go(s.sendAll)
 	return nil
 }
 
+// sendAll sends requests until the stream ends.
+func (s *appendStream) sendAll() {
+	for {
+		select {
+		case request := <-s.outgoing:
+			if err := s.Send(request); err != nil {
+				return // the receiver gets the reason
+			}
+		case <-s.over.Done():
+			return
+		}
+	}
+}
+
 // receive passes the answers of a stream to the appends that wait for them, until the stream ends.
-func (b *batchAppender) receive(stream streams.Streams_BatchAppendClient, cancel context.CancelFunc) {
-	defer cancel()
+func (b *batchAppender) receive(stream *appendStream) {
+	defer stream.cancel()
 	for {
 		resp, err := stream.Recv()
 		if err != nil {
@@ -254,7 +290,7 @@ func (b *batchAppender) receive(stream streams.Streams_BatchAppendClient, cancel
 }
 
 // failPending passes the error of a broken stream to all appends that wait for an answer on it.
-func (b *batchAppender) failPending(stream streams.Streams_BatchAppendClient, err error) {
+func (b *batchAppender) failPending(stream *appendStream, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.stream != stream {
@@ -344,9 +380,9 @@ func noPosition(why string) error {
 func (b *batchAppender) close() {
 	b.mu.Lock()
 	b.closed = true
-	if b.cancel != nil {
-		b.cancel()
+	if b.stream != nil {
+		b.stream.cancel()
 	}
 	b.mu.Unlock()
-	b.receivers.Wait()
+	b.workers.Wait()
 }

@@ -100,7 +100,9 @@ func (l *Log) recogniseOnce(ctx context.Context, at domain.Position, last domain
 // its stream was deleted or truncated.
 type sighting struct {
 	held    bool
-	missing string // why it is certain that the log does not hold it
+	missing string // why the log does not hold it
+	// other says that another event is at its place. No node shows that of a log that holds the mark, however far it lags behind.
+	other bool
 }
 
 // sight returns the request that looks for the event of a mark. It looks in the event's stream, because a position between two
@@ -116,10 +118,10 @@ func sight(m domain.Mark) request[sighting] {
 		case len(found) > 0 && found[0].Revision > m.Revision: // the stream was truncated
 			return sighting{}, nil
 		case len(found) > 0 && found[0].ID.String() != m.ID:
-			return sighting{missing: fmt.Sprintf("another event is at %s@%d", m.Stream, m.Revision)}, nil
-		case len(found) > 0 && isKnown(found[0].Position) && found[0].Position != m.Position:
+			return sighting{missing: fmt.Sprintf("another event is at %s@%d", m.Stream, m.Revision), other: true}, nil
+		case len(found) > 0 && isKnown(found[0].Position) && found[0].Position.Commit != m.Position.Commit:
 			return sighting{missing: fmt.Sprintf("the event %s@%d is at position %d, and was at %d", m.Stream, m.Revision,
-				found[0].Position.Commit, m.Position.Commit)}, nil
+				found[0].Position.Commit, m.Position.Commit), other: true}, nil
 		case len(found) > 0:
 			return sighting{held: true}, nil
 		}
@@ -223,26 +225,43 @@ func (l *Log) noteAll(events []Recorded) {
 	}
 }
 
+// meetPatience is how long the leader of a cluster is asked whether it does not show an event yet that was seen. It has the event,
+// but shows only what it knows to be replicated, which a new leader may have to find out.
+const meetPatience = 10 * time.Second
+
 // meet finds out, in a new session that nobody uses yet, whether the log still has the past that this process has seen. If it has
-// not, the past has a new number. That is not believed only after a while, as Recognise does: it costs no more than reading again
-// what is cached, and sending again what is under way.
+// not, the past has a new number. That another event is at the place of one that was seen is believed at once: it costs no more than
+// reading again what is cached, and sending again what is under way.
 func (l *Log) meet(ctx context.Context, s *session) error {
-	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
-	defer cancel()
 	l.mu.Lock()
 	seen := l.newest
 	l.mu.Unlock()
 	if seen.IsZero() {
 		return nil
 	}
-	found, err := once(ctx, s, sight(seen))
-	if denied := status.Code(err); err == nil && found.held || denied == codes.PermissionDenied || denied == codes.Unauthenticated {
-		return nil // without the right, nothing was seen either
+	var found sighting
+	for asked := time.Now(); ; {
+		var err error
+		found, err = askMet(ctx, s, sight(seen))
+		denied := status.Code(err) == codes.PermissionDenied || status.Code(err) == codes.Unauthenticated
+		if err == nil && found.missing == "" || denied { // without the right, nothing was seen either
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("find out whether %s has the log that was seen: %w", s.node.Address, err)
+		}
+		if found.other || !s.node.Clustered || time.Since(asked) >= min(meetPatience, l.patience) {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.over.Done():
+			return context.Cause(s.over)
+		case <-time.After(retryMost):
+		}
 	}
-	if err != nil {
-		return fmt.Errorf("find out whether %s has the log that was seen: %w", s.node.Address, err)
-	}
-	newest, err := once(ctx, s, l.newestMark)
+	newest, err := askMet(ctx, s, l.newestMark)
 	if err != nil {
 		return fmt.Errorf("find out where the log of %s ends: %w", s.node.Address, err)
 	}
@@ -253,4 +272,11 @@ func (l *Log) meet(ctx context.Context, s *session) error {
 	l.newest = newest
 	l.past.Add(1)
 	return nil
+}
+
+// askMet asks something in a session that nobody uses yet.
+func askMet[T any](ctx context.Context, s *session, ask request[T]) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+	defer cancel()
+	return once(ctx, s, ask)
 }

@@ -10,6 +10,7 @@ import (
 
 	"casebook/domain"
 	"casebook/embedded/node"
+	"casebook/embedded/node/clustertest"
 	"casebook/eventlog"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
@@ -284,4 +285,26 @@ func TestAnAppendIsNotStoredInAnotherPast(t *testing.T) {
 		t.Errorf("the stream holds %d events, and the past is %d after %d", len(found), log.Past(), past)
 	}
 	noteOn(t, log, "decided anew")
+}
+
+// TestALeaderThatShowsLateHasNoOtherPast: a new leader has everything that was acknowledged, and does not show the last of it yet. That is
+// no other past, and costs a pause only.
+func TestALeaderThatShowsLateHasNoOtherPast(t *testing.T) {
+	c := clustertest.Run(t, clustertest.Options{ShowsLate: 3 * time.Second})
+	log := connect(t, c.URL())
+	noteOn(t, log, "the last")
+	past, former := log.Past(), c.Leader()
+	for _, other := range c.Members() {
+		if other != former {
+			c.MoveLeader(other)
+			break
+		}
+	}
+	if _, err := log.End(t.Context()); err != nil { // reads go to the leader alone
+		t.Fatal(err)
+	}
+	noteOn(t, log, "after the move")
+	if c.Leader() == former || log.Past() != past {
+		t.Errorf("the leader has not moved, or the past was %d and is %d", past, log.Past())
+	}
 }

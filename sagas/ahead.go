@@ -32,6 +32,8 @@ type ahead struct {
 	// dealt holds the latest events that a process has dealt with: all steps that they led to are taken, and the commands of
 	// these are answered.
 	dealt *lru.Cache[dealtEvent, struct{}]
+	// past is the past of the log that dealt is of.
+	past eventlog.Past
 	// working bounds how many instances take steps at once.
 	working chan struct{}
 }
@@ -101,6 +103,19 @@ func (a *ahead) work(ctx context.Context) (done func(), err error) {
 	}
 }
 
+// meet forgets what was dealt with if the log has another past: the steps that were taken are lost with the old one.
+func (a *ahead) meet(past eventlog.Past) {
+	if a == nil {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.past != past {
+		a.past = past
+		a.dealt.Purge()
+	}
+}
+
 // knows says whether the process has dealt with an event. If an instance is about to, knows waits for it.
 func (a *ahead) knows(ctx context.Context, p Process, event uuid.UUID) bool {
 	if a == nil {
@@ -148,8 +163,14 @@ func (a *ahead) dealtWith(p Process, event uuid.UUID) bool {
 	return a != nil && a.dealt.Contains(dealtEvent{p.Name, event})
 }
 
-func (a *ahead) remember(p Process, event uuid.UUID) {
-	if a != nil {
+// remember notes that the process has dealt with an event, in the past of the log that ctx is for.
+func (a *ahead) remember(ctx context.Context, p Process, event uuid.UUID) {
+	if a == nil {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if past := pastOf(ctx); past == 0 || past == a.past {
 		a.dealt.Add(dealtEvent{p.Name, event}, struct{}{})
 	}
 }
@@ -192,7 +213,7 @@ func (r *Runner) goOn(ctx context.Context, p Process, i process.Instance, record
 		if goesOn = goesOn && stillTime(ctx); goesOn {
 			err := r.stepOrRecover(ctx, p, i, occurrenceOf(e))
 			if goesOn = err == nil; goesOn {
-				r.ahead.remember(p, e.ID)
+				r.ahead.remember(ctx, p, e.ID)
 			} else {
 				r.Logger.Debug("a process did not react at once to what it has recorded", "process", p.Name, "instance", i.Of,
 					"type", e.Type, "error", err)

@@ -356,6 +356,7 @@ func (d *Drive) consume(p Process, types []string, verifier *eventlog.Verifier, 
 		if !slices.Contains(types, stored.EventType) || !d.Log.Holds(stored) {
 			return nil // the filter is by prefix, and another program may call its events like ours
 		}
+		runner.ahead.meet(d.Log.Past())
 		if runner.ahead.knows(msg.Context(), p, stored.EventID) {
 			return nil
 		}

@@ -8,6 +8,7 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/diary"
+	"casebook/domain/patient"
 	"casebook/embedded/node"
 )
 
@@ -34,13 +35,15 @@ func TestProcessesGoOnInAnotherPast(t *testing.T) {
 	t.Cleanup(func() { _ = n.Close() })
 	w := newWorldOn(t, n.ConnectionString(), false, 100)
 	kept := w.assign(painDiary)
-	w.drive()
+	asked := w.request() // it is dealt with in the past that is lost, and again in the other one
 	older := t.TempDir()
 	stop()
 	if err := os.CopyFS(older, os.DirFS(dir)); err != nil {
 		t.Fatal(err)
 	}
 	open(dir)
+	w.drive()
+	w.wait("PatientEnrolled", func(e any) bool { return e.(patient.Enrolled).Patient == asked })
 	var lost []domain.PatientID
 	for range 5 {
 		lost = append(lost, w.assign(painDiary))
@@ -53,6 +56,7 @@ func TestProcessesGoOnInAnotherPast(t *testing.T) {
 			t.Fatal("nobody notices that the log is another one")
 		}
 	}
+	w.wait("PatientEnrolled", func(e any) bool { return e.(patient.Enrolled).Patient == asked })
 	w.screened += 100 // a patient whom the lost past did not have
 	after := w.assign(painDiary)
 	w.clock.set(berlin(20, 12, 0, 0))

@@ -27,7 +27,7 @@ func pastOf(ctx context.Context) eventlog.Past {
 func (d *Drive) stillThere(ctx context.Context, e eventlog.Recorded) (context.Context, bool, error) {
 	past := d.Log.Past()
 	if past > 1 {
-		err := d.Log.Recognise(ctx, e.Position, e.Mark(), 0)
+		err := d.Log.Recognise(ctx, e.Position, e.Mark(), d.Log.Patience())
 		if errors.Is(err, eventlog.ErrOtherPast) {
 			d.Logger.Warn("a process leaves an event out that was lost when the log was replaced", "stream", e.Stream, "revision", e.Revision,
 				"type", e.Type, "error", err)

@@ -81,7 +81,7 @@ func (r *Runner) Deal(ctx context.Context, p Process, e eventlog.Recorded) error
 		return errors.Join(passing...) // the event is parked when all other instances have taken their steps
 	}
 	if len(lasting) == 0 {
-		r.ahead.remember(p, e.ID)
+		r.ahead.remember(ctx, p, e.ID)
 	}
 	return errors.Join(lasting...)
 }

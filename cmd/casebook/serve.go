@@ -211,8 +211,13 @@ func startWith(ctx context.Context, f serverFlags, by clock, logger *slog.Logger
 			return w
 		}
 	}
+	var writable func() error
+	if s.stores.node != nil {
+		writable = s.stores.node.Writable
+	}
 	web, err := api.New(api.Options{Handler: s.handler, Queries: queries, Tokens: s.tokens, Logger: logger, Build: buildID(),
-		Registerer: registry, Gatherer: registry, Ready: s.ready, Leaderless: s.log.Leaderless, Parts: s.otherParts(&drive),
+		Registerer: registry, Gatherer: registry, Ready: s.ready, Writable: writable,
+		Leaderless: s.log.Leaderless, Parts: s.otherParts(&drive),
 		Waiting: waiting, Changes: changes,
 		TrustedProxies: f.TrustedProxies, Now: s.clock.now})
 	if err != nil {

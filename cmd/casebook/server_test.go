@@ -167,6 +167,10 @@ func (in installation) query(token, path string, position uint64, into any) {
 		request.Header.Set("Casebook-Position", strconv.FormatUint(position, 10))
 	}
 	status, text := in.do(request, token)
+	for begun := time.Now(); strings.Contains(text, `"view_building"`) && time.Since(begun) < time.Minute; {
+		time.Sleep(10 * time.Millisecond) // the server has only just started
+		status, text = in.do(request, token)
+	}
 	if status != http.StatusOK {
 		in.t.Fatalf("%s: %d %s", path, status, text)
 	}

@@ -79,21 +79,18 @@ func (c *batchCall) send(received <-chan error) error {
 		c.answers = spare[:0]
 		idle := c.inFlight == 0
 		c.mu.Unlock()
-		bytes := 0
 		for _, a := range answers {
 			if err := c.stream.SendMsg(a.encode()); err != nil {
 				return err
 			}
-			bytes += a.size
-		}
-		if len(answers) > 0 {
+			// At once, and not after all answers: a client may take the next answer only after its next append was taken.
 			c.mu.Lock()
-			c.inFlight -= len(answers)
-			c.bytes -= bytes
+			c.inFlight--
+			c.bytes -= a.size
 			c.mu.Unlock()
 			c.room.Signal()
-			clear(answers)
 		}
+		clear(answers)
 		spare = answers
 		if len(answers) > 0 {
 			continue

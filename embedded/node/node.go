@@ -287,6 +287,10 @@ func (n *Node) Scavenge(ctx context.Context, o ScavengeOptions) (ScavengeReport,
 	return n.scavenges.run(ctx, func(ctx context.Context) (ScavengeReport, error) { return n.store.Scavenge(ctx, o) })
 }
 
+// Writable returns why the node takes no appends at present: because a commit failed, or the disk is almost full. It is nil if the node
+// takes them.
+func (n *Node) Writable() error { return n.store.Writable() }
+
 // Stats returns the node's statistics.
 func (n *Node) Stats() Stats {
 	return Stats{

@@ -33,6 +33,8 @@ type Options struct {
 	// Belief is how long a leader that is cut off from the others takes itself for the leader; half of Election when 0. If it is
 	// longer than Election, two nodes say that they lead.
 	Belief time.Duration
+	// ShowsLate is how long a new leader does not show the last events yet: it has to find out first that they are replicated.
+	ShowsLate time.Duration
 	// WriteTimeout is how long an append waits for a quorum before it is answered with a time-out; 1 second when 0.
 	WriteTimeout time.Duration
 	// Version is the server version that the nodes report; that of the embedded node when empty.
@@ -49,6 +51,9 @@ const (
 	ManageGroups
 	DeleteStreams
 )
+
+// notShownYet is how many bytes of the log a leader that ShowsLate does not show: the last event or two.
+const notShownYet = 1024
 
 // nodes is the number of members. Two of them are a quorum.
 const (
@@ -318,6 +323,13 @@ func (c *Cluster) install(preferred *Member) {
 			}
 		}
 		m.stopsAt, m.lag = nil, 0
+		if late := c.options.ShowsLate; late > 0 {
+			m.lag = notShownYet
+			c.workers.Go(func() {
+				c.sleep(late)
+				m.CatchUp()
+			})
+		}
 		c.elections = append(c.elections, time.Since(c.leaderless))
 		break
 	}

@@ -33,6 +33,14 @@ func (s *Store) diskSpace() error {
 	return nil
 }
 
+// Writable returns why the store takes no appends at present; nil if it does.
+func (s *Store) Writable() error {
+	if failure := s.Failure(); failure != nil {
+		return failure
+	}
+	return s.diskSpace()
+}
+
 // lockFailure returns ErrUnwritable if the directory cannot be written, else ErrLocked.
 func lockFailure(dir string, err error) error {
 	for _, cause := range []error{syscall.EROFS, syscall.ENOSPC, syscall.EDQUOT, syscall.EIO, fs.ErrPermission} {
