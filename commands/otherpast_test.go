@@ -1,8 +1,6 @@
 package commands_test
 
 import (
-	"context"
-	"os"
 	"testing"
 	"time"
 
@@ -12,55 +10,9 @@ import (
 	"casebook/domain/patient"
 	"casebook/domain/refuse"
 	"casebook/domain/user"
-	"casebook/embedded/node"
+	"casebook/embedded/storetest"
 	"casebook/eventlog"
 )
-
-// replaced is an event store whose log is replaced by an older copy.
-type replaced struct {
-	*node.Node
-	t            *testing.T
-	dir, address string
-}
-
-func openReplaced(t *testing.T) *replaced {
-	t.Helper()
-	r := &replaced{t: t, dir: t.TempDir(), address: "127.0.0.1:0"}
-	r.open()
-	t.Cleanup(func() { _ = r.Close() })
-	return r
-}
-
-func (r *replaced) open() {
-	r.t.Helper()
-	n, err := node.Open(context.Background(), node.Options{Dir: r.dir, Listen: r.address})
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	r.Node, r.address = n, n.Addr()
-}
-
-func (r *replaced) restart(dir string) {
-	r.t.Helper()
-	if err := r.Close(); err != nil {
-		r.t.Fatal(err)
-	}
-	r.dir = dir
-	r.open()
-}
-
-func (r *replaced) backup() (dir string) {
-	r.t.Helper()
-	if err := r.Close(); err != nil {
-		r.t.Fatal(err)
-	}
-	dir = r.t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS(r.dir)); err != nil {
-		r.t.Fatal(err)
-	}
-	r.open()
-	return dir
-}
 
 // sent sends a command until it is not answered log_replaced any more, as its sender would.
 func (p process) sent(who access.Principal, key string, command any) (commands.Answer, error) {
@@ -77,12 +29,12 @@ func (p process) sent(who access.Principal, key string, command any) (commands.A
 // TestNoCommandIsDecidedOnALostPast replaces the log under a running process by an older copy, which has grown to the length of the
 // lost one in the stream that the process knows. The process decides on what the log holds: streams, facts, keys and rights.
 func TestNoCommandIsDecidedOnALostPast(t *testing.T) {
-	store := openReplaced(t)
+	store := storetest.OpenReplaceable(t)
 	tr := newTrial(t, runOn(t, store.ConnectionString(), nil))
 	admin := access.Principal{User: "root", Grants: []user.Grant{{Role: user.Admin}}}
 	tr.must(admin, user.RegisterUser{OfUser: domain.ForUser("berta"), Name: "Berta"})
 	tr.must(tr.self, tr.entry(4, 5))
-	older := store.backup()
+	older := store.Backup()
 
 	second := domain.NewPatientID(tr.study, "S-2")
 	tr.must(tr.crc, patient.ScreenPatient{AtSite: domain.ForSite(tr.study, "01"), ScreeningNumber: "S-2", On: "2026-02-01"})
@@ -96,7 +48,7 @@ func TestNoCommandIsDecidedOnALostPast(t *testing.T) {
 		t.Fatalf("berta is %+v, %v", berta, err)
 	}
 
-	store.restart(older)
+	store.Restart(older)
 	elsewhere := tr
 	elsewhere.process = runOn(t, store.ConnectionString(), nil) // another process has begun with the older log
 	if got := elsewhere.must(elsewhere.self, elsewhere.entry(6, 5)); got.Revision != lost.Revision {
@@ -137,7 +89,7 @@ func TestNoCommandIsDecidedOnALostPast(t *testing.T) {
 // TestARestartOfTheStoreLosesNoPast: commands that are under way while the same log comes back are accepted, and nobody is told to
 // send them again.
 func TestARestartOfTheStoreLosesNoPast(t *testing.T) {
-	store := openReplaced(t)
+	store := storetest.OpenReplaceable(t)
 	tr := newTrial(t, runOn(t, store.ConnectionString(), nil))
 	tr.must(tr.self, tr.entry(4, 5))
 	sent := make(chan error, 1)
@@ -147,7 +99,7 @@ func TestARestartOfTheStoreLosesNoPast(t *testing.T) {
 			_, err := tr.as(tr.self, "", tr.entry(5+day, 5))
 			sent <- err
 		}()
-		store.restart(store.dir)
+		store.Restart(store.Dir)
 		if err := <-sent; err != nil {
 			t.Errorf("during a restart a diary is answered %v", err)
 		}

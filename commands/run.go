@@ -166,11 +166,8 @@ func (c *run[S, E, F, C]) append(ctx context.Context, st *stream, after *batch, 
 		return Answer{}, err
 	}
 	encoded, err := c.h.log.Encode(st.name, snap.tail, c.id, c.meta, events...)
-	if errors.Is(err, eventlog.ErrTooLarge) {
-		return Answer{}, refuse.Malformed("command_too_large", "%s is larger than one event may be", c.d.name).Do("stay below a megabyte")
-	}
 	if err != nil {
-		return Answer{}, fmt.Errorf("%s: %w", c.d.name, err)
+		return Answer{}, c.notStored(st, err)
 	}
 	encoded.Past = c.past
 	end, err := foldAll(snap, encoded, foldOf(c.d.decider))
@@ -207,7 +204,7 @@ func (c *run[S, E, F, C]) append(ctx context.Context, st *stream, after *batch, 
 	return answer, nil
 }
 
-// notStored returns the error of a command whose events an append has not stored, or may not have.
+// notStored returns the error of a command whose events are too large to be stored, or which an append has not stored, or may not have.
 func (c *run[S, E, F, C]) notStored(st *stream, err error) error {
 	switch {
 	case errors.Is(err, eventlog.ErrStreamDeleted):

@@ -200,9 +200,7 @@ func (l *Log) Ping(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
-	defer cancel()
-	_, err = once(ctx, s, endOf)
+	_, err = promptly(ctx, s, endOf)
 	return l.explain("read $all", err)
 }
 

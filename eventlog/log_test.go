@@ -347,7 +347,7 @@ func TestAPositionBeyondTheLogIsRefused(t *testing.T) {
 // TestAnOlderLogForAMomentIsWaitedOut follows a log, puts an older one in its place, and then the right one again before the
 // patience is over.
 func TestAnOlderLogForAMomentIsWaitedOut(t *testing.T) {
-	store := openReplaceable(t)
+	store := storetest.OpenReplaceable(t)
 	log, err := eventlog.Connect(t.Context(), eventlog.Options{URL: store.ConnectionString(), Registry: registry(), Patience: time.Minute})
 	if err != nil {
 		t.Fatal(err)
@@ -363,10 +363,10 @@ func TestAnOlderLogForAMomentIsWaitedOut(t *testing.T) {
 		})
 	}()
 	<-seen
-	right := store.dir
-	store.restart(t.TempDir())
+	right := store.Dir
+	store.Restart(t.TempDir())
 	time.Sleep(2 * time.Second) // until it has asked the older log
-	store.restart(right)
+	store.Restart(right)
 	noteOn(t, log, "two")
 	for got := 0; got == 0; {
 		select {

@@ -111,7 +111,7 @@ func sight(m domain.Mark) request[sighting] {
 	return func(ctx context.Context, client client) (sighting, error) {
 		found, err := allOf(streamRequest(m.Stream, m.Revision, 1))(ctx, client)
 		switch {
-		case status.Code(err) == codes.FailedPrecondition: // the stream was deleted for good
+		case errors.Is(err, ErrStreamDeleted):
 			return sighting{}, nil
 		case err != nil:
 			return sighting{}, err
@@ -126,7 +126,7 @@ func sight(m domain.Mark) request[sighting] {
 			return sighting{held: true}, nil
 		}
 		metadata, err := allOf(lastRequest("$$"+m.Stream))(ctx, client)
-		deleted := status.Code(err) == codes.FailedPrecondition
+		deleted := errors.Is(err, ErrStreamDeleted)
 		if err != nil && !deleted {
 			return sighting{}, err
 		}
@@ -242,7 +242,7 @@ func (l *Log) meet(ctx context.Context, s *session) error {
 	var found sighting
 	for asked := time.Now(); ; {
 		var err error
-		found, err = askMet(ctx, s, sight(seen))
+		found, err = promptly(ctx, s, sight(seen))
 		denied := status.Code(err) == codes.PermissionDenied || status.Code(err) == codes.Unauthenticated
 		if err == nil && found.missing == "" || denied { // without the right, nothing was seen either
 			return nil
@@ -261,7 +261,7 @@ func (l *Log) meet(ctx context.Context, s *session) error {
 		case <-time.After(retryMost):
 		}
 	}
-	newest, err := askMet(ctx, s, l.newestMark)
+	newest, err := promptly(ctx, s, l.newestMark)
 	if err != nil {
 		return fmt.Errorf("find out where the log of %s ends: %w", s.node.Address, err)
 	}
@@ -272,11 +272,4 @@ func (l *Log) meet(ctx context.Context, s *session) error {
 	l.newest = newest
 	l.past.Add(1)
 	return nil
-}
-
-// askMet asks something in a session that nobody uses yet.
-func askMet[T any](ctx context.Context, s *session, ask request[T]) (T, error) {
-	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
-	defer cancel()
-	return once(ctx, s, ask)
 }

@@ -3,68 +3,18 @@ package eventlog_test
 import (
 	"context"
 	"errors"
-	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"casebook/domain"
-	"casebook/embedded/node"
 	"casebook/embedded/node/clustertest"
+	"casebook/embedded/storetest"
 	"casebook/eventlog"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"github.com/google/uuid"
 )
-
-// replaceable is an event store whose data the test replaces by an older copy.
-type replaceable struct {
-	*node.Node
-	t       *testing.T
-	dir     string
-	address string
-}
-
-func openReplaceable(t *testing.T) *replaceable {
-	t.Helper()
-	r := &replaceable{t: t, dir: t.TempDir(), address: "127.0.0.1:0"}
-	r.open()
-	t.Cleanup(func() { _ = r.Close() })
-	return r
-}
-
-func (r *replaceable) open() {
-	r.t.Helper()
-	n, err := node.Open(context.Background(), node.Options{Dir: r.dir, Listen: r.address})
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	r.Node, r.address = n, n.Addr()
-}
-
-// restart stops the store, and starts it again on a directory.
-func (r *replaceable) restart(dir string) {
-	r.t.Helper()
-	if err := r.Close(); err != nil {
-		r.t.Fatal(err)
-	}
-	r.dir = dir
-	r.open()
-}
-
-// backup returns a copy of the data, for which the store is stopped for a moment.
-func (r *replaceable) backup() (dir string) {
-	r.t.Helper()
-	if err := r.Close(); err != nil {
-		r.t.Fatal(err)
-	}
-	dir = r.t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS(r.dir)); err != nil {
-		r.t.Fatal(err)
-	}
-	r.open()
-	return dir
-}
 
 func impatient(t *testing.T, url string) *eventlog.Log {
 	t.Helper()
@@ -107,17 +57,17 @@ func noteOn(t *testing.T, log *eventlog.Log, texts ...string) (last domain.Mark)
 // TestAnOlderLogThatGrewIsAnotherPast: the log was replaced by an older copy, which has grown past what was seen by the time
 // somebody goes on. It is known by the last event. A position alone does not tell.
 func TestAnOlderLogThatGrewIsAnotherPast(t *testing.T) {
-	store := openReplaceable(t)
+	store := storetest.OpenReplaceable(t)
 	log := impatient(t, store.ConnectionString())
 	kept := noteOn(t, log, "before the backup")
-	older := store.backup()
+	older := store.Backup()
 	lost := noteOn(t, log, "lost")
 	for _, m := range []domain.Mark{kept, lost} {
 		if err := log.Recognise(t.Context(), m.Position, m, 50*time.Millisecond); err != nil {
 			t.Fatal(err)
 		}
 	}
-	store.restart(older)
+	store.Restart(older)
 	if err := log.Recognise(t.Context(), lost.Position, lost, 50*time.Millisecond); !errors.Is(err, eventlog.ErrOtherPast) {
 		t.Errorf("an older log is recognised: %v", err)
 	}
@@ -147,10 +97,10 @@ func TestAnOlderLogThatGrewIsAnotherPast(t *testing.T) {
 // TestAnInterruptedSubscriptionEndsInAnotherPast: a subscription that was interrupted goes on in the past that it has followed,
 // and ends in another one, however long that is.
 func TestAnInterruptedSubscriptionEndsInAnotherPast(t *testing.T) {
-	store := openReplaceable(t)
+	store := storetest.OpenReplaceable(t)
 	log := impatient(t, store.ConnectionString())
 	noteOn(t, log, "before the backup")
-	older := store.backup()
+	older := store.Backup()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	seen, ended := make(chan eventlog.Batch, 100), make(chan error, 1)
@@ -174,9 +124,9 @@ func TestAnInterruptedSubscriptionEndsInAnotherPast(t *testing.T) {
 		}
 	}
 	until(noteOn(t, log, "seen"))
-	store.restart(store.dir)
+	store.Restart(store.Dir)
 	until(noteOn(t, log, "seen after a restart"))
-	store.restart(older)
+	store.Restart(older)
 	other := connect(t, store.ConnectionString()) // it grows before the subscription is back, or after
 	noteOn(t, other, "one", "two", "three", "four")
 	if err := <-ended; !errors.Is(err, eventlog.ErrOtherPast) {
@@ -186,7 +136,7 @@ func TestAnInterruptedSubscriptionEndsInAnotherPast(t *testing.T) {
 
 // TestWhatProvesNothing: an event that was deleted or truncated, and lost events of the store itself, are no sign of another past.
 func TestWhatProvesNothing(t *testing.T) {
-	store := openReplaceable(t)
+	store := storetest.OpenReplaceable(t)
 	log, client := impatient(t, store.ConnectionString()), rawClient(t, store.ConnectionString())
 	gone, err := log.Append(t.Context(), stream("note"), eventlog.EmptyTail, uuid.New(), eventlog.Metadata{},
 		noted{"a"}, noted{"b"}, noted{"c"})
@@ -258,10 +208,10 @@ func TestTheMarkOfAPosition(t *testing.T) {
 // TestAnAppendIsNotStoredInAnotherPast: what was decided before the log was replaced is not stored afterwards. After a plain
 // restart it is.
 func TestAnAppendIsNotStoredInAnotherPast(t *testing.T) {
-	store := openReplaceable(t)
+	store := storetest.OpenReplaceable(t)
 	log := impatient(t, store.ConnectionString())
 	noteOn(t, log, "before the backup")
-	older := store.backup()
+	older := store.Backup()
 	noteOn(t, log, "lost")
 	past := log.Past()
 	decided := func(stream string) eventlog.Encoded {
@@ -272,11 +222,11 @@ func TestAnAppendIsNotStoredInAnotherPast(t *testing.T) {
 		encoded.Past = past
 		return encoded
 	}
-	store.restart(store.dir)
+	store.Restart(store.Dir)
 	if _, err := log.AppendEncoded(t.Context(), decided(stream("note"))); err != nil {
 		t.Errorf("after a restart the append ends with %v", err)
 	}
-	store.restart(older)
+	store.Restart(older)
 	name := stream("note")
 	if _, err := log.AppendEncoded(t.Context(), decided(name)); !errors.Is(err, eventlog.ErrPastChanged) {
 		t.Errorf("in another past the append ends with %v", err)

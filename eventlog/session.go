@@ -49,7 +49,7 @@ const (
 	// retryLeast and retryMost are the pauses between the attempts of a request.
 	retryLeast = 50 * time.Millisecond
 	retryMost  = 500 * time.Millisecond
-	// pingTimeout bounds a Ping.
+	// pingTimeout bounds a request that is to find out whether a node answers, and what it holds.
 	pingTimeout = 2 * time.Second
 	// maxMessage is the largest message that the official clients accept, and more than a server sends.
 	maxMessage = 17 << 20
@@ -286,6 +286,13 @@ type request[T any] func(context.Context, client) (T, error)
 // once runs a request in a session.
 func once[T any](ctx context.Context, s *session, ask request[T]) (T, error) {
 	return onceIn(ctx, s, func(ctx context.Context, s *session) (T, error) { return ask(ctx, s.streams) })
+}
+
+// promptly is once for a request that is given up after pingTimeout.
+func promptly[T any](ctx context.Context, s *session, ask request[T]) (T, error) {
+	ctx, cancel := context.WithTimeout(ctx, pingTimeout)
+	defer cancel()
+	return once(ctx, s, ask)
 }
 
 func onceIn[T any](ctx context.Context, s *session, ask func(context.Context, *session) (T, error)) (value T, err error) {

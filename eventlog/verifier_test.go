@@ -401,16 +401,7 @@ func TestADeletedStreamStopsNoVerifier(t *testing.T) {
 	if _, err := log.Append(t.Context(), "note-deleted", first.Tail, uuid.New(), meta("x"), noted{"two"}); err != nil {
 		t.Fatal(err)
 	}
-	settings, err := esdb.ParseConnectionString(url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	client, err := esdb.NewClient(settings)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = client.Close() })
-	if _, err := client.TombstoneStream(t.Context(), "note-deleted", esdb.TombstoneStreamOptions{}); err != nil {
+	if _, err := rawClient(t, url).TombstoneStream(t.Context(), "note-deleted", esdb.TombstoneStreamOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	last, err := log.Append(t.Context(), "note-sound", eventlog.EmptyTail, uuid.New(), meta("x"), noted{"three"})

@@ -5,7 +5,6 @@ import (
 	"encoding"
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"io"
 	"strconv"
 	"time"
@@ -15,9 +14,10 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
+	grpcencoding "google.golang.org/grpc/encoding"
+	grpcproto "google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
 )
 
 // Every event passes here several times: once for each subscription of the process. So the answers of a read are decoded by hand,
@@ -39,7 +39,7 @@ type reading struct{ grpc.ClientStream }
 // read begins a read. It lasts until its end, or until ctx ends.
 func (c client) read(ctx context.Context, of *streams.ReadReq) (reading, error) {
 	desc := &grpc.StreamDesc{StreamName: "Read", ServerStreams: true}
-	stream, err := c.conn.NewStream(ctx, desc, streams.Streams_Read_FullMethodName, grpc.ForceCodecV2(wireCodec{}))
+	stream, err := c.conn.NewStream(ctx, desc, streams.Streams_Read_FullMethodName, grpc.ForceCodecV2(wire))
 	if err != nil {
 		return reading{}, err
 	}
@@ -65,31 +65,16 @@ type readMessage struct {
 	caughtUp bool
 }
 
-// wireCodec is the protobuf codec, except for messages that decode themselves.
-type wireCodec struct{}
+// wireCodec is gRPC's codec for protobuf, except for messages that decode themselves.
+type wireCodec struct{ grpcencoding.CodecV2 }
 
-func (wireCodec) Name() string { return "proto" }
+var wire = wireCodec{grpcencoding.GetCodecV2(grpcproto.Name)}
 
-func (wireCodec) Marshal(v any) (mem.BufferSlice, error) {
-	m, is := v.(proto.Message)
-	if !is {
-		return nil, fmt.Errorf("cannot encode a %T", v)
-	}
-	b, err := proto.Marshal(m)
-	if err != nil {
-		return nil, err
-	}
-	return mem.BufferSlice{mem.SliceBuffer(b)}, nil
-}
-
-func (wireCodec) Unmarshal(data mem.BufferSlice, v any) error {
-	switch m := v.(type) {
-	case encoding.BinaryUnmarshaler:
+func (c wireCodec) Unmarshal(data mem.BufferSlice, v any) error {
+	if m, is := v.(encoding.BinaryUnmarshaler); is {
 		return m.UnmarshalBinary(data.Materialize())
-	case proto.Message:
-		return proto.Unmarshal(data.Materialize(), m)
 	}
-	return fmt.Errorf("cannot decode a %T", v)
+	return c.CodecV2.Unmarshal(data, v)
 }
 
 // UnmarshalBinary decodes a ReadResp. The message keeps the bytes.

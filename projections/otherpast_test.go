@@ -1,7 +1,6 @@
 package projections_test
 
 import (
-	"context"
 	"maps"
 	"os"
 	"slices"
@@ -12,7 +11,6 @@ import (
 	"casebook/domain"
 	"casebook/domain/projection"
 	"casebook/domain/refuse"
-	"casebook/embedded/node"
 	"casebook/embedded/storetest"
 	"casebook/eventlog"
 	"casebook/projections"
@@ -24,9 +22,7 @@ import (
 // pastWorld is a world whose event store is replaced by an older copy.
 type pastWorld struct {
 	*world
-	node    *node.Node
-	dir     string
-	address string
+	replaceable *storetest.Replaceable
 }
 
 func newPastWorld(t *testing.T) *pastWorld {
@@ -34,10 +30,8 @@ func newPastWorld(t *testing.T) *pastWorld {
 	if os.Getenv(storetest.EventStoreVariable) != "" {
 		t.Skip("the given event store cannot be replaced")
 	}
-	p := &pastWorld{world: &world{t: t}, dir: t.TempDir(), address: "127.0.0.1:0"}
-	p.open()
-	t.Cleanup(func() { _ = p.node.Close() })
-	p.world = newWorldOn(t, p.node.ConnectionString(), mongoURL)
+	p := &pastWorld{replaceable: storetest.OpenReplaceable(t)}
+	p.world = newWorldOn(t, p.replaceable.ConnectionString(), mongoURL)
 	p.alone = true
 	p.log = p.connect()
 	return p
@@ -46,7 +40,7 @@ func newPastWorld(t *testing.T) *pastWorld {
 // connect returns a log that believes at once that the log has another past.
 func (p *pastWorld) connect() *eventlog.Log {
 	p.t.Helper()
-	log, err := eventlog.Connect(p.t.Context(), eventlog.Options{URL: p.node.ConnectionString(), Registry: contexts.Registry(),
+	log, err := eventlog.Connect(p.t.Context(), eventlog.Options{URL: p.replaceable.ConnectionString(), Registry: contexts.Registry(),
 		Patience: 50 * time.Millisecond})
 	if err != nil {
 		p.t.Fatal(err)
@@ -55,46 +49,13 @@ func (p *pastWorld) connect() *eventlog.Log {
 	return log
 }
 
-func (p *pastWorld) open() {
-	p.t.Helper()
-	n, err := node.Open(context.Background(), node.Options{Dir: p.dir, Listen: p.address})
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	p.node, p.address = n, n.Addr()
-}
-
-// restart stops the store, and starts it again on a directory.
-func (p *pastWorld) restart(dir string) {
-	p.t.Helper()
-	if err := p.node.Close(); err != nil {
-		p.t.Fatal(err)
-	}
-	p.dir = dir
-	p.open()
-}
-
 // replace puts another log in the place of the one that is there, and waits until the writer knows it.
 func (p *pastWorld) replace(dir string) {
 	p.t.Helper()
 	past := p.writer.Past()
-	p.restart(dir)
+	p.replaceable.Restart(dir)
 	until(p.t, func() bool { return p.writer.Past() != past })
 	clear(p.tails)
-}
-
-// backup returns a copy of the data.
-func (p *pastWorld) backup() (dir string) {
-	p.t.Helper()
-	if err := p.node.Close(); err != nil {
-		p.t.Fatal(err)
-	}
-	dir = p.t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS(p.dir)); err != nil {
-		p.t.Fatal(err)
-	}
-	p.open()
-	return dir
 }
 
 // engine starts an engine that soon looks whether the right log is back, and returns what stops it.
@@ -138,7 +99,7 @@ func TestViewsOfALostPastStandStill(t *testing.T) {
 	stop := p.engine()
 	defer func() { stop() }()
 	p.screen(0)
-	older := p.backup()
+	older := p.replaceable.Backup()
 	p.screen(1)
 	p.decide(diaryviews.Diaries.Name, projection.RebuildRequested{Projection: diaryviews.Diaries.Name, Reason: "in the lost past"})
 	p.decide(patientviews.PatientLists.Name, projection.RebuildRequested{Projection: patientviews.PatientLists.Name, Reason: "the same"})
@@ -148,7 +109,7 @@ func TestViewsOfALostPastStandStill(t *testing.T) {
 	until(t, func() bool {
 		return p.builds(diaryviews.Diaries).Active.Request == 1 && p.builds(patientviews.PatientLists).Active.Request == 1
 	})
-	right := p.dir
+	right := p.replaceable.Dir
 	seen := p.awaitState(readmodels.Live)
 
 	p.replace(older)
@@ -192,7 +153,7 @@ func TestViewsOfALostPastStandStill(t *testing.T) {
 		t.Errorf("the view %s, which nobody has rebuilt, is %s", diaryviews.Diaries.Name, c.State)
 	}
 
-	p.restart(right)
+	p.replaceable.Restart(right)
 	until(t, func() bool { return p.checkpoint(patientviews.PatientLists).State == readmodels.OtherPast })
 	for _, v := range contexts.Views() {
 		if v.Name == patientviews.PatientLists.Name {
@@ -213,7 +174,7 @@ func TestARestartOfTheLogStopsNoView(t *testing.T) {
 	defer func() { stop() }()
 	for n := range 3 {
 		p.screen(n)
-		p.restart(p.dir)
+		p.replaceable.Restart(p.replaceable.Dir)
 	}
 	for _, v := range contexts.Views() {
 		p.wait(v)
@@ -221,7 +182,7 @@ func TestARestartOfTheLogStopsNoView(t *testing.T) {
 	p.awaitState(readmodels.Live)
 	stop()
 	p.screen(3)
-	p.restart(p.dir)
+	p.replaceable.Restart(p.replaceable.Dir)
 	stop = p.engine()
 	for _, v := range contexts.Views() {
 		p.wait(v)
@@ -265,7 +226,7 @@ func TestARebuildThatMeetsAnotherPastBeginsAnew(t *testing.T) {
 	p := newPastWorld(t)
 	defer p.engine()()
 	p.screen(0)
-	older := p.backup()
+	older := p.replaceable.Backup()
 	for n := range 10 {
 		p.screen(n + 1)
 	}

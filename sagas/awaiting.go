@@ -113,11 +113,17 @@ func (r *Runner) raiseStuck(ctx context.Context, p Process, i process.Instance, 
 		alert.Patient = domain.PatientID(i.Of)
 	}
 	_, err := r.do(ctx, p, o, "RaiseAlert", 0, alert, source, nil)
-	if refusal, refused := refuse.As(err); refused && refusal.Kind != refuse.KindOverload && refusal.Code != "conflict" {
+	if isFinalRefusal(err) {
 		r.Logger.Error("the alert that a process is stuck was refused", "process", i.Process, "instance", i.Of, "error", err)
 		return nil
 	}
 	return part("raise the alert that "+i.String()+" is stuck", err)
+}
+
+// isFinalRefusal says whether a command was refused, and would be refused again.
+func isFinalRefusal(err error) bool {
+	refusal, refused := refuse.As(err)
+	return refused && refusal.Kind != refuse.KindOverload && refusal.Code != "conflict"
 }
 
 // part adds what failed to an error.

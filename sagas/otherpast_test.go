@@ -1,47 +1,23 @@
 package sagas_test
 
 import (
-	"context"
-	"os"
 	"testing"
 	"time"
 
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/patient"
-	"casebook/embedded/node"
+	"casebook/embedded/storetest"
 )
 
 // TestProcessesGoOnInAnotherPast puts an older copy in the place of the log while processes run. What the lost past held is not
 // waited for, and what is recorded from then on is dealt with, although the log is shorter than the lost one was.
 func TestProcessesGoOnInAnotherPast(t *testing.T) {
-	dir, address := t.TempDir(), "127.0.0.1:0"
-	var n *node.Node
-	open := func(dir string) {
-		t.Helper()
-		var err error
-		if n, err = node.Open(context.Background(), node.Options{Dir: dir, Listen: address}); err != nil {
-			t.Fatal(err)
-		}
-		address = n.Addr()
-	}
-	stop := func() {
-		t.Helper()
-		if err := n.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	open(dir)
-	t.Cleanup(func() { _ = n.Close() })
-	w := newWorldOn(t, n.ConnectionString(), false, 100)
+	store := storetest.OpenReplaceable(t)
+	w := newWorldOn(t, store.ConnectionString(), false, 100)
 	kept := w.assign(painDiary)
 	asked := w.request() // it is dealt with in the past that is lost, and again in the other one
-	older := t.TempDir()
-	stop()
-	if err := os.CopyFS(older, os.DirFS(dir)); err != nil {
-		t.Fatal(err)
-	}
-	open(dir)
+	older := store.Backup()
 	w.drive()
 	w.wait("PatientEnrolled", func(e any) bool { return e.(patient.Enrolled).Patient == asked })
 	var lost []domain.PatientID
@@ -49,8 +25,7 @@ func TestProcessesGoOnInAnotherPast(t *testing.T) {
 		lost = append(lost, w.assign(painDiary))
 	}
 	past := w.log.Past()
-	stop()
-	open(older)
+	store.Restart(older)
 	for begun := time.Now(); w.log.Past() == past; time.Sleep(5 * time.Millisecond) {
 		if time.Since(begun) > time.Minute {
 			t.Fatal("nobody notices that the log is another one")

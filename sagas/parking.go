@@ -14,7 +14,6 @@ import (
 	"casebook/commands"
 	"casebook/domain"
 	"casebook/domain/process"
-	"casebook/domain/refuse"
 	"casebook/domain/safety"
 	"casebook/eventlog"
 	"casebook/eventlog/pubsub"
@@ -77,7 +76,7 @@ func (p *parking) park(ctx context.Context, m process.MessageParked) error {
 		return nil
 	}
 	_, err = p.send(ctx, m.Process, "RaiseAlert", p.alert(m, answer.Revision))
-	if refusal, refused := refuse.As(err); refused && refusal.Kind != refuse.KindOverload && refusal.Code != "conflict" {
+	if isFinalRefusal(err) {
 		p.logger.Error("the alert about a parked message was refused", "process", m.Process, "event", m.Event, "error", err)
 		return nil
 	}

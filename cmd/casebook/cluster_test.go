@@ -186,6 +186,51 @@ func metricsOf(t *testing.T, admin string) []byte {
 	return text
 }
 
+// serveOn runs a server on the stores of its flags, until the end of the test.
+func serveOn(t *testing.T, f serverFlags) installation {
+	t.Helper()
+	s, err := start(context.Background(), f, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return installation{server: s, t: t, url: "http://" + s.httpAddress}
+}
+
+// sign returns a token of a user.
+func (in installation) sign(u domain.UserID) string {
+	in.t.Helper()
+	signed, err := in.tokens.Sign(u, time.Now(), time.Hour)
+	if err != nil {
+		in.t.Fatal(err)
+	}
+	return signed
+}
+
+// windowsShown returns how often a patient's diary of each window is shown, in a view that has seen everything recorded so far.
+func (in installation) windowsShown(token string, who domain.PatientID) map[string]int {
+	in.t.Helper()
+	position := in.must(token, diary.CloseDiaryWindows{
+		OfPatient: domain.ForPatient(who), Through: time.Date(2019, 1, 1, 0, 0, 0, 0, time.UTC)}).Position
+	shown := map[string]int{}
+	path := fmt.Sprintf("/api/v1/patients/%s/diaries?limit=200", who)
+	for next := path; next != ""; {
+		var page readmodels.List[diaryviews.Diary]
+		in.query(token, next, position, &page)
+		for _, d := range page.Items {
+			shown[d.Window]++
+		}
+		if next = ""; page.Next != "" {
+			next = path + "&cursor=" + page.Next
+		}
+	}
+	return shown
+}
+
 // TestServeNamesAMissingRight: a server whose account lacks a right ends, and names it.
 func TestServeNamesAMissingRight(t *testing.T) {
 	c := clustertest.Run(t, clustertest.Options{})
@@ -208,28 +253,12 @@ func TestServeNamesAMissingRight(t *testing.T) {
 // 200 when the quorum is back, and the diary is shown once.
 func TestLostQuorumRefusesNothing(t *testing.T) {
 	c := clustertest.Run(t, clustertest.Options{WriteTimeout: 200 * time.Millisecond, Election: time.Minute})
-	s, err := start(context.Background(), flagsOn(t, c), slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	in := installation{server: s, t: t, url: "http://" + s.httpAddress}
-	defer func() {
-		if err := s.close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	in := serveOn(t, flagsOn(t, c))
 	if err := in.bootstrapAdmins(t.Context(), "a password for a test"); err != nil {
 		t.Fatal(err)
 	}
-	sign := func(u domain.UserID) string {
-		signed, err := s.tokens.Sign(u, time.Now(), time.Hour)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return signed
-	}
-	setUp(in, "C2", sign, 1)
-	who, crc := domain.NewPatientID("C2", "0"), sign("crc")
+	setUp(in, "C2", in.sign, 1)
+	who, crc := domain.NewPatientID("C2", "0"), in.sign("crc")
 	for _, m := range c.Followers() {
 		m.Kill()
 	}
@@ -506,20 +535,7 @@ func (a *accounts) check(t *testing.T, in installation, token string) {
 	}
 	total := 0
 	for who, windows := range a.acknowledged {
-		position := in.must(token, diary.CloseDiaryWindows{
-			OfPatient: domain.ForPatient(who), Through: time.Date(2019, 1, 1, 0, 0, 0, 0, time.UTC)}).Position
-		shown := map[string]int{}
-		path := fmt.Sprintf("/api/v1/patients/%s/diaries?limit=200", who)
-		for next := path; next != ""; {
-			var page readmodels.List[diaryviews.Diary]
-			in.query(token, next, position, &page)
-			for _, d := range page.Items {
-				shown[d.Window]++
-			}
-			if next = ""; page.Next != "" {
-				next = path + "&cursor=" + page.Next
-			}
-		}
+		shown := in.windowsShown(token, who)
 		for window := range windows {
 			if shown[window] != 1 {
 				t.Errorf("%s of %s was acknowledged and is shown %d times", window, who, shown[window])

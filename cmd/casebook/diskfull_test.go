@@ -17,11 +17,8 @@ import (
 	"time"
 
 	"casebook/domain"
-	"casebook/domain/diary"
 	"casebook/domain/projection"
 	"casebook/embedded/diskguard/disktest"
-	"casebook/readmodels"
-	diaryviews "casebook/readmodels/diary"
 )
 
 // smallDiskServer is a server in a process of its own, with its data on a small disk.
@@ -237,20 +234,7 @@ func TestRealProcessOnAFullDisk(t *testing.T) {
 	total := 0
 	for i := range phones {
 		who := domain.NewPatientID(id, fmt.Sprint(i))
-		position := in.must(crc, diary.CloseDiaryWindows{
-			OfPatient: domain.ForPatient(who), Through: time.Date(2019, 1, 1, 0, 0, 0, 0, time.UTC)}).Position
-		found := map[string]int{}
-		path := fmt.Sprintf("/api/v1/patients/%s/diaries?limit=200", who)
-		for next := path; next != ""; {
-			var page readmodels.List[diaryviews.Diary]
-			in.query(crc, next, position, &page)
-			for _, d := range page.Items {
-				found[d.Window]++
-			}
-			if next = ""; page.Next != "" {
-				next = path + "&cursor=" + page.Next
-			}
-		}
+		found := in.windowsShown(crc, who)
 		total += len(shown[i])
 		for window := range shown[i] {
 			if found[window] != 1 {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -37,32 +36,16 @@ func TestElectionIsAPauseForManyUsers(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := clustertest.Run(t, clustertest.Options{Election: election})
-			s, err := start(context.Background(), flagsOn(t, c), slog.New(slog.DiscardHandler))
-			if err != nil {
-				t.Fatal(err)
-			}
-			in := installation{server: s, t: t, url: "http://" + s.httpAddress}
-			defer func() {
-				if err := s.close(); err != nil {
-					t.Error(err)
-				}
-			}()
+			in := serveOn(t, flagsOn(t, c))
 			if err := in.bootstrapAdmins(t.Context(), "a password for a test"); err != nil {
 				t.Fatal(err)
 			}
-			sign := func(u domain.UserID) string {
-				signed, err := s.tokens.Sign(u, time.Now(), time.Hour)
-				if err != nil {
-					t.Fatal(err)
-				}
-				return signed
-			}
 			const id = domain.StudyID("E1")
-			setUp(in, id, sign, 0)
+			setUp(in, id, in.sign, 0)
 			for i := range users {
 				u := domain.UserID(fmt.Sprintf("crc%d", i))
-				in.must(sign(demoAdmin), user.RegisterUser{OfUser: domain.ForUser(u), Name: string(u)})
-				in.must(sign(demoAdmin), user.GrantRole{OfUser: domain.ForUser(u), Grant: user.Grant{Role: user.CRC, Study: id, Site: "01"}})
+				in.must(in.sign(demoAdmin), user.RegisterUser{OfUser: domain.ForUser(u), Name: string(u)})
+				in.must(in.sign(demoAdmin), user.GrantRole{OfUser: domain.ForUser(u), Grant: user.Grant{Role: user.CRC, Study: id, Site: "01"}})
 			}
 			time.Sleep(2 * time.Second) // what was known of rights and states is asked again
 			back := fault(c)
@@ -84,7 +67,7 @@ func TestElectionIsAPauseForManyUsers(t *testing.T) {
 				return string(body)
 			}
 			for i := range users {
-				token := sign(domain.UserID(fmt.Sprintf("crc%d", i)))
+				token := in.sign(domain.UserID(fmt.Sprintf("crc%d", i)))
 				for k := range commandsOfUser {
 					answered(token, http.MethodPost, "/api/v1/commands/ScreenPatient", screening("%d-%d", i, k))
 				}

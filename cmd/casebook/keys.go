@@ -86,7 +86,7 @@ func (c keyCommand) replaceLost(ctx context.Context, s streams, secret []byte) (
 		if err := noProgramRuns(ctx, o.eventStoreURL); err != nil {
 			return err
 		}
-		log, err := eventlog.Connect(ctx, eventlog.Options{URL: o.eventStoreURL, Registry: contexts.Registry(), Timeout: toolTimeout})
+		log, err := toolLog(ctx, eventlog.Options{URL: o.eventStoreURL})
 		if err != nil {
 			return err
 		}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -20,21 +19,12 @@ import (
 func TestToolsOutliveAChangeOfLeader(t *testing.T) {
 	c := clustertest.Run(t, clustertest.Options{Election: 500 * time.Millisecond, WriteTimeout: 500 * time.Millisecond})
 	f := flagsOn(t, c)
-	s, err := start(context.Background(), f, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := s.close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	in := installation{server: s, t: t, url: "http://" + s.httpAddress}
+	in := serveOn(t, f)
 	for i := range 200 { // something to rebuild
 		in.send(operator(), user.RegisterUser{OfUser: domain.ForUser(domain.UserID(fmt.Sprintf("somebody.%d", i))), Name: "Somebody"})
 	}
 	in.account("confirmed")
-	log, views := "--eventstore="+c.URL(), "--mongo="+s.stores.mongoURL
+	log, views := "--eventstore="+c.URL(), "--mongo="+in.stores.mongoURL
 	data := "--data=" + f.Stores.Data
 
 	failing, stop := context.WithCancel(t.Context())
@@ -80,18 +70,9 @@ func TestToolsOutliveAChangeOfLeader(t *testing.T) {
 func TestToolsWaitForALeader(t *testing.T) {
 	c := clustertest.Run(t, clustertest.Options{Election: 12 * time.Second})
 	f := flagsOn(t, c)
-	s, err := start(context.Background(), f, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := s.close(); err != nil {
-			t.Error(err)
-		}
-	}()
-	in := installation{server: s, t: t, url: "http://" + s.httpAddress}
+	in := serveOn(t, f)
 	in.account("anna")
-	log, views := "--eventstore="+c.URL(), "--mongo="+s.stores.mongoURL
+	log, views := "--eventstore="+c.URL(), "--mongo="+in.stores.mongoURL
 	c.Leader().Kill()
 	begun := time.Now()
 	var tools sync.WaitGroup
