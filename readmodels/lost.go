@@ -2,72 +2,22 @@ package readmodels
 
 import (
 	"context"
-	"time"
 
 	"casebook/domain/refuse"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
-const (
-	// lostFor is how long this process believes which views were made from a lost past before it asks the store again.
-	lostFor = time.Second
-	// lostTimeout bounds how long it asks.
-	lostTimeout = time.Second
-)
-
-// lostViews are the collections of builds that were made from a past that the log does not have, as this process knows them.
-type lostViews struct {
-	collections map[string]bool
-	asked       time.Time
-}
-
-// note notes what this process itself has found of a build.
-func (l *lostViews) note(collection string, lost bool) {
-	if l.collections == nil {
-		l.collections = map[string]bool{}
-	}
-	l.collections[collection] = lost
-}
-
 // Lost returns the names of those views whose active build was made from a past that the log does not have. This is known with a
 // delay of a second. Where the store does not answer, it is what was known before.
 func (s *Store) Lost(ctx context.Context, views ...View) (names []string) {
-	s.mu.Lock()
-	fresh := time.Since(s.lost.asked) < lostFor
-	s.mu.Unlock()
-	if !fresh {
-		s.askLost(ctx)
-	}
+	s.remember(ctx, &s.lost, "lost "+checkpointCollection, s.lostCollections)
 	for _, v := range views {
-		collection := s.activeCollection(v)
-		s.mu.Lock()
-		lost := s.lost.collections[collection]
-		s.mu.Unlock()
-		if lost {
+		if s.remembers(&s.lost, s.activeCollection(v)) {
 			names = append(names, v.Name)
 		}
 	}
 	return names
-}
-
-// askLost asks the store which views are lost. However many want to know, the store is asked once at a time.
-func (s *Store) askLost(ctx context.Context) {
-	asked := s.reading.DoChan("lost "+checkpointCollection, func() (any, error) {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lostTimeout)
-		defer cancel()
-		collections, err := s.lostCollections(ctx)
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.lost.asked = time.Now(); err == nil {
-			s.lost.collections = collections
-		}
-		return nil, err
-	})
-	select {
-	case <-asked:
-	case <-ctx.Done():
-	}
 }
 
 func (s *Store) lostCollections(ctx context.Context) (map[string]bool, error) {

@@ -72,8 +72,9 @@ type Store struct {
 	// built holds the collections of builds that have caught up before.
 	built  map[string]bool
 	active activeBuilds // guarded by mu too
-	kept   keptViews    // guarded by mu too
-	lost   lostViews    // guarded by mu too
+	// notKept are the views that no process keeps, lost the collections of builds that were made from a past that the log does not
+	// have. mu guards them too.
+	notKept, lost remembered
 	// reading reads checkpoints and leases, each at most once at a time.
 	reading singleflight.Group
 }
@@ -386,7 +387,7 @@ func (s *Store) SaveCheckpoint(ctx context.Context, c Checkpoint) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if lost := c.State == OtherPast; lost != s.lost.collections[c.Collection] {
+	if lost := c.State == OtherPast; lost != s.lost.names[c.Collection] {
 		s.lost.note(c.Collection, lost)
 	}
 	p := s.progressOf(c.Collection)
