@@ -372,13 +372,16 @@ func bodyAbout(t *testing.T, body reflect.Type, tr trial) string {
 	t.Helper()
 	fields := map[string]any{}
 	for _, field := range reflect.VisibleFields(body) {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		switch field.Type {
 		case reflect.TypeFor[domain.StudyID]():
 			fields["study"] = tr.study
 		case reflect.TypeFor[domain.SiteID]():
-			fields["site"] = "01"
+			fields[name] = "01"
 		case reflect.TypeFor[domain.PatientID]():
-			fields["patient"] = tr.patient
+			if name == "patient" { // others are about another one
+				fields[name] = tr.patient
+			}
 		case reflect.TypeFor[supply.LocationID]():
 			fields[strings.ToLower(field.Name)] = "01"
 		case reflect.TypeFor[safety.AlertID]():

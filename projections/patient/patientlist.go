@@ -71,7 +71,11 @@ var PatientList = projections.New(patientviews.PatientLists, projections.ByPatie
 // the status, the treatment and the phase.
 func ofPatient[E patient.Event](fold func(*row, E)) projections.Fold[row] {
 	return projections.On(func(r *row, e E, at projections.Envelope) {
+		before := r.Treatment
 		r.LastActivityAt, r.Status, r.Treatment = at.Metadata.RecordedAt, r.Status.After(e), r.Treatment.After(e)
+		if r.Treatment == patient.TreatmentEnded && before != patient.TreatmentEnded {
+			r.TreatmentEndedOn = "" // the fold sets it
+		}
 		r.Phase = patient.PhaseOf(r.Status, r.Treatment)
 		fold(r, e)
 	})
