@@ -17,9 +17,9 @@ import (
 	"casebook/domain"
 	"casebook/domain/blind"
 
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
-	jsonv1 "github.com/go-json-experiment/json/v1"
+	jsonv1 "github.com/goccy/go-json"
+	"github.com/goccy/go-json/jsontext"
+	"github.com/goccy/go-json/v2"
 )
 
 // BlindingKeyBytes is the length of the key from which the studies' blinding keys are derived.

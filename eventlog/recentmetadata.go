@@ -5,7 +5,7 @@ import (
 	"encoding/binary"
 	"sync/atomic"
 
-	"github.com/go-json-experiment/json"
+	"github.com/goccy/go-json/v2"
 )
 
 // recentSlots is the number of newest events whose metadata are kept. Subscriptions of one process are seldom further apart.

@@ -11,8 +11,8 @@ import (
 	"casebook/domain"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
-	jsonv2 "github.com/go-json-experiment/json"
-	jsonv1 "github.com/go-json-experiment/json/v1"
+	jsonv1 "github.com/goccy/go-json"
+	jsonv2 "github.com/goccy/go-json/v2"
 	"github.com/google/uuid"
 )
 
