@@ -134,6 +134,8 @@ type Server struct {
 	end  context.CancelFunc
 	wg   sync.WaitGroup
 
+	inside inProcess
+
 	mu    sync.Mutex
 	conns map[*conn]struct{}
 
@@ -207,6 +209,7 @@ func (s *Server) Close() error {
 		closed := make(chan error, 1)
 		go func() {
 			s.wg.Wait()
+			s.inside.close()
 			cut.Stop()
 			if s.shut != nil {
 				closed <- nil
