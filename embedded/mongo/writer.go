@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -13,16 +14,74 @@ import (
 type writer struct {
 	st      *store
 	c       *collection
-	b       *pebble.Batch
 	indexes []*index
 	delta   int64 // change of the number of documents
 	bytes   int64 // change of their bytes
 	marked  bool  // an index became multikey, so the catalog record changes
 	closed  bool
 
+	// entries are the changes that have not been committed: those of documents first, then those of each index. b also has those
+	// before settled, for readers who need an order; it is nil while there are none.
+	entries [][]entry
+	arena   []byte // the keys of entries
+	size    int    // bytes of entries
+	b       *pebble.Batch
+
+	roots         rootFields
+	vals, oldVals []value // the fields of a document that indexes begin with, by their number in roots
 	keys, oldKeys keySet
 	idBuf         []byte
 	known         map[string]doc // by encoded _id, the documents that readAhead has read
+	buffers       []*[]byte      // the memory of these documents
+	own           map[string]doc // by encoded _id, the documents of entries; nil for those that were deleted
+}
+
+// entry is the change of one key: its new value, or nil for none.
+type entry struct{ key, value []byte }
+
+// put notes the change of a key: group 0 is for documents, and group i+1 for entries of index i.
+func (w *writer) put(group int, value []byte, key ...[]byte) {
+	start := len(w.arena)
+	for _, part := range key {
+		w.arena = append(w.arena, part...)
+	}
+	e := entry{w.arena[start:len(w.arena):len(w.arena)], value}
+	w.entries[group] = append(w.entries[group], e)
+	w.size += len(e.key) + len(e.value) + entryOverhead
+}
+
+// entryOverhead is what an entry has in a batch beside its key and its value, roughly.
+const entryOverhead = 12
+
+// settle moves the entries to a batch that can be read in the order of its keys.
+func (w *writer) settle() error {
+	if w.b == nil {
+		w.b = w.st.db.NewIndexedBatch()
+	}
+	return w.fill(w.b)
+}
+
+// fill moves the entries to a batch. They are sorted, because Pebble finds the place of a key in a fraction of the time where that of
+// the key before it is near. Of the changes of one key the last one counts.
+func (w *writer) fill(b *pebble.Batch) error {
+	for group, entries := range w.entries {
+		slices.SortStableFunc(entries, func(a, b entry) int { return bytes.Compare(a.key, b.key) })
+		for _, e := range entries {
+			err := error(nil)
+			if e.value == nil {
+				err = b.Delete(e.key, nil)
+			} else {
+				err = b.Set(e.key, e.value, nil)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		clear(entries)
+		w.entries[group] = entries[:0]
+	}
+	w.arena, w.size = w.arena[:0], 0
+	return nil
 }
 
 // write opens a writer on ns, and creates the collection if it does not exist.
@@ -45,7 +104,9 @@ func (st *store) writeTo(c *collection) *writer {
 		c.mu.Unlock()
 		return nil
 	}
-	return &writer{st: st, c: c, b: st.db.NewIndexedBatch(), indexes: *c.indexes.Load()}
+	w := &writer{st: st, c: c, indexes: *c.indexes.Load()}
+	w.entries, w.roots = make([][]entry, 1+len(w.indexes)), rootsOf(w.indexes)
+	return w
 }
 
 // close releases the collection's lock and drops changes that were not flushed. Whoever opens a writer defers it, so that
@@ -56,16 +117,34 @@ func (w *writer) close() {
 	}
 	w.closed = true
 	defer w.c.mu.Unlock()
-	w.b.Close()
+	w.forget()
+	if w.b != nil {
+		w.b.Close()
+	}
 }
 
 // view returns a view of the collection that includes the writer's changes.
-func (w *writer) view() *view { return &view{w.b, w.c, w.indexes} }
+func (w *writer) view() (*view, error) {
+	if err := w.settle(); err != nil {
+		return nil, err
+	}
+	return &view{w.b, w.c, w.indexes}, nil
+}
 
 // flush commits the collected changes.
 func (w *writer) flush() error {
-	if w.b.Empty() {
+	if w.size == 0 && (w.b == nil || w.b.Empty()) {
 		return nil
+	}
+	if w.b == nil {
+		w.b = w.st.db.NewBatch()
+	}
+	defer func() {
+		w.b.Close()
+		w.b = nil
+	}()
+	if err := w.fill(w.b); err != nil {
+		return err
 	}
 	if n := uint64(w.c.count.Load() + w.delta); w.delta != 0 {
 		if err := w.b.Set(spaceKey(spaceCount, w.c.id), binary.BigEndian.AppendUint64(nil, n), nil); err != nil {
@@ -91,14 +170,13 @@ func (w *writer) flush() error {
 	w.c.count.Add(w.delta)
 	w.c.bytes.Add(w.bytes)
 	w.delta, w.bytes, w.marked = 0, 0, false
-	w.b.Close()
-	w.b = w.st.db.NewIndexedBatch()
+	clear(w.own)
 	return nil
 }
 
 // flushIfLarge commits a large batch, to bound the memory of a command.
 func (w *writer) flushIfLarge() error {
-	if w.b.Len() < flushBytes {
+	if size := w.size; size < flushBytes && (w.b == nil || size+w.b.Len() < flushBytes) {
 		return nil
 	}
 	return w.flush()
@@ -148,7 +226,8 @@ func (w *writer) insert(d doc) error {
 	w.delta++
 	w.bytes += int64(len(d))
 	w.wrote(id, d)
-	return w.b.Set(w.c.docKey(id), d, nil)
+	w.put(0, d, w.c.primary.space, id)
+	return nil
 }
 
 // replace replaces old by d; both have the same _id.
@@ -165,7 +244,8 @@ func (w *writer) replace(old, d doc) error {
 	}
 	w.bytes += int64(len(d) - len(old))
 	w.wrote(id, d)
-	return w.b.Set(w.c.docKey(id), d, nil)
+	w.put(0, d, w.c.primary.space, id)
+	return nil
 }
 
 // remove deletes old.
@@ -180,7 +260,8 @@ func (w *writer) remove(old doc) error {
 	w.delta--
 	w.bytes -= int64(len(old))
 	w.wrote(id, nil)
-	return w.b.Delete(w.c.docKey(id), nil)
+	w.put(0, nil, w.c.primary.space, id)
+	return nil
 }
 
 func checkSize(d doc) error {
@@ -196,17 +277,22 @@ func (w *writer) reindex(id []byte, old, d doc) error {
 	if len(w.indexes) == 0 {
 		return nil
 	}
+	w.vals, w.oldVals = w.roots.of(d, w.vals), w.roots.of(old, w.oldVals)
 	w.keys.reset(len(w.indexes))
 	w.oldKeys.reset(len(w.indexes))
 	for i, x := range w.indexes {
+		fields := w.roots.fields[i]
+		if old != nil && d != nil && alike(fields, w.vals, w.oldVals) {
+			continue // and so are the keys
+		}
 		if d != nil {
-			if err := x.keys(d, &w.keys, i); err != nil {
+			if err := x.keysFrom(fields, w.vals, &w.keys, i); err != nil {
 				return err
 			}
 		}
 		if old != nil {
 			// A stored document was indexed before, so this does not fail.
-			if err := x.keys(old, &w.oldKeys, i); err != nil {
+			if err := x.keysFrom(fields, w.oldVals, &w.oldKeys, i); err != nil {
 				return err
 			}
 		}
@@ -232,16 +318,12 @@ func (w *writer) reindex(id []byte, old, d doc) error {
 	for i, x := range w.indexes {
 		for _, k := range w.oldKeys.of(i) {
 			if !w.keys.has(i, k) {
-				if err := w.b.Delete(x.entry(k, id), nil); err != nil {
-					return err
-				}
+				w.put(i+1, nil, x.space, k, id)
 			}
 		}
 		for _, k := range w.keys.of(i) {
 			if !w.oldKeys.has(i, k) {
-				if err := w.b.Set(x.entry(k, id), idLen, nil); err != nil {
-					return err
-				}
+				w.put(i+1, idLen, x.space, k, id)
 			}
 		}
 		if mask := w.keys.multi[i]; mask&^x.multikey.Load() != 0 {
@@ -254,6 +336,9 @@ func (w *writer) reindex(id []byte, old, d doc) error {
 
 // taken reports whether a document with another _id than id has the key k in the unique index x.
 func (w *writer) taken(x *index, k, id []byte) (bool, error) {
+	if err := w.settle(); err != nil {
+		return false, err
+	}
 	from := append(bytes.Clone(x.space), k...)
 	it, err := w.b.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: successor(from)})
 	if err != nil {
