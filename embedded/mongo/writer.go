@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -20,20 +21,61 @@ type writer struct {
 	marked  bool  // an index became multikey, so the catalog record changes
 	closed  bool
 
-	// entries are the changes that have not been committed: those of documents first, then those of each index. b also has those
-	// before settled, for readers who need an order; it is nil while there are none.
-	entries [][]entry
-	arena   []byte // the keys of entries
-	size    int    // bytes of entries
-	b       *pebble.Batch
+	// entries are the changes that have not been committed, with size bytes. b also has those before settled, for readers who need
+	// an order; it is nil while there are none.
+	*scratch
+	size  int
+	b     *pebble.Batch
+	roots rootFields
 
-	roots         rootFields
-	vals, oldVals []value // the fields of a document that indexes begin with, by their number in roots
+	known   map[string]doc // by encoded _id, the documents that readAhead has read
+	buffers []*[]byte      // the memory of these documents
+	own     map[string]doc // by encoded _id, the documents of entries; nil for those that were deleted
+}
+
+// scratch is memory that one writer after the other uses.
+type scratch struct {
+	entries       [][]entry // those of documents first, then those of each index
+	arena         []byte    // the keys of entries
+	vals, oldVals []value   // the fields of a document that indexes begin with, by their number in roots
 	keys, oldKeys keySet
 	idBuf         []byte
-	known         map[string]doc // by encoded _id, the documents that readAhead has read
-	buffers       []*[]byte      // the memory of these documents
-	own           map[string]doc // by encoded _id, the documents of entries; nil for those that were deleted
+}
+
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
+
+const (
+	// keepEntries is the largest number of entries of an index for which memory is kept, and keepArena that of the bytes of keys.
+	keepEntries = 4096
+	keepArena   = 1 << 20
+)
+
+// takeScratch returns memory for a number of groups of entries.
+func takeScratch(groups int) *scratch {
+	s := scratches.Get().(*scratch)
+	for len(s.entries) < groups {
+		s.entries = append(s.entries, nil)
+	}
+	s.arena = s.arena[:0]
+	return s
+}
+
+// give leaves the memory to another writer.
+func (s *scratch) give() {
+	for group, entries := range s.entries {
+		if cap(entries) > keepEntries {
+			s.entries[group] = nil
+			continue
+		}
+		clear(entries) // so that the documents can be collected
+		s.entries[group] = entries[:0]
+	}
+	if cap(s.arena) > keepArena {
+		s.arena = nil
+	}
+	clear(s.vals)
+	clear(s.oldVals)
+	scratches.Put(s)
 }
 
 // entry is the change of one key: its new value, or nil for none.
@@ -65,15 +107,16 @@ func (w *writer) settle() error {
 // the key before it is near. Of the changes of one key the last one counts.
 func (w *writer) fill(b *pebble.Batch) error {
 	for group, entries := range w.entries {
-		slices.SortStableFunc(entries, func(a, b entry) int { return bytes.Compare(a.key, b.key) })
+		order := func(a, b entry) int { return bytes.Compare(a.key, b.key) }
+		if !slices.IsSortedFunc(entries, order) {
+			slices.SortStableFunc(entries, order)
+		}
 		for _, e := range entries {
-			err := error(nil)
+			change := b.Set
 			if e.value == nil {
-				err = b.Delete(e.key, nil)
-			} else {
-				err = b.Set(e.key, e.value, nil)
+				change = func(key, _ []byte, o *pebble.WriteOptions) error { return b.Delete(key, o) }
 			}
-			if err != nil {
+			if err := change(e.key, e.value, nil); err != nil {
 				return err
 			}
 		}
@@ -104,9 +147,8 @@ func (st *store) writeTo(c *collection) *writer {
 		c.mu.Unlock()
 		return nil
 	}
-	w := &writer{st: st, c: c, indexes: *c.indexes.Load()}
-	w.entries, w.roots = make([][]entry, 1+len(w.indexes)), rootsOf(w.indexes)
-	return w
+	indexes := *c.indexes.Load()
+	return &writer{st: st, c: c, indexes: indexes, roots: rootsOf(indexes), scratch: takeScratch(1 + len(indexes))}
 }
 
 // close releases the collection's lock and drops changes that were not flushed. Whoever opens a writer defers it, so that
@@ -118,6 +160,8 @@ func (w *writer) close() {
 	w.closed = true
 	defer w.c.mu.Unlock()
 	w.forget()
+	w.give()
+	w.scratch = nil
 	if w.b != nil {
 		w.b.Close()
 	}
