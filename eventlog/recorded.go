@@ -118,13 +118,17 @@ func (l *Log) CommandMark(of Recorded) (m CommandMark, ok bool) {
 	return m, ok && m.ID != uuid.Nil && m.Hash != ""
 }
 
-// decode decodes an event that was read.
+// decode decodes an event that was read. Its metadata are decoded once for all who meet it at about the same time.
+func (l *Log) decode(r Recorded) (Recorded, error) { return l.decodeWith(r, l.registry.recent.of) }
+
+// decodeWith decodes an event that was read, and its metadata by a function that returns false if they are not as this program writes
+// them.
 //
 // It reads JSON by a library that reads it as encoding/json does, in half the time.
-func (l *Log) decode(r Recorded) (Recorded, error) {
+func (l *Log) decodeWith(r Recorded, metadataOf func(*Recorded) (Metadata, bool)) (Recorded, error) {
 	var known bool
-	if r.Metadata, known = l.registry.recent.of(&r); known {
-		// What other subscriptions need too is decoded once.
+	if r.Metadata, known = metadataOf(&r); known {
+		// All is said.
 	} else if err := jsonv1.Unmarshal(r.RawMetadata, &r.Metadata); err != nil {
 		r.Metadata = Metadata{}
 		return r, fmt.Errorf("decode metadata of %s@%d: %w", r.Stream, r.Revision, err)

@@ -272,7 +272,7 @@ func (l *Log) batch(ctx context.Context, s *Subscription, arrivals <-chan arriva
 			b.Last = last.Mark()
 		}
 		var unreadable error
-		if b.Events, unreadable = l.decodeAll(stored, s); unreadable != nil {
+		if b.Events, unreadable = l.decodeAll(stored, s, live); unreadable != nil {
 			failure, live = unreadable, false
 			if b.Through, b.Last = s.After, s.Last; len(b.Events) > 0 {
 				last := b.Events[len(b.Events)-1]
@@ -310,10 +310,14 @@ func (l *Log) batch(ctx context.Context, s *Subscription, arrivals <-chan arriva
 const minDecodedPerGoroutine = 50
 
 // decodeAll decodes events in parallel, because decoding is most of the work of a large batch. With an error it returns
-// the events before the first that cannot be decoded.
-func (l *Log) decodeAll(stored []Recorded, s *Subscription) ([]Recorded, error) {
+// the events before the first that cannot be decoded. The metadata of live events are likely to be needed by other subscriptions too.
+func (l *Log) decodeAll(stored []Recorded, s *Subscription, live bool) ([]Recorded, error) {
 	if s.Undecoded {
 		return stored, nil
+	}
+	metadataOf := knownMetadata
+	if live {
+		metadataOf = l.registry.recent.of
 	}
 	events, failures := make([]Recorded, len(stored)), make([]error, len(stored))
 	parts := max(1, min(runtime.GOMAXPROCS(0), len(stored)/minDecodedPerGoroutine))
@@ -321,7 +325,7 @@ func (l *Log) decodeAll(stored []Recorded, s *Subscription) ([]Recorded, error) 
 	for part := range parts {
 		wait.Go(func() {
 			for i := part * len(stored) / parts; i < (part+1)*len(stored)/parts; i++ {
-				if events[i], failures[i] = l.decode(stored[i]); failures[i] != nil && s.KeepUnreadable {
+				if events[i], failures[i] = l.decodeWith(stored[i], metadataOf); failures[i] != nil && s.KeepUnreadable {
 					events[i].Event, failures[i] = Unreadable{failures[i]}, nil
 				}
 			}
