@@ -20,7 +20,7 @@ import (
 type benchRebuildCommand struct {
 	View    []string `help:"Views to build, together; all of them with 'all'." default:"patient-view"`
 	Log     benchLog `embed:""`
-	Profile string   `help:"Write a CPU profile of each rebuild to FILE.LENGTH." type:"path" placeholder:"FILE"`
+	Profile string   `help:"Write a CPU profile of each rebuild to FILE.LENGTH, and a heap profile to FILE.LENGTH.heap." type:"path" placeholder:"FILE"`
 	JSON    bool     `help:"Print JSON, one line per length."`
 }
 
@@ -114,10 +114,23 @@ func (c benchRebuildCommand) measure(ctx context.Context, chosen []projections.P
 			}
 		}
 		r.Took, r.Processor = time.Since(began).Seconds(), (processorTime() - used).Seconds()
-		return nil
+		return c.profileHeap(events)
 	})
 	r.PerSecond, r.PeakMemory = float64(in.events)/r.Took, peakMemory()
 	return r, err
+}
+
+// profileHeap writes a profile of the heap beside that of the processor, where one is asked for.
+func (c benchRebuildCommand) profileHeap(events int) (err error) {
+	if c.Profile == "" {
+		return nil
+	}
+	file, err := os.Create(fmt.Sprint(c.Profile, ".", events, ".heap"))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	return pprof.Lookup("heap").WriteTo(file, 0)
 }
 
 // built waits until the first build of a view has caught up with the log.
