@@ -184,18 +184,18 @@ func (r *runner) toTheEnd(ctx context.Context, done func() bool) (is bool, err e
 	if r.alike {
 		subscription.Types = nil // it also shows damaged events, whose type may be any
 	}
-	if _, err := r.follow(ctx, subscription, func() bool { return true }); err != nil {
+	if _, err := r.follow(ctx, subscription, r.engine.convoys.join(ctx, r), func() bool { return true }); err != nil {
 		return false, err
 	}
 	subscription.After, subscription.Last, subscription.Unfiltered = r.through, r.mark, true
-	return r.follow(ctx, subscription, done)
+	return r.follow(ctx, subscription, r.engine.verifier.Follow, done)
 }
 
 // follow folds what a subscription delivers until it has caught up, and returns what done returns then. What is written on the
 // way counts as live only if the subscription has no filter.
-func (r *runner) follow(ctx context.Context, subscription eventlog.Subscription, done func() bool) (is bool, err error) {
+func (r *runner) follow(ctx context.Context, subscription eventlog.Subscription, read follow, done func() bool) (is bool, err error) {
 	errEnd := errors.New("at the log's end")
-	err = pipe(ctx, r.engine, subscription, func(ctx context.Context, b eventlog.Batch, fetched <-chan eventlog.Batch) error {
+	err = pipe(ctx, r.engine, subscription, read, func(ctx context.Context, b eventlog.Batch, fetched <-chan eventlog.Batch) error {
 		if r.pace == nil {
 			b = r.engine.withMore(b, fetched)
 		}
