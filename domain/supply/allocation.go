@@ -62,12 +62,9 @@ func ReleaseHeld(s Stock, cmd ReleaseHold, _ domain.Call) ([]StockEvent, error) 
 func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent, error) {
 	at := OfStock{cmd.Study, LocationID(cmd.Site)}
 	slot := Slot{cmd.Patient, cmd.Visit}
-	replaces, got := s.Allocated.Get(slot)
-	if got {
-		k, _ := s.Kits.Get(replaces)
-		if k.Dispensed || k.Status == KitIsAllocated || k.Status == KitIsReturned {
-			return nil, nil
-		}
+	replaces, got, has := s.kitFor(slot)
+	if has {
+		return nil, nil
 	}
 	failed := func(code, reason string) ([]StockEvent, error) {
 		// An enrolment without a draw fails if there is no kit. In all other cases the patient waits for one.
@@ -89,15 +86,40 @@ func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent
 		return nil, ErrKeysMissing
 	}
 	by.choice.Method = ByPlace
-	kit, some := s.heldFor(cmd.Patient, f.Supply, by.choice, f.Arm)
+	kit, some := s.kitOf(cmd.Patient, f.Supply, by.choice, f.Arm)
 	if !some {
 		kit, some = s.choose(f.Supply, by, f.Arm)
 	}
 	if !some {
 		return failed("no_stock", "the site has no kit for the patient")
 	}
+	if replaces == kit { // it was put back, and is given out after all
+		replaces = ""
+	}
 	return append(seeding, KitAllocated{OfStock: at, Patient: cmd.Patient, Kit: kit, Visit: cmd.Visit, Replaces: replaces,
 		Choice: blind.Of(by.choice)}), nil
+}
+
+// kitFor returns the kit that was allocated last for a slot. got says that there was one, and has that the patient needs no other.
+func (s Stock) kitFor(slot Slot) (n KitNumber, got, has bool) {
+	n, got = s.Allocated.Get(slot)
+	k, _ := s.Kits.Get(n)
+	newest, _ := s.Newest.Get(slot.Patient)
+	return n, got, got && k.serves(n == newest)
+}
+
+// kitOf returns the kit of an arm that can go to no other patient: one that was put back, or that is held for this one.
+func (s Stock) kitOf(p domain.PatientID, in Supply, choice Choice, arm domain.ArmID) (KitNumber, bool) {
+	kept, _ := s.Kept.Get(p)
+	for _, n := range kept {
+		k, _ := s.Kits.Get(n)
+		c, known := s.contents.Get(n)
+		if known && k.Status == KitUnavailable && !k.Wanted && c.Arm == arm && in.usable(n, c.Lot) &&
+			c.Expiry.DaysSince(choice.On) > choice.KeepDays {
+			return n, true
+		}
+	}
+	return s.heldFor(p, in, choice, arm)
 }
 
 // SetAside takes allocated kits that were never given out from a patient who has left, and ends the patient's hold. It
