@@ -145,11 +145,11 @@ func TestHowKitsEnd(t *testing.T) {
 		want  supply.KitStatus
 	}{
 		{supply.ShipmentReceived{OfStock: at("01"), Shipment: "D-0001", Damaged: all}, supply.KitDamaged},
-		{supply.ShipmentReceived{OfStock: at("01"), Shipment: "D-0001", Missing: all}, supply.KitIsLost},
-		{supply.ShipmentLost{OfStock: at("01"), Shipment: "D-0001", Kits: all, Reason: "r"}, supply.KitIsLost},
+		{supply.ShipmentReceived{OfStock: at("01"), Shipment: "D-0001", Missing: all}, supply.KitLostInTransit},
+		{supply.ShipmentLost{OfStock: at("01"), Shipment: "D-0001", Kits: all, Reason: "r"}, supply.KitLostInTransit},
 		{supply.KitsExpired{OfStock: depot, Kits: all, Through: secretDay}, supply.KitExpired},
-		{supply.KitLost{OfStock: depot, Kit: "K-1", Reason: "r"}, supply.KitIsLost},
-		{supply.KitsSetAside{OfStock: depot, Patient: "S.1", Kits: all, Reason: "r"}, supply.KitIsReturned},
+		{supply.KitLost{OfStock: depot, Kit: "K-1", Reason: "r"}, supply.KitLostAtSite},
+		{supply.KitsSetAside{OfStock: depot, Patient: "S.1", Kits: all, Reason: "r"}, supply.KitUnavailable},
 	} {
 		if k := kitAfter(t, "K-1", append(delivered("K-1"), c.event)...); k.Status != c.want || k.Shipment != "" {
 			t.Errorf("after %+v it is %+v", c.event, k)

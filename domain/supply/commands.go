@@ -328,6 +328,9 @@ func (f FromLocation) AboutSite() (domain.StudyID, domain.SiteID) {
 // AboutSite returns the depot as a site, which is how grants name it.
 func (a AtDepot) AboutSite() (domain.StudyID, domain.SiteID) { return a.Study, domain.SiteID(a.Depot) }
 
+// InLocation returns the stock that the command is about.
+func (a AtLocation) InLocation() OfStock { return OfStock(a) }
+
 func (a AtLocation) stock() OfStock   { return OfStock(a) }
 func (f FromLocation) stock() OfStock { return OfStock{f.Study, f.From} }
 func (a AtDepot) stock() OfStock      { return OfStock{a.Study, a.Depot} }

@@ -158,10 +158,9 @@ func (s Stock) relabelled(e KitsRelabelled) (Stock, []KitNumber) {
 	expiries, open := e.To.Open()
 	s.shelves.sealed = s.shelves.sealed || !open
 	for n, expiry := range expiries {
-		if c, known := s.contents.Get(n); known {
-			c.Expiry = expiry
-			s.contents = s.contents.Set(n, c)
-		}
+		c, _ := s.contents.Get(n)
+		c.Expiry = expiry
+		s.contents = s.contents.Set(n, c)
 	}
 	return s, slices.Collect(maps.Keys(expiries))
 }
