@@ -67,6 +67,7 @@ func (r *Runner) Deal(ctx context.Context, p Process, e eventlog.Recorded) error
 	case p.stateful == nil:
 		return Permanent(fmt.Errorf("process %s works by the clock, and takes no single events", p.Name))
 	}
+	ctx = r.ahead.withConnection(ctx, p)
 	var lasting, passing []error
 	for _, of := range p.About(e) {
 		// An instance that fails does not keep the others from their steps.
