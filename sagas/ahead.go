@@ -66,8 +66,8 @@ func newAhead(working int) *ahead {
 	if err != nil {
 		panic(err) // only for a size below 1
 	}
-	return &ahead{busy: map[process.Instance]*busyInstance{}, coming: map[dealtEvent]chan struct{}{}, done: done, connections: map[string]int{},
-		working: make(chan struct{}, working)}
+	return &ahead{busy: map[process.Instance]*busyInstance{}, coming: map[dealtEvent]chan struct{}{}, done: done,
+		connections: map[string]int{}, working: make(chan struct{}, working)}
 }
 
 // begin waits until no other event of the instance is dealt with in this program, and returns what ends the work on this one.

@@ -87,7 +87,8 @@ func (r *Runner) Deal(ctx context.Context, p Process, e eventlog.Recorded) error
 	return errors.Join(lasting...)
 }
 
-// Fire lets an instance react to a timer whose time has come; t is the event that set the timer. A timer that has fired or was cancelled means nothing.
+// Fire lets an instance react to a timer whose time has come; t is the event that set the timer. A timer that has fired or was
+// cancelled means nothing.
 func (r *Runner) Fire(ctx context.Context, p Process, t eventlog.Recorded) error {
 	of, timer, ok := timerOf(t.Event)
 	if !ok {
@@ -336,8 +337,8 @@ type errNoAnswer struct{ error }
 
 func (e errNoAnswer) Unwrap() error { return e.error }
 
-// do sends a command in the name of the process; without a key, it is a new command each time. version is that of the command's shape, 0 for the present one. recorded is called
-// with what it has recorded; it may be nil.
+// do sends a command in the name of the process; without a key, it is a new command each time. version is that of the command's
+// shape, 0 for the present one. recorded is called with what it has recorded; it may be nil.
 func (r *Runner) do(ctx context.Context, p Process, cause Occurrence,
 	name string, version int, command any, key string, recorded func([]eventlog.Recorded)) (commands.Answer, error) {
 	request := commands.Request{Name: name, BodyVersion: version, Key: key,
