@@ -72,6 +72,9 @@ func eachString(v reflect.Value, field string, check func(v reflect.Value, field
 			return eachString(v.Elem(), field, check)
 		}
 	case reflect.Slice, reflect.Array:
+		if v.Type().Elem().Kind() == reflect.Uint8 {
+			return nil // bytes, such as JSON that is decoded later
+		}
 		for i := range v.Len() {
 			if err := eachString(v.Index(i), field, check); err != nil {
 				return err

@@ -151,6 +151,8 @@ type Request struct {
 	// Body is the command as JSON. BodyVersion is its schema version; 0 means the current version.
 	Body        []byte
 	BodyVersion int
+	// Command is the command itself, in place of Body, for senders in this program that need no Key.
+	Command any
 	// Key is the caller's Idempotency-Key; the same key gets the same answer. Without a key, every request is a new
 	// command.
 	Key string
@@ -282,23 +284,8 @@ func (d *Declaration[S, E, F, C]) runIn(ctx context.Context, h *Handler, r Reque
 	if len(r.Key) > maxKeyLength {
 		return Answer{}, refuse.Malformed("malformed_key", "the Idempotency-Key has %d characters", len(r.Key)).Do("use at most 200")
 	}
-	current := r.Body
-	if r.BodyVersion != 0 {
-		var err error
-		if current, err = d.upcasts.Current(r.BodyVersion, r.Body); err != nil {
-			return Answer{}, fmt.Errorf("%s: read the body: %w", d.name, err)
-		}
-	}
-	var body C
-	if err := Decode(current, &body); err != nil {
-		return Answer{}, err
-	}
-	if !access.IsProcess(r.Principal.User) { // what a process sends may hold texts of old events
-		if err := printableTexts(current, reflect.ValueOf(body), ""); err != nil {
-			return Answer{}, err
-		}
-	}
-	if err := d.boundedNames(current, body); err != nil {
+	current, body, err := d.bodyOf(r)
+	if err != nil {
 		return Answer{}, err
 	}
 	role, scope, err := d.authorize(ctx, h, r, body)
@@ -306,7 +293,7 @@ func (d *Declaration[S, E, F, C]) runIn(ctx context.Context, h *Handler, r Reque
 		return Answer{}, err
 	}
 	// Bodies that a process has recorded may lack fields that have been added since.
-	if r.BodyVersion == 0 {
+	if r.BodyVersion == 0 && r.Command == nil {
 		if missing := requireFields(current, reflect.ValueOf(body), d.required); missing != nil {
 			return Answer{}, missing
 		}
@@ -351,6 +338,33 @@ func (d *Declaration[S, E, F, C]) runIn(ctx context.Context, h *Handler, r Reque
 		}
 	}
 	return answer, err
+}
+
+// bodyOf returns the body of a request in the command's current version, as JSON and decoded. There is no JSON of a body that was not
+// sent as JSON.
+func (d *Declaration[S, E, F, C]) bodyOf(r Request) (current []byte, body C, err error) {
+	if r.Command != nil {
+		body, ok := r.Command.(C)
+		if !ok || r.Key != "" || !access.IsProcess(r.Principal.User) {
+			return nil, body, fmt.Errorf("%s: it cannot be sent as a %T that was not encoded", d.name, r.Command)
+		}
+		return nil, body, nil
+	}
+	current = r.Body
+	if r.BodyVersion != 0 {
+		if current, err = d.upcasts.Current(r.BodyVersion, r.Body); err != nil {
+			return nil, body, fmt.Errorf("%s: read the body: %w", d.name, err)
+		}
+	}
+	if err := Decode(current, &body); err != nil {
+		return nil, body, err
+	}
+	if !access.IsProcess(r.Principal.User) { // what a process sends may hold texts of old events
+		if err := printableTexts(current, reflect.ValueOf(body), ""); err != nil {
+			return nil, body, err
+		}
+	}
+	return current, body, d.boundedNames(current, body)
 }
 
 func (d *Declaration[S, E, F, C]) authorize(ctx context.Context, h *Handler, r Request, body C) (user.Role, domain.Scope, error) {

@@ -115,8 +115,10 @@ func (k *BlindingKeys) seal(at Origin, event string, field jsontext.Pointer, pla
 	}
 	padded := blind.Fill(plain, unit)
 	// GCM with random nonces is safe for 2^32 values per key (NIST SP 800-38D, 8.3), which no study reaches.
-	sealed := c.Seal(nil, nil, padded, boundTo(at, event, field)) // #nosec G407 -- the cipher makes the nonce itself
-	return sealedPrefix + base64.StdEncoding.EncodeToString(sealed), nil
+	sealed := make([]byte, 0, len(padded)+c.Overhead())
+	sealed = c.Seal(sealed, nil, padded, boundTo(at, event, field)) // #nosec G407 -- the cipher makes the nonce itself
+	text := make([]byte, 0, len(sealedPrefix)+base64.StdEncoding.EncodedLen(len(sealed)))
+	return string(base64.StdEncoding.AppendEncode(append(text, sealedPrefix...), sealed)), nil
 }
 
 func (k *BlindingKeys) open(at Origin, event string, field jsontext.Pointer, sealed string) ([]byte, error) {

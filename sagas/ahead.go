@@ -29,9 +29,13 @@ type ahead struct {
 	// coming holds the events that an instance of this program is about to deal with, or deals with. A channel is closed when it
 	// has, or does not.
 	coming map[dealtEvent]chan struct{}
-	// done holds the latest events that a process has dealt with: all steps that they led to are taken, and the commands of
-	// these are answered.
-	done *lru.Cache[dealtEvent, struct{}]
+	// done holds the latest events that a process has dealt with, with its connection at that time: all steps that they led to are
+	// taken, and the commands of these are answered.
+	done *lru.Cache[dealtEvent, int]
+	// connections counts the connections that each process has had to its group. What was dealt with during an earlier one counts
+	// no more: the store may have lost it, and its events come over the new one before this program knows that the log has another
+	// past.
+	connections map[string]int
 	// past is the past of the log that done is of.
 	past eventlog.Past
 	// working bounds how many instances take steps at once.
@@ -58,12 +62,12 @@ const (
 )
 
 func newAhead(working int) *ahead {
-	done, err := lru.New[dealtEvent, struct{}](rememberedEvents)
+	done, err := lru.New[dealtEvent, int](rememberedEvents)
 	if err != nil {
 		panic(err) // only for a size below 1
 	}
 	return &ahead{busy: map[process.Instance]*busyInstance{}, coming: map[dealtEvent]chan struct{}{}, done: done,
-		working: make(chan struct{}, working)}
+		connections: map[string]int{}, working: make(chan struct{}, working)}
 }
 
 // begin waits until no other event of the instance is dealt with in this program, and returns what ends the work on this one.
@@ -122,16 +126,42 @@ func (a *ahead) dealt(process string, event uuid.UUID) (dealt bool, underway <-c
 	if a == nil {
 		return false, nil
 	}
-	e := dealtEvent{process, event}
-	if a.done.Contains(e) {
-		return true, nil
-	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	e := dealtEvent{process, event}
+	if a.isDone(e) {
+		return true, nil
+	}
 	if coming := a.coming[e]; coming != nil {
 		return false, coming
 	}
-	return a.done.Contains(e), nil // what was under way may be over by now
+	return false, nil
+}
+
+// isDone is called with a.mu held.
+func (a *ahead) isDone(e dealtEvent) bool {
+	connection, done := a.done.Get(e)
+	return done && connection == a.connections[e.process]
+}
+
+// connected notes that a process has a new connection to its group.
+func (a *ahead) connected(process string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.connections[process]++
+}
+
+// connectionKey is the key of the connection of a process during which it has begun to deal with an event.
+type connectionKey struct{}
+
+// withConnection returns a context for a process that begins to deal with an event.
+func (a *ahead) withConnection(ctx context.Context, p Process) context.Context {
+	if a == nil {
+		return ctx
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return context.WithValue(ctx, connectionKey{}, a.connections[p.Name])
 }
 
 // knows says whether the process has dealt with an event. If an instance is about to, knows waits for it.
@@ -169,18 +199,24 @@ func (a *ahead) announce(p Process, events []eventlog.Recorded) (over func(event
 
 // dealtWith says whether the process has dealt with an event.
 func (a *ahead) dealtWith(p Process, event uuid.UUID) bool {
-	return a != nil && a.done.Contains(dealtEvent{p.Name, event})
+	if a == nil {
+		return false
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.isDone(dealtEvent{p.Name, event})
 }
 
-// remember notes that the process has dealt with an event, in the past of the log that ctx is for.
+// remember notes that the process has dealt with an event, in the past of the log and during the connection that ctx is for.
 func (a *ahead) remember(ctx context.Context, p Process, event uuid.UUID) {
 	if a == nil {
 		return
 	}
+	connection, known := ctx.Value(connectionKey{}).(int)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if past := pastOf(ctx); past == 0 || past == a.past {
-		a.done.Add(dealtEvent{p.Name, event}, struct{}{})
+	if past := pastOf(ctx); known && (past == 0 || past == a.past) {
+		a.done.Add(dealtEvent{p.Name, event}, connection)
 	}
 }
 

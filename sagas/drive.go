@@ -151,6 +151,7 @@ func (d *Drive) Run(ctx context.Context) error {
 	settings.CheckpointAfter = 1000
 	config := pubsub.SubscriberConfig{URL: d.URL, Group: d.groupOf, InFlight: waitingFor * inFlight, Settings: &settings,
 		UpdateGroup: true, WaitForServer: true, WithoutMetadata: true,
+		OnConnect: runner.ahead.connected,
 		Dealt: func(topic string, stored *esdb.RecordedEvent) (bool, <-chan struct{}) {
 			runner.ahead.meet(d.Log.Past())
 			return runner.ahead.dealt(topic, stored.EventID)

@@ -67,6 +67,7 @@ func (r *Runner) Deal(ctx context.Context, p Process, e eventlog.Recorded) error
 	case p.stateful == nil:
 		return Permanent(fmt.Errorf("process %s works by the clock, and takes no single events", p.Name))
 	}
+	ctx = r.ahead.withConnection(ctx, p)
 	var lasting, passing []error
 	for _, of := range p.About(e) {
 		// An instance that fails does not keep the others from their steps.
@@ -86,7 +87,8 @@ func (r *Runner) Deal(ctx context.Context, p Process, e eventlog.Recorded) error
 	return errors.Join(lasting...)
 }
 
-// Fire lets an instance react to a timer whose time has come; t is the event that set the timer. A timer that has fired or was cancelled means nothing.
+// Fire lets an instance react to a timer whose time has come; t is the event that set the timer. A timer that has fired or was
+// cancelled means nothing.
 func (r *Runner) Fire(ctx context.Context, p Process, t eventlog.Recorded) error {
 	of, timer, ok := timerOf(t.Event)
 	if !ok {
@@ -335,19 +337,22 @@ type errNoAnswer struct{ error }
 
 func (e errNoAnswer) Unwrap() error { return e.error }
 
-// do sends a command in the name of the process. version is that of the command's shape, 0 for the present one. recorded is called
-// with what it has recorded; it may be nil.
+// do sends a command in the name of the process; without a key, it is a new command each time. version is that of the command's
+// shape, 0 for the present one. recorded is called with what it has recorded; it may be nil.
 func (r *Runner) do(ctx context.Context, p Process, cause Occurrence,
 	name string, version int, command any, key string, recorded func([]eventlog.Recorded)) (commands.Answer, error) {
-	body, err := json.Marshal(command)
-	if err != nil {
+	request := commands.Request{Name: name, BodyVersion: version, Key: key,
+		Principal: access.Process(p.Name), CorrelationID: cause.correlation, CausationID: cause.ID, CausePosition: cause.position,
+		TraceID: cause.trace, Past: pastOf(ctx), Recorded: recorded}
+	var err error
+	if key == "" {
+		request.Command = command
+	} else if request.Body, err = json.Marshal(command); err != nil {
 		return commands.Answer{}, Permanent(err)
 	}
 	bounded, cancel := context.WithTimeout(ctx, sendTimeout)
 	defer cancel()
-	answer, err := r.Handler.Do(bounded, commands.Request{Name: name, Body: body, BodyVersion: version, Key: key,
-		Principal: access.Process(p.Name), CorrelationID: cause.correlation, CausationID: cause.ID, CausePosition: cause.position,
-		TraceID: cause.trace, Past: pastOf(ctx), Recorded: recorded})
+	answer, err := r.Handler.Do(bounded, request)
 	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
 		err = errNoAnswer{err}
 	}

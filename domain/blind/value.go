@@ -5,7 +5,6 @@
 package blind
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -99,7 +98,10 @@ func (v Value[T]) SealedUnit() int {
 func Fill(plain []byte, unit int) []byte {
 	size := (len(plain) + unit - 1) / unit * unit
 	filled := append(make([]byte, 0, size), plain...)
-	return append(filled, bytes.Repeat([]byte{' '}, size-len(plain))...)
+	for len(filled) < size {
+		filled = append(filled, ' ')
+	}
+	return filled
 }
 
 // SealWith implements Sealer.

@@ -272,7 +272,7 @@ func Take(s State, cmd TakeStep, _ domain.Call) ([]Event, error) {
 	step, timers := cmd.Step, []Event{}
 	step.AnswerBy, step.Answered = nil, false
 	for _, t := range cmd.Set {
-		if at := t.At.UTC(); t.Name == AnswerTimer {
+		if at := t.At.UTC().Round(0); t.Name == AnswerTimer {
 			step.AnswerBy = &at
 		} else {
 			timers = append(timers, TimerSet{Instance: step.Instance, Name: t.Name, At: at})

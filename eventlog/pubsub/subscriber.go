@@ -56,6 +56,9 @@ type SubscriberConfig struct {
 	// becomes no message. The channel is nil unless something deals with the event at the moment: Dealt is then asked again when it
 	// is closed. Dealt must not block, and may be nil.
 	Dealt func(topic string, event *esdb.RecordedEvent) (dealt bool, underway <-chan struct{})
+	// OnConnect is called each time that a topic has a new connection to the server, before its events arrive. The server may have
+	// lost something meanwhile. It may be nil.
+	OnConnect func(topic string)
 	// Timeout bounds each request to the server, and how long Subscribe waits for the server; 10 seconds when 0.
 	Timeout time.Duration
 	// WaitForServer lets Subscribe and SubscribeInitialize wait for the server as long as it takes. They still fail when the

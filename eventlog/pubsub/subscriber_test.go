@@ -753,7 +753,8 @@ func TestMessagesWithoutTheEventsMetadata(t *testing.T) {
 	m := next(t, subscribe(t, s, "places"))
 	m.Ack()
 	stored, ok := pubsub.RecordedEvent(m.Context())
-	if m.Metadata.Get("study") != "" || m.Metadata.Get(pubsub.KeyStream) != "places" || !ok || !strings.Contains(string(stored.UserMetadata), "PAIN1") {
+	if m.Metadata.Get("study") != "" || m.Metadata.Get(pubsub.KeyStream) != "places" || !ok ||
+		!strings.Contains(string(stored.UserMetadata), "PAIN1") {
 		t.Errorf("the message has %v, its event %s", m.Metadata, stored.UserMetadata)
 	}
 }

@@ -366,5 +366,8 @@ func (u *subscription) join() (*consumer, error) {
 		return nil, err
 	}
 	u.logger.Debug("Joined the consumer group", nil)
+	if u.config.OnConnect != nil {
+		u.config.OnConnect(u.topic)
+	}
 	return newConsumer(u, name, stream, cancel), nil
 }
