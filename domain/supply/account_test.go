@@ -327,12 +327,12 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 		case e.Cause == supply.KitWasDamaged:
 			k.base = supply.KitDamaged
 		case k.base == supply.KitIsAllocated:
-			k.quarantined = true
+			k.quarantined, k.quarantine = true, ""
 		}
 	case supply.KitFound:
 		k := a.of(t, e, e.Location, kits(e.Kit), supply.KitLostByPatient, supply.KitLostAtSite, supply.KitLostInTransit)[0]
 		if k.base = k.before; k.base != supply.KitIsDispensed {
-			k.quarantined = true
+			k.quarantined, k.quarantine = true, ""
 		}
 		k.before = ""
 	case supply.KitsRelabelled:
@@ -356,7 +356,8 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 		}
 	case supply.KitDispensed:
 		k := a.of(t, e, e.Location, kits(e.Kit), supply.KitIsAllocated)[0]
-		tooLate := k.Expiry.DaysSince(a.today) <= a.keepDays || exact && !a.usable(k)
+		// Another lot of its delivery may wait for a decision again, when its recall was withdrawn.
+		tooLate := k.Expiry.DaysSince(a.today) <= a.keepDays || exact && a.recalled[k.Lot]
 		if k.dispensed || tooLate || !slices.Equal(k.patients, []domain.PatientID{e.Patient}) {
 			t.Fatalf("kit %s, %+v, is dispensed to %s on %s", e.Kit, k, e.Patient, a.today)
 		}
@@ -368,7 +369,7 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 		}
 		k.base = supply.KitIsReturned
 	case supply.KitReconciled:
-		k := a.of(t, e, e.Location, kits(e.Kit), supply.KitIsReturned)[0]
+		k := a.of(t, e, e.Location, kits(e.Kit), supply.KitIsReturned, supply.KitDamaged)[0]
 		if k.doses += e.Returned + e.Used + e.Lost; !k.dispensed || k.doses != k.Units || e.Returned < 0 || e.Used < 0 || e.Lost < 0 {
 			t.Fatalf("kit %s held %d doses, and %d are accounted for: %+v", e.Kit, k.Units, k.doses, e)
 		}

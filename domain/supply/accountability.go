@@ -85,8 +85,8 @@ func ReleaseFromQuarantine(s Stock, f Facts, cmd ReleaseKits, _ domain.Call) ([]
 		case f.Supply.Lots[c.Lot].Recalled:
 			return nil, refuse.WrongState("lot_recalled", "some of the kits are recalled").At("kits").
 				Do("leave them in quarantine; an unblinded supply manager knows which they are")
-		case k.Replaced:
-			return nil, refuse.WrongState("kit_replaced", "the patient of kit %s has got another one", n).At("kits").Do("have it destroyed")
+		case k.Replaced || k.Wanted:
+			return nil, refuse.WrongState("kit_replaced", "the patient of kit %s gets another one", n).At("kits").Do("have it destroyed")
 		}
 	}
 	return []StockEvent{KitsReleased{OfStock: cmd.stock(), Kits: slices.Sorted(slices.Values(cmd.Kits)), Reason: cmd.Reason}}, nil
@@ -113,7 +113,7 @@ func Reconcile(s Stock, cmd ReconcileKit, _ domain.Call) ([]StockEvent, error) {
 		domain.Between("lost", cmd.Lost, 0, 10_000), domain.OptionalText("note", cmd.Note, 500)); err != nil {
 		return nil, err
 	}
-	k, err := s.ofPatient(cmd.Kit, cmd.Patient, "reconciling it", KitIsReturned)
+	k, err := s.ofPatient(cmd.Kit, cmd.Patient, "reconciling it", KitIsReturned, KitDamaged)
 	if err != nil {
 		return nil, err
 	}
@@ -121,6 +121,8 @@ func Reconcile(s Stock, cmd ReconcileKit, _ domain.Call) ([]StockEvent, error) {
 	switch {
 	case !known:
 		return nil, ErrKeysMissing
+	case !k.Dispensed:
+		return nil, refuse.WrongState("kit_status", "kit %s was not given out", cmd.Kit).At("kit").Do("there are no doses to account for")
 	case k.Reconciled:
 		return nil, refuse.WrongState("kit_reconciled", "kit %s is accounted for already", cmd.Kit).At("kit").Do("nothing is left to do")
 	case cmd.Returned+cmd.Used+cmd.Lost != c.Units:
@@ -215,10 +217,10 @@ func Approve(s Stock, cmd ApproveDestruction, _ domain.Call) ([]StockEvent, erro
 	return []StockEvent{DestructionApproved{OfStock: cmd.stock(), Kits: slices.Sorted(slices.Values(cmd.Kits)), Reason: cmd.Reason}}, nil
 }
 
-// mustBeReconciled refuses kits that came back from patients and are not accounted for (code kit_not_reconciled).
+// mustBeReconciled refuses kits that patients had and that are not accounted for (code kit_not_reconciled).
 func (s Stock) mustBeReconciled(kits []KitNumber) error {
 	for _, n := range kits {
-		if k, _ := s.Kits.Get(n); k.Status == KitIsReturned && !k.Reconciled {
+		if k, _ := s.Kits.Get(n); k.Dispensed && !k.Reconciled {
 			return refuse.WrongState("kit_not_reconciled", "the doses of kit %s are not accounted for", n).At("kits").Do("reconcile it first")
 		}
 	}

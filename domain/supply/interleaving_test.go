@@ -435,9 +435,13 @@ func (w *world) allocate() {
 	}
 }
 
-// maybeUnreleased says whether a lot of the kit's delivery is unreleased in one of the versions that a decision may have used.
+// maybeUnreleased says whether the kit's lot is recalled, or a lot of its delivery unreleased, in one of the versions that a decision
+// may have used.
 func (w *world) maybeUnreleased(k *entry) bool {
 	for _, s := range w.supply[max(0, len(w.supply)-9):] {
+		if s.Lots[k.Lot].Recalled {
+			return true
+		}
 		for lot := range w.account.lotsOf[k.delivery] {
 			if !s.Lots[lot].Released && !s.Lots[lot].Recalled {
 				return true

@@ -46,6 +46,12 @@ func TestReplaceKit(t *testing.T) {
 	}
 	wrong.When(releaseKits(facts(nil), "A", "r", "K2")).ThenRefused("kit_replaced")
 
+	// It is not released either while the patient waits for the other one.
+	alone := strictStockAt(t, site, "K2").Given(kitAllocated(anna, "K2")).When(replace(inArm(x), anna, "K2", supply.KitMisallocated)).
+		Then(askedInstead("K2", supply.KitMisallocated), supply.AllocationFailed{OfStock: site, Patient: anna, Code: "no_stock",
+			Reason: "the site has no kit for the patient", Waits: true})
+	alone.When(releaseKits(facts(nil), "A", "r", "K2")).ThenRefused("kit_replaced")
+
 	for code, d := range map[string]stockDecision{
 		"kit_not_dispensed":            replace(inArm(x), anna, "K2", supply.LostByPatient),
 		"kit_not_recalled":             replace(inArm(x), anna, "K2", supply.KitWasRecalled),

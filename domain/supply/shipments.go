@@ -124,7 +124,7 @@ func Create(s Stock, f Facts, cmd CreateShipment, call domain.Call) ([]StockEven
 			// be held, as long as any is.
 			return nil, refuse.WrongState("enrollment_under_way", "kits that can be given out do not leave while a patient is being enrolled here").
 				At("kits").Do("try again in a few minutes; kits that go to nobody any more may leave")
-		case k.Status == KitIsReturned && !k.Reconciled:
+		case k.Dispensed && !k.Reconciled:
 			return nil, refuse.WrongState("kit_not_reconciled", "the doses of kit %s are not accounted for", n).At("kits").Do("reconcile it first")
 		case fromDepot && !f.Supply.sendable(n, c, today(call), keepDays(f.Study)):
 			return nil, notSendable("kits", "send kits of another delivery, or set a resupply rule, which sends only what can be used")
