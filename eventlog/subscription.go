@@ -55,7 +55,7 @@ type Subscription struct {
 }
 
 const (
-	subscriptionBuffer       = 2048 // events read ahead, in addition to gRPC's own flow control
+	subscriptionBuffer       = 512 // events read ahead, in addition to gRPC's own flow control
 	subscriptionRetry        = 200 * time.Millisecond
 	subscriptionRetryMax     = time.Second
 	subscriptionSearchWindow = 256

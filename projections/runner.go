@@ -595,7 +595,9 @@ func (r *runner) write(ctx context.Context, state readmodels.State) error {
 	folded := r.folded
 	r.at, r.folded, r.written = next, 0, now
 	for key, w := range r.unwritten {
-		r.documents.Add(key, w.document)
+		if !w.fresh { // most documents that are new are not changed soon, such as diaries, or never, such as entries of a trail
+			r.documents.Add(key, w.document)
+		}
 	}
 	clear(r.unwritten)
 	if r.saved != nil {

@@ -70,7 +70,14 @@ func (s *shared) add(r *runner) *member {
 	}
 	m := &member{runner: r, left: make(chan error, 1)}
 	s.members = append(s.members, m)
+	s.noteShown()
 	return m
+}
+
+// noteShown notes how far the members have come, for those who do not wait for s.mu, which is held.
+func (s *shared) noteShown() {
+	s.engine.shown.Store(s.at.Commit)
+	s.engine.kept.Store(len(s.members) > 0)
 }
 
 // wait stops the members until a runner that has nearly caught up has reached their position, and adds it. Without the stop
@@ -102,6 +109,7 @@ func (s *shared) leave(m *member) {
 	for i, other := range s.members {
 		if other == m {
 			s.members = append(s.members[:i:i], s.members[i+1:]...)
+			s.noteShown()
 			return
 		}
 	}
@@ -149,6 +157,7 @@ func (s *shared) lose(why error) {
 		m.left <- why
 	}
 	s.members, s.started = nil, false
+	s.noteShown()
 	s.over.Store(false)
 }
 
@@ -170,6 +179,7 @@ func (s *shared) deliver(ctx context.Context, b eventlog.Batch) error {
 		kept = append(kept, m)
 	}
 	s.members, s.at = kept, b.Through
+	s.noteShown()
 	return nil
 }
 
