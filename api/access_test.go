@@ -54,6 +54,12 @@ var entitled = map[string]struct {
 	"RecordScreenFailure":       {thePatient, siteStaff},
 	"EnrollPatient":             {thePatient, siteStaff},
 	"WithdrawConsent":           {thePatient, siteStaff},
+	"DiscontinueTreatment":      {thePatient, siteStaff},
+	"HoldDose":                  {thePatient, siteStaff},
+	"ResumeDose":                {thePatient, siteStaff},
+	"EndParticipation":          {thePatient, siteStaff},
+	"UndoPatientStep":           {thePatient, append([]user.Role{user.DataManager}, siteStaff...)},
+	"TransferPatient":           {thePatient, managers},
 	"DiscontinuePatient":        {thePatient, siteStaff},
 	"CompletePatient":           {thePatient, siteStaff},
 	"AssignInstrument":          {thePatient, siteStaff},
@@ -77,11 +83,21 @@ var entitled = map[string]struct {
 	"CreateShipment":            {theSite, keepers},
 	"CancelShipment":            {theSite, keepers},
 	"DispatchShipment":          {theSite, keepers},
-	"ReceiveShipment":           {theSite, keepers},
+	"ReceiveShipment":           {theSite, siteStaff}, // at a depot, who keeps it
 	"ReportShipmentLost":        {theSite, suppliers},
 	"QuarantineKits":            {theSite, keepers},
 	"ReleaseKits":               {theSite, suppliers},
-	"DestroyKits":               {theSite, keepers},
+	"DestroyKits":               {theSite, siteStaff}, // at a depot, who keeps it
+	"ApproveDestruction":        {theSite, suppliers},
+	"ReportKitFound":            {theSite, keepers},
+	"ConfirmRelabelling":        {theSite, unblindedSuppliers},
+	"ReplaceKit":                {thePatient, siteStaff},
+	"DispenseUnscheduled":       {thePatient, siteStaff},
+	"RecordNotDispensed":        {thePatient, siteStaff},
+	"RecordRecallAction":        {thePatient, siteStaff},
+	"WithdrawLotRecall":         {theStudy, unblindedSuppliers},
+	"ExtendExpiry":              {theStudy, unblindedSuppliers},
+	"EndResupply":               {theStudy, suppliers},
 	"ReportKitLost":             {theSite, keepers},
 	"DispenseKit":               {thePatient, siteStaff},
 	"ReturnKit":                 {thePatient, siteStaff},
@@ -366,13 +382,16 @@ func bodyAbout(t *testing.T, body reflect.Type, tr trial) string {
 	t.Helper()
 	fields := map[string]any{}
 	for _, field := range reflect.VisibleFields(body) {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		switch field.Type {
 		case reflect.TypeFor[domain.StudyID]():
 			fields["study"] = tr.study
 		case reflect.TypeFor[domain.SiteID]():
-			fields["site"] = "01"
+			fields[name] = "01"
 		case reflect.TypeFor[domain.PatientID]():
-			fields["patient"] = tr.patient
+			if name == "patient" { // others are about another one
+				fields[name] = tr.patient
+			}
 		case reflect.TypeFor[supply.LocationID]():
 			fields[strings.ToLower(field.Name)] = "01"
 		case reflect.TypeFor[safety.AlertID]():

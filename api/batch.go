@@ -12,8 +12,8 @@ import (
 	"casebook/domain"
 	"casebook/domain/refuse"
 
-	jsonv2 "github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
+	"github.com/goccy/go-json/jsontext"
+	jsonv2 "github.com/goccy/go-json/v2"
 	"golang.org/x/sync/errgroup"
 )
 

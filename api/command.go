@@ -1,7 +1,6 @@
 package api
 
 import (
-	"encoding/json"
 	"net/http"
 	"strconv"
 
@@ -9,6 +8,7 @@ import (
 	"casebook/commands"
 	"casebook/domain/refuse"
 
+	"github.com/goccy/go-json"
 	"github.com/labstack/echo/v4"
 )
 

@@ -94,7 +94,6 @@ func viewChecks() (names []string) {
 // TestElectionTakesNoRequestsAway: while the event store elects a leader, for which requests wait, and just after it, readiness names
 // what fails and stays. After a time that no election takes it does not.
 func TestElectionTakesNoRequestsAway(t *testing.T) {
-	now := time.Now()
 	for name, leaderless := range map[string]struct {
 		since, until time.Duration // ago
 		want         int
@@ -108,6 +107,7 @@ func TestElectionTakesNoRequestsAway(t *testing.T) {
 		c := serve(t, func(o *options) {
 			o.Ready = func(context.Context) error { return errors.New("no node leads") }
 			o.Leaderless = func() (since, until time.Time) {
+				now := time.Now()
 				if leaderless.until >= 0 {
 					until = now.Add(-leaderless.until)
 				}

@@ -13,8 +13,8 @@ import (
 	"casebook/domain"
 	"casebook/domain/refuse"
 
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
+	"github.com/goccy/go-json/jsontext"
+	"github.com/goccy/go-json/v2"
 )
 
 // Decode reads a command's body strictly. It refuses an unknown field (code unknown_field), a value of another type

@@ -4,7 +4,6 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,7 +11,8 @@ import (
 	"casebook/domain/canonical"
 	"casebook/eventlog"
 
-	"github.com/go-json-experiment/json/jsontext"
+	"github.com/goccy/go-json"
+	"github.com/goccy/go-json/jsontext"
 )
 
 // The algorithms of the hashes by which a repeated command is told from another command with the same id. Metadata that

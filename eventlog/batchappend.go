@@ -12,24 +12,21 @@ import (
 
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
-	"github.com/google/uuid"
 	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/durationpb"
-	"google.golang.org/protobuf/types/known/emptypb"
 )
 
 // batchAppender sends all appends of a session over one long-lived BatchAppend stream, so that an append costs one message
-// instead of a gRPC stream of its own. The official client does not use this call; batchAppender makes it with the client's
-// stubs. An append whose answer did not come, or says nothing of the outcome, is sent again, if need be to another node. Its
+// instead of a gRPC stream of its own. The official client does not use this call; batchAppender makes it on the client's
+// connection. An append whose answer did not come, or says nothing of the outcome, is sent again, if need be to another node. Its
 // event ids and its expected revision stay the same, so the server recognises an append that it has already stored and does
 // not store it twice.
 type batchAppender struct {
 	// session is the context of the session, with which its streams end.
 	session context.Context
-	client  streams.StreamsClient
+	client  client
 	header  metadata.MD
 
 	mu     sync.Mutex // guards the fields below; it is not held while a server that takes nothing is waited for
@@ -44,9 +41,9 @@ type batchAppender struct {
 
 // appendStream is one BatchAppend stream.
 type appendStream struct {
-	streams.Streams_BatchAppendClient
+	appending
 	// outgoing are the requests to be sent, by one goroutine: gRPC does not allow Send concurrently.
-	outgoing chan *streams.BatchAppendReq
+	outgoing chan appendRequest
 	over     context.Context
 	cancel   context.CancelFunc
 }
@@ -78,7 +75,7 @@ const (
 	resendMost  = 250 * time.Millisecond
 )
 
-func newBatchAppender(session context.Context, client streams.StreamsClient, header metadata.MD) *batchAppender {
+func newBatchAppender(session context.Context, client client, header metadata.MD) *batchAppender {
 	return &batchAppender{session: session, client: client, header: header, pending: map[uint64]chan batchAnswer{}}
 }
 
@@ -101,7 +98,7 @@ func (l *Log) append(ctx context.Context, past Past, stream string, revision int
 		if err != nil {
 			return domain.Position{}, err
 		}
-		position, err := s.batches.appendOnce(ctx, batchRequest(ctx, stream, revision, events))
+		position, err := s.batches.appendOnce(ctx, stream, revision, events)
 		var conflict *ConflictError
 		if errors.As(err, &conflict) {
 			position, err = l.resolve(ctx, stream, revision, events, conflict)
@@ -162,35 +159,9 @@ func resent(ctx context.Context, err error) bool {
 	return passing(err)
 }
 
-func batchRequest(ctx context.Context, stream string, revision int64, events []Recorded) *streams.BatchAppendReq {
-	options := &streams.BatchAppendReq_Options{
-		StreamIdentifier:       &shared.StreamIdentifier{StreamName: []byte(stream)},
-		ExpectedStreamPosition: &streams.BatchAppendReq_Options_NoStream{NoStream: &emptypb.Empty{}},
-	}
-	if revision >= 0 {
-		options.ExpectedStreamPosition = &streams.BatchAppendReq_Options_StreamPosition{StreamPosition: uint64(revision)}
-	}
-	if deadline, ok := ctx.Deadline(); ok {
-		options.DeadlineOption = &streams.BatchAppendReq_Options_Deadline{Deadline: durationpb.New(time.Until(deadline))}
-	}
-	messages := make([]*streams.BatchAppendReq_ProposedMessage, len(events))
-	for i, e := range events {
-		messages[i] = &streams.BatchAppendReq_ProposedMessage{
-			Id:             protoUUID(e.ID),
-			Metadata:       map[string]string{"type": e.Type, "content-type": "application/json"},
-			CustomMetadata: e.RawMetadata, Data: e.Data,
-		}
-	}
-	return &streams.BatchAppendReq{Options: options, IsFinal: true, ProposedMessages: messages}
-}
-
-func protoUUID(id uuid.UUID) *shared.UUID {
-	return &shared.UUID{Value: &shared.UUID_String_{String_: id.String()}}
-}
-
-func (b *batchAppender) appendOnce(ctx context.Context, request *streams.BatchAppendReq) (domain.Position, error) {
+func (b *batchAppender) appendOnce(ctx context.Context, stream string, revision int64, events []Recorded) (domain.Position, error) {
 	answer := make(chan batchAnswer, 1)
-	correlation, err := b.send(ctx, request, answer)
+	correlation, err := b.send(ctx, stream, revision, events, answer)
 	if err != nil {
 		return domain.Position{}, err
 	}
@@ -206,15 +177,14 @@ func (b *batchAppender) appendOnce(ctx context.Context, request *streams.BatchAp
 }
 
 // send sends a request, on a new stream if there is none, and returns its correlation id.
-func (b *batchAppender) send(ctx context.Context, request *streams.BatchAppendReq, answer chan batchAnswer) (uint64, error) {
+func (b *batchAppender) send(ctx context.Context, to string, revision int64, events []Recorded, answer chan batchAnswer,
+) (uint64, error) {
 	stream, correlation, err := b.expect(answer)
 	if err != nil {
 		return 0, err
 	}
-	id := &shared.UUID_Structured{LeastSignificantBits: int64(correlation)}
-	request.CorrelationId = &shared.UUID{Value: &shared.UUID_Structured_{Structured: id}}
 	select {
-	case stream.outgoing <- request:
+	case stream.outgoing <- newAppendRequest(ctx, correlation, to, revision, events):
 	case <-stream.over.Done(): // the receiver gets the reason, and passes it to all pending appends
 	case <-ctx.Done(): // so is the caller's wait for the answer
 	}
@@ -242,12 +212,12 @@ func (b *batchAppender) expect(answer chan batchAnswer) (*appendStream, uint64, 
 // open begins a stream. b.mu is held.
 func (b *batchAppender) open() error {
 	ctx, cancel := context.WithCancel(metadata.NewOutgoingContext(b.session, b.header))
-	stream, err := b.client.BatchAppend(ctx)
+	stream, err := b.client.append(ctx)
 	if err != nil {
 		cancel()
 		return err
 	}
-	s := &appendStream{Streams_BatchAppendClient: stream, outgoing: make(chan *streams.BatchAppendReq, outgoingAppends),
+	s := &appendStream{appending: stream, outgoing: make(chan appendRequest, outgoingAppends),
 		over: ctx, cancel: cancel}
 	b.stream = s
 	b.workers.Go(func() { b.receive(s) })
@@ -260,7 +230,7 @@ func (s *appendStream) sendAll() {
 	for {
 		select {
 		case request := <-s.outgoing:
-			if err := s.Send(request); err != nil {
+			if err := s.SendMsg(request); err != nil {
 				return // the receiver gets the reason
 			}
 		case <-s.over.Done():
@@ -273,18 +243,17 @@ func (s *appendStream) sendAll() {
 func (b *batchAppender) receive(stream *appendStream) {
 	defer stream.cancel()
 	for {
-		resp, err := stream.Recv()
+		a, err := stream.next()
 		if err != nil {
 			b.failPending(stream, err)
 			return
 		}
-		correlation := correlationOf(resp.CorrelationId)
 		b.mu.Lock()
-		answer := b.pending[correlation]
-		delete(b.pending, correlation)
+		answer := b.pending[a.correlation]
+		delete(b.pending, a.correlation)
 		b.mu.Unlock()
 		if answer != nil { // otherwise the caller has given up
-			answer <- answerOf(resp)
+			answer <- a.batchAnswer
 		}
 	}
 }
@@ -301,22 +270,6 @@ func (b *batchAppender) failPending(stream *appendStream, err error) {
 		answer <- batchAnswer{err: fmt.Errorf("%w: %w", errStreamBroken, err)}
 		delete(b.pending, correlation)
 	}
-}
-
-// correlationOf returns the number that send put into the id. Servers return the id as a structure or as a string.
-func correlationOf(id *shared.UUID) uint64 {
-	if s := id.GetStructured(); s != nil {
-		return uint64(s.LeastSignificantBits)
-	}
-	parsed, err := uuid.Parse(id.GetString_())
-	if err != nil {
-		return 0
-	}
-	var n uint64
-	for _, b := range parsed[8:] {
-		n = n<<8 | uint64(b)
-	}
-	return n
 }
 
 func answerOf(resp *streams.BatchAppendResp) batchAnswer {

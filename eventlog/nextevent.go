@@ -8,7 +8,7 @@ import (
 
 	"casebook/domain"
 
-	"github.com/go-json-experiment/json"
+	"github.com/goccy/go-json/v2"
 	"github.com/google/uuid"
 )
 

@@ -1,7 +1,6 @@
 package eventlog
 
 import (
-	"encoding/json"
 	"fmt"
 	"reflect"
 	"slices"
@@ -10,7 +9,7 @@ import (
 
 	"casebook/domain"
 
-	jsonv1 "github.com/go-json-experiment/json/v1"
+	"github.com/goccy/go-json"
 )
 
 // Schema describes one type of event.
@@ -157,7 +156,7 @@ func (r *Registry) Decode(name string, version int, data []byte, keys *BlindingK
 		if s.blinded {
 			return keys.unmarshal(at, name, data, into)
 		}
-		return jsonv1.Unmarshal(data, into)
+		return json.Unmarshal(data, into)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("decode %s: %w", name, err)

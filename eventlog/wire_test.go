@@ -1,7 +1,9 @@
 package eventlog
 
 import (
+	"context"
 	"encoding/binary"
+	"fmt"
 	"reflect"
 	"strconv"
 	"testing"
@@ -12,7 +14,11 @@ import (
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/shared"
 	"github.com/EventStore/EventStore-Client-Go/v4/protos/streams"
 	"github.com/google/uuid"
+	spb "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/emptypb"
 	"pgregory.net/rapid"
 )
 
@@ -129,5 +135,110 @@ func FuzzAnswer(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, b []byte) {
 		var m readMessage
 		_ = m.UnmarshalBinary(b)
+	})
+}
+
+// TestAppendsAreEncodedForTheStubs decodes requests by the generated messages.
+func TestAppendsAreEncodedForTheStubs(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		ctx := context.Background()
+		if rapid.Bool().Draw(t, "has a deadline") {
+			within, cancel := context.WithTimeout(ctx, time.Hour)
+			defer cancel()
+			ctx = within
+		}
+		correlation := rapid.Uint64().Draw(t, "correlation")
+		revision := rapid.Int64Min(-1).Draw(t, "revision")
+		stream := rapid.String().Draw(t, "stream")
+		events := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) Recorded {
+			return Recorded{ID: uuid.New(), Type: rapid.String().Draw(t, "type"),
+				Data:        rapid.SliceOfN(rapid.Byte(), 0, 20_000).Draw(t, "data"),
+				RawMetadata: rapid.SliceOfN(rapid.Byte(), 0, 300).Draw(t, "metadata")}
+		}), 1, 4).Draw(t, "events")
+
+		encoded := newAppendRequest(ctx, correlation, stream, revision, events)
+		var decoded streams.BatchAppendReq
+		if err := proto.Unmarshal(encoded, &decoded); err != nil {
+			t.Fatal(err)
+		}
+		wanted := &streams.BatchAppendReq{
+			CorrelationId: &shared.UUID{Value: &shared.UUID_Structured_{
+				Structured: &shared.UUID_Structured{LeastSignificantBits: int64(correlation)}}},
+			Options: &streams.BatchAppendReq_Options{
+				StreamIdentifier:       &shared.StreamIdentifier{StreamName: []byte(stream)},
+				ExpectedStreamPosition: &streams.BatchAppendReq_Options_NoStream{NoStream: &emptypb.Empty{}},
+			},
+			IsFinal: true,
+		}
+		if revision >= 0 {
+			wanted.Options.ExpectedStreamPosition = &streams.BatchAppendReq_Options_StreamPosition{StreamPosition: uint64(revision)}
+		}
+		if _, bounded := ctx.Deadline(); bounded {
+			if rest := decoded.GetOptions().GetDeadline().AsDuration(); rest > time.Hour || rest < 59*time.Minute {
+				t.Fatalf("the store has %s for it", rest)
+			}
+			wanted.Options.DeadlineOption = decoded.Options.DeadlineOption
+		}
+		for _, e := range events {
+			wanted.ProposedMessages = append(wanted.ProposedMessages, &streams.BatchAppendReq_ProposedMessage{
+				Id:             &shared.UUID{Value: &shared.UUID_String_{String_: e.ID.String()}},
+				Metadata:       map[string]string{"type": e.Type, "content-type": "application/json"},
+				CustomMetadata: e.RawMetadata, Data: e.Data,
+			})
+		}
+		if !proto.Equal(&decoded, wanted) {
+			t.Fatalf("it says %v, and not %v", &decoded, wanted)
+		}
+	})
+}
+
+// TestAppendsAreAnsweredAsTheStubsSay compares every kind of answer to an append.
+func TestAppendsAreAnsweredAsTheStubsSay(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		answer := &streams.BatchAppendResp{}
+		id := uuid.New()
+		if rapid.Bool().Draw(t, "the id is text") {
+			answer.CorrelationId = &shared.UUID{Value: &shared.UUID_String_{String_: id.String()}}
+		} else {
+			answer.CorrelationId = &shared.UUID{Value: &shared.UUID_Structured_{Structured: &shared.UUID_Structured{
+				MostSignificantBits:  int64(binary.BigEndian.Uint64(id[:8])),
+				LeastSignificantBits: int64(binary.BigEndian.Uint64(id[8:]))}}}
+		}
+		success := &streams.BatchAppendResp_Success{
+			CurrentRevisionOption: &streams.BatchAppendResp_Success_CurrentRevision{CurrentRevision: rapid.Uint64().Draw(t, "revision")}}
+		switch rapid.IntRange(0, 4).Draw(t, "kind") {
+		case 0:
+			success.PositionOption = &streams.BatchAppendResp_Success_Position{Position: &shared.AllStreamPosition{
+				CommitPosition: rapid.Uint64().Draw(t, "commit"), PreparePosition: rapid.Uint64().Draw(t, "prepare")}}
+			answer.Result = &streams.BatchAppendResp_Success_{Success: success}
+		case 1:
+			success.PositionOption = &streams.BatchAppendResp_Success_NoPosition{NoPosition: &emptypb.Empty{}}
+			answer.Result = &streams.BatchAppendResp_Success_{Success: success}
+		case 2:
+			answer.Result = &streams.BatchAppendResp_Error{Error: &spb.Status{Message: "Server Is Not Ready"}}
+		case 3:
+			detail, err := anypb.New(&shared.WrongExpectedVersion{CurrentStreamRevisionOption: &shared.WrongExpectedVersion_CurrentStreamRevision{
+				CurrentStreamRevision: rapid.Uint64Max(1<<40).Draw(t, "current")}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			answer.Result = &streams.BatchAppendResp_Error{Error: &spb.Status{Code: int32(codes.Unknown), Details: []*anypb.Any{detail}}}
+		case 4: // nothing
+		}
+		b, err := proto.Marshal(answer)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var decoded appendAnswer
+		if err := decoded.UnmarshalBinary(b); err != nil {
+			t.Fatal(err)
+		}
+		if decoded.correlation != binary.BigEndian.Uint64(id[8:]) {
+			t.Fatalf("it answers %x, and not %s", decoded.correlation, id)
+		}
+		wanted := answerOf(answer)
+		if decoded.position != wanted.position || fmt.Sprint(decoded.err) != fmt.Sprint(wanted.err) {
+			t.Fatalf("it says %v, and not %v", decoded.batchAnswer, wanted)
+		}
 	})
 }

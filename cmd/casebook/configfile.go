@@ -10,8 +10,8 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
-	jsonv2 "github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
+	"github.com/goccy/go-json/jsontext"
+	jsonv2 "github.com/goccy/go-json/v2"
 )
 
 // configFile holds the values of a file that --config names, by the names of the flags, with hyphens.

@@ -8,7 +8,7 @@ import (
 
 	"casebook/domain/canonical"
 
-	"github.com/go-json-experiment/json/jsontext"
+	"github.com/goccy/go-json/jsontext"
 	"pgregory.net/rapid"
 )
 

@@ -19,7 +19,7 @@ func Hold(s Stock, f Facts, cmd HoldStock, call domain.Call) ([]StockEvent, erro
 	if hold, held := s.Holds.Get(cmd.Patient); held {
 		return []StockEvent{hold}, nil // the enrolment process may ask again, for example in a second attempt
 	}
-	if _, has := s.Allocated.Get(Slot{Patient: cmd.Patient}); has {
+	if _, _, has := s.kitFor(Slot{Patient: cmd.Patient}); has {
 		return nil, nil
 	}
 	refused := func(code, reason string) ([]StockEvent, error) {
@@ -57,27 +57,27 @@ func ReleaseHeld(s Stock, cmd ReleaseHold, _ domain.Call) ([]StockEvent, error) 
 }
 
 // Allocate gives a patient a kit of the patient's arm: the held one, or else, by chance, one that expires first. The answer is
-// KitAllocated, or AllocationFailed with the code no_stock, not_randomised or patient_ended. A patient who has a kit
-// for the visit gets no second one, unless the first was never given out and no longer can be: then it is replaced.
+// KitAllocated, or AllocationFailed with the code no_stock, not_randomised, patient_ended, treatment_ended, dose_held or
+// patient_transferred. A patient who has a kit for the visit gets no second one, unless the first was never given out and no longer can be, or was
+// set aside when the patient left in error: then it is replaced.
 func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent, error) {
 	at := OfStock{cmd.Study, LocationID(cmd.Site)}
 	slot := Slot{cmd.Patient, cmd.Visit}
-	replaces, got := s.Allocated.Get(slot)
-	if got {
-		k, _ := s.Kits.Get(replaces)
-		if k.Dispensed || k.Status == KitIsAllocated || k.Status == KitIsReturned {
-			return nil, nil
-		}
+	replaces, got, has := s.kitFor(slot)
+	if has {
+		return nil, nil
 	}
 	failed := func(code, reason string) ([]StockEvent, error) {
 		// An enrolment without a draw fails if there is no kit. In all other cases the patient waits for one.
-		waits := code == "no_stock" && (f.Study.Treatment().Randomised || cmd.Visit != "" || got)
+		waits := code == "no_stock" && (f.Study.Treatment().Randomised || cmd.Visit != "" || got || f.Enrolled)
 		return []StockEvent{AllocationFailed{OfStock: at, Patient: cmd.Patient, Visit: cmd.Visit, Code: code, Reason: reason,
-			Waits: waits}}, nil
+			Waits: waits, Withheld: f.withheldAs(code)}}, nil
 	}
 	switch {
 	case !f.Participating:
 		return failed("patient_ended", "the patient does not take part any more")
+	case f.Withheld != "":
+		return failed(string(f.Withheld), f.Withheld.words())
 	case f.Arm == "":
 		return failed("not_randomised", "the patient has not been randomised")
 	}
@@ -89,15 +89,48 @@ func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent
 		return nil, ErrKeysMissing
 	}
 	by.choice.Method = ByPlace
-	kit, some := s.heldFor(cmd.Patient, f.Supply, by.choice, f.Arm)
+	kit, some := s.kitOf(cmd.Patient, f.Supply, by.choice, f.Arm)
 	if !some {
 		kit, some = s.choose(f.Supply, by, f.Arm)
 	}
 	if !some {
 		return failed("no_stock", "the site has no kit for the patient")
 	}
+	if replaces == kit { // it was put back, and is given out after all
+		replaces = ""
+	}
 	return append(seeding, KitAllocated{OfStock: at, Patient: cmd.Patient, Kit: kit, Visit: cmd.Visit, Replaces: replaces,
 		Choice: blind.Of(by.choice)}), nil
+}
+
+// withheldAs returns why a kit is withheld if that is the reason with the code.
+func (f Facts) withheldAs(code string) Withholding {
+	if code == string(f.Withheld) {
+		return f.Withheld
+	}
+	return ""
+}
+
+// kitFor returns the kit that was allocated last for a slot. got says that there was one, and has that the patient needs no other.
+func (s Stock) kitFor(slot Slot) (n KitNumber, got, has bool) {
+	n, got = s.Allocated.Get(slot)
+	k, _ := s.Kits.Get(n)
+	newest, _ := s.Newest.Get(slot.Patient)
+	return n, got, got && k.serves(n == newest)
+}
+
+// kitOf returns the kit of an arm that can go to no other patient: one that was put back, or that is held for this one.
+func (s Stock) kitOf(p domain.PatientID, in Supply, choice Choice, arm domain.ArmID) (KitNumber, bool) {
+	kept, _ := s.Kept.Get(p)
+	for _, n := range kept {
+		k, _ := s.Kits.Get(n)
+		c, known := s.contents.Get(n)
+		if known && k.Status == KitUnavailable && !k.Wanted && c.Arm == arm && in.usable(n, c.Lot) &&
+			c.Expiry.DaysSince(choice.On) > choice.KeepDays {
+			return n, true
+		}
+	}
+	return s.heldFor(p, in, choice, arm)
 }
 
 // SetAside takes allocated kits that were never given out from a patient who has left, and ends the patient's hold. It
@@ -116,13 +149,14 @@ func SetAside(s Stock, cmd SetKitsAside, _ domain.Call) ([]StockEvent, error) {
 	}
 	if len(kits) > 0 {
 		slices.Sort(kits)
-		events = append(events, KitsSetAside{OfStock: at, Patient: cmd.Patient, Kits: kits, Reason: cmd.Reason})
+		events = append(events, KitsSetAside{OfStock: at, Patient: cmd.Patient, Kits: kits, Reason: cmd.Reason, Affected: s.slotsOf(kits)})
 	}
 	return events, nil
 }
 
 // Dispense hands a patient the allocated kit. It refuses malformed_date, captured_in_future, kit_not_at_location,
-// kit_not_allocated_to_patient, kit_status, patient_ended, lot_recalled, kit_expired and kit_expires_soon. No patient
+// kit_not_allocated_to_patient, kit_status, patient_ended, treatment_ended, dose_held, patient_transferred,
+// lot_recalled, kit_expired and kit_expires_soon. No patient
 // gets a kit that has expired or soon will (R37; ICH E6(R3) 3.15.3(c)), and none is dispensed before the draw and the
 // allocation (R8).
 func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent, error) {
@@ -133,9 +167,8 @@ func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent
 	if err != nil {
 		return nil, err
 	}
-	if !f.Participating {
-		return nil, refuse.WrongState("patient_ended", "patient %s does not take part any more", cmd.Patient).
-			At("patient").Do("set the kit aside")
+	if err := f.mustGetKits(cmd.Patient); err != nil {
+		return nil, err
 	}
 	c, known := s.contents.Get(cmd.Kit)
 	daysLeft := c.Expiry.DaysSince(max(cmd.On, today(call)))
@@ -153,6 +186,24 @@ func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent
 	}
 	at := OfStock{cmd.Patient.Study(), LocationID(cmd.Site)}
 	return []StockEvent{KitDispensed{OfStock: at, Patient: cmd.Patient, Kit: cmd.Kit, Visit: k.Visit, On: cmd.On}}, nil
+}
+
+// mustGetKits refuses a patient who gets no kits now (codes patient_ended, treatment_ended, patient_transferred, dose_held).
+func (f Facts) mustGetKits(p domain.PatientID) error {
+	if !f.Participating {
+		return refuse.WrongState("patient_ended", "patient %s does not take part any more", p).At("patient").Do("set the kit aside")
+	}
+	switch f.Withheld {
+	case TreatmentHasEnded:
+		return refuse.WrongState("treatment_ended", "the treatment of patient %s has ended", p).At("patient").Do("set the kit aside")
+	case PatientIsTransferred:
+		return refuse.WrongState("patient_transferred", "patient %s was transferred to another site", p).At("patient").
+			Do("set the kit aside; the other site gives the patient one")
+	case DoseIsHeld:
+		return refuse.WrongState("dose_held", "the treatment of patient %s is interrupted", p).At("patient").
+			Do("keep the kit until the dose is resumed")
+	}
+	return nil
 }
 
 // ofPatient returns a kit that is in the status and was allocated to the patient.

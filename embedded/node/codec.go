@@ -37,6 +37,8 @@ func encoded(v any) (frame, error) {
 	switch m := v.(type) {
 	case frame:
 		return m, nil
+	case encoding.BinaryMarshaler: // of a client in this process
+		return m.MarshalBinary()
 	case proto.Message:
 		return proto.Marshal(m)
 	}

@@ -20,9 +20,9 @@ import (
 	"casebook/domain/study"
 	"casebook/eventlog"
 
-	jsonv2 "github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
-	jsonv1 "github.com/go-json-experiment/json/v1"
+	jsonv1 "github.com/goccy/go-json"
+	"github.com/goccy/go-json/jsontext"
+	jsonv2 "github.com/goccy/go-json/v2"
 	"github.com/google/go-cmp/cmp"
 )
 
