@@ -71,6 +71,9 @@ type runner struct {
 	skips func(Envelope) bool
 	// saved is called after each checkpoint; nil for nobody.
 	saved func(folded int, at readmodels.Checkpoint)
+	// passed takes the checkpoints of batches of which the view shows nothing, so that those of several views are saved together; nil
+	// to save each.
+	passed *[]passing
 	// until is the moment at which a runner stops that shows the past; nil for none. counted is the position of the last event of
 	// the view's types up to there.
 	until   *Until
@@ -103,6 +106,12 @@ type runner struct {
 	written time.Time
 	writing time.Duration
 	rated   float64
+}
+
+// passing is a checkpoint that has not been saved, of a view that shows nothing of a batch.
+type passing struct {
+	of   *runner
+	next readmodels.Checkpoint
 }
 
 // unwritten is a document that has changed since it was written.
@@ -617,11 +626,21 @@ func (r *runner) write(ctx context.Context, state readmodels.State) error {
 		next.End, next.Complete = 0, true
 	case readmodels.NotKept, readmodels.OtherPast: // whoever writes keeps the view, and folds what the log holds
 	}
+	if r.passed != nil && state == readmodels.Live && r.folded == 0 && len(r.unwritten) == 0 {
+		*r.passed = append(*r.passed, passing{r, next})
+		return nil
+	}
 	if err := r.engine.store.SaveCheckpoint(ctx, next); err != nil {
 		return err
 	}
+	r.saveDone(next)
+	return nil
+}
+
+// saveDone notes that a checkpoint was saved.
+func (r *runner) saveDone(next readmodels.Checkpoint) {
 	folded := r.folded
-	r.at, r.folded, r.written = next, 0, now
+	r.at, r.folded, r.written = next, 0, next.At
 	for key, w := range r.unwritten {
 		if !w.fresh { // most documents that are new are not changed soon, such as diaries, or never, such as entries of a trail
 			r.documents.Add(key, w.document)
@@ -631,7 +650,6 @@ func (r *runner) write(ctx context.Context, state readmodels.State) error {
 	if r.saved != nil {
 		r.saved(folded, next)
 	}
-	return nil
 }
 
 // end returns the log's end, or 0 if it is not known. The remaining time of a view that catches up is computed from it.

@@ -3,6 +3,8 @@ package projections
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -166,13 +168,25 @@ func (s *shared) lose(why error) {
 func (s *shared) deliver(ctx context.Context, b eventlog.Batch) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	kept := s.members[:0:0]
+	var passed []passing
+	failed := map[*runner]error{}
 	for _, m := range s.members {
+		m.runner.passed = &passed
 		err := m.runner.take(ctx, b, true)
+		m.runner.passed = nil
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if err != nil {
+			failed[m.runner] = err
+		}
+	}
+	if err := s.savePassed(ctx, passed, failed); err != nil {
+		return err
+	}
+	kept := s.members[:0:0]
+	for _, m := range s.members {
+		if err := failed[m.runner]; err != nil {
 			m.left <- err
 			continue
 		}
@@ -180,6 +194,33 @@ func (s *shared) deliver(ctx context.Context, b eventlog.Batch) error {
 	}
 	s.members, s.at = kept, b.Through
 	s.noteShown()
+	return nil
+}
+
+// savePassed saves the checkpoints of views that show nothing of a batch, and notes which have failed. It fails if ctx ends.
+func (s *shared) savePassed(ctx context.Context, passed []passing, failed map[*runner]error) error {
+	all := make([]readmodels.Checkpoint, len(passed))
+	for i, p := range passed {
+		all[i] = p.next
+	}
+	var lost []string
+	err := s.engine.retry(ctx, "note how far views have come", func() (err error) {
+		lost, err = s.engine.store.SaveCheckpoints(ctx, all...)
+		return err
+	})
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	for _, p := range passed {
+		switch {
+		case err != nil:
+			failed[p.of] = err
+		case slices.Contains(lost, p.next.Collection):
+			failed[p.of] = fmt.Errorf("note how far %s has come: %w", p.next.View, readmodels.ErrLeaseLost)
+		default:
+			p.of.saveDone(p.next)
+		}
+	}
 	return nil
 }
 
