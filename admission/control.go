@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -71,6 +72,13 @@ type Options struct {
 	// class wait until they are served or their contexts end, up to QueueInPause of them. Pause is called for every request; nil
 	// for no pauses.
 	Pause func() (since, until time.Time)
+	// Shown returns the position of the log up to which the views that this process keeps show everything; kept is false while it
+	// keeps none that has caught up. Nil for no views.
+	Shown func() (commit uint64, kept bool)
+	// Behind is how long after it was recorded (see Control.Recorded) something may not be shown yet before commands and diaries are
+	// held back until the views have caught up: 300 ms when 0, and a negative value holds nothing back. Views that are behind by more
+	// than three seconds count as standing still, and hold nothing back either.
+	Behind time.Duration
 	// Logger is told, every ten seconds at most, that requests of a class are refused; nil for none.
 	Logger *slog.Logger
 	// Registerer registers the metrics; nil for none.
@@ -82,6 +90,7 @@ type Control struct {
 	pools  [classes]*pool
 	users  *Tally
 	pause  func() (since, until time.Time)
+	lag    *lag // nil where nothing is held back
 	logger *slog.Logger
 }
 
@@ -111,6 +120,9 @@ func NewControl(o Options) (*Control, error) {
 		o.Pause = func() (since, until time.Time) { return since, until }
 	}
 	a := &Control{users: NewTally(o.OfUser, math.MaxInt), pause: o.Pause, logger: o.Logger}
+	if o.Shown != nil && o.Behind >= 0 {
+		a.lag = newLag(o.Shown, cmp.Or(o.Behind, defaultBehind))
+	}
 	for _, c := range Classes() {
 		b, given := o.Bounds[c]
 		if !given {
@@ -141,7 +153,8 @@ type Place struct {
 }
 
 // Enter admits a request of a user or an address. If who is empty, the request counts for nobody. Enter waits while the limit
-// of the class is reached, in a pause as long as that lasts. It refuses overloaded if too many requests wait, in this class or
+// of the class is reached, in a pause as long as that lasts, and commands and diaries also wait while the views are too far behind, which
+// refuses views_behind if it takes too long. It refuses overloaded if too many requests wait, in this class or
 // in a more important one, and too_many_requests if the user has too many requests under way. If it returns no error, Leave or
 // GiveUp has to be called.
 func (a *Control) Enter(ctx context.Context, c Class, who string) (Place, error) {
@@ -152,6 +165,10 @@ func (a *Control) Enter(ctx context.Context, c Class, who string) (Place, error)
 	if !a.take(p, who) {
 		return Place{}, refuse.Overload("too_many_requests", "too many requests of the same user are under way").
 			Do("send fewer at a time, and this one again in a moment, with the same Idempotency-Key")
+	}
+	if err := a.hold(ctx, p); err != nil {
+		a.forget(p, who)
+		return Place{}, err
 	}
 	permit, ok := p.limiter.TryAcquirePermit()
 	if !ok {
@@ -340,6 +357,16 @@ func (a *Control) register(r prometheus.Registerer) error {
 		errs = append(errs, r.Register(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "casebook_http_class_shed_total",
 			Help: "Requests of the class that were refused because more came than could be served.", ConstLabels: label},
 			func() float64 { return float64(a.Stats(c).Shed) })))
+		if a.lag != nil && recordsMuch(c) {
+			errs = append(errs, r.Register(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "casebook_http_class_held_total",
+				Help: "Requests of the class that were held back because the views were behind.", ConstLabels: label},
+				func() float64 { return float64(a.lag.held[c].Load()) })))
+		}
+	}
+	if a.lag != nil {
+		errs = append(errs, r.Register(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "casebook_views_behind_seconds",
+			Help: "How long ago the oldest was recorded that the views of this process do not show yet."},
+			func() float64 { return a.Behind().Seconds() })))
 	}
 	return errors.Join(errs...)
 }

@@ -45,6 +45,8 @@ type Options struct {
 	// Leaderless returns since when and until when the event store had no leader the last time; until is zero while it has none.
 	// Requests wait for a leader, up to their time-outs. If Leaderless is nil, waiting counts as load.
 	Leaderless func() (since, until time.Time)
+	// Shown returns how far the views that this process keeps have come; see admission.Options. Nil for none.
+	Shown func() (commit uint64, kept bool)
 	// Parts are parts of the process that the API does not need. Readiness shows them.
 	Parts []Part
 	// Waiting counts what waits for people in processes, which readiness shows; nil where this process runs none.
@@ -125,7 +127,7 @@ func New(o Options) (*API, error) {
 	a.bodies, a.answers = newTransfers(bodyBounds), newTransfers(answerBounds)
 	var err error
 	if a.admission, err = admission.NewControl(admission.Options{Bounds: a.limits.Classes, OfUser: a.limits.OfUser, Logger: a.logger,
-		Pause: o.Leaderless, Registerer: o.Registerer}); err != nil {
+		Pause: o.Leaderless, Shown: o.Shown, Behind: a.limits.Behind, Registerer: o.Registerer}); err != nil {
 		return nil, fmt.Errorf("bound the API's requests: %w", err)
 	}
 	if a.metrics, err = newMetrics(o.Registerer, a); err == nil {

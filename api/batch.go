@@ -243,6 +243,8 @@ func (a *API) tryInBatch(c *call, j batchJob) (answer commands.Answer, name stri
 	defer place.Leave()
 	request := c.request(name, j.command.Key, j.command.Body)
 	request.Principal = principal
-	answer, err = a.handler.Do(c.ctx(), request)
+	if answer, err = a.handler.Do(c.ctx(), request); err == nil {
+		a.admission.Recorded(answer.Position)
+	}
 	return answer, name, err
 }

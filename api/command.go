@@ -53,6 +53,7 @@ func (a *API) postCommand(c *call) error {
 	if err != nil {
 		return c.commanded(c.action, err)
 	}
+	a.admission.Recorded(answer.Position)
 	a.metrics.commanded(c.action, "")
 	header := c.Response().Header()
 	header.Set("Etag", `"`+strconv.FormatInt(answer.Revision, 10)+`"`)

@@ -19,6 +19,8 @@ type Limits struct {
 	// requests of one user that are under way at a time: 64.
 	Classes map[admission.Class]admission.Bounds
 	OfUser  int
+	// Behind is how far the views may be behind before commands are held back; see admission.Options.
+	Behind time.Duration
 	// BatchesInFlight bounds the batches that are under way at a time, and BatchesOfUser those of one user: 32 and 4. Each
 	// command of a batch besides needs a place in its class.
 	BatchesInFlight, BatchesOfUser int

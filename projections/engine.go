@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"casebook/domain/projection"
@@ -69,6 +70,10 @@ type Engine struct {
 	// refusedPause and lostPause are those of the package; tests shorten them.
 	refusedPause, lostPause time.Duration
 
+	// shown is the commit position up to which all live views show everything, and kept says that there are any.
+	shown atomic.Uint64
+	kept  atomic.Bool
+
 	mu sync.Mutex // guards decided, decidedIn, and the status of each keeper
 	// decided holds what people have decided about each view, as it was read in a past of the log.
 	decided   map[string]projection.State
@@ -130,6 +135,10 @@ func (e *Engine) Run(parent context.Context) error {
 	}
 	return err
 }
+
+// Shown returns the commit position up to which all views show everything that this engine keeps and that have caught up with the log;
+// kept is false while there are none. Views that stand still are none of them.
+func (e *Engine) Shown() (commit uint64, kept bool) { return e.shown.Load(), e.kept.Load() }
 
 // followDecisions follows what people decide about views, and tells the keepers. It closes ready when it has read all that
 // was decided before. Where the log gets another past, it reads again what was decided.

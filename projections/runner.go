@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"reflect"
 	"runtime"
 	"slices"
 	"sync"
@@ -70,6 +71,9 @@ type runner struct {
 	skips func(Envelope) bool
 	// saved is called after each checkpoint; nil for nobody.
 	saved func(folded int, at readmodels.Checkpoint)
+	// passed takes the checkpoints of batches of which the view shows nothing, so that those of several views are saved together; nil
+	// to save each.
+	passed *[]passing
 	// until is the moment at which a runner stops that shows the past; nil for none. counted is the position of the last event of
 	// the view's types up to there.
 	until   *Until
@@ -104,13 +108,33 @@ type runner struct {
 	rated   float64
 }
 
+// passing is a checkpoint that has not been saved, of a view that shows nothing of a batch.
+type passing struct {
+	of   *runner
+	next readmodels.Checkpoint
+}
+
 // unwritten is a document that has changed since it was written.
 type unwritten struct {
 	document readmodels.Document
 	// fresh says that the store probably does not have it yet.
 	fresh bool
 	// by is the last event that changed it, without its content.
-	by Envelope
+	by eventName
+}
+
+// eventName names an event. It is much smaller than the event.
+type eventName struct {
+	stream, kind string
+	revision     uint64
+	position     domain.Position
+}
+
+func nameOf(at *Envelope) eventName { return eventName{at.Stream, at.Type, at.Revision, at.Position} }
+
+// event returns the event without its content.
+func (n eventName) event() Envelope {
+	return Envelope{Stream: n.stream, Type: n.kind, Revision: n.revision, Position: n.position}
 }
 
 // foldError is an error that another attempt does not mend, with the event at fault.
@@ -420,8 +444,7 @@ func (r *runner) fold(ctx context.Context, events []Envelope, parallel bool) (fo
 	}
 	for _, part := range changed {
 		for key, last := range part {
-			by := Envelope{Stream: events[last].Stream, Revision: events[last].Revision, Type: events[last].Type,
-				Position: events[last].Position}
+			by := nameOf(&events[last])
 			if known := r.unwritten[key]; known != nil {
 				known.by = by
 				continue
@@ -446,7 +469,7 @@ func (r *runner) foldInto(doc readmodels.Document, of []int, events []Envelope, 
 	for _, i := range of {
 		did, err := r.Apply(doc, events[i])
 		if err == nil && did && r.stop != nil {
-			_, err = r.encode(nil, doc, events[i]) // this tells exactly which event cannot be shown
+			_, err = r.encode(nil, doc, nameOf(&events[i])) // this tells exactly which event cannot be shown
 		}
 		if err != nil {
 			return &foldError{event: events[i], err: err, ofEvent: true}
@@ -460,13 +483,13 @@ func (r *runner) foldInto(doc readmodels.Document, of []int, events []Envelope, 
 
 // encode appends a document as it is stored. A document that cannot be stored is found here, because an error of the store would be
 // taken for one that passes.
-func (r *runner) encode(dst []byte, doc readmodels.Document, by Envelope) ([]byte, error) {
+func (r *runner) encode(dst []byte, doc readmodels.Document, by eventName) ([]byte, error) {
 	all, err := readmodels.AppendEncoded(dst, doc)
 	if size := len(all) - len(dst); err == nil && size > maxDocument {
 		err = fmt.Errorf("it has %d bytes of at most %d", size, maxDocument)
 	}
 	if err != nil {
-		return nil, r.failed("store what becomes of", by, fmt.Errorf("document %q: %w", doc.Head().ID, err))
+		return nil, r.failed("store what becomes of", by.event(), fmt.Errorf("document %q: %w", doc.Head().ID, err))
 	}
 	return all, nil
 }
@@ -477,12 +500,17 @@ func (r *runner) documentsOf(ctx context.Context, events []Envelope) ([][]string
 	all := make([][]string, len(events))
 	made, unknown := map[string][]string{}, map[string][]int{} // members of groups; events about groups that are not in made
 	var groups []string
-	for i, at := range events {
+	for i := range events {
+		unreadable, is := events[i].Event.(eventlog.Unreadable)
+		if !is && !r.Folds(reflect.TypeOf(events[i].Event)) {
+			continue // most events, in most views
+		}
+		at := events[i]
 		if r.skips(at) || r.leavesOut(at) {
 			continue
 		}
 		keys, group, err := r.touches(at)
-		if unreadable, is := at.Event.(eventlog.Unreadable); is && !r.alike && slices.Contains(r.types, at.Type) {
+		if is && !r.alike && slices.Contains(r.types, at.Type) {
 			err = r.failed("read", at, unreadable.Err)
 		}
 		if err != nil {
@@ -598,19 +626,30 @@ func (r *runner) write(ctx context.Context, state readmodels.State) error {
 		next.End, next.Complete = 0, true
 	case readmodels.NotKept, readmodels.OtherPast: // whoever writes keeps the view, and folds what the log holds
 	}
+	if r.passed != nil && state == readmodels.Live && r.folded == 0 && len(r.unwritten) == 0 {
+		*r.passed = append(*r.passed, passing{r, next})
+		return nil
+	}
 	if err := r.engine.store.SaveCheckpoint(ctx, next); err != nil {
 		return err
 	}
+	r.saveDone(next)
+	return nil
+}
+
+// saveDone notes that a checkpoint was saved.
+func (r *runner) saveDone(next readmodels.Checkpoint) {
 	folded := r.folded
-	r.at, r.folded, r.written = next, 0, now
+	r.at, r.folded, r.written = next, 0, next.At
 	for key, w := range r.unwritten {
-		r.documents.Add(key, w.document)
+		if !w.fresh { // most documents that are new are not changed soon, such as diaries, or never, such as entries of a trail
+			r.documents.Add(key, w.document)
+		}
 	}
 	clear(r.unwritten)
 	if r.saved != nil {
 		r.saved(folded, next)
 	}
-	return nil
 }
 
 // end returns the log's end, or 0 if it is not known. The remaining time of a view that catches up is computed from it.
@@ -666,7 +705,7 @@ func (r *runner) writeDocuments(ctx context.Context) error {
 				from := len(all)
 				var err error
 				if all, err = r.encode(all, w.document, w.by); err != nil {
-					return &foldError{event: w.by, err: err}
+					return &foldError{event: w.by.event(), err: err}
 				}
 				if encoded := (readmodels.Encoded{Header: *w.document.Head(), Document: all[from:len(all):len(all)]}); w.fresh {
 					fresh = append(fresh, encoded)

@@ -3,6 +3,8 @@ package projections
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -70,7 +72,14 @@ func (s *shared) add(r *runner) *member {
 	}
 	m := &member{runner: r, left: make(chan error, 1)}
 	s.members = append(s.members, m)
+	s.noteShown()
 	return m
+}
+
+// noteShown notes how far the members have come, for those who do not wait for s.mu, which is held.
+func (s *shared) noteShown() {
+	s.engine.shown.Store(s.at.Commit)
+	s.engine.kept.Store(len(s.members) > 0)
 }
 
 // wait stops the members until a runner that has nearly caught up has reached their position, and adds it. Without the stop
@@ -102,6 +111,7 @@ func (s *shared) leave(m *member) {
 	for i, other := range s.members {
 		if other == m {
 			s.members = append(s.members[:i:i], s.members[i+1:]...)
+			s.noteShown()
 			return
 		}
 	}
@@ -149,6 +159,7 @@ func (s *shared) lose(why error) {
 		m.left <- why
 	}
 	s.members, s.started = nil, false
+	s.noteShown()
 	s.over.Store(false)
 }
 
@@ -157,19 +168,59 @@ func (s *shared) lose(why error) {
 func (s *shared) deliver(ctx context.Context, b eventlog.Batch) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	kept := s.members[:0:0]
+	var passed []passing
+	failed := map[*runner]error{}
 	for _, m := range s.members {
+		m.runner.passed = &passed
 		err := m.runner.take(ctx, b, true)
+		m.runner.passed = nil
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if err != nil {
+			failed[m.runner] = err
+		}
+	}
+	if err := s.savePassed(ctx, passed, failed); err != nil {
+		return err
+	}
+	kept := s.members[:0:0]
+	for _, m := range s.members {
+		if err := failed[m.runner]; err != nil {
 			m.left <- err
 			continue
 		}
 		kept = append(kept, m)
 	}
 	s.members, s.at = kept, b.Through
+	s.noteShown()
+	return nil
+}
+
+// savePassed saves the checkpoints of views that show nothing of a batch, and notes which have failed. It fails if ctx ends.
+func (s *shared) savePassed(ctx context.Context, passed []passing, failed map[*runner]error) error {
+	all := make([]readmodels.Checkpoint, len(passed))
+	for i, p := range passed {
+		all[i] = p.next
+	}
+	var lost []string
+	err := s.engine.retry(ctx, "note how far views have come", func() (err error) {
+		lost, err = s.engine.store.SaveCheckpoints(ctx, all...)
+		return err
+	})
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	for _, p := range passed {
+		switch {
+		case err != nil:
+			failed[p.of] = err
+		case slices.Contains(lost, p.next.Collection):
+			failed[p.of] = fmt.Errorf("note how far %s has come: %w", p.next.View, readmodels.ErrLeaseLost)
+		default:
+			p.of.saveDone(p.next)
+		}
+	}
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -126,6 +127,42 @@ func TestACheckpointOfAnEarlierLeaseIsRefused(t *testing.T) {
 		c, err := s.LoadBuildCheckpoint(t.Context(), readmodels.View{Name: "c", Version: 1}, "c_v1")
 		if err != nil || c.Position.Commit != 30 || c.Token != 3 {
 			t.Errorf("the checkpoint is %+v, %v", c, err)
+		}
+	})
+}
+
+// TestCheckpointsAreSavedTogether: of several checkpoints, only those of an earlier lease are not saved, and they are named.
+func TestCheckpointsAreSavedTogether(t *testing.T) {
+	bothWays(t, func(t *testing.T, s *readmodels.Store) {
+		checkpoints := func(commit uint64, tokens ...int64) (all []readmodels.Checkpoint) {
+			for i, token := range tokens {
+				all = append(all, readmodels.Checkpoint{Collection: fmt.Sprint("together", i), View: fmt.Sprint("together", i), Token: token,
+					Position: domain.Position{Commit: commit, Prepare: commit}})
+			}
+			return all
+		}
+		for _, of := range []struct {
+			all    []readmodels.Checkpoint
+			lost   []string
+			commit []uint64
+		}{
+			{nil, nil, nil},
+			{checkpoints(10, 1, 2, 1), nil, []uint64{10, 10, 10}},
+			{checkpoints(20, 1, 2, 2), nil, []uint64{20, 20, 20}},
+			{checkpoints(30, 1, 1, 3), []string{"together1"}, []uint64{30, 20, 30}},
+			{checkpoints(40, 0, 1, 2), []string{"together0", "together1", "together2"}, []uint64{30, 20, 30}},
+		} {
+			lost, err := s.SaveCheckpoints(t.Context(), of.all...)
+			if err != nil || !slices.Equal(lost, of.lost) {
+				t.Errorf("of %d checkpoints %v are lost, %v, want %v", len(of.all), lost, err, of.lost)
+			}
+			for i, want := range of.commit {
+				name := fmt.Sprint("together", i)
+				c, err := s.LoadBuildCheckpoint(t.Context(), readmodels.View{Name: name}, name)
+				if err != nil || c.Position.Commit != want {
+					t.Errorf("%s is at %d, %v, want %d", name, c.Position.Commit, err, want)
+				}
+			}
 		}
 	})
 }

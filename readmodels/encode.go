@@ -321,7 +321,10 @@ func (e *encoder) ofStruct(t reflect.Type, making map[reflect.Type]*encoder) {
 		var err error
 		for i := range fields {
 			f := &fields[i]
-			value := v.FieldByIndex(f.index)
+			value := v.Field(f.index[0])
+			for _, i := range f.index[1:] {
+				value = value.Field(i)
+			}
 			if f.omitEmpty && f.of.empty(value) {
 				continue
 			}

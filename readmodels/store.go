@@ -386,33 +386,62 @@ func (s *Store) TakeCheckpoint(ctx context.Context, v View, collection string, t
 // SaveCheckpoint records how far a build has folded the log, and wakes the callers that wait for it. It fails with
 // ErrLeaseLost if a later holder of the lease has written meanwhile.
 func (s *Store) SaveCheckpoint(ctx context.Context, c Checkpoint) error {
-	filter, err := bson.Marshal(fenced(c.Collection, c.Token))
-	if err != nil {
-		return err
-	}
-	checkpoint, err := bson.Marshal(c)
-	if err != nil {
-		return fmt.Errorf("note how far %s has come: %w", c.View, err)
-	}
-	later, err := s.send(ctx, "update", checkpointCollection, "updates", 1, len(checkpoint), func(dst []byte, _ int) []byte {
-		return appendReplacement(dst, func(dst []byte) []byte { return append(dst, filter...) }, checkpoint)
-	})
-	if err == nil && later > 0 {
+	lost, err := s.SaveCheckpoints(ctx, c)
+	if err == nil && len(lost) > 0 {
 		err = ErrLeaseLost
 	}
 	if err != nil {
 		return fmt.Errorf("note how far %s has come: %w", c.View, err)
 	}
+	return nil
+}
+
+// SaveCheckpoints is SaveCheckpoint for builds of several views, in one command. It returns the collections of those of which a later
+// holder of the lease has written meanwhile; the others are saved. On an error, some may be.
+func (s *Store) SaveCheckpoints(ctx context.Context, all ...Checkpoint) (lost []string, err error) {
+	if len(all) == 0 {
+		return nil, nil
+	}
+	filters, checkpoints, size := make([][]byte, len(all)), make([][]byte, len(all)), 0
+	for i, c := range all {
+		if filters[i], err = bson.Marshal(fenced(c.Collection, c.Token)); err != nil {
+			return nil, err
+		}
+		if checkpoints[i], err = bson.Marshal(c); err != nil {
+			return nil, err
+		}
+		size += len(checkpoints[i])
+	}
+	later, err := s.send(ctx, "update", checkpointCollection, "updates", len(all), size, func(dst []byte, i int) []byte {
+		return appendReplacement(dst, func(dst []byte) []byte { return append(dst, filters[i]...) }, checkpoints[i])
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case later > 0 && len(all) == 1:
+		return []string{all[0].Collection}, nil
+	case later > 0: // saving the others again changes nothing
+		for _, c := range all {
+			of, err := s.SaveCheckpoints(ctx, c)
+			if err != nil {
+				return nil, err
+			}
+			lost = append(lost, of...)
+		}
+		return lost, nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if lost := c.State == OtherPast; lost != s.lost.names[c.Collection] {
-		s.lost.note(c.Collection, lost)
+	for _, c := range all {
+		if lost := c.State == OtherPast; lost != s.lost.names[c.Collection] {
+			s.lost.note(c.Collection, lost)
+		}
+		p := s.progressOf(c.Collection)
+		p.commit, p.projectedHere = c.Position.Commit, true
+		close(p.moved)
+		p.moved = make(chan struct{})
 	}
-	p := s.progressOf(c.Collection)
-	p.commit, p.projectedHere = c.Position.Commit, true
-	close(p.moved)
-	p.moved = make(chan struct{})
-	return nil
+	return nil, nil
 }
 
 // WaitFor waits until the view has folded the log up to a commit position. It refuses if ctx ends before: with the code

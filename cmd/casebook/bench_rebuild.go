@@ -60,7 +60,7 @@ func (c benchRebuildCommand) Run(ctx context.Context, s streams) error {
 			chosen = append(chosen, p)
 		}
 	}
-	debug.SetGCPercent(gcPercent)
+	debug.SetGCPercent(gcMost)
 	return c.Log.each(ctx, func(events int, in benchStores) error {
 		r, err := c.measure(ctx, chosen, events, in)
 		if err != nil {

@@ -9,9 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"runtime"
-	"runtime/debug"
 	"slices"
 	"time"
 
@@ -46,6 +44,8 @@ type serverFlags struct {
 	JWKSURL      string `name:"jwks-url" help:"Also accept tokens signed by the keys at this address of an identity provider." placeholder:"URL"`
 	JWKSIssuer   string `name:"jwks-issuer" help:"Issuer that such tokens must have."`
 	JWKSAudience string `name:"jwks-audience" help:"Audience that such tokens must have." default:"casebook"`
+
+	ViewsBehind time.Duration `help:"How far lists may lag behind what is recorded before commands and diaries are held back, where one process does both. A negative value holds nothing back." default:"300ms"`
 
 	Notify notifyFlags `embed:""`
 
@@ -110,10 +110,6 @@ type clock struct {
 	passed func() time.Duration
 }
 
-// gcPercent lets the heap grow to three times the live data before it is collected, unless GOGC is set. Requests leave
-// little behind, and the caches are bounded.
-const gcPercent = 200
-
 const (
 	// mutexSampled is the number of waits for a lock of which one is sampled on average.
 	mutexSampled = 100
@@ -142,9 +138,6 @@ func start(ctx context.Context, f serverFlags, logger *slog.Logger) (*server, er
 
 func startWith(ctx context.Context, f serverFlags, by clock, logger *slog.Logger) (_ *server, err error) {
 	slog.SetDefault(logger)
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
-	}
 	// Of what waits, as much is sampled for /debug/pprof/mutex and /debug/pprof/block as costs nothing that could be measured.
 	runtime.SetMutexProfileFraction(mutexSampled)
 	runtime.SetBlockProfileRate(blockSampled)
@@ -177,6 +170,7 @@ func startWith(ctx context.Context, f serverFlags, by clock, logger *slog.Logger
 	s.stop = stop
 	group, run := errgroup.WithContext(run)
 	s.parts = group
+	group.Go(func() error { return boundHeap(run) })
 	// Probes are answered from the beginning. The ports are open already, so that nothing is left behind when one is in use.
 	s.api, s.admin = api.NewStarting(buildID(), waitsForLog), api.NewStarting(buildID(), waitsForLog)
 	s.adminAddress = adminListener.Addr().String()
@@ -218,7 +212,7 @@ func startWith(ctx context.Context, f serverFlags, by clock, logger *slog.Logger
 	web, err := api.New(api.Options{Handler: s.handler, Queries: queries, Tokens: s.tokens, Logger: logger, Build: buildID(),
 		Registerer: registry, Gatherer: registry, Ready: s.ready, Writable: writable,
 		Leaderless: s.log.Leaderless, Parts: s.otherParts(&drive),
-		Waiting: waiting, Changes: changes,
+		Waiting: waiting, Changes: changes, Shown: engine.Shown, Limits: api.Limits{Behind: f.ViewsBehind},
 		TrustedProxies: f.TrustedProxies, Now: s.clock.now})
 	if err != nil {
 		return nil, err

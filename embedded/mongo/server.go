@@ -30,7 +30,7 @@ type Options struct {
 	FS vfs.FS
 	// Logger gets warnings and errors; nil discards them.
 	Logger *slog.Logger
-	// CacheBytes is the size of the cache of data blocks. Default 64 MiB. Writes that are not in tables yet take up to
+	// CacheBytes is the size of the cache of data blocks. Default 48 MiB. Writes that are not in tables yet take up to
 	// 64 MiB more.
 	CacheBytes int64
 	// SyncAlways makes every write wait for a sync (fsync) before it is acknowledged, as if each client asked for {j:
@@ -81,7 +81,7 @@ func (o *Options) setDefaults() {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.CacheBytes == 0 {
-		o.CacheBytes = 64 << 20
+		o.CacheBytes = 48 << 20
 	}
 	if o.memTableBytes == 0 {
 		o.memTableBytes = 16 << 20

@@ -38,7 +38,7 @@ type Options struct {
 	FS vfs.FS
 	// Logger gets the node's messages; nil discards them.
 	Logger *slog.Logger
-	// CacheBytes bounds the cache of blocks read from disk. Default 64 MiB.
+	// CacheBytes bounds the cache of blocks read from disk. Default 24 MiB.
 	CacheBytes int64
 	// MaxAppendBytes bounds the data of the events of one append. Default 1 MiB, as clients expect. Their metadata and
 	// types may make the append larger, up to 16 MiB.

@@ -26,14 +26,14 @@ type Options struct {
 	FS vfs.FS
 	// Logger gets the store's own messages; nil discards them.
 	Logger *slog.Logger
-	// CacheBytes bounds the cache of blocks read from disk. Default 64 MiB.
+	// CacheBytes bounds the cache of blocks read from disk. Default 24 MiB.
 	CacheBytes int64
 	// QueueLength bounds the appends that wait to be sequenced. Default 8192.
 	QueueLength int
 	// QueueBytes bounds the bytes of the appends that wait or are being written. Default 64 MiB.
 	QueueBytes int64
-	// TailEvents and TailBytes bound the newest events kept in memory for readers that follow the log. Default 16384
-	// events and 32 MiB.
+	// TailEvents and TailBytes bound the newest events kept in memory for readers that follow the log. Default 8192
+	// events and 16 MiB.
 	TailEvents int
 	TailBytes  int
 	// HeadStreams bounds the streams whose last revision is kept in memory, at about 300 bytes each. An append to another
@@ -58,7 +58,7 @@ type Options struct {
 	// Clock returns the time of writing; nil means time.Now. Tests of maximum ages set it.
 	Clock func() time.Time
 
-	// memTableBytes is the size of a table in memory before it is written out; 0 means 32 MiB. Tests set it.
+	// memTableBytes is the size of a table in memory before it is written out; 0 means 16 MiB. Tests set it.
 	memTableBytes uint64
 	// unsafeNoSync omits the fsync, as a negative control of the crash tests.
 	unsafeNoSync bool
@@ -75,7 +75,7 @@ func (o *Options) setDefaults() {
 		o.Clock = time.Now
 	}
 	if o.CacheBytes <= 0 {
-		o.CacheBytes = 64 << 20
+		o.CacheBytes = 24 << 20
 	}
 	if o.QueueLength <= 0 {
 		o.QueueLength = 8192
@@ -84,10 +84,10 @@ func (o *Options) setDefaults() {
 		o.QueueBytes = 64 << 20
 	}
 	if o.TailEvents <= 0 {
-		o.TailEvents = 16384
+		o.TailEvents = 8192
 	}
 	if o.TailBytes <= 0 {
-		o.TailBytes = 32 << 20
+		o.TailBytes = 16 << 20
 	}
 	if o.HeadStreams <= 0 {
 		o.HeadStreams = 1 << 18
@@ -96,7 +96,7 @@ func (o *Options) setDefaults() {
 		o.MinFreeBytes = defaultMinFree
 	}
 	if o.memTableBytes == 0 {
-		o.memTableBytes = 32 << 20
+		o.memTableBytes = 16 << 20
 	}
 	if o.RecentEvents <= 0 {
 		o.RecentEvents = 65536
@@ -197,7 +197,8 @@ func Open(o Options) (_ *Store, err error) {
 		relieved: make(chan struct{}, 1),
 	}
 	s.tail.maxEvents, s.tail.maxBytes = o.TailEvents, o.TailBytes
-	s.cache = pebble.NewCache(o.CacheBytes)
+	// Pebble takes the memory of its memtables, of which one is filled and one written, out of the cache.
+	s.cache = pebble.NewCache(o.CacheBytes + 2*int64(o.memTableBytes)) // #nosec G115 -- some megabytes
 	defer func() {
 		if err != nil {
 			s.cache.Unref()
