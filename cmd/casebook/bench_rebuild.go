@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"runtime/pprof"
 	"strings"
@@ -37,13 +38,16 @@ type rebuildReport struct {
 	Processor  float64 `json:"rebuildProcessorSeconds"`
 	PerSecond  float64 `json:"eventsPerSecond"`
 	PeakMemory int64   `json:"peakMemoryBytes"`
+	// Objects and Bytes are what was allocated for each event.
+	Objects float64 `json:"objectsPerEvent"`
+	Bytes   float64 `json:"bytesPerEvent"`
 }
 
 // String returns the report in one line.
 func (r rebuildReport) String() string {
-	return fmt.Sprintf("%s over %d events of %d patients: %.1f s, %.0f events/s, %.1f us of processor time each, peak memory %d MiB "+
-		"(recorded in %.1f s, verified in %.1f s)", strings.Join(r.Views, ", "), r.Events, r.Patients, r.Took, r.PerSecond,
-		1e6*r.Processor/float64(r.Events), r.PeakMemory>>20, r.Recorded, r.Verified)
+	return fmt.Sprintf("%s over %d events of %d patients: %.1f s, %.0f events/s, %.1f us of processor time, %.0f objects and "+
+		"%.0f bytes each, peak memory %d MiB (recorded in %.1f s, verified in %.1f s)", strings.Join(r.Views, ", "), r.Events, r.Patients,
+		r.Took, r.PerSecond, 1e6*r.Processor/float64(r.Events), r.Objects, r.Bytes, r.PeakMemory>>20, r.Recorded, r.Verified)
 }
 
 // Run records a trial of each length in new stores, and measures how long views take to be built from it. The hash chains are checked
@@ -106,6 +110,8 @@ func (c benchRebuildCommand) measure(ctx context.Context, chosen []projections.P
 		defer pprof.StopCPUProfile()
 	}
 	engine := projections.NewEngine(projections.Options{Log: in.log, Store: in.store, Projections: chosen, Verifier: verifier})
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
 	used, began := processorTime(), time.Now()
 	err := whileRunning(ctx, engine.Run, func(ctx context.Context) error {
 		for _, p := range chosen {
@@ -114,6 +120,9 @@ func (c benchRebuildCommand) measure(ctx context.Context, chosen []projections.P
 			}
 		}
 		r.Took, r.Processor = time.Since(began).Seconds(), (processorTime() - used).Seconds()
+		runtime.ReadMemStats(&after)
+		r.Objects = float64(after.Mallocs-before.Mallocs) / float64(in.events)
+		r.Bytes = float64(after.TotalAlloc-before.TotalAlloc) / float64(in.events)
 		return c.profileHeap(events)
 	})
 	r.PerSecond, r.PeakMemory = float64(in.events)/r.Took, peakMemory()
