@@ -54,6 +54,12 @@ var entitled = map[string]struct {
 	"RecordScreenFailure":       {thePatient, siteStaff},
 	"EnrollPatient":             {thePatient, siteStaff},
 	"WithdrawConsent":           {thePatient, siteStaff},
+	"DiscontinueTreatment":      {thePatient, siteStaff},
+	"HoldDose":                  {thePatient, siteStaff},
+	"ResumeDose":                {thePatient, siteStaff},
+	"EndParticipation":          {thePatient, siteStaff},
+	"UndoPatientStep":           {thePatient, append([]user.Role{user.DataManager}, siteStaff...)},
+	"TransferPatient":           {thePatient, managers},
 	"DiscontinuePatient":        {thePatient, siteStaff},
 	"CompletePatient":           {thePatient, siteStaff},
 	"AssignInstrument":          {thePatient, siteStaff},
@@ -366,13 +372,16 @@ func bodyAbout(t *testing.T, body reflect.Type, tr trial) string {
 	t.Helper()
 	fields := map[string]any{}
 	for _, field := range reflect.VisibleFields(body) {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
 		switch field.Type {
 		case reflect.TypeFor[domain.StudyID]():
 			fields["study"] = tr.study
 		case reflect.TypeFor[domain.SiteID]():
-			fields["site"] = "01"
+			fields[name] = "01"
 		case reflect.TypeFor[domain.PatientID]():
-			fields["patient"] = tr.patient
+			if name == "patient" { // others are about another one
+				fields[name] = tr.patient
+			}
 		case reflect.TypeFor[supply.LocationID]():
 			fields[strings.ToLower(field.Name)] = "01"
 		case reflect.TypeFor[safety.AlertID]():

@@ -218,7 +218,8 @@ func (l *Log) batch(ctx context.Context, s *Subscription, arrived *arrivals, mar
 		}
 		if b.Through != (domain.Position{}) && s.After.Before(b.Through) {
 			b.Live = live && !arrived.waiting()
-			if len(s.Types) > 0 && !s.Unfiltered && (b.Live || time.Since(marked) > markEvery) {
+			known := b.Last.Position == b.Through // nothing that was left out lies between
+			if len(s.Types) > 0 && !s.Unfiltered && !known && (b.Live || time.Since(marked) > markEvery) {
 				last, err := markAt(b.Through)
 				if err != nil {
 					return err

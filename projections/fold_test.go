@@ -159,7 +159,7 @@ func TestStudyOverview(t *testing.T) {
 	s.patient = "S.2"
 	s.tell(patient.Screened{Patient: "S.2", Study: "S", Site: "01", ScreeningNumber: "2", On: "2026-02-10", Zone: "UTC"},
 		patient.ScreenFailureRecorded{Patient: "S.2", On: "2026-02-11", Reason: "r"}, patient.EnrollmentFailed{Patient: "S.2"},
-		patient.ConsentWithdrawn{Patient: "S.2"}, patient.Discontinued{Patient: "S.2"}, patient.Completed{Patient: "S.2"},
+		patient.ConsentWithdrawn{Patient: "S.2", EndsParticipation: true}, patient.Discontinued{Patient: "S.2"}, patient.Completed{Patient: "S.2"},
 		enrollment.TargetSet{Study: "S", Caps: enrollment.Caps{Target: 6, Study: 12}}, enrollment.Closed{Study: "S"},
 		study.SiteClosed{Study: "S", Site: "01"})
 	figures := studyviews.Figures{
@@ -186,7 +186,8 @@ func TestPatientListAndCompliance(t *testing.T) {
 	last := window(4).Opens.Add(time.Hour)
 	want := &patientviews.PatientRow{Header: readmodels.Header{ID: "S.1", Position: int64(s.position) - 100}, Patient: "S.1", Study: "S",
 		Site: "01", ScreeningNumber: "1",
-		PatientNumber: "S-00001", Status: patient.StatusEnrolled, ScreenedOn: "2026-02-10", ConsentedOn: "2026-02-10",
+		PatientNumber: "S-00001", Status: patient.StatusEnrolled, Treatment: patient.TreatmentOn, Phase: patient.PhaseTreatment,
+		ScreenedOn: "2026-02-10", ConsentedOn: "2026-02-10",
 		ConsentVersion: "1.0",
 		EnrolledOn:     "2026-02-11", LastDiaryAt: &last, LastActivityAt: recordedAt, Risks: 1, Compliance: kept}
 	if diff := cmp.Diff(map[string]readmodels.Document{"S.1": want}, fold(t, patientprojections.PatientList, s.events)); diff != "" {
@@ -216,7 +217,10 @@ func TestHowPatientsEnd(t *testing.T) {
 	}{
 		{patient.ScreenFailureRecorded{Patient: "S.1", On: "2026-03-01", Reason: "r"}, patient.StatusScreenFailed, "r"},
 		{patient.EnrollmentFailed{Patient: "S.1", Code: "c", Reason: "r"}, patient.StatusEnrollmentFailed, "r"},
-		{patient.ConsentWithdrawn{Patient: "S.1", On: "2026-03-01", Reason: "r"}, patient.StatusWithdrawn, "r"},
+		{patient.ConsentWithdrawn{Patient: "S.1", On: "2026-03-01", Reason: "r", EndsParticipation: true, EndsTreatment: true},
+			patient.StatusWithdrawn, "r"},
+		{patient.ParticipationEnded{Patient: "S.1", On: "2026-03-01", Reason: patient.EndedByLossToFollowUp, Detail: "r"},
+			patient.StatusDiscontinued, "r"},
 		{patient.Discontinued{Patient: "S.1", On: "2026-03-01", Reason: "r"}, patient.StatusDiscontinued, "r"},
 		{patient.Completed{Patient: "S.1", On: "2026-03-01"}, patient.StatusCompleted, ""},
 	} {

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"runtime"
 	"slices"
+	"sync"
 	"time"
 
 	"casebook/domain"
@@ -445,7 +446,7 @@ func (r *runner) foldInto(doc readmodels.Document, of []int, events []Envelope, 
 	for _, i := range of {
 		did, err := r.Apply(doc, events[i])
 		if err == nil && did && r.stop != nil {
-			_, err = r.encode(doc, events[i]) // this tells exactly which event cannot be shown
+			_, err = r.encode(nil, doc, events[i]) // this tells exactly which event cannot be shown
 		}
 		if err != nil {
 			return &foldError{event: events[i], err: err, ofEvent: true}
@@ -457,17 +458,17 @@ func (r *runner) foldInto(doc readmodels.Document, of []int, events []Envelope, 
 	return nil
 }
 
-// encode returns a document as it is stored. A document that cannot be stored is found here, because an error of the store
-// would be taken for one that passes.
-func (r *runner) encode(doc readmodels.Document, by Envelope) (bson.Raw, error) {
-	raw, err := readmodels.Encode(doc)
-	if err == nil && len(raw) > maxDocument {
-		err = fmt.Errorf("it has %d bytes of at most %d", len(raw), maxDocument)
+// encode appends a document as it is stored. A document that cannot be stored is found here, because an error of the store would be
+// taken for one that passes.
+func (r *runner) encode(dst []byte, doc readmodels.Document, by Envelope) ([]byte, error) {
+	all, err := readmodels.AppendEncoded(dst, doc)
+	if size := len(all) - len(dst); err == nil && size > maxDocument {
+		err = fmt.Errorf("it has %d bytes of at most %d", size, maxDocument)
 	}
 	if err != nil {
 		return nil, r.failed("store what becomes of", by, fmt.Errorf("document %q: %w", doc.Head().ID, err))
 	}
-	return raw, nil
+	return all, nil
 }
 
 // documentsOf returns the keys of the documents that each event changes. The members of a group come from the event that
@@ -639,6 +640,9 @@ func (r *runner) progress(next *readmodels.Checkpoint, now time.Time) {
 	}
 }
 
+// encodings are buffers for the documents of a chunk. Sending a chunk copies them.
+var encodings = sync.Pool{New: func() any { return new([]byte) }}
+
 // writeDocuments stores the changed documents in chunks: while the store writes one chunk, the next is encoded.
 func (r *runner) writeDocuments(ctx context.Context) error {
 	if len(r.unwritten) == 0 {
@@ -653,19 +657,24 @@ func (r *runner) writeDocuments(ctx context.Context) error {
 	group.SetLimit(2)
 	for chunk := range slices.Chunk(keys, writeBatch) {
 		group.Go(func() error {
+			buffer := encodings.Get().(*[]byte)
+			defer encodings.Put(buffer)
+			all := (*buffer)[:0]
 			var fresh, known []readmodels.Encoded
 			for _, key := range chunk {
 				w := r.unwritten[key]
-				raw, err := r.encode(w.document, w.by)
-				if err != nil {
+				from := len(all)
+				var err error
+				if all, err = r.encode(all, w.document, w.by); err != nil {
 					return &foldError{event: w.by, err: err}
 				}
-				if encoded := (readmodels.Encoded{Header: *w.document.Head(), Document: raw}); w.fresh {
+				if encoded := (readmodels.Encoded{Header: *w.document.Head(), Document: all[from:len(all):len(all)]}); w.fresh {
 					fresh = append(fresh, encoded)
 				} else {
 					known = append(known, encoded)
 				}
 			}
+			*buffer = all
 			return r.save(ctx, fresh, known)
 		})
 	}

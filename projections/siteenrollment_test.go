@@ -20,7 +20,7 @@ func TestEnrolmentOverTimeIsCountedByTheDaysThatSitesWroteDown(t *testing.T) {
 		patient.ConsentRecorded{Patient: "S.1", On: "2026-02-10"},
 		patient.Enrolled{Patient: "S.1", On: "2026-02-11"}, patient.ScreenFailureRecorded{Patient: "S.2", On: "2026-02-11"},
 		patient.Screened{Patient: "S.3", On: "2026-03-05"},
-		patient.EnrollmentFailed{Patient: "S.3"}, patient.ConsentWithdrawn{Patient: "S.1", On: "2026-03-01"},
+		patient.EnrollmentFailed{Patient: "S.3"}, patient.ConsentWithdrawn{Patient: "S.1", On: "2026-03-01", EndsParticipation: true},
 	} {
 		s.tell(e)
 	}

@@ -23,13 +23,22 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestViewsShowThePatientStatusOfTheDomain, whatever happens to a patient in whatever order.
+// TestViewsShowThePatientStatusOfTheDomain, with both axes and their ends, whatever happens to a patient in whatever order.
 func TestViewsShowThePatientStatusOfTheDomain(t *testing.T) {
 	events := []patient.Event{patient.Screened{Patient: "S.1", Study: "S", Site: "01"}, patient.ConsentRecorded{Patient: "S.1"},
 		patient.ScreenFailureRecorded{Patient: "S.1"},
 		patient.EnrollmentRequested{Patient: "S.1"}, patient.Enrolled{Patient: "S.1"}, patient.EnrollmentFailed{Patient: "S.1"},
 		patient.VisitRecorded{Patient: "S.1"},
-		patient.ConsentWithdrawn{Patient: "S.1"}, patient.Discontinued{Patient: "S.1"}, patient.Completed{Patient: "S.1"}}
+		patient.ConsentWithdrawn{Patient: "S.1", On: "2026-03-01", Extent: patient.Extents[3:]},
+		patient.ConsentWithdrawn{Patient: "S.1", On: "2026-03-02", Extent: patient.Extents[:1], EndsTreatment: true},
+		patient.ConsentWithdrawn{Patient: "S.1", On: "2026-03-03", Extent: patient.Extents[:3], EndsTreatment: true, EndsParticipation: true},
+		patient.Discontinued{Patient: "S.1", On: "2026-03-04"}, patient.Completed{Patient: "S.1", On: "2026-03-05"},
+		patient.DoseHeld{Patient: "S.1"}, patient.DoseResumed{Patient: "S.1"},
+		patient.TreatmentDiscontinued{Patient: "S.1", On: "2026-03-06", Reason: patient.EndedByAdverseEvent},
+		patient.ParticipationEnded{Patient: "S.1", On: "2026-03-07", Reason: patient.EndedByDeath},
+		patient.StepUndone{Patient: "S.1", Status: patient.StatusEnrolled, Treatment: patient.TreatmentOn},
+		patient.StepUndone{Patient: "S.1", Status: patient.StatusEnrolled, Treatment: patient.TreatmentEnded, TreatmentEndedOn: "2026-03-06"},
+		patient.Transferred{Patient: "S.1", From: "01", To: "02"}}
 	rapid.Check(t, func(r *rapid.T) {
 		state, s := patient.Decider.Initial, newStory()
 		rows, views := map[string]readmodels.Document{}, map[string]readmodels.Document{}
@@ -42,6 +51,18 @@ func TestViewsShowThePatientStatusOfTheDomain(t *testing.T) {
 			row, view := rows["S.1"].(*patientviews.PatientRow), views["S.1"].(*patientviews.PatientDocument)
 			if row.Status != state.Status || view.Status != state.Status {
 				r.Fatalf("after %T the patient is %q, and shown as %q in lists and as %q alone", e, state.Status, row.Status, view.Status)
+			}
+			phase := patient.PhaseOf(state.Status, state.Treatment)
+			if row.Treatment != state.Treatment || view.Treatment != state.Treatment || row.Phase != phase || view.Phase != phase {
+				r.Fatalf("after %T the treatment is %q, and shown as %q, %q; the phase is %q, and shown as %q, %q", e, state.Treatment,
+					row.Treatment, view.Treatment, phase, row.Phase, view.Phase)
+			}
+			ends := []domain.Date{state.EndedOn, state.TreatmentEndedOn}
+			if !slices.Equal(ends, []domain.Date{row.EndedOn, row.TreatmentEndedOn}) ||
+				!slices.Equal(ends, []domain.Date{view.EndedOn, view.TreatmentEndedOn}) ||
+				!slices.Equal(state.Withdrawn, row.Withdrawn) || !slices.Equal(state.Withdrawn, view.Withdrawn) || row.Site != state.Site ||
+				view.Site != state.Site {
+				r.Fatalf("after %T the patient is %+v, and shown as %+v and %+v", e, state, row, view)
 			}
 		}
 	})

@@ -316,7 +316,7 @@ func (s *scratch) attribute(ctx context.Context, described map[string]*Differenc
 				if _, err := s.Apply(documents[key], at); err != nil {
 					return err
 				}
-				raw, err := s.encode(documents[key], at)
+				raw, err := s.encode(nil, documents[key], at)
 				if err != nil {
 					return err
 				}

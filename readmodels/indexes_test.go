@@ -30,6 +30,7 @@ import (
 var lookedAt = map[string]map[string][]string{
 	"Alerts":         {"kind": nil},
 	"PatientDiaries": {"only": nil},
+	"Patients":       {"treatment": nil, "phase": nil, "endCode": nil},
 	"Processes":      {"process": {"site", "sort"}, "stage": nil},
 	"StudyUsers":     {"role": nil},
 	"Users":          {"role": nil},

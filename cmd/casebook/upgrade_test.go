@@ -38,10 +38,10 @@ type Greeted struct{ Patient domain.PatientID }
 func (Greeted) patientEvent() {}
 func (Screened) patientEvent() `},
 	},
-	"domain/patient/screen.go": {{`ScreeningNumber: cmd.ScreeningNumber, On: cmd.On, Zone: zone, Sex: cmd.Sex, AgeYears: cmd.AgeYears}}, nil`,
-		`ScreeningNumber: cmd.ScreeningNumber, On: cmd.On, Zone: zone, Sex: cmd.Sex, AgeYears: cmd.AgeYears},
+	"domain/patient/screen.go": {{`		RescreeningOf: cmd.RescreeningOf}}, nil`,
+		`		RescreeningOf: cmd.RescreeningOf},
 		Greeted{Patient: domain.NewPatientID(cmd.Study, cmd.ScreeningNumber)}}, nil`}},
-	"readmodels/patient/patientlist.go": {{`Name: "patient-list", Version: 2`, `Name: "patient-list", Version: 3`}},
+	"readmodels/patient/patientlist.go": {{`Name: "patient-list", Version: 3`, `Name: "patient-list", Version: 4`}},
 }
 
 // buildNext builds the newer program, and returns its file.

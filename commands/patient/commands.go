@@ -2,6 +2,8 @@
 package patient
 
 import (
+	"context"
+
 	"casebook/access"
 	"casebook/commands"
 	"casebook/domain"
@@ -10,7 +12,7 @@ import (
 
 // Commands are the commands that record a patient's way through the study.
 var Commands = []commands.Command{
-	commands.HandleWithFacts(patient.Decider, commands.StudyOf, patient.Screen).
+	commands.HandleWithFacts(patient.Decider, screening, patient.Screen).
 		AllowedTo(access.SiteStaff).
 		Described("Record that a person is considered for the study",
 			patient.ScreenPatient{AtSite: domain.ForSite("PAIN1", "DE-01"), ScreeningNumber: "S-0001", On: "2026-02-01",
@@ -36,16 +38,57 @@ var Commands = []commands.Command{
 		AllowedTo(access.SiteStaff).
 		Described("Record that a planned visit took place",
 			patient.RecordVisit{OfPatient: domain.ForPatient("PAIN1.S-0001"), Visit: "week-4", On: "2026-03-03"}),
+	commands.Handle(patient.Decider, patient.StopTreatment).
+		AllowedTo(access.SiteStaff).
+		Described("End a patient's treatment with study drug; visits and follow-up go on",
+			patient.DiscontinueTreatment{OfPatient: domain.ForPatient("PAIN1.S-0001"), On: "2026-04-01", Reason: patient.EndedByAdverseEvent,
+				Detail: "Nausea, grade 3"}),
+	commands.Handle(patient.Decider, patient.Hold).
+		AllowedTo(access.SiteStaff).
+		Described("Interrupt a patient's treatment; no kit is given out until it is resumed",
+			patient.HoldDose{OfPatient: domain.ForPatient("PAIN1.S-0001"), On: "2026-03-10", Reasoned: domain.Because("Neutrophils below 1.0")}),
+	commands.Handle(patient.Decider, patient.Resume).
+		AllowedTo(access.SiteStaff).
+		Described("Resume an interrupted treatment",
+			patient.ResumeDose{OfPatient: domain.ForPatient("PAIN1.S-0001"), On: "2026-03-17", Reasoned: domain.Because("Neutrophils recovered")}),
 	commands.Handle(patient.Decider, patient.Withdraw).
 		AllowedTo(access.SiteStaff).
-		Described("Record that a patient withdrew consent and ends participation",
-			patient.WithdrawConsent{OfPatient: domain.ForPatient("PAIN1.S-0001"), On: "2026-05-01"}),
+		Described("Record what a patient no longer consents to",
+			patient.WithdrawConsent{OfPatient: domain.ForPatient("PAIN1.S-0001"), On: "2026-05-01",
+				Extent: []patient.Extent{patient.ExtentTreatment}}),
+	commands.Handle(patient.Decider, patient.End).
+		AllowedTo(access.SiteStaff).
+		Described("End a patient's participation for a coded reason",
+			patient.EndParticipation{OfPatient: domain.ForPatient("PAIN1.S-0001"), On: "2026-05-01", Reason: patient.EndedByLossToFollowUp,
+				Detail: "Three calls and a letter unanswered"}),
 	commands.Handle(patient.Decider, patient.Discontinue).
 		AllowedTo(access.SiteStaff).
-		Described("End a patient's participation early for another reason",
+		Described("End a patient's participation early for another reason, in free text",
 			patient.DiscontinuePatient{OfPatient: domain.ForPatient("PAIN1.S-0001"), On: "2026-05-01", Reasoned: domain.Because("ADVERSE EVENT")}),
 	commands.Handle(patient.Decider, patient.Complete).
 		AllowedTo(access.SiteStaff).
 		Described("Record that a patient completed the study as planned",
 			patient.CompletePatient{OfPatient: domain.ForPatient("PAIN1.S-0001"), On: "2026-08-01"}),
+	commands.Handle(patient.Decider, patient.Undo).
+		AllowedTo(access.SiteStaff, access.DataManagers).
+		Described("Undo the last step that ended something, which was recorded in error",
+			patient.UndoPatientStep{OfPatient: domain.ForPatient("PAIN1.S-0001"), Step: patient.StepWithdrawal,
+				Reasoned: domain.Because("Recorded for the wrong patient")}),
+	commands.HandleWithFacts(patient.Decider, commands.StudyOfPatient, patient.Transfer).
+		AllowedTo(access.DataManagers).
+		Described("Move a patient to another site of the study",
+			patient.TransferPatient{OfPatient: domain.ForPatient("PAIN1.S-0001"), To: "DE-02", On: "2026-04-01",
+				Reasoned: domain.Because("The patient has moved")}),
+}
+
+// screening reads the facts of ScreenPatient: the study, and the earlier record of a person who is screened again.
+func screening(ctx context.Context, reader commands.Reader, c patient.ScreenPatient) (facts patient.Screening, err error) {
+	if facts.Study, err = commands.StudyOf(ctx, reader, c); err != nil || c.RescreeningOf == "" {
+		return facts, err
+	}
+	if err := c.RescreeningOf.Validate(); err != nil {
+		return facts, domain.At("rescreeningOf", err)
+	}
+	facts.Earlier, err = commands.ReadNewest(ctx, reader, patient.Decider, string(c.RescreeningOf))
+	return facts, err
 }

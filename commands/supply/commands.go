@@ -8,6 +8,7 @@ import (
 	"casebook/commands"
 	randomisationcommands "casebook/commands/randomisation"
 	"casebook/domain"
+	"casebook/domain/patient"
 	"casebook/domain/study"
 	"casebook/domain/supply"
 )
@@ -143,7 +144,18 @@ func onPatientKits[C domain.AboutPatient](decide stockDecision[C]) *commands.Dec
 		if err != nil {
 			return facts, err
 		}
-		facts.Participating = who.MayGetKits()
+		facts.Enrolled = who.Participating()
+		facts.Participating = facts.Enrolled || who.Status == patient.StatusEnrolling
+		switch who.Treatment {
+		case patient.TreatmentEnded:
+			facts.Withheld = supply.TreatmentHasEnded
+		case patient.TreatmentHeld:
+			facts.Withheld = supply.DoseIsHeld
+		case patient.TreatmentNotStarted, patient.TreatmentOn:
+		}
+		if at, _ := supply.StockOf(c); facts.Withheld == "" && at.Location != supply.LocationID(who.Site) {
+			facts.Withheld = supply.PatientIsTransferred
+		}
 		facts.Arm, err = randomisationcommands.ArmOf(ctx, reader, c.AboutPatient(), facts.Study)
 		return facts, err
 	}, decide)

@@ -25,11 +25,15 @@ type Prescription struct {
 // older one from a future day on, if no window of that day or later is recorded. The older assignment then ends the day
 // before.
 //
-// Refusals: patient_not_enrolled, patient_not_participating, unknown_instrument, invalid_instrument, invalid_rule,
+// Refusals: patient_not_enrolled, patient_not_participating, treatment_ended, unknown_instrument, invalid_instrument, invalid_rule,
 // unknown_zone, malformed_date, invalid_range, assignment_before_enrollment, instrument_assigned.
 func Assign(d Diary, facts Prescription, cmd AssignInstrument, call domain.Call) ([]Event, error) {
 	if err := mustParticipate(facts.Patient); err != nil {
 		return nil, err
+	}
+	if d := facts.Definition; d != nil && d.Dosing && facts.Patient.Treatment == patient.TreatmentEnded {
+		return nil, refuse.WrongState("treatment_ended", "the patient's treatment ended on %s", facts.Patient.TreatmentEndedOn).
+			At("instrument").Do("no doses are recorded after the treatment")
 	}
 	if facts.Definition == nil || facts.Definition.ID != cmd.Instrument {
 		return nil, refuse.Because("unknown_instrument", "the protocol in force has no instrument %q", cmd.Instrument).

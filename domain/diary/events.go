@@ -17,7 +17,9 @@ type Event interface{ diaryEvent() }
 
 // events are the events of the stream, under the names that the log knows them by.
 var events = []domain.EventType{
-	domain.Stored[InstrumentAssigned]("InstrumentAssigned"),
+	// Since version 2, an instrument can be about doses. A program that knows only version 1 must not read such an event, because
+	// it would record missed windows after the end of the treatment.
+	domain.Stored[InstrumentAssigned]("InstrumentAssigned", domain.Unchanged),
 	domain.Stored[Submitted]("DiarySubmitted", scoresWithMissing),
 	domain.Stored[RiskFlagged]("RiskFlagged").ForReaders(),
 	domain.Stored[Corrected]("DiaryCorrected").ForReaders(),

@@ -17,7 +17,7 @@ const MaxMissedPerCall = 400
 // SyncWait is still not after Through, the same command with a new id records more.
 //
 // A window that opens after the day on which the patient's participation ended is not recorded, because the patient was
-// not expected to answer it.
+// not expected to answer it. An instrument about doses ends with the treatment.
 //
 // CloseWindows does not wait for devices that are offline: its sender has to choose the time (see NextDue).
 //
@@ -62,12 +62,22 @@ func (d Diary) MissedInARow(id instrument.ID, window string) int {
 }
 
 // expected returns how many windows the patient is expected to answer: the windows with the numbers below it. These are
-// all windows, or those that open until the last day of the participation in the assignment's time zone.
+// all windows, or those that open until the last day on which the patient is asked, in the assignment's time zone.
 func (a *Assignment) expected(who patient.Patient) int {
-	if who.EndedOn == "" {
+	last := a.lastDay(who)
+	if last == "" {
 		return a.calendar.Len()
 	}
 	return sort.Search(a.calendar.Len(), func(number int) bool {
-		return domain.DateOf(a.zone.In(a.calendar.Window(number).Opens)) > who.EndedOn
+		return domain.DateOf(a.zone.In(a.calendar.Window(number).Opens)) > last
 	})
+}
+
+// lastDay returns the last day on which the patient is asked: that of the participation or, for an instrument about doses,
+// of the treatment; "" while it goes on.
+func (a *Assignment) lastDay(who patient.Patient) domain.Date {
+	if a.Instrument.Definition().Dosing {
+		return who.LastDoseOn()
+	}
+	return who.EndedOn
 }

@@ -8,6 +8,7 @@ import (
 	"casebook/domain/diary"
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
+	"casebook/domain/refuse"
 	"casebook/domain/scenario"
 )
 
@@ -128,5 +129,46 @@ func TestLongestSyncWaitAppliesToAllInstruments(t *testing.T) {
 	}
 	if got := (diary.Diary{}).SyncWait(); got != 0 {
 		t.Errorf("without an assignment the wait is %s", got)
+	}
+}
+
+// After the treatment nobody is asked about doses. The other diaries go on until the end of the participation.
+func TestDosesAreAskedUntilTheTreatmentEnds(t *testing.T) {
+	dosing := *instrument.PainDiary()
+	dosing.ID, dosing.Dosing = "doses", true
+	who := enrolled("Asia/Shanghai")
+	who.Treatment, who.TreatmentEndedOn = patient.TreatmentEnded, "2026-03-02"
+	given := scenario.For(t, diary.Decider).Given(assigned(&dosing), assigned(instrument.PainDiary()))
+	call := domain.Call{At: at(t, "Asia/Shanghai", "2026-03-12 12:00")}
+	events, err := diary.CloseWindows(given.State(), who, diary.CloseDiaryWindows{OfPatient: domain.ForPatient(anna), Through: call.At}, call)
+	if err != nil {
+		t.Fatal(err)
+	}
+	missed := map[instrument.ID]int{}
+	for _, e := range events {
+		missed[e.(diary.WindowMissed).Instrument]++
+	}
+	if missed["doses"] != 2 || missed["pain-diary"] < 8 {
+		t.Errorf("missed are %v", missed)
+	}
+	entry := func(id instrument.ID, day string) error {
+		_, err := diary.Submit(given.State(), who, diary.SubmitDiary{OfPatient: domain.ForPatient(anna), Instrument: id,
+			CapturedAt: at(t, "Asia/Shanghai", day+" 20:30"), Zone: "Asia/Shanghai",
+			Answers: diary.Answers{"worst": 6, "least": 2, "average": 4, "now": 3, "rescue": false}}, call)
+		return err
+	}
+	if err := entry("doses", "2026-03-02"); err != nil {
+		t.Errorf("the last day of the treatment: %v", err)
+	}
+	if r, ok := refuse.As(entry("doses", "2026-03-03")); !ok || r.Code != "treatment_ended" {
+		t.Errorf("the day after it: %v", entry("doses", "2026-03-03"))
+	}
+	if err := entry("pain-diary", "2026-03-11"); err != nil {
+		t.Errorf("another diary: %v", err)
+	}
+	facts := diary.Prescription{Patient: who, Definition: &dosing}
+	if _, err := diary.Assign(diary.Diary{}, facts, diary.AssignInstrument{OfPatient: domain.ForPatient(anna), Instrument: "doses",
+		From: "2026-03-11", Until: "2026-03-20"}, call); err == nil {
+		t.Error("an instrument about doses is assigned after the treatment")
 	}
 }

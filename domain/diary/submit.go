@@ -20,7 +20,7 @@ const ClockTolerance = 5 * time.Minute
 // recorded as missed is also accepted and flagged. Submit computes the scores, and flags risks in the same append.
 //
 // Refusals: instrument_not_assigned, instrument_unusable, value_missing, captured_in_future, unknown_zone,
-// diary_too_early, no_window, diary_too_late, patient_not_participating, diary_submitted, and those of
+// diary_too_early, no_window, diary_too_late, patient_not_participating, treatment_ended, diary_submitted, and those of
 // instrument.Instrument.Check.
 func Submit(d Diary, who patient.Patient, cmd SubmitDiary, call domain.Call) ([]Event, error) {
 	if err := checkCapture(cmd, call); err != nil {
@@ -31,7 +31,7 @@ func Submit(d Diary, who patient.Patient, cmd SubmitDiary, call domain.Call) ([]
 		return nil, err
 	}
 	assigned := found.assignment
-	if err := mustHaveParticipated(who, assigned.zone, cmd.CapturedAt); err != nil {
+	if err := assigned.mustBeAsked(who, cmd.CapturedAt); err != nil {
 		return nil, err
 	}
 	window, status := assigned.calendar.Window(found.number), assigned.status(found.number)
@@ -80,6 +80,19 @@ func checkCapture(cmd SubmitDiary, call domain.Call) error {
 		return r.At("zone")
 	}
 	return err
+}
+
+// mustBeAsked refuses an entry that was captured after the patient's participation (code patient_not_participating) or, for
+// an instrument about doses, after the treatment (code treatment_ended).
+func (a *Assignment) mustBeAsked(who patient.Patient, captured time.Time) error {
+	if err := mustHaveParticipated(who, a.zone, captured); err != nil {
+		return err
+	}
+	if last := a.lastDay(who); last != "" && domain.DateOf(a.zone.In(captured)) > last {
+		return refuse.WrongState("treatment_ended", "the patient's treatment ended on %s, before the diary was captured", last).
+			At("capturedAt").Do("no doses are recorded after the treatment")
+	}
+	return nil
 }
 
 // mustHaveParticipated refuses an entry that was captured after the day on which the patient's participation ended

@@ -39,6 +39,8 @@ type Definition struct {
 	Scores    []Score    `json:"scores,omitempty" doc:"Scores computed by the server when a diary is recorded"`
 	RiskRules []RiskRule `json:"riskRules,omitempty" doc:"Rules over answers and scores that flag a risk at once"`
 	Schedule  Schedule   `json:"schedule" doc:"When the patient is asked"`
+	// Dosing says that the instrument is about doses of study drug. Nobody is asked about them after the treatment.
+	Dosing bool `json:"dosing,omitempty" doc:"Whether it is about doses of study drug, so that it ends with the patient's treatment"`
 }
 
 // Item is one question.

@@ -13,7 +13,8 @@ type Event interface{ instrumentEvent() }
 
 // events are the events of the stream with their stored names.
 var events = []domain.EventType{
-	domain.Stored[Published]("InstrumentPublished").InNoView("decisions read it"),
+	// A program that knows only version 1 must not read the definition of an instrument about doses.
+	domain.Stored[Published]("InstrumentPublished", domain.Unchanged).InNoView("decisions read it"),
 }
 
 // Published says that a version of an instrument was published. There is one event for each version.

@@ -12,6 +12,8 @@ type ScreenPatient struct {
 	Zone            string      `json:"zone,omitempty" doc:"IANA time zone the patient lives in; the site's when not given"`
 	Sex             Sex         `json:"sex,omitempty" doc:"Sex as recorded, CDISC C66731"`
 	AgeYears        int         `json:"ageYears,omitempty" minimum:"0" maximum:"130" doc:"Age at screening, years"`
+	// RescreeningOf is the earlier record of the same person.
+	RescreeningOf domain.PatientID `json:"rescreeningOf,omitempty" doc:"The same person's earlier record in the study, which ended with a screen failure"`
 }
 
 // RecordConsent records the informed consent that the patient signed.
@@ -57,13 +59,6 @@ type RecordVisit struct {
 	On    domain.Date `json:"on" doc:"Day of the visit"`
 }
 
-// WithdrawConsent ends the participation of a patient who withdraws consent.
-type WithdrawConsent struct {
-	domain.OfPatient
-	On     domain.Date `json:"on" doc:"Day of withdrawal"`
-	Reason string      `json:"reason,omitempty" maxLength:"500" doc:"Patients need not give one"`
-}
-
 // DiscontinuePatient ends the patient's participation early, for another reason than a withdrawn consent.
 type DiscontinuePatient struct {
 	domain.OfPatient
@@ -81,6 +76,3 @@ type CompletePatient struct {
 func (c ScreenPatient) AboutPatient() domain.PatientID {
 	return domain.NewPatientID(c.Study, c.ScreeningNumber)
 }
-
-// GivenReason returns the reason. It may be empty, because patients need not give one.
-func (c WithdrawConsent) GivenReason() string { return c.Reason }

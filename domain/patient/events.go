@@ -18,9 +18,23 @@ var events = []domain.EventType{
 	domain.Stored[Enrolled]("PatientEnrolled"),
 	domain.Stored[EnrollmentFailed]("EnrollmentFailed"),
 	domain.Stored[VisitRecorded]("VisitRecorded"),
-	domain.Stored[ConsentWithdrawn]("ConsentWithdrawn"),
+	domain.Stored[ConsentWithdrawn]("ConsentWithdrawn", withdrewEverything),
 	domain.Stored[Discontinued]("PatientDiscontinued"),
 	domain.Stored[Completed]("PatientCompleted"),
+	domain.Stored[TreatmentDiscontinued]("TreatmentDiscontinued"),
+	domain.Stored[DoseHeld]("DoseHeld"),
+	domain.Stored[DoseResumed]("DoseResumed"),
+	domain.Stored[ParticipationEnded]("ParticipationEnded"),
+	domain.Stored[StepUndone]("PatientStepUndone"),
+	domain.Stored[Transferred]("PatientTransferred"),
+}
+
+// withdrewEverything is the upcast of ConsentWithdrawn from version 1, which ended the participation and with it everything
+// that the study did with the patient. Nobody was asked about the future use of data and samples.
+func withdrewEverything(old map[string]any) (map[string]any, error) {
+	old["extent"] = []any{string(ExtentTreatment), string(ExtentProcedures), string(ExtentContact)}
+	old["endsParticipation"], old["endsTreatment"] = true, true
+	return old, nil
 }
 
 // Screened begins a patient's stream.
@@ -34,6 +48,8 @@ type Screened struct {
 	Zone     string `json:"zone"`
 	Sex      Sex    `json:"sex,omitempty"`
 	AgeYears int    `json:"ageYears,omitempty"`
+	// RescreeningOf is the same person's earlier record in the study, which ended with a screen failure.
+	RescreeningOf domain.PatientID `json:"rescreeningOf,omitempty"`
 }
 
 // ConsentRecorded records the informed consent that the patient signed (ICH E6(R3) 2.8).
@@ -92,11 +108,18 @@ type VisitRecorded struct {
 	Dispense bool `json:"dispense,omitempty"`
 }
 
-// ConsentWithdrawn ends the participation of a patient who withdrew consent.
+// ConsentWithdrawn says what a patient no longer consents to.
 type ConsentWithdrawn struct {
 	Patient domain.PatientID `json:"patient"`
 	On      domain.Date      `json:"on"`
 	Reason  string           `json:"reason,omitempty"`
+	// Extent has everything that was withdrawn by this event, with what follows from it.
+	Extent []Extent `json:"extent"`
+	// EndsParticipation says that the patient was in the study and leaves it. A withdrawal from the treatment alone, or after the
+	// end of the participation, ends none.
+	EndsParticipation bool `json:"endsParticipation,omitempty"`
+	// EndsTreatment says that the patient withdrew from the treatment, whether or not it had started.
+	EndsTreatment bool `json:"endsTreatment,omitempty"`
 }
 
 // Discontinued ends a patient's participation early, for another reason than a withdrawn consent.
@@ -112,6 +135,70 @@ type Completed struct {
 	On      domain.Date      `json:"on"`
 }
 
+// TreatmentDiscontinued ends a patient's treatment with study drug. The participation goes on: visits, diaries that are not
+// about doses, and the follow-up of safety (ICH E6(R3) 2.8.10(l) and (m), 2.9.1).
+type TreatmentDiscontinued struct {
+	Patient domain.PatientID `json:"patient"`
+	On      domain.Date      `json:"on"`
+	Reason  EndReason        `json:"reason"`
+	Detail  string           `json:"detail,omitempty"`
+}
+
+// DoseHeld interrupts the treatment. The patient gets no kit until it is resumed.
+type DoseHeld struct {
+	Patient domain.PatientID `json:"patient"`
+	On      domain.Date      `json:"on"`
+	Reason  string           `json:"reason"`
+}
+
+// DoseResumed ends the interruption of the treatment.
+type DoseResumed struct {
+	Patient domain.PatientID `json:"patient"`
+	On      domain.Date      `json:"on"`
+	Reason  string           `json:"reason"`
+}
+
+// ParticipationEnded ends a patient's participation, and the treatment if it has not ended before. The reason is a term of
+// CDISC NCOMPLT.
+type ParticipationEnded struct {
+	Patient domain.PatientID `json:"patient"`
+	On      domain.Date      `json:"on"`
+	Reason  EndReason        `json:"reason"`
+	Detail  string           `json:"detail,omitempty"`
+}
+
+// StepUndone says that a step was recorded in error. The step stays in the record; the patient is again as before it.
+type StepUndone struct {
+	Patient domain.PatientID `json:"patient"`
+	Step    Step             `json:"step"`
+	// On is the day of the step that is undone. From and FromTreatment are what the patient was until now.
+	On            domain.Date `json:"on"`
+	From          Status      `json:"from"`
+	FromTreatment Treatment   `json:"fromTreatment"`
+	// Status, Treatment and what follows hold again.
+	Status           Status      `json:"status"`
+	Treatment        Treatment   `json:"treatment"`
+	EndedOn          domain.Date `json:"endedOn,omitempty"`
+	TreatmentEndedOn domain.Date `json:"treatmentEndedOn,omitempty"`
+	Withdrawn        []Extent    `json:"withdrawn,omitempty"`
+	Reason           string      `json:"reason"`
+}
+
+// Transferred moves a patient to another site of the study. What was recorded before stays with the former site.
+type Transferred struct {
+	Patient domain.PatientID `json:"patient"`
+	From    domain.SiteID    `json:"from"`
+	To      domain.SiteID    `json:"to"`
+	On      domain.Date      `json:"on"`
+	Reason  string           `json:"reason"`
+}
+
+func (TreatmentDiscontinued) patientEvent() {}
+func (DoseHeld) patientEvent()              {}
+func (DoseResumed) patientEvent()           {}
+func (ParticipationEnded) patientEvent()    {}
+func (StepUndone) patientEvent()            {}
+func (Transferred) patientEvent()           {}
 func (Screened) patientEvent()              {}
 func (ConsentRecorded) patientEvent()       {}
 func (ScreenFailureRecorded) patientEvent() {}
@@ -143,6 +230,24 @@ func (e Discontinued) AboutPatient() domain.PatientID { return e.Patient }
 
 // AboutPatient returns the patient that the event is about.
 func (e Completed) AboutPatient() domain.PatientID { return e.Patient }
+
+// AboutPatient returns the patient that the event is about.
+func (e TreatmentDiscontinued) AboutPatient() domain.PatientID { return e.Patient }
+
+// AboutPatient returns the patient that the event is about.
+func (e DoseHeld) AboutPatient() domain.PatientID { return e.Patient }
+
+// AboutPatient returns the patient that the event is about.
+func (e DoseResumed) AboutPatient() domain.PatientID { return e.Patient }
+
+// AboutPatient returns the patient that the event is about.
+func (e ParticipationEnded) AboutPatient() domain.PatientID { return e.Patient }
+
+// AboutPatient returns the patient that the event is about.
+func (e StepUndone) AboutPatient() domain.PatientID { return e.Patient }
+
+// AboutPatient returns the patient that the event is about.
+func (e Transferred) AboutPatient() domain.PatientID { return e.Patient }
 
 // Sex is the sex as recorded at screening, CDISC code list C66731.
 type Sex string

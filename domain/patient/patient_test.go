@@ -40,6 +40,11 @@ func amended() study.Study {
 		study.ProtocolVersionPublished{Study: pain, Protocol: study.Protocol{Version: 2, ConsentVersion: "2.0"}})
 }
 
+// withTwoSites is theStudy with an active site B.
+func withTwoSites() study.Study {
+	return study.Decider.Evolve(theStudy(), study.SiteActivated{Study: pain, Site: "B"})
+}
+
 func siteClosed() study.Study {
 	return study.Decider.Evolve(theStudy(), study.SiteClosed{Study: pain, Site: "A"})
 }
@@ -50,7 +55,7 @@ func screening(s study.Study, change func(*patient.ScreenPatient)) decision {
 	cmd := patient.ScreenPatient{AtSite: domain.ForSite(pain, "A"), ScreeningNumber: "S-1", On: "2026-02-01",
 		Sex: patient.Female, AgeYears: 44}
 	change(&cmd)
-	return scenario.SentWithFacts(patient.Screen, s, cmd, call)
+	return scenario.SentWithFacts(patient.Screen, patient.Screening{Study: s}, cmd, call)
 }
 
 func consenting(s study.Study, version string, on domain.Date) decision {
@@ -80,6 +85,38 @@ func withdrawing(on domain.Date, reason string) decision {
 	return scenario.Sent(patient.Withdraw, patient.WithdrawConsent{OfPatient: ofAnna, On: on, Reason: reason}, call)
 }
 
+func withdrawingFrom(on domain.Date, extent ...patient.Extent) decision {
+	return scenario.Sent(patient.Withdraw, patient.WithdrawConsent{OfPatient: ofAnna, On: on, Extent: extent}, call)
+}
+
+func stopping(on domain.Date, reason patient.EndReason, detail string) decision {
+	cmd := patient.DiscontinueTreatment{OfPatient: ofAnna, On: on, Reason: reason, Detail: detail}
+	return scenario.Sent(patient.StopTreatment, cmd, call)
+}
+
+func holding(on domain.Date, reason string) decision {
+	return scenario.Sent(patient.Hold, patient.HoldDose{OfPatient: ofAnna, On: on, Reasoned: domain.Because(reason)}, call)
+}
+
+func resuming(on domain.Date, reason string) decision {
+	return scenario.Sent(patient.Resume, patient.ResumeDose{OfPatient: ofAnna, On: on, Reasoned: domain.Because(reason)}, call)
+}
+
+func ending(on domain.Date, reason patient.EndReason, detail string) decision {
+	cmd := patient.EndParticipation{OfPatient: ofAnna, On: on, Reason: reason, Detail: detail}
+	return scenario.Sent(patient.End, cmd, call)
+}
+
+func undoing(step patient.Step, reason string) decision {
+	cmd := patient.UndoPatientStep{OfPatient: ofAnna, Step: step, Reasoned: domain.Because(reason)}
+	return scenario.Sent(patient.Undo, cmd, call)
+}
+
+func transferring(s study.Study, to domain.SiteID, on domain.Date) decision {
+	cmd := patient.TransferPatient{OfPatient: ofAnna, To: to, On: on, Reasoned: domain.Because("moved to Hamburg")}
+	return scenario.SentWithFacts(patient.Transfer, s, cmd, call)
+}
+
 func discontinuing(on domain.Date, reason string) decision {
 	cmd := patient.DiscontinuePatient{OfPatient: ofAnna, On: on, Reasoned: domain.Because(reason)}
 	return scenario.Sent(patient.Discontinue, cmd, call)
@@ -97,10 +134,20 @@ var (
 	requested    = requestedOn("2026-02-03", 1, "1.0")
 	enrolled     = patient.Enrolled{Patient: anna, On: "2026-02-03", PatientNumber: "PAIN1-00001"}
 	failed       = patient.EnrollmentFailed{Patient: anna, Code: "study_cap_reached", Reason: "full"}
-	withdrawn    = patient.ConsentWithdrawn{Patient: anna, On: "2026-03-01"}
+	withdrawn    = withdrawnOn("2026-03-01")
 	discontinued = patient.Discontinued{Patient: anna, On: "2026-03-01", Reason: "ADVERSE EVENT"}
 	completed    = patient.Completed{Patient: anna, On: "2026-03-01"}
+	died         = patient.ParticipationEnded{Patient: anna, On: "2026-03-01", Reason: patient.EndedByDeath}
+	stopped      = patient.TreatmentDiscontinued{Patient: anna, On: "2026-03-01", Reason: patient.EndedByAdverseEvent, Detail: "nausea"}
+	transferred  = patient.Transferred{Patient: anna, From: "A", To: "B", On: "2026-03-01", Reason: "moved to Hamburg"}
 )
+
+// everything is what a patient withdraws from who leaves the study.
+var everything = []patient.Extent{patient.ExtentTreatment, patient.ExtentProcedures, patient.ExtentContact}
+
+func withdrawnOn(on domain.Date) patient.ConsentWithdrawn {
+	return patient.ConsentWithdrawn{Patient: anna, On: on, Extent: everything, EndsParticipation: true, EndsTreatment: true}
+}
 
 // histories has, for every status, events that lead to it.
 var histories = map[patient.Status][]patient.Event{
@@ -146,29 +193,36 @@ func TestR8_EveryCommandInEveryStatus(t *testing.T) {
 		{"WithdrawConsent", withdrawing("2026-03-01", ""), withdrawn},
 		{"DiscontinuePatient", discontinuing("2026-03-01", "ADVERSE EVENT"), discontinued},
 		{"CompletePatient", completing("2026-03-01"), completed},
+		{"EndParticipation", ending("2026-03-01", patient.EndedByDeath, ""), died},
+		{"DiscontinueTreatment", stopping("2026-03-01", patient.EndedByAdverseEvent, "nausea"), stopped},
+		{"TransferPatient", transferring(withTwoSites(), "B", "2026-03-01"), transferred},
 	}
 	const (
-		yes    = "accepted"
-		same   = "" // there is nothing to record
-		nobody = "patient_not_found"
-		ended  = "patient_ended"
-		wrong  = "patient_status"
-		twice  = "consent_recorded"
-		exists = "patient_exists"
-		none   = "consent_missing"
+		yes       = "accepted"
+		same      = "" // there is nothing to record
+		nobody    = "patient_not_found"
+		ended     = "patient_ended"
+		after     = "accepted after the end"
+		wrong     = "patient_status"
+		twice     = "consent_recorded"
+		gone      = "consent_withdrawn"
+		untreated = "treatment_not_under_way"
+		busy      = "enrollment_in_progress"
+		exists    = "patient_exists"
+		none      = "consent_missing"
 	)
-	for status, want := range map[patient.Status][11]string{
-		//                               Screen, Consent, again, ScreenFail, Enrol, Confirm, other, Fail, Withdraw, Discontinue, Complete
-		"":                             {yes, nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody},
-		patient.StatusScreened:         {exists, yes, yes, yes, none, wrong, wrong, same, none, wrong, wrong},
-		patient.StatusConsented:        {exists, twice, yes, yes, yes, wrong, wrong, same, yes, wrong, wrong},
-		patient.StatusScreenFailed:     {exists, ended, ended, ended, ended, ended, ended, same, ended, ended, ended},
-		patient.StatusEnrolling:        {exists, twice, yes, wrong, wrong, yes, yes, yes, yes, wrong, wrong},
-		patient.StatusEnrolled:         {exists, twice, yes, wrong, wrong, same, wrong, same, yes, yes, yes},
-		patient.StatusEnrollmentFailed: {exists, twice, yes, yes, yes, wrong, wrong, same, yes, wrong, wrong},
-		patient.StatusWithdrawn:        {exists, ended, ended, ended, ended, ended, ended, same, ended, ended, ended},
-		patient.StatusDiscontinued:     {exists, ended, ended, ended, ended, ended, ended, same, ended, ended, ended},
-		patient.StatusCompleted:        {exists, ended, ended, ended, ended, ended, ended, same, ended, ended, ended},
+	for status, want := range map[patient.Status][14]string{
+		//                               Screen, Consent, again, ScreenFail, Enrol, Confirm, other, Fail, Withdraw, Discontinue, Complete, End, StopTreatment, Transfer
+		"":                             {yes, nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody},
+		patient.StatusScreened:         {exists, yes, yes, yes, none, wrong, wrong, same, none, wrong, wrong, wrong, untreated, yes},
+		patient.StatusConsented:        {exists, twice, yes, yes, yes, wrong, wrong, same, yes, wrong, wrong, wrong, untreated, yes},
+		patient.StatusScreenFailed:     {exists, ended, ended, ended, ended, ended, ended, same, none, ended, ended, ended, ended, ended},
+		patient.StatusEnrolling:        {exists, twice, yes, wrong, wrong, yes, yes, yes, yes, wrong, wrong, wrong, untreated, busy},
+		patient.StatusEnrolled:         {exists, twice, yes, wrong, wrong, same, wrong, same, yes, yes, yes, yes, yes, yes},
+		patient.StatusEnrollmentFailed: {exists, twice, yes, yes, yes, wrong, wrong, same, yes, wrong, wrong, wrong, untreated, yes},
+		patient.StatusWithdrawn:        {exists, ended, ended, ended, ended, ended, ended, same, gone, ended, ended, ended, ended, ended},
+		patient.StatusDiscontinued:     {exists, ended, ended, ended, ended, ended, ended, same, after, ended, ended, ended, ended, ended},
+		patient.StatusCompleted:        {exists, ended, ended, ended, ended, ended, ended, same, after, ended, ended, ended, ended, ended},
 	} {
 		for i, command := range commands {
 			t.Run(string(status)+"/"+command.name, func(t *testing.T) {
@@ -180,6 +234,10 @@ func TestR8_EveryCommandInEveryStatus(t *testing.T) {
 						command.event = again
 					}
 					decided.Then(command.event)
+				case after:
+					later := withdrawn
+					later.EndsParticipation = false
+					decided.Then(later)
 				case same:
 					decided.Then()
 				default:
@@ -300,12 +358,12 @@ func TestEndIsBetweenEnrolmentAndToday(t *testing.T) {
 func TestConsentIsNotWithdrawnBeforeItsSignature(t *testing.T) {
 	for _, status := range []patient.Status{patient.StatusConsented, patient.StatusEnrolling, patient.StatusEnrollmentFailed} {
 		in(t, status).When(withdrawing("2026-02-01", "")).ThenRefused("withdrawn_before_consent")
-		in(t, status).When(withdrawing(consented.On, "")).Then(patient.ConsentWithdrawn{Patient: anna, On: consented.On})
+		in(t, status).When(withdrawing(consented.On, "")).Then(withdrawnOn(consented.On))
 	}
 	// The day of the latest signature counts.
 	again := in(t, patient.StatusEnrolled).Given(patient.ConsentRecorded{Patient: anna, ConsentVersion: "2.0", On: "2026-03-02"})
 	again.When(withdrawing("2026-03-01", "")).ThenRefused("withdrawn_before_consent")
-	again.When(withdrawing("2026-03-02", "")).Then(patient.ConsentWithdrawn{Patient: anna, On: "2026-03-02"})
+	again.When(withdrawing("2026-03-02", "")).Then(withdrawnOn("2026-03-02"))
 }
 
 // After a failed enrolment, a second request has its own day and number of attempts.
@@ -366,7 +424,15 @@ var graph = map[patient.Status][]patient.Status{
 	patient.StatusEnrolling:        {patient.StatusEnrolled, patient.StatusEnrollmentFailed, patient.StatusWithdrawn},
 	patient.StatusEnrollmentFailed: {patient.StatusEnrolling, patient.StatusScreenFailed, patient.StatusWithdrawn},
 	patient.StatusEnrolled:         {patient.StatusWithdrawn, patient.StatusDiscontinued, patient.StatusCompleted},
+	// An end that was recorded in error is undone.
+	patient.StatusScreenFailed: {patient.StatusScreened, patient.StatusConsented, patient.StatusEnrollmentFailed},
+	patient.StatusWithdrawn:    {patient.StatusConsented, patient.StatusEnrolling, patient.StatusEnrolled, patient.StatusEnrollmentFailed},
+	patient.StatusDiscontinued: {patient.StatusEnrolled},
+	patient.StatusCompleted:    {patient.StatusEnrolled},
 }
+
+// ends are the statuses of patients whose participation has ended.
+var ends = []patient.Status{patient.StatusScreenFailed, patient.StatusWithdrawn, patient.StatusDiscontinued, patient.StatusCompleted}
 
 // In every order of commands: statuses follow the graph, no patient participates without consent or after the end, days
 // never contradict one another, and Evolve does not change old states.
@@ -385,7 +451,7 @@ func TestR8_PatientsStayOnTheGraph(t *testing.T) {
 				}
 				p = next
 			}
-			hasEnded := p.Exists() && len(graph[p.Status]) == 0
+			hasEnded := slices.Contains(ends, p.Status)
 			switch {
 			case hasEnded != (p.EndedOn != ""):
 				t.Fatalf("the status is %s, and the end is %q", p.Status, p.EndedOn)
@@ -397,6 +463,14 @@ func TestR8_PatientsStayOnTheGraph(t *testing.T) {
 				t.Fatalf("ended on %s before the enrolment on %s", p.EndedOn, p.EnrolledOn)
 			case p.Status == patient.StatusScreenFailed && p.EndedOn < p.ScreenedOn:
 				t.Fatalf("failed on %s before the screening on %s", p.EndedOn, p.ScreenedOn)
+			case p.MayGetKits() && p.Status != patient.StatusEnrolling && (!p.Participating() || p.Treatment != patient.TreatmentOn):
+				t.Fatalf("gets kits without treatment: %+v", p)
+			case hasEnded && (p.Treatment == patient.TreatmentOn || p.Treatment == patient.TreatmentHeld):
+				t.Fatalf("is treated after the end: %+v", p)
+			case (p.Treatment == patient.TreatmentEnded) != (p.TreatmentEndedOn != ""):
+				t.Fatalf("the treatment is %s, and its end is %q", p.Treatment, p.TreatmentEndedOn)
+			case p.TreatmentEndedOn != "" && p.EndedOn != "" && p.TreatmentEndedOn > p.EndedOn:
+				t.Fatalf("was treated until %s, and took part until %s", p.TreatmentEndedOn, p.EndedOn)
 			case p.Status == patient.StatusWithdrawn && p.EndedOn < p.ConsentedOn:
 				t.Fatalf("withdrew on %s before the consent on %s", p.EndedOn, p.ConsentedOn)
 			}
@@ -420,7 +494,14 @@ func drawn(t *rapid.T) decision {
 		withdrawing(on, ""),
 		discontinuing(on, "ADVERSE EVENT"),
 		completing(on),
-	}[rapid.SampledFrom([]int{0, 0, 1, 1, 1, 2, 3, 4, 5, 5, 6, 7, 8, 9}).Draw(t, "command")]
+		withdrawingFrom(on, rapid.SampledFrom(patient.Extents).Draw(t, "extent")),
+		stopping(on, rapid.SampledFrom(patient.EndReasons).Draw(t, "why"), "detail"),
+		holding(on, "nausea"),
+		resuming(on, "better"),
+		ending(on, rapid.SampledFrom(patient.EndReasons).Draw(t, "why"), "detail"),
+		undoing(rapid.SampledFrom(patient.UndoableSteps).Draw(t, "step"), "wrong patient"),
+		transferring(withTwoSites(), rapid.SampledFrom([]domain.SiteID{"A", "B"}).Draw(t, "site"), on),
+	}[rapid.SampledFrom([]int{0, 0, 1, 1, 1, 2, 3, 4, 5, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 15, 16}).Draw(t, "command")]
 }
 
 // Between the signature and the enrolment, an amendment may bring a new consent version, which must be signed first.

@@ -9,9 +9,17 @@ import (
 	"casebook/domain/study"
 )
 
+// Screening is the facts of Screen: the study, and the earlier record of a person who is screened again.
+type Screening struct {
+	Study   study.Study
+	Earlier Patient
+}
+
 // Screen begins the stream of a patient who is screened. It refuses malformed_id, malformed_date, captured_in_future,
-// value_out_of_range, unknown_code, study_not_found, site_not_found, site_not_active, patient_exists and unknown_zone.
-func Screen(p Patient, s study.Study, cmd ScreenPatient, call domain.Call) ([]Event, error) {
+// value_out_of_range, unknown_code, study_not_found, site_not_found, site_not_active, patient_exists, unknown_zone, and
+// earlier_record_not_found, earlier_record_open and rescreened_before_failure for a person who is screened again.
+func Screen(p Patient, facts Screening, cmd ScreenPatient, call domain.Call) ([]Event, error) {
+	s := facts.Study
 	err := domain.First(domain.ValidateScreeningNumber(cmd.ScreeningNumber), cmd.On.NotAfterToday("on", call.At),
 		domain.Between("ageYears", cmd.AgeYears, 0, 130), cmd.Sex.validate())
 	if err != nil {
@@ -25,6 +33,9 @@ func Screen(p Patient, s study.Study, cmd ScreenPatient, call domain.Call) ([]Ev
 			"study %s has a patient with screening number %s already", cmd.Study, cmd.ScreeningNumber).
 			At("screeningNumber").Do("use a new screening number")
 	}
+	if err := facts.Earlier.mayBeRescreened(cmd); err != nil {
+		return nil, err
+	}
 	zone := cmd.Zone
 	if zone == "" {
 		zone = s.Sites[cmd.Site].Zone
@@ -33,7 +44,23 @@ func Screen(p Patient, s study.Study, cmd ScreenPatient, call domain.Call) ([]Ev
 		return nil, domain.At("zone", err)
 	}
 	return []Event{Screened{Patient: domain.NewPatientID(cmd.Study, cmd.ScreeningNumber), Study: cmd.Study, Site: cmd.Site,
-		ScreeningNumber: cmd.ScreeningNumber, On: cmd.On, Zone: zone, Sex: cmd.Sex, AgeYears: cmd.AgeYears}}, nil
+		ScreeningNumber: cmd.ScreeningNumber, On: cmd.On, Zone: zone, Sex: cmd.Sex, AgeYears: cmd.AgeYears,
+		RescreeningOf: cmd.RescreeningOf}}, nil
+}
+
+// mayBeRescreened refuses a new screening that names an earlier record of which it cannot be the repetition.
+func (p Patient) mayBeRescreened(cmd ScreenPatient) error {
+	switch {
+	case cmd.RescreeningOf == "":
+		return nil
+	case !p.Exists() || cmd.RescreeningOf.Study() != cmd.Study:
+		return refuse.NotFound("earlier_record_not_found", "study %s has no patient %.80s", cmd.Study, cmd.RescreeningOf).
+			At("rescreeningOf").Do("give the id of the earlier record in the same study")
+	case p.Status != StatusScreenFailed:
+		return refuse.WrongState("earlier_record_open", "patient %s is %s, and has not failed the screening", p.ID, p.Status).
+			At("rescreeningOf").Do("record the screen failure first")
+	}
+	return cmd.On.NotBefore(p.EndedOn, "rescreened_before_failure", "on", "the screening", "the earlier screen failure")
 }
 
 // Consent records an informed consent. It may be signed before or after the day of screening, but it must be the

@@ -2,6 +2,7 @@ package patient
 
 import (
 	"maps"
+	"slices"
 
 	"casebook/domain"
 )
@@ -14,18 +15,33 @@ type Patient struct {
 	Zone            string
 	ScreeningNumber string
 	PatientNumber   string
-	Status          Status
-	ConsentVersion  string
-	ScreenedOn      domain.Date
-	ConsentedOn     domain.Date
+	// Status is the participation, and Treatment is separate from it.
+	Status         Status
+	Treatment      Treatment
+	ConsentVersion string
+	ScreenedOn     domain.Date
+	ConsentedOn    domain.Date
+	// FirstConsentOn is the day of the first signature.
+	FirstConsentOn domain.Date
 	// RequestedOn is the day of enrolment in the last request.
 	RequestedOn domain.Date
 	// Attempts counts the requests of an enrolment.
 	Attempts   int
 	EnrolledOn domain.Date
-	EndedOn    domain.Date
+	// EndedOn is the last day of the participation, and TreatmentEndedOn that of the treatment. HeldOn is the first day of
+	// the last interruption of the treatment.
+	EndedOn, TreatmentEndedOn, HeldOn domain.Date
+	// Died says that the participation ended by death.
+	Died bool
+	// Withdrawn is everything that the patient no longer consents to.
+	Withdrawn []Extent
+	// RescreeningOf is the same person's earlier record.
+	RescreeningOf domain.PatientID
 	// Visits are the days of the visits that took place.
 	Visits map[string]domain.Date
+
+	// undoable are the steps that can be undone, the last one at the end.
+	undoable []undoable
 }
 
 // Decider decides on a patient's stream.
@@ -40,17 +56,33 @@ func (p Patient) Exists() bool { return p.ID != "" }
 // Participating says whether the patient is enrolled and the participation has not ended.
 func (p Patient) Participating() bool { return p.Status == StatusEnrolled }
 
-// MayGetKits says whether the patient may be assigned to an arm and get kits: during and after the enrolment.
-func (p Patient) MayGetKits() bool { return p.Status == StatusEnrolled || p.Status == StatusEnrolling }
+// MayGetKits says whether the patient may be assigned to an arm and get kits: during the enrolment, and while the treatment is
+// under way and not interrupted.
+func (p Patient) MayGetKits() bool {
+	return p.Status == StatusEnrolling || p.Status == StatusEnrolled && p.Treatment == TreatmentOn
+}
 
-func evolve(p Patient, e Event) Patient {
-	p.Status = p.Status.After(e)
+// LastDoseOn returns the last day for which the patient is asked about doses: that of the treatment, or of the
+// participation; "" while both go on.
+func (p Patient) LastDoseOn() domain.Date {
+	if p.TreatmentEndedOn != "" && (p.EndedOn == "" || p.TreatmentEndedOn < p.EndedOn) {
+		return p.TreatmentEndedOn
+	}
+	return p.EndedOn
+}
+
+func evolve(before Patient, e Event) Patient {
+	p := before
+	p.Status, p.Treatment = p.Status.After(e), p.Treatment.After(e)
 	switch e := e.(type) {
 	case Screened:
 		p.ID, p.Study, p.Site, p.Zone, p.ScreeningNumber = e.Patient, e.Study, e.Site, e.Zone, e.ScreeningNumber
-		p.ScreenedOn = e.On
+		p.ScreenedOn, p.RescreeningOf = e.On, e.RescreeningOf
 	case ConsentRecorded:
 		p.ConsentVersion, p.ConsentedOn = e.ConsentVersion, e.On
+		if p.FirstConsentOn == "" {
+			p.FirstConsentOn = e.On
+		}
 	case ScreenFailureRecorded:
 		p.EndedOn = e.On
 	case EnrollmentRequested:
@@ -65,12 +97,38 @@ func evolve(p Patient, e Event) Patient {
 		}
 		p.Visits[e.Visit] = e.On
 	case ConsentWithdrawn:
-		p.EndedOn = e.On
+		p.Withdrawn = append(slices.Clone(p.Withdrawn), e.Extent...)
+		if e.EndsParticipation {
+			p.EndedOn = e.On
+		}
+		p = p.treatedUntil(before, e.On)
+	case TreatmentDiscontinued:
+		p = p.treatedUntil(before, e.On)
+	case DoseHeld:
+		p.HeldOn = e.On
 	case Discontinued:
 		p.EndedOn = e.On
+		p = p.treatedUntil(before, e.On)
 	case Completed:
 		p.EndedOn = e.On
-	case EnrollmentFailed: // changes only the status
+		p = p.treatedUntil(before, e.On)
+	case ParticipationEnded:
+		p.EndedOn, p.Died = e.On, e.Reason == EndedByDeath
+		p = p.treatedUntil(before, e.On)
+	case StepUndone:
+		p.EndedOn, p.TreatmentEndedOn, p.Withdrawn, p.Died = e.EndedOn, e.TreatmentEndedOn, e.Withdrawn, false
+	case Transferred:
+		p.Site = e.To
+	case EnrollmentFailed, DoseResumed: // change only the status or the treatment
+	}
+	p.undoable = before.remembering(e, p)
+	return p
+}
+
+// treatedUntil sets the last day of the treatment, if the treatment has just ended.
+func (p Patient) treatedUntil(before Patient, on domain.Date) Patient {
+	if before.Treatment.underWay() && p.Treatment == TreatmentEnded {
+		p.TreatmentEndedOn = on
 	}
 	return p
 }

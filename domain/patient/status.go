@@ -27,7 +27,7 @@ func (Status) Schema() domain.Schema { return domain.OneOf(Statuses...) }
 
 // After returns the status after one more event. Decisions and views both use it.
 func (s Status) After(event Event) Status {
-	switch event.(type) {
+	switch e := event.(type) {
 	case Screened:
 		return StatusScreened
 	case ConsentRecorded:
@@ -43,12 +43,54 @@ func (s Status) After(event Event) Status {
 	case EnrollmentFailed:
 		return StatusEnrollmentFailed
 	case ConsentWithdrawn:
-		return StatusWithdrawn
+		if e.EndsParticipation { // otherwise the patient stays in the study, or has left it before
+			return StatusWithdrawn
+		}
 	case Discontinued:
 		return StatusDiscontinued
 	case Completed:
 		return StatusCompleted
-	case VisitRecorded: // changes no status
+	case ParticipationEnded:
+		return e.Reason.Status()
+	case StepUndone:
+		return e.Status
+	case VisitRecorded, TreatmentDiscontinued, DoseHeld, DoseResumed, Transferred: // change no status
 	}
 	return s
+}
+
+// Phase is the part of the study that a patient is in; "" before the screening and after the participation.
+type Phase string
+
+// The phases, as they follow from the participation and the treatment.
+const (
+	PhaseScreening Phase = "screening"
+	PhaseRunIn     Phase = "run_in"
+	PhaseTreatment Phase = "treatment"
+	PhaseFollowUp  Phase = "follow_up"
+)
+
+// Phases are all phases.
+var Phases = []Phase{PhaseScreening, PhaseRunIn, PhaseTreatment, PhaseFollowUp}
+
+// Schema implements domain.HasSchema.
+func (Phase) Schema() domain.Schema { return domain.OneOf(Phases...) }
+
+// PhaseOf returns the phase of a patient with this status and this treatment.
+func PhaseOf(s Status, t Treatment) Phase {
+	switch s {
+	case StatusScreened, StatusConsented, StatusEnrolling, StatusEnrollmentFailed:
+		return PhaseScreening
+	case StatusEnrolled:
+		switch t {
+		case TreatmentNotStarted:
+			return PhaseRunIn
+		case TreatmentOn, TreatmentHeld:
+			return PhaseTreatment
+		case TreatmentEnded:
+			return PhaseFollowUp
+		}
+	case StatusScreenFailed, StatusWithdrawn, StatusDiscontinued, StatusCompleted: // in no phase any more
+	}
+	return ""
 }

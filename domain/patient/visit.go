@@ -8,26 +8,42 @@ import (
 	"casebook/domain/study"
 )
 
-// RecordAttendance records that a planned visit took place. It refuses malformed_date, captured_in_future,
-// patient_not_found, patient_ended, patient_status, visit_before_enrollment, unknown_visit and visit_recorded.
+// RecordAttendance records that a planned visit took place. Visits before day 0 belong to the screening. The first procedure
+// needs the consent, so that no visit takes place before it (ICH E6(R3) 2.8.1). It refuses malformed_date,
+// captured_in_future, patient_not_found, patient_ended, unknown_visit, visit_recorded, consent_missing,
+// visit_before_consent, and patient_status and visit_before_enrollment for a visit after the screening.
 func RecordAttendance(p Patient, s study.Study, cmd RecordVisit, call domain.Call) ([]Event, error) {
 	if err := cmd.On.NotAfterToday("on", call.At); err != nil {
 		return nil, err
 	}
-	if err := p.mustBe("record a visit", StatusEnrolled); err != nil {
+	if err := p.mustNotHaveEnded(); err != nil {
 		return nil, err
 	}
-	if err := cmd.On.NotBefore(p.EnrolledOn, "visit_before_enrollment", "on", "the visit", "the enrolment"); err != nil {
-		return nil, err
-	}
-	if s.Protocol == nil || !slices.ContainsFunc(s.Protocol.Visits, func(v study.Visit) bool { return v.ID == cmd.Visit }) {
+	visit, known := s.Visit(cmd.Visit)
+	if !known {
 		return nil, refuse.Because("unknown_visit", "the protocol has no visit %.80q", cmd.Visit).
 			At("visit").Do("use the id of a visit of the protocol in force")
+	}
+	if p.FirstConsentOn == "" {
+		return nil, refuse.Because("consent_missing", "the patient has not signed an informed consent").
+			At("patient").Do("record the consent first; no procedure takes place without (ICH E6(R3) 2.8)")
+	}
+	if err := cmd.On.NotBefore(p.FirstConsentOn, "visit_before_consent", "on", "the visit", "the consent"); err != nil {
+		return nil, err
+	}
+	if visit.Day >= 0 {
+		if err := p.mustBe("record a visit after the screening", StatusEnrolled); err != nil {
+			return nil, err
+		}
+		if err := cmd.On.NotBefore(p.EnrolledOn, "visit_before_enrollment", "on", "the visit", "the enrolment"); err != nil {
+			return nil, err
+		}
 	}
 	if on, done := p.Visits[cmd.Visit]; done {
 		return nil, refuse.WrongState("visit_recorded", "visit %s was recorded for %s already", cmd.Visit, on).
 			At("visit").Do("nothing is left to do")
 	}
-	dispense := slices.Contains(s.Treatment().DispensingVisits, cmd.Visit)
+	// A patient whose dose is held gets the kit when it is resumed.
+	dispense := p.Treatment.underWay() && slices.Contains(s.Treatment().DispensingVisits, cmd.Visit)
 	return []Event{VisitRecorded{Patient: p.ID, Visit: cmd.Visit, On: cmd.On, Dispense: dispense}}, nil
 }

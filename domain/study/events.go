@@ -16,8 +16,9 @@ type Event interface{ studyEvent() }
 var events = []domain.EventType{
 	domain.Stored[Created]("StudyCreated"),
 	// Since version 2, a protocol may refer to instruments that were published on their own. A program that knows only
-	// version 1 must not read such an event, because it would see a protocol without these instruments.
-	domain.Stored[ProtocolVersionPublished]("ProtocolVersionPublished", domain.Unchanged),
+	// version 1 must not read such an event, because it would see a protocol without these instruments. Since version 3, an
+	// instrument can be about doses.
+	domain.Stored[ProtocolVersionPublished]("ProtocolVersionPublished", domain.Unchanged, domain.Unchanged),
 	domain.Stored[SiteAdded]("SiteAdded"),
 	domain.Stored[SiteActivated]("SiteActivated"),
 	domain.Stored[SiteClosed]("SiteClosed"),

@@ -2,6 +2,7 @@ package study
 
 import (
 	"maps"
+	"slices"
 	"time"
 
 	"casebook/domain"
@@ -78,6 +79,18 @@ func (s Study) Exists() bool { return s.ID != "" }
 
 // SiteIsActive says whether the site may screen and enrol.
 func (s Study) SiteIsActive(id domain.SiteID) bool { return s.Sites[id].Status == SiteActive }
+
+// Visit returns a visit of the protocol in force.
+func (s Study) Visit(id string) (Visit, bool) {
+	if s.Protocol == nil {
+		return Visit{}, false
+	}
+	i := slices.IndexFunc(s.Protocol.Visits, func(v Visit) bool { return v.ID == id })
+	if i < 0 {
+		return Visit{}, false
+	}
+	return s.Protocol.Visits[i], true
+}
 
 // Instrument returns the definition that the protocol in force contains. It returns nil if the protocol has no such
 // instrument, or refers to one that was published on its own (see InstrumentInForce).

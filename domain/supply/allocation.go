@@ -19,7 +19,7 @@ func Hold(s Stock, f Facts, cmd HoldStock, call domain.Call) ([]StockEvent, erro
 	if hold, held := s.Holds.Get(cmd.Patient); held {
 		return []StockEvent{hold}, nil // the enrolment process may ask again, for example in a second attempt
 	}
-	if _, has := s.Allocated.Get(Slot{Patient: cmd.Patient}); has {
+	if _, _, has := s.kitFor(Slot{Patient: cmd.Patient}); has {
 		return nil, nil
 	}
 	refused := func(code, reason string) ([]StockEvent, error) {
@@ -57,27 +57,27 @@ func ReleaseHeld(s Stock, cmd ReleaseHold, _ domain.Call) ([]StockEvent, error) 
 }
 
 // Allocate gives a patient a kit of the patient's arm: the held one, or else, by chance, one that expires first. The answer is
-// KitAllocated, or AllocationFailed with the code no_stock, not_randomised or patient_ended. A patient who has a kit
-// for the visit gets no second one, unless the first was never given out and no longer can be: then it is replaced.
+// KitAllocated, or AllocationFailed with the code no_stock, not_randomised, patient_ended, treatment_ended, dose_held or
+// patient_transferred. A patient who has a kit for the visit gets no second one, unless the first was never given out and no longer can be, or was
+// set aside when the patient left in error: then it is replaced.
 func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent, error) {
 	at := OfStock{cmd.Study, LocationID(cmd.Site)}
 	slot := Slot{cmd.Patient, cmd.Visit}
-	replaces, got := s.Allocated.Get(slot)
-	if got {
-		k, _ := s.Kits.Get(replaces)
-		if k.Dispensed || k.Status == KitIsAllocated || k.Status == KitIsReturned {
-			return nil, nil
-		}
+	replaces, got, has := s.kitFor(slot)
+	if has {
+		return nil, nil
 	}
 	failed := func(code, reason string) ([]StockEvent, error) {
 		// An enrolment without a draw fails if there is no kit. In all other cases the patient waits for one.
-		waits := code == "no_stock" && (f.Study.Treatment().Randomised || cmd.Visit != "" || got)
+		waits := code == "no_stock" && (f.Study.Treatment().Randomised || cmd.Visit != "" || got || f.Enrolled)
 		return []StockEvent{AllocationFailed{OfStock: at, Patient: cmd.Patient, Visit: cmd.Visit, Code: code, Reason: reason,
-			Waits: waits}}, nil
+			Waits: waits, Withheld: f.withheldAs(code)}}, nil
 	}
 	switch {
 	case !f.Participating:
 		return failed("patient_ended", "the patient does not take part any more")
+	case f.Withheld != "":
+		return failed(string(f.Withheld), f.Withheld.words())
 	case f.Arm == "":
 		return failed("not_randomised", "the patient has not been randomised")
 	}
@@ -100,6 +100,22 @@ func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent
 		Choice: blind.Of(by.choice)}), nil
 }
 
+// withheldAs returns why a kit is withheld if that is the reason with the code.
+func (f Facts) withheldAs(code string) Withholding {
+	if code == string(f.Withheld) {
+		return f.Withheld
+	}
+	return ""
+}
+
+// kitFor returns the kit that was allocated last for a slot. got says that there was one, and has that it was given out or
+// still can be.
+func (s Stock) kitFor(slot Slot) (n KitNumber, got, has bool) {
+	n, got = s.Allocated.Get(slot)
+	k, _ := s.Kits.Get(n)
+	return n, got, got && (k.Dispensed || k.Status == KitIsAllocated)
+}
+
 // SetAside takes allocated kits that were never given out from a patient who has left, and ends the patient's hold. It
 // may be sent again.
 func SetAside(s Stock, cmd SetKitsAside, _ domain.Call) ([]StockEvent, error) {
@@ -116,13 +132,14 @@ func SetAside(s Stock, cmd SetKitsAside, _ domain.Call) ([]StockEvent, error) {
 	}
 	if len(kits) > 0 {
 		slices.Sort(kits)
-		events = append(events, KitsSetAside{OfStock: at, Patient: cmd.Patient, Kits: kits, Reason: cmd.Reason})
+		events = append(events, KitsSetAside{OfStock: at, Patient: cmd.Patient, Kits: kits, Reason: cmd.Reason, Affected: s.slotsOf(kits)})
 	}
 	return events, nil
 }
 
 // Dispense hands a patient the allocated kit. It refuses malformed_date, captured_in_future, kit_not_at_location,
-// kit_not_allocated_to_patient, kit_status, patient_ended, lot_recalled, kit_expired and kit_expires_soon. No patient
+// kit_not_allocated_to_patient, kit_status, patient_ended, treatment_ended, dose_held, patient_transferred,
+// lot_recalled, kit_expired and kit_expires_soon. No patient
 // gets a kit that has expired or soon will (R37; ICH E6(R3) 3.15.3(c)), and none is dispensed before the draw and the
 // allocation (R8).
 func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent, error) {
@@ -136,6 +153,17 @@ func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent
 	if !f.Participating {
 		return nil, refuse.WrongState("patient_ended", "patient %s does not take part any more", cmd.Patient).
 			At("patient").Do("set the kit aside")
+	}
+	switch f.Withheld {
+	case TreatmentHasEnded:
+		return nil, refuse.WrongState("treatment_ended", "the treatment of patient %s has ended", cmd.Patient).
+			At("patient").Do("set the kit aside")
+	case PatientIsTransferred:
+		return nil, refuse.WrongState("patient_transferred", "patient %s was transferred to another site", cmd.Patient).
+			At("patient").Do("set the kit aside; the other site gives the patient one")
+	case DoseIsHeld:
+		return nil, refuse.WrongState("dose_held", "the treatment of patient %s is interrupted", cmd.Patient).
+			At("patient").Do("keep the kit until the dose is resumed")
 	}
 	c, known := s.contents.Get(cmd.Kit)
 	daysLeft := c.Expiry.DaysSince(max(cmd.On, today(call)))

@@ -80,6 +80,10 @@ func withRecalled(lot string) func(*supply.Facts) {
 }
 
 // notParticipating changes facts: the patient has left.
+func withheld(why supply.Withholding) func(*supply.Facts) {
+	return func(f *supply.Facts) { f.Withheld = why }
+}
+
 func notParticipating(f *supply.Facts) { f.Participating = false }
 
 // senderFacts are the facts of the receiver of a shipment from this stock.

@@ -324,6 +324,8 @@ type AllocationFailed struct {
 	Reason  string           `json:"reason"`
 	// Waits says that the patient gets a kit as soon as the site has one.
 	Waits bool `json:"waits,omitempty"`
+	// Withheld says that the patient gets none because of the treatment, which may be resumed.
+	Withheld Withholding `json:"withheld,omitempty"`
 }
 
 // KitsSetAside takes allocated kits that were never given out from a patient who no longer needs them. They go to no
@@ -333,6 +335,8 @@ type KitsSetAside struct {
 	Patient domain.PatientID `json:"patient"`
 	Kits    []KitNumber      `json:"kits"`
 	Reason  string           `json:"reason"`
+	// Affected has the visits that the kits were for. Events from before it was recorded have none.
+	Affected []Slot `json:"affected,omitempty"`
 }
 
 // KitDispensed hands an allocated kit to its patient.

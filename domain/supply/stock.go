@@ -56,6 +56,32 @@ type Facts struct {
 	Arm domain.ArmID
 	// Participating says whether the patient is enrolled, or is being enrolled.
 	Participating bool
+	// Enrolled says whether the patient is enrolled.
+	Enrolled bool
+	// Withheld is why a patient who takes part gets no kit; "" if the patient does.
+	Withheld Withholding
+}
+
+// Withholding is why a patient who takes part gets no kit.
+type Withholding string
+
+// Why kits are withheld: the treatment has ended, or is interrupted, or the patient belongs to another site by now.
+const (
+	TreatmentHasEnded    Withholding = "treatment_ended"
+	DoseIsHeld           Withholding = "dose_held"
+	PatientIsTransferred Withholding = "patient_transferred"
+)
+
+// words is the reason as a sentence has it.
+func (w Withholding) words() string {
+	switch w {
+	case DoseIsHeld:
+		return "the patient's treatment is interrupted"
+	case PatientIsTransferred:
+		return "the patient was transferred to another site"
+	default:
+		return "the patient's treatment has ended"
+	}
 }
 
 func evolveStock(s Stock, event StockEvent) Stock {

@@ -61,6 +61,8 @@ func TestR37_NothingUnreleasedRecalledOrNearItsExpiryIsGivenOut(t *testing.T) {
 	given.When(dispense(inArm(x), "K9", anna, "2026-03-10")).ThenRefused("kit_not_at_location")
 	given.When(dispense(inArm(x), "K1", anna, "2026-03-12")).ThenRefused("captured_in_future")
 	given.When(dispense(facts(notParticipating), "K1", anna, "2026-03-10")).ThenRefused("patient_ended")
+	given.When(dispense(facts(withheld(supply.TreatmentHasEnded)), "K1", anna, "2026-03-10")).ThenRefused("treatment_ended")
+	given.When(dispense(facts(withheld(supply.DoseIsHeld)), "K1", anna, "2026-03-10")).ThenRefused("dose_held")
 	// R8: no kit is dispensed before it is allocated.
 	stockAt(t, site, "K1").When(dispense(inArm(x), "K1", anna, "2026-03-10")).ThenRefused("kit_not_allocated_to_patient")
 }
@@ -84,15 +86,19 @@ func TestAllocate(t *testing.T) {
 	if k, _ := again.State().Kits.Get("K1"); k.Status != supply.KitIsAllocated || k.Patient != anna {
 		t.Errorf("the released kit is %+v", k)
 	}
-	for code, f := range map[string]supply.Facts{"not_randomised": facts(nil), "patient_ended": facts(notParticipating)} {
+	for code, f := range map[string]supply.Facts{"not_randomised": facts(nil), "patient_ended": facts(notParticipating),
+		"treatment_ended": facts(withheld(supply.TreatmentHasEnded)), "dose_held": facts(withheld(supply.DoseIsHeld))} {
 		events, err := allocate(f, anna, "")(given.State())
 		if err != nil || len(events) != 1 || events[0].(supply.AllocationFailed).Code != code || events[0].(supply.AllocationFailed).Waits {
 			t.Errorf("%s: %v, %v", code, events, err)
 		}
 	}
 	// The allocated kit of a patient who leaves goes to no other patient.
-	left := one.When(setAside()).Then(supply.KitsSetAside{OfStock: site, Patient: anna, Kits: kits("K1"), Reason: "left"})
+	left := one.When(setAside()).Then(supply.KitsSetAside{OfStock: site, Patient: anna, Kits: kits("K1"), Reason: "left",
+		Affected: []supply.Slot{{Patient: anna}}})
 	left.When(setAside()).Then()
+	// A patient who had left in error gets another kit.
+	left.When(allocate(inArm(x), anna, "")).Then(second)
 	left.When(destroy("A", "K1")).Then(supply.KitsDestroyed{OfStock: site, Kits: kits("K1"), On: "2026-03-10", Certificate: "c"})
 }
 

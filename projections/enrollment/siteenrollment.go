@@ -29,13 +29,23 @@ var SiteEnrollment = projections.New(enrollmentviews.SiteEnrollments, projection
 		counted(s, at, "", func(c *enrollmentviews.Enrolling) { c.EnrollmentsFailed++ })
 	}),
 	projections.On(func(s *entered, e patient.ConsentWithdrawn, at projections.Envelope) {
-		counted(s, at, e.On, func(c *enrollmentviews.Enrolling) { c.Withdrawn++ })
+		if e.EndsParticipation {
+			counted(s, at, e.On, func(c *enrollmentviews.Enrolling) { c.Left(patient.StatusWithdrawn, 1) })
+		}
 	}),
 	projections.On(func(s *entered, e patient.Discontinued, at projections.Envelope) {
 		counted(s, at, e.On, func(c *enrollmentviews.Enrolling) { c.Discontinued++ })
 	}),
 	projections.On(func(s *entered, e patient.Completed, at projections.Envelope) {
 		counted(s, at, e.On, func(c *enrollmentviews.Enrolling) { c.Completed++ })
+	}),
+	projections.On(func(s *entered, e patient.ParticipationEnded, at projections.Envelope) {
+		counted(s, at, e.On, func(c *enrollmentviews.Enrolling) { c.Left(e.Reason.Status(), 1) })
+	}),
+	projections.On(func(s *entered, e patient.StepUndone, at projections.Envelope) {
+		if e.From != e.Status {
+			counted(s, at, e.On, func(c *enrollmentviews.Enrolling) { c.Left(e.From, -1) })
+		}
 	}),
 )
 

@@ -1,6 +1,9 @@
 package patient
 
 import (
+	"slices"
+
+	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/patient"
 	"casebook/projections"
@@ -13,6 +16,7 @@ type row = patientviews.PatientRow
 var PatientList = projections.New(patientviews.PatientLists, projections.ByPatient,
 	ofPatient(func(r *row, e patient.Screened) {
 		r.Patient, r.Study, r.Site, r.ScreeningNumber, r.ScreenedOn = e.Patient, e.Study, e.Site, e.ScreeningNumber, e.On
+		r.RescreeningOf = e.RescreeningOf
 	}),
 	ofPatient(func(r *row, e patient.ConsentRecorded) { r.ConsentedOn, r.ConsentVersion = e.On, e.ConsentVersion }),
 	ofPatient(func(r *row, e patient.ScreenFailureRecorded) { r.EndedOn, r.EndReason = e.On, e.Reason }),
@@ -20,9 +24,38 @@ var PatientList = projections.New(patientviews.PatientLists, projections.ByPatie
 	ofPatient(func(r *row, e patient.Enrolled) { r.EnrolledOn, r.PatientNumber = e.On, e.PatientNumber }),
 	ofPatient(func(r *row, e patient.EnrollmentFailed) { r.EndReason = e.Reason }),
 	ofPatient(func(*row, patient.VisitRecorded) {}),
-	ofPatient(func(r *row, e patient.ConsentWithdrawn) { r.EndedOn, r.EndReason = e.On, e.Reason }),
-	ofPatient(func(r *row, e patient.Discontinued) { r.EndedOn, r.EndReason = e.On, e.Reason }),
-	ofPatient(func(r *row, e patient.Completed) { r.EndedOn = e.On }),
+	ofPatient(func(r *row, e patient.ConsentWithdrawn) {
+		r.Withdrawn = append(r.Withdrawn, e.Extent...)
+		if e.EndsParticipation {
+			ended(r, e.On, patient.EndedBySubject, e.Reason)
+		}
+		treatedUntil(r, e.On, patient.EndedBySubject)
+	}),
+	ofPatient(func(r *row, e patient.Discontinued) {
+		ended(r, e.On, codeOf(e.Reason), e.Reason)
+		treatedUntil(r, e.On, codeOf(e.Reason))
+	}),
+	ofPatient(func(r *row, e patient.Completed) {
+		ended(r, e.On, patient.EndedAsPlanned, "")
+		treatedUntil(r, e.On, patient.EndedAsPlanned)
+	}),
+	ofPatient(func(r *row, e patient.ParticipationEnded) {
+		ended(r, e.On, e.Reason, e.Detail)
+		treatedUntil(r, e.On, e.Reason)
+	}),
+	ofPatient(func(r *row, e patient.TreatmentDiscontinued) { treatedUntil(r, e.On, e.Reason) }),
+	ofPatient(func(*row, patient.DoseHeld) {}),
+	ofPatient(func(*row, patient.DoseResumed) {}),
+	ofPatient(func(r *row, e patient.StepUndone) {
+		if r.EndedOn = e.EndedOn; e.EndedOn == "" {
+			r.EndCode, r.EndReason = "", ""
+		}
+		if r.TreatmentEndedOn = e.TreatmentEndedOn; e.TreatmentEndedOn == "" {
+			r.TreatmentEndCode = ""
+		}
+		r.Withdrawn = e.Withdrawn
+	}),
+	ofPatient(func(r *row, e patient.Transferred) { r.Site = e.To }),
 	projections.On(func(r *row, e diary.Submitted, at projections.Envelope) {
 		r.LastActivityAt = at.Metadata.RecordedAt
 		if captured := e.CapturedAt.UTC(); r.LastDiaryAt == nil || r.LastDiaryAt.Before(captured) {
@@ -35,10 +68,35 @@ var PatientList = projections.New(patientviews.PatientLists, projections.ByPatie
 ).OfPatient(patient.Decider.Stream, diary.Decider.Stream)
 
 // ofPatient is On for the events of a patient's stream. They count as activity of the patient or the site, and they decide
-// the status.
+// the status, the treatment and the phase.
 func ofPatient[E patient.Event](fold func(*row, E)) projections.Fold[row] {
 	return projections.On(func(r *row, e E, at projections.Envelope) {
-		r.LastActivityAt, r.Status = at.Metadata.RecordedAt, r.Status.After(e)
+		before := r.Treatment
+		r.LastActivityAt, r.Status, r.Treatment = at.Metadata.RecordedAt, r.Status.After(e), r.Treatment.After(e)
+		if r.Treatment == patient.TreatmentEnded && before != patient.TreatmentEnded {
+			r.TreatmentEndedOn = "" // the fold sets it
+		}
+		r.Phase = patient.PhaseOf(r.Status, r.Treatment)
 		fold(r, e)
 	})
+}
+
+// ended notes the end of the participation.
+func ended(r *row, on domain.Date, code patient.EndReason, reason string) {
+	r.EndedOn, r.EndCode, r.EndReason = on, code, reason
+}
+
+// treatedUntil notes the end of the treatment, if it has just ended.
+func treatedUntil(r *row, on domain.Date, code patient.EndReason) {
+	if r.Treatment == patient.TreatmentEnded && r.TreatmentEndedOn == "" {
+		r.TreatmentEndedOn, r.TreatmentEndCode = on, code
+	}
+}
+
+// codeOf returns the term of NCOMPLT that a text is; "" if it is none.
+func codeOf(reason string) patient.EndReason {
+	if code := patient.EndReason(reason); slices.Contains(patient.EndReasons, code) {
+		return code
+	}
+	return ""
 }

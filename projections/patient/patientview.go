@@ -14,7 +14,7 @@ type view = patientviews.PatientDocument
 var PatientView = projections.New(patientviews.PatientViews, projections.ByPatient,
 	projections.On(func(v *view, e patient.Screened, at projections.Envelope) {
 		v.Patient, v.Study, v.Site, v.ScreeningNumber, v.Zone = e.Patient, e.Study, e.Site, e.ScreeningNumber, e.Zone
-		v.Sex, v.AgeYears = e.Sex, e.AgeYears
+		v.Sex, v.AgeYears, v.RescreeningOf = e.Sex, e.AgeYears, e.RescreeningOf
 		step(v, e, at, e.On, "")
 	}),
 	projections.On(func(v *view, e patient.ConsentRecorded, at projections.Envelope) {
@@ -22,6 +22,7 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 	}),
 	projections.On(func(v *view, e patient.ScreenFailureRecorded, at projections.Envelope) {
 		step(v, e, at, e.On, e.Reason)
+		v.EndedOn = e.On
 	}),
 	projections.On(func(v *view, e patient.EnrollmentRequested, at projections.Envelope) { step(v, e, at, e.On, "") }),
 	projections.On(func(v *view, e patient.Enrolled, at projections.Envelope) {
@@ -30,9 +31,38 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 	}),
 	projections.On(func(v *view, e patient.EnrollmentFailed, at projections.Envelope) { step(v, e, at, "", e.Reason) }),
 	projections.On(func(v *view, e patient.VisitRecorded, at projections.Envelope) { step(v, e, at, e.On, e.Visit) }),
-	projections.On(func(v *view, e patient.ConsentWithdrawn, at projections.Envelope) { step(v, e, at, e.On, e.Reason) }),
-	projections.On(func(v *view, e patient.Discontinued, at projections.Envelope) { step(v, e, at, e.On, e.Reason) }),
-	projections.On(func(v *view, e patient.Completed, at projections.Envelope) { step(v, e, at, e.On, "") }),
+	projections.On(func(v *view, e patient.ConsentWithdrawn, at projections.Envelope) {
+		step(v, e, at, e.On, e.Reason)
+		v.Withdrawn = append(v.Withdrawn, e.Extent...)
+		if e.EndsParticipation {
+			v.EndedOn = e.On
+		}
+	}),
+	projections.On(func(v *view, e patient.Discontinued, at projections.Envelope) {
+		step(v, e, at, e.On, e.Reason)
+		v.EndedOn = e.On
+	}),
+	projections.On(func(v *view, e patient.Completed, at projections.Envelope) {
+		step(v, e, at, e.On, "")
+		v.EndedOn = e.On
+	}),
+	projections.On(func(v *view, e patient.ParticipationEnded, at projections.Envelope) {
+		step(v, e, at, e.On, e.Reason.With(e.Detail))
+		v.EndedOn = e.On
+	}),
+	projections.On(func(v *view, e patient.TreatmentDiscontinued, at projections.Envelope) {
+		step(v, e, at, e.On, e.Reason.With(e.Detail))
+	}),
+	projections.On(func(v *view, e patient.DoseHeld, at projections.Envelope) { step(v, e, at, e.On, e.Reason) }),
+	projections.On(func(v *view, e patient.DoseResumed, at projections.Envelope) { step(v, e, at, e.On, e.Reason) }),
+	projections.On(func(v *view, e patient.StepUndone, at projections.Envelope) {
+		step(v, e, at, e.On, string(e.Step)+": "+e.Reason)
+		v.EndedOn, v.TreatmentEndedOn, v.Withdrawn = e.EndedOn, e.TreatmentEndedOn, e.Withdrawn
+	}),
+	projections.On(func(v *view, e patient.Transferred, at projections.Envelope) {
+		step(v, e, at, e.On, string(e.To)+": "+e.Reason)
+		v.Site = e.To
+	}),
 
 	projections.On(func(v *view, e diary.InstrumentAssigned, at projections.Envelope) {
 		v.Assigned(patientviews.AnsweredBy{Instrument: e.Instrument.ID, Version: e.Instrument.Version, Title: e.Instrument.Title,
@@ -63,10 +93,15 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 	}),
 ).OfPatient(patient.Decider.Stream, diary.Decider.Stream)
 
-// step adds an event of the patient's stream to the history, and sets the status after it.
+// step adds an event of the patient's stream to the history, and sets the status, the treatment and the phase after it.
 func step(v *view, e patient.Event, at projections.Envelope, on domain.Date, note string) {
 	v.Step(patientviews.Step{What: at.Type, On: on, Note: note, By: at.Metadata.Actor, RecordedAt: at.Metadata.RecordedAt})
-	v.Status, v.UpdatedAt = v.Status.After(e), at.Metadata.RecordedAt
+	before := v.Treatment
+	v.Status, v.Treatment, v.UpdatedAt = v.Status.After(e), v.Treatment.After(e), at.Metadata.RecordedAt
+	v.Phase = patient.PhaseOf(v.Status, v.Treatment)
+	if v.Treatment == patient.TreatmentEnded && before != patient.TreatmentEnded {
+		v.TreatmentEndedOn = on
+	}
 }
 
 func firstScore(scores []diary.ScoreResult) *float64 {

@@ -50,14 +50,24 @@ var StudyOverview = projections.New(studyviews.StudyOverviews, projections.ByStu
 	projections.On(func(o *overview, _ patient.EnrollmentFailed, at projections.Envelope) {
 		count(o, at, func(f *studyviews.Figures) { f.EnrollmentsFailed++ })
 	}),
-	projections.On(func(o *overview, _ patient.ConsentWithdrawn, at projections.Envelope) {
-		count(o, at, func(f *studyviews.Figures) { f.Withdrawn++ })
+	projections.On(func(o *overview, e patient.ConsentWithdrawn, at projections.Envelope) {
+		if e.EndsParticipation {
+			count(o, at, func(f *studyviews.Figures) { f.Withdrawn++ })
+		}
 	}),
 	projections.On(func(o *overview, _ patient.Discontinued, at projections.Envelope) {
 		count(o, at, func(f *studyviews.Figures) { f.Discontinued++ })
 	}),
 	projections.On(func(o *overview, _ patient.Completed, at projections.Envelope) {
 		count(o, at, func(f *studyviews.Figures) { f.Completed++ })
+	}),
+	projections.On(func(o *overview, e patient.ParticipationEnded, at projections.Envelope) {
+		count(o, at, func(f *studyviews.Figures) { f.Left(e.Reason.Status(), 1) })
+	}),
+	projections.On(func(o *overview, e patient.StepUndone, at projections.Envelope) {
+		if e.From != e.Status {
+			count(o, at, func(f *studyviews.Figures) { f.Left(e.From, -1) })
+		}
 	}),
 	projections.On(func(o *overview, e diary.Submitted, at projections.Envelope) {
 		count(o, at, func(f *studyviews.Figures) {

@@ -7,6 +7,7 @@ import (
 
 	"casebook/access"
 	"casebook/domain"
+	"casebook/domain/patient"
 	"casebook/domain/refuse"
 	"casebook/readmodels"
 
@@ -17,7 +18,7 @@ import (
 // SiteEnrollments is the view of enrolment over time, with one document per site. The document holds the days on which
 // something happened. A study has some thousands of such days, and a query reads all days of a site together, so that one
 // document per day would only cost more reads.
-var SiteEnrollments = readmodels.View{Name: "site-enrollment", Version: 1, Indexes: []mongo.IndexModel{readmodels.IndexOn("study", "site")}}
+var SiteEnrollments = readmodels.View{Name: "site-enrollment", Version: 2, Indexes: []mongo.IndexModel{readmodels.IndexOn("study", "site")}}
 
 // maxEnrollmentDays bounds the newest days that a document holds, which is more than ten years. Older days are kept as a sum.
 const maxEnrollmentDays = 4000
@@ -32,6 +33,21 @@ type Enrolling struct {
 	Withdrawn         int `bson:"withdrawn,omitempty" json:"withdrawn" doc:"Patients who withdrew their consent"`
 	Discontinued      int `bson:"discontinued,omitempty" json:"discontinued" doc:"Patients who ended early for another reason"`
 	Completed         int `bson:"completed,omitempty" json:"completed" doc:"Patients who completed the study"`
+}
+
+// Left counts n patients who left the study with a status. n is negative where that was recorded in error.
+func (e *Enrolling) Left(as patient.Status, n int) {
+	switch as {
+	case patient.StatusScreenFailed:
+		e.ScreenFailures += n
+	case patient.StatusWithdrawn:
+		e.Withdrawn += n
+	case patient.StatusDiscontinued:
+		e.Discontinued += n
+	case patient.StatusCompleted:
+		e.Completed += n
+	default: // the others are in the study
+	}
 }
 
 // Plus returns the sum of both counts.

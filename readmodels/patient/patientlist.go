@@ -19,7 +19,7 @@ import (
 //
 // Every day something is recorded about a patient, so only two indexes contain the last activity. They begin with the
 // status. A list without a status asks for all statuses, and the store merges them.
-var PatientLists = readmodels.View{Name: "patient-list", Version: 2, Indexes: []mongo.IndexModel{
+var PatientLists = readmodels.View{Name: "patient-list", Version: 3, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "_id"),
 	readmodels.IndexOn("study", "site", "_id"),
 	readmodels.IndexOn("study", "status", "_id"),
@@ -36,13 +36,20 @@ type PatientRow struct {
 	Site              domain.SiteID         `bson:"site" json:"site" doc:"The site"`
 	ScreeningNumber   string                `bson:"screeningNumber" json:"screeningNumber" doc:"Number given at screening"`
 	PatientNumber     string                `bson:"patientNumber,omitempty" json:"patientNumber,omitempty" doc:"Number given at the enrolment"`
-	Status            patient.Status        `bson:"status" json:"status" doc:"Status of the patient"`
+	RescreeningOf     domain.PatientID      `bson:"rescreeningOf,omitempty" json:"rescreeningOf,omitempty" doc:"The same person's earlier record, which ended with a screen failure"`
+	Status            patient.Status        `bson:"status" json:"status" doc:"Status of the participation"`
+	Treatment         patient.Treatment     `bson:"treatment" json:"treatment" doc:"Status of the treatment with study drug"`
+	Phase             patient.Phase         `bson:"phase,omitempty" json:"phase,omitempty" doc:"Part of the study that the patient is in; left out after the participation"`
 	ScreenedOn        domain.Date           `bson:"screenedOn" json:"screenedOn" doc:"Day of screening"`
 	ConsentedOn       domain.Date           `bson:"consentedOn,omitempty" json:"consentedOn,omitempty" doc:"Day of the consent in force"`
 	ConsentVersion    string                `bson:"consentVersion,omitempty" json:"consentVersion,omitempty" doc:"Version that was signed last"`
 	EnrolledOn        domain.Date           `bson:"enrolledOn,omitempty" json:"enrolledOn,omitempty" doc:"Day of enrolment"`
 	EndedOn           domain.Date           `bson:"endedOn,omitempty" json:"endedOn,omitempty" doc:"Last day of participation"`
+	EndCode           patient.EndReason     `bson:"endCode,omitempty" json:"endCode,omitempty" doc:"Why it ended, a term of CDISC NCOMPLT; left out where only a text was recorded"`
 	EndReason         string                `bson:"endReason,omitempty" json:"endReason,omitempty" doc:"Why it ended, or why the enrolment failed"`
+	TreatmentEndedOn  domain.Date           `bson:"treatmentEndedOn,omitempty" json:"treatmentEndedOn,omitempty" doc:"Last day of the treatment"`
+	TreatmentEndCode  patient.EndReason     `bson:"treatmentEndCode,omitempty" json:"treatmentEndCode,omitempty" doc:"Why the treatment ended, a term of CDISC NCOMPLT; left out where only a text was recorded"`
+	Withdrawn         []patient.Extent      `bson:"withdrawn,omitempty" json:"withdrawn,omitempty" doc:"What the patient no longer consents to"`
 	LastDiaryAt       *time.Time            `bson:"lastDiaryAt,omitempty" json:"lastDiaryAt,omitempty" doc:"When the newest diary was captured"`
 	LastActivityAt    time.Time             `bson:"lastActivityAt" json:"lastActivityAt" doc:"When the patient or the site recorded something last; a window that was missed does not count"`
 	Risks             int                   `bson:"risks" json:"risks" doc:"Risks flagged so far"`
@@ -69,6 +76,10 @@ type PatientsQuery struct {
 	Study  domain.StudyID `path:"study" doc:"The study"`
 	Site   domain.SiteID  `query:"site" doc:"Only this site"`
 	Status patient.Status `query:"status" doc:"Only patients with this status"`
+	// Treatment, Phase and EndCode narrow the list further.
+	Treatment patient.Treatment `query:"treatment" doc:"Only patients whose treatment has this status"`
+	Phase     patient.Phase     `query:"phase" doc:"Only patients in this phase"`
+	EndCode   patient.EndReason `query:"endCode" doc:"Only patients whose participation ended for this reason"`
 	readmodels.Page
 }
 
@@ -80,5 +91,8 @@ func ListPatients(ctx context.Context, r readmodels.Request, q PatientsQuery) (r
 	} else {
 		filter = append(filter, readmodels.OneOrAny("status", q.Status, patient.Statuses))
 	}
+	filter = readmodels.Equal(filter, "treatment", q.Treatment)
+	filter = readmodels.Equal(filter, "phase", q.Phase)
+	filter = readmodels.Equal(filter, "endCode", q.EndCode)
 	return readmodels.Listed(ctx, r.Store.Collection(PatientLists), q.Page, filter, patientOrders)
 }

@@ -20,7 +20,7 @@ import (
 )
 
 // PatientViews is the view of whole patients, with one document per patient.
-var PatientViews = readmodels.View{Name: "patient-view", Version: 3}
+var PatientViews = readmodels.View{Name: "patient-view", Version: 4}
 
 const (
 	// TrendLength bounds the windows in the trend of an instrument: a month of a daily diary. The view of diaries has all
@@ -43,7 +43,13 @@ type PatientDocument struct {
 	Zone              string                `bson:"zone" json:"zone" doc:"IANA time zone the patient lives in"`
 	Sex               patient.Sex           `bson:"sex,omitempty" json:"sex,omitempty" doc:"Sex, CDISC C66731"`
 	AgeYears          int                   `bson:"ageYears,omitempty" json:"ageYears,omitempty" doc:"Age at screening"`
-	Status            patient.Status        `bson:"status" json:"status" doc:"Status of the patient"`
+	RescreeningOf     domain.PatientID      `bson:"rescreeningOf,omitempty" json:"rescreeningOf,omitempty" doc:"The same person's earlier record, which ended with a screen failure"`
+	Status            patient.Status        `bson:"status" json:"status" doc:"Status of the participation"`
+	Treatment         patient.Treatment     `bson:"treatment" json:"treatment" doc:"Status of the treatment with study drug"`
+	Phase             patient.Phase         `bson:"phase,omitempty" json:"phase,omitempty" doc:"Part of the study that the patient is in; left out after the participation"`
+	EndedOn           domain.Date           `bson:"endedOn,omitempty" json:"endedOn,omitempty" doc:"Last day of the participation"`
+	TreatmentEndedOn  domain.Date           `bson:"treatmentEndedOn,omitempty" json:"treatmentEndedOn,omitempty" doc:"Last day of the treatment"`
+	Withdrawn         []patient.Extent      `bson:"withdrawn,omitempty" json:"withdrawn,omitempty" doc:"What the patient no longer consents to"`
 	Steps             []Step                `bson:"steps" json:"steps" doc:"How the patient got there"`
 	Instruments       []AnsweredBy          `bson:"instruments" json:"instruments" doc:"What the patient answers, with the trend"`
 	Risks             []Risk                `bson:"risks" json:"risks" doc:"Risks flagged, the newest last, at most 100"`
@@ -55,7 +61,7 @@ type PatientDocument struct {
 type Step struct {
 	What       string        `bson:"what" json:"what" doc:"The event's name"`
 	On         domain.Date   `bson:"on,omitempty" json:"on,omitempty" doc:"The day it happened, as the site wrote it"`
-	Note       string        `bson:"note,omitempty" json:"note,omitempty" doc:"The signed version, the visit, or the reason"`
+	Note       string        `bson:"note,omitempty" json:"note,omitempty" doc:"The signed version, the visit, the site, or the reason"`
 	By         domain.UserID `bson:"by" json:"by" doc:"Who recorded it"`
 	RecordedAt time.Time     `bson:"recordedAt" json:"recordedAt" doc:"When it was recorded"`
 }

@@ -9,6 +9,7 @@ import (
 
 	"casebook/access"
 	"casebook/domain"
+	"casebook/domain/patient"
 	"casebook/domain/refuse"
 	"casebook/domain/user"
 	"casebook/readmodels"
@@ -18,7 +19,7 @@ import (
 )
 
 // StudyOverviews is the view of studies, with one document per study.
-var StudyOverviews = readmodels.View{Name: "study-overview", Version: 1}
+var StudyOverviews = readmodels.View{Name: "study-overview", Version: 2}
 
 // StudyOverview holds the facts and figures of a study.
 type StudyOverview struct {
@@ -71,6 +72,21 @@ type EnrollmentFigures struct {
 	Withdrawn         int `bson:"withdrawn" json:"withdrawn" doc:"Patients who withdrew their consent"`
 	Discontinued      int `bson:"discontinued" json:"discontinued" doc:"Patients who ended early for another reason"`
 	Completed         int `bson:"completed" json:"completed" doc:"Patients who completed the study"`
+}
+
+// Left counts n patients who left the study with a status. n is negative where that was recorded in error.
+func (f *EnrollmentFigures) Left(as patient.Status, n int) {
+	switch as {
+	case patient.StatusScreenFailed:
+		f.ScreenFailures += n
+	case patient.StatusWithdrawn:
+		f.Withdrawn += n
+	case patient.StatusDiscontinued:
+		f.Discontinued += n
+	case patient.StatusCompleted:
+		f.Completed += n
+	default: // the others are in the study
+	}
 }
 
 // ClinicalFigures count what patients report. Callers who may not read clinical data do not see them.

@@ -27,11 +27,12 @@ type followed struct {
 // FollowUp is the process that reminds patients of open windows, if the instrument's schedule asks for reminders, and
 // records windows that ran out unanswered. It works by the clock: for every patient with an instrument it knows when the
 // next window opens or runs out, and reads the diary then. After the end of a participation it follows the patient until
-// the last window that opened before the end is recorded.
+// the last window that opened before the end is recorded, and it begins again if the end is undone.
 var FollowUp = sagas.DefineByClock("diary-follow-up",
 	sagas.Sends(diary.CloseDiaryWindows{}, diary.RemindOfDiaries{}),
 	takeTurn,
 	sagas.Begin[diary.InstrumentAssigned](sagas.ByPatient, followed.assigned),
+	sagas.Begin[patient.StepUndone](sagas.ByPatient, followed.undone),
 )
 
 // assigned begins to follow a patient who was assigned an instrument. Reminders begin at once. Windows are closed only
@@ -40,6 +41,11 @@ func (f followed) assigned(a diary.InstrumentAssigned, at eventlog.Recorded) (fo
 	if from := at.Metadata.RecordedAt.Add(time.Duration(a.Instrument.Schedule.Late.SyncHours) * time.Hour); from.After(f.closeFrom) {
 		f.closeFrom = from
 	}
+	return f, at.Metadata.RecordedAt
+}
+
+// undone follows a patient again whose participation, or treatment, has not ended after all.
+func (f followed) undone(_ patient.StepUndone, at eventlog.Recorded) (followed, time.Time) {
 	return f, at.Metadata.RecordedAt
 }
 

@@ -207,7 +207,11 @@ func (s enrolling) enrolled(patient.Enrolled, sagas.Occurrence) (reaction, bool)
 	return s.end(stageEnrolled, "", process.Completed), true
 }
 
-func (s enrolling) consentWithdrawn(patient.ConsentWithdrawn, sagas.Occurrence) (reaction, bool) {
+// consentWithdrawn lets the enrolment go on if the patient stays in the study.
+func (s enrolling) consentWithdrawn(e patient.ConsentWithdrawn, _ sagas.Occurrence) (reaction, bool) {
+	if !e.EndsParticipation {
+		return none()
+	}
 	return s.patientLeft()
 }
 

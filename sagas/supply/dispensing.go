@@ -18,10 +18,19 @@ type dispensing struct {
 	Ended  bool     `json:"ended,omitempty"`
 	// Unanswered are the visits for which the answer has not come yet.
 	Unanswered []string `json:"unanswered,omitempty"`
+	// SetAside are the visits whose kits were set aside before they were given out, and Paused those for which a kit was
+	// withheld: the dose was held, the treatment had ended, or the patient was at another site. "" is the kit of the enrolment.
+	SetAside []string `json:"setAside,omitempty"`
+	Paused   []string `json:"paused,omitempty"`
+	// Site is where the patient was transferred to.
+	Site domain.SiteID `json:"site,omitempty"`
+	// Back says that the patient is treated again, after an end that was undone.
+	Back bool `json:"back,omitempty"`
 }
 
 // Dispensing is the process that allocates a patient's next kit at each visit that dispenses one. It allocates another kit
-// if the allocated one can no longer be given out.
+// if the allocated one can no longer be given out, or was left behind at the site that the patient was transferred from. It
+// ends with the treatment. It asks again for what is due when a held dose is resumed, or an end is undone.
 var Dispensing = sagas.Define("dispensing",
 	sagas.Sends(supply.AllocateKit{}),
 	sagas.On(atDispensingVisit, dispensing.visitRecorded),
@@ -30,13 +39,26 @@ var Dispensing = sagas.Define("dispensing",
 	sagas.On(func(e supply.KitLost, _ eventlog.Recorded) []string { return instances(e.Affected) }, dispensing.kitLost),
 	sagas.On(kitOfVisit, dispensing.kitAllocated),
 	sagas.On(noKitOfVisit, dispensing.allocationFailed),
-	sagas.On[patient.ConsentWithdrawn](sagas.ByPatient, participationEnded),
-	sagas.On[patient.Discontinued](sagas.ByPatient, participationEnded),
-	sagas.On[patient.Completed](sagas.ByPatient, participationEnded),
-).OfPatients().InGroup("dispensing-2").Upcast(awaitsNothingYet)
+	sagas.On(kitsOfPatient, dispensing.kitsSetAside),
+	sagas.On[patient.ConsentWithdrawn](sagas.ByPatient, dispensing.consentWithdrawn),
+	sagas.On[patient.Discontinued](sagas.ByPatient, treatmentEnded),
+	sagas.On[patient.Completed](sagas.ByPatient, treatmentEnded),
+	sagas.On[patient.ParticipationEnded](sagas.ByPatient, treatmentEnded),
+	sagas.On[patient.TreatmentDiscontinued](sagas.ByPatient, treatmentEnded),
+	sagas.On[patient.DoseResumed](sagas.ByPatient, dispensing.doseResumed),
+	sagas.On[patient.StepUndone](sagas.ByPatient, dispensing.stepUndone),
+	sagas.On[patient.Transferred](sagas.ByPatient, dispensing.transferred),
+).OfPatients().InGroup("dispensing-3").Upcast(awaitsNothingYet, stayedAtOneSite)
 
 // awaitsNothingYet reads what an instance remembered in version 1, which awaited no answers.
 func awaitsNothingYet(state map[string]any) (map[string]any, error) { return state, nil }
+
+// stayedAtOneSite reads what an instance remembered in version 2, before patients could be transferred or come back.
+func stayedAtOneSite(state map[string]any) (map[string]any, error) { return state, nil }
+
+func kitsOfPatient(e supply.KitsSetAside, _ eventlog.Recorded) []string {
+	return sagas.Instance(e.Patient)
+}
 
 func atDispensingVisit(e patient.VisitRecorded, at eventlog.Recorded) []string {
 	if !e.Dispense {
@@ -121,6 +143,12 @@ func (s dispensing) kitAllocated(e supply.KitAllocated, _ sagas.Occurrence) (sag
 func (s dispensing) allocationFailed(e supply.AllocationFailed, _ sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
 	answered := slices.Contains(s.Unanswered, e.Visit)
 	s.Unanswered = without(s.Unanswered, e.Visit)
+	if e.Withheld != "" {
+		s.Paused = append(without(s.Paused, e.Visit), e.Visit)
+	}
+	if e.Withheld != "" && !s.Ended && s.Site != "" && s.Site != domain.SiteID(e.Location) {
+		return s.askAgain(e.Study, s.Site, e.Patient, "the patient is at another site"), true
+	}
 	r := sagas.Reaction[dispensing]{State: s, Stage: stageKitWanted, Note: e.Code + ": " + e.Reason, Outcome: process.Held}
 	if len(s.Unanswered) > 0 {
 		r.Outcome, r.Awaits = "", true
@@ -128,12 +156,98 @@ func (s dispensing) allocationFailed(e supply.AllocationFailed, _ sagas.Occurren
 	return r, answered && !s.Ended
 }
 
-func participationEnded[E any](s dispensing, _ E, _ sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
-	if s.Ended || len(s.Wanted) == 0 {
+func treatmentEnded[E any](s dispensing, _ E, _ sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
+	return s.end()
+}
+
+// consentWithdrawn ends the dispensing unless the patient withdrew only from the future use of data.
+func (s dispensing) consentWithdrawn(e patient.ConsentWithdrawn, _ sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
+	if !e.EndsTreatment && !e.EndsParticipation {
 		return sagas.Reaction[dispensing]{}, false
 	}
-	s.Ended = true
-	return sagas.Reaction[dispensing]{State: s, Stage: "the patient's participation has ended", Outcome: process.Completed}, true
+	return s.end()
+}
+
+func (s dispensing) end() (sagas.Reaction[dispensing], bool) {
+	if s.Ended || len(s.Wanted) == 0 && !s.Back {
+		return sagas.Reaction[dispensing]{}, false
+	}
+	s.Ended, s.Back = true, false
+	return sagas.Reaction[dispensing]{State: s, Stage: "the patient's treatment has ended", Outcome: process.Completed}, true
+}
+
+// kitsSetAside remembers for which visits a patient has no kit any more. A patient who is still treated, at another site or
+// after an end that was undone, gets another one at once.
+func (s dispensing) kitsSetAside(e supply.KitsSetAside, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
+	if len(e.Affected) == 0 {
+		return sagas.Reaction[dispensing]{}, false
+	}
+	for _, slot := range e.Affected {
+		s.SetAside = append(without(s.SetAside, slot.Visit), slot.Visit)
+	}
+	moved := s.Site != "" && s.Site != domain.SiteID(e.Location)
+	if !s.Ended && (moved || s.Back) {
+		site := s.Site
+		if site == "" {
+			site = domain.SiteID(e.Location)
+		}
+		return s.askAgain(e.Study, site, e.Patient, "the patient is treated on"), true
+	}
+	if o.Stage == "" { // the enrolment has failed
+		return sagas.Reaction[dispensing]{State: s, Stage: "kits set aside", Outcome: process.Completed}, true
+	}
+	return s.remember(o), true
+}
+
+// doseResumed asks for the kits that were due while the dose was held.
+func (s dispensing) doseResumed(e patient.DoseResumed, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
+	if s.Ended || len(s.Paused) == 0 {
+		return sagas.Reaction[dispensing]{}, false
+	}
+	return s.askAgain(o.Study, o.Site, e.Patient, "the dose is resumed"), true
+}
+
+// stepUndone goes on with the dispensing if the patient is treated again.
+func (s dispensing) stepUndone(e patient.StepUndone, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
+	if e.Treatment == e.FromTreatment {
+		return sagas.Reaction[dispensing]{}, false
+	}
+	s.Ended, s.Back = false, true
+	return s.askAgain(o.Study, o.Site, e.Patient, "the end is undone"), true
+}
+
+// transferred remembers the patient's site. What is due there is asked for when the former site has set its kits aside.
+func (s dispensing) transferred(e patient.Transferred, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
+	s.Site = e.To
+	switch {
+	case !s.Ended && len(s.Paused) > 0: // the former site could not answer any more
+		return s.askAgain(o.Study, e.To, e.Patient, "the patient is at another site"), true
+	case o.Stage == "":
+		return sagas.Reaction[dispensing]{State: s, Stage: "transferred"}, true
+	}
+	return s.remember(o), true
+}
+
+// remember goes on waiting, or not, as before.
+func (s dispensing) remember(o sagas.Occurrence) sagas.Reaction[dispensing] {
+	return sagas.Reaction[dispensing]{State: s, Stage: o.Stage, Outcome: o.Outcome, Awaits: o.Awaits}
+}
+
+// askAgain asks for the kits that the patient lacks.
+func (s dispensing) askAgain(study domain.StudyID, site domain.SiteID, who domain.PatientID, why string) sagas.Reaction[dispensing] {
+	r := sagas.Reaction[dispensing]{Stage: stageKitWanted, Note: why}
+	for _, visit := range append(slices.Clone(s.SetAside), s.Paused...) {
+		if visit != "" { // the answer about the kit of the enrolment does not come here
+			s.Unanswered = append(without(s.Unanswered, visit), visit)
+		}
+		r.Commands = append(r.Commands, supply.AllocateKit{Study: study, Site: site, OfPatient: domain.ForPatient(who), Visit: visit})
+	}
+	s.SetAside, s.Paused = nil, nil
+	r.State, r.Awaits = s, len(s.Unanswered) > 0
+	if len(r.Commands) == 0 && !r.Awaits {
+		r.Stage = "treated on"
+	}
+	return r
 }
 
 const stageKitWanted = "kit asked for"

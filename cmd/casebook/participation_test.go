@@ -1,0 +1,395 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/diary"
+	"casebook/domain/enrollment"
+	"casebook/domain/instrument"
+	"casebook/domain/patient"
+	"casebook/domain/study"
+	"casebook/domain/supply"
+	"casebook/domain/user"
+	"casebook/readmodels"
+	patientviews "casebook/readmodels/patient"
+	studyviews "casebook/readmodels/study"
+	supplyviews "casebook/readmodels/supply"
+)
+
+// site is a study on a running server, in which all patients get the same drug, as two sites see it.
+type site struct {
+	installation
+	study domain.StudyID
+	// manager works across the study, crc at site 01, and otherCRC at site 02.
+	manager, crc, otherCRC string
+	patients               int
+	// given are the kits that were dispensed.
+	given []supply.KitNumber
+}
+
+// doses is an instrument about doses of study drug.
+func doses() instrument.Definition {
+	d := *instrument.PainDiary()
+	d.ID, d.Title, d.Dosing = "doses", "Doses taken", true
+	return d
+}
+
+// openSites starts a server with a study that has a visit of the screening, a visit with a kit, and kits at both sites.
+func openSites(t *testing.T) *site {
+	t.Helper()
+	const id = domain.StudyID("LIFE")
+	in, inStudy := install(t), domain.ForStudy(id)
+	s := &site{installation: in, study: id, manager: in.account("manager", user.Grant{Role: user.DataManager, Study: id}),
+		crc:      in.account("crc.one", user.Grant{Role: user.CRC, Study: id, Site: "01"}),
+		otherCRC: in.account("crc.two", user.Grant{Role: user.CRC, Study: id, Site: "02"})}
+	in.must(s.manager, study.CreateStudy{InStudy: inStudy, Title: "Daily life of a trial", Sponsor: "Nobody"})
+	in.must(s.manager, study.PublishProtocolVersion{InStudy: inStudy, Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0",
+		Arms: []study.Arm{{ID: "drug", Title: "Drug"}}, Instruments: []instrument.Definition{*instrument.PainDiary(), doses()},
+		Visits:    []study.Visit{{ID: "screening", Day: -7}, {ID: "week-4", Day: 28}, {ID: "week-8", Day: 56}},
+		Criteria:  []study.Criterion{{ID: "adult"}},
+		Treatment: &study.Treatment{Kits: true, DispensingVisits: []string{"week-4", "week-8"}}}})
+	supplier := in.account("supplier", user.Grant{Role: user.UnblindedSupplyManager, Study: id})
+	in.must(supplier, supply.OpenDepot{InStudy: inStudy, Depot: "D", Name: "Depot"})
+	var csv strings.Builder
+	csv.WriteString("kit,arm,lot,expiry\n")
+	kits := map[domain.SiteID][]supply.KitNumber{}
+	for i := range 24 {
+		kit := supply.KitNumber(fmt.Sprintf("K-%02d", i))
+		fmt.Fprintf(&csv, "%s,drug,L1,2031-12-31\n", kit)
+		at := domain.SiteID([]string{"01", "02"}[i%2])
+		kits[at] = append(kits[at], kit)
+	}
+	in.must(supplier, supply.RegisterKits{InStudy: inStudy, Depot: "D", CSV: csv.String()})
+	in.must(supplier, supply.ReleaseBatch{InStudy: inStudy, Lot: "L1", Certificate: "C-1"})
+	from := supply.FromLocation{Study: id, From: "D"}
+	for _, at := range []domain.SiteID{"01", "02"} {
+		in.must(s.manager, study.AddSite{InStudy: inStudy, Site: at, Name: "Hospital " + string(at), Country: "DE", Zone: "Europe/Berlin"})
+		in.must(s.manager, study.ActivateSite{InStudy: inStudy, Site: at, On: "2026-01-01"})
+		create := supply.CreateShipment{FromLocation: from, To: supply.LocationID(at), Kits: kits[at], Reasoned: domain.Because("Initial supply")}
+		s.eventually("the depot has the kits", func() bool {
+			status, _, _ := in.command(supplier, "", create)
+			return status == http.StatusOK
+		})
+		shipment := supply.ShipmentID("D-" + map[domain.SiteID]string{"01": "0001", "02": "0002"}[at])
+		in.must(supplier, supply.DispatchShipment{FromLocation: from, Shipment: shipment, On: "2026-01-05"})
+		in.must(supplier, supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: id, Location: supply.LocationID(at)}, From: "D",
+			Shipment: shipment, On: "2026-01-06", Temperature: supply.TemperatureInRange})
+	}
+	in.must(s.manager, enrollment.OpenEnrollment{InStudy: inStudy, Caps: enrollment.Caps{Target: 10, Study: 20}})
+	return s
+}
+
+func (s *site) eventually(what string, holds func() bool) {
+	s.t.Helper()
+	for begun := time.Now(); !holds(); time.Sleep(20 * time.Millisecond) {
+		if time.Since(begun) > 30*time.Second {
+			s.t.Fatalf("it never came to this: %s", what)
+		}
+	}
+}
+
+// refused sends a command that has to be refused with a code.
+func (s *site) refused(token, code string, command any) {
+	s.t.Helper()
+	status, _, text := s.command(token, "", command)
+	var problem struct{ Code string }
+	if err := json.Unmarshal([]byte(text), &problem); err != nil || status == http.StatusOK || problem.Code != code {
+		s.t.Errorf("%T is answered %d %s, want %s", command, status, text, code)
+	}
+}
+
+// screened registers a patient at site 01.
+func (s *site) screened(change func(*patient.ScreenPatient)) domain.OfPatient {
+	s.t.Helper()
+	s.patients++
+	screen := patient.ScreenPatient{AtSite: domain.ForSite(s.study, "01"), ScreeningNumber: fmt.Sprintf("S-%02d", s.patients),
+		On: "2026-02-01", Sex: patient.Female, AgeYears: 54}
+	if change != nil {
+		change(&screen)
+	}
+	s.must(s.crc, screen)
+	return domain.ForPatient(domain.NewPatientID(s.study, screen.ScreeningNumber))
+}
+
+// consented is a patient at site 01 who has signed the consent.
+func (s *site) consented() domain.OfPatient {
+	s.t.Helper()
+	of := s.screened(nil)
+	s.must(s.crc, patient.RecordConsent{OfPatient: of, ConsentVersion: "1.0", On: "2026-02-02"})
+	return of
+}
+
+// enrolled is a patient at site 01 who takes part and is treated. The first kit waits for the patient.
+func (s *site) enrolled() domain.OfPatient {
+	s.t.Helper()
+	of := s.consented()
+	s.enrol(of)
+	return of
+}
+
+// enrol enrols a patient at site 01, and waits until it is done.
+func (s *site) enrol(of domain.OfPatient) {
+	s.t.Helper()
+	requested := s.must(s.crc, patient.EnrollPatient{OfPatient: of, On: "2026-02-03", Criteria: map[string]bool{"adult": true}}).Position
+	s.eventually("the patient is enrolled", func() bool { return s.patient(s.crc, of, requested).Status == patient.StatusEnrolled })
+}
+
+// patient returns the patient's view.
+func (s *site) patient(token string, of domain.OfPatient, position uint64) (v patientviews.PatientDocument) {
+	s.t.Helper()
+	s.query(token, "/api/v1/patients/"+string(of.Patient), position, &v)
+	return v
+}
+
+// is checks what a patient's view and the list show, once they have seen a position.
+func (s *site) is(of domain.OfPatient, position uint64, status patient.Status, treatment patient.Treatment, phase patient.Phase) {
+	s.t.Helper()
+	if v := s.patient(s.manager, of, position); v.Status != status || v.Treatment != treatment || v.Phase != phase {
+		s.t.Errorf("%s is %s, treatment %s, phase %q; want %s, %s, %q", of.Patient, v.Status, v.Treatment, v.Phase, status, treatment, phase)
+	}
+	query := fmt.Sprintf("/api/v1/studies/%s/patients?status=%s&treatment=%s", s.study, status, treatment)
+	if phase != "" {
+		query += "&phase=" + string(phase)
+	}
+	var list readmodels.List[patientviews.PatientRow]
+	s.query(s.manager, query, position, &list)
+	if !slices.ContainsFunc(list.Items, func(r patientviews.PatientRow) bool { return r.Patient == of.Patient && r.Phase == phase }) {
+		s.t.Errorf("%s does not list %s", query, of.Patient)
+	}
+}
+
+// kitOf returns the kit that waits for a patient at a site, when there is one.
+func (s *site) kitOf(token string, of domain.OfPatient, at string) (kit supply.KitNumber) {
+	s.t.Helper()
+	s.eventually("a kit waits for "+string(of.Patient), func() bool {
+		for _, k := range s.kits(token, at) {
+			if k.Patient == of.Patient && k.Status == supply.KitIsAllocated && !slices.Contains(s.given, k.Kit) {
+				kit = k.Kit
+			}
+		}
+		return kit != ""
+	})
+	return kit
+}
+
+// dispense gives a patient the kit that waits at a site, and returns it.
+func (s *site) dispense(token string, of domain.OfPatient, at string, on domain.Date) supply.KitNumber {
+	s.t.Helper()
+	kit := s.kitOf(token, of, at)
+	s.must(token, supply.DispenseKit{Site: domain.SiteID(at), OfPatient: of, Kit: kit, On: on})
+	s.given = append(s.given, kit)
+	return kit
+}
+
+func (s *site) kits(token, at string) []supplyviews.Kit {
+	s.t.Helper()
+	var list readmodels.List[supplyviews.Kit]
+	s.query(token, fmt.Sprintf("/api/v1/studies/%s/kits?location=%s&limit=100", s.study, at), 0, &list)
+	return list.Items
+}
+
+func (s *site) figures(position uint64) studyviews.EnrollmentFigures {
+	s.t.Helper()
+	var overview studyviews.StudyOverview
+	s.query(s.manager, "/api/v1/studies/"+string(s.study), position, &overview)
+	return overview.Figures.EnrollmentFigures
+}
+
+func (s *site) entry(of domain.OfPatient, id instrument.ID, day int) diary.SubmitDiary {
+	return diary.SubmitDiary{OfPatient: of, Instrument: id, Zone: "Europe/Berlin",
+		CapturedAt: time.Date(2026, 3, day, 20, 30, 0, 0, time.FixedZone("", 3600)),
+		Answers:    diary.Answers{"worst": 6, "least": 2, "average": 4, "now": 3, "rescue": false}}
+}
+
+// TestDailyLifeOfATrial plays what happens to patients every day at sites, over HTTP, on a running server. Each scenario has the
+// name that the people of a trial give it.
+func TestDailyLifeOfATrial(t *testing.T) {
+	s := openSites(t)
+	because := domain.Because("Recorded for the wrong patient")
+
+	t.Run("screen failure and its undo", func(t *testing.T) {
+		s.t = t
+		of := s.consented()
+		failed := s.must(s.crc, patient.RecordScreenFailure{OfPatient: of, On: "2026-02-03", Reasoned: domain.Because("eGFR below 60")}).Position
+		s.is(of, failed, patient.StatusScreenFailed, patient.TreatmentNotStarted, "")
+		before := s.figures(failed).ScreenFailures
+		s.refused(s.crc, "patient_ended", patient.EnrollPatient{OfPatient: of, On: "2026-02-03", Criteria: map[string]bool{"adult": true}})
+		s.refused(s.crc, "nothing_to_undo", patient.UndoPatientStep{OfPatient: of, Step: patient.StepWithdrawal, Reasoned: because})
+		undone := s.must(s.crc, patient.UndoPatientStep{OfPatient: of, Step: patient.StepScreenFailure, Reasoned: because}).Position
+		s.is(of, undone, patient.StatusConsented, patient.TreatmentNotStarted, patient.PhaseScreening)
+		if after := s.figures(undone).ScreenFailures; after != before-1 {
+			t.Errorf("%d screen failures are counted after %d and an undoing", after, before)
+		}
+		// Both are kept.
+		steps := s.patient(s.crc, of, undone).Steps
+		if n := len(steps); steps[n-2].What != "ScreenFailureRecorded" || steps[n-1].What != "PatientStepUndone" ||
+			!strings.Contains(steps[n-1].Note, "wrong patient") {
+			t.Errorf("the history is %+v", steps)
+		}
+		s.enrol(of)
+	})
+
+	t.Run("re-screening", func(t *testing.T) {
+		s.t = t
+		of := s.consented()
+		again := patient.ScreenPatient{AtSite: domain.ForSite(s.study, "01"), ScreeningNumber: "R-1", On: "2026-02-10", RescreeningOf: of.Patient}
+		s.refused(s.crc, "earlier_record_open", again)
+		s.must(s.crc, patient.RecordScreenFailure{OfPatient: of, On: "2026-02-03", Reasoned: domain.Because("Too little pain")})
+		position := s.must(s.crc, again).Position
+		v := s.patient(s.crc, domain.ForPatient(domain.NewPatientID(s.study, "R-1")), position)
+		if v.RescreeningOf != of.Patient || v.Status != patient.StatusScreened {
+			t.Errorf("the new record is %+v", v)
+		}
+	})
+
+	t.Run("consent dates", func(t *testing.T) {
+		s.t = t
+		of := s.screened(nil) // who is registered has not consented
+		visit := patient.RecordVisit{OfPatient: of, Visit: "screening", On: "2026-02-02"}
+		s.refused(s.crc, "consent_missing", visit)
+		s.must(s.crc, patient.RecordConsent{OfPatient: of, ConsentVersion: "1.0", On: "2026-02-02"})
+		early := visit
+		early.On = "2026-02-01"
+		s.refused(s.crc, "visit_before_consent", early)
+		s.must(s.crc, visit)
+		s.refused(s.crc, "patient_status", patient.RecordVisit{OfPatient: of, Visit: "week-4", On: "2026-02-02"})
+		s.refused(s.crc, "enrolled_before_consent", patient.EnrollPatient{OfPatient: of, On: "2026-02-01", Criteria: map[string]bool{"adult": true}})
+	})
+
+	t.Run("treatment stopped with follow-up", func(t *testing.T) {
+		s.t = t
+		of := s.enrolled()
+		for _, id := range []instrument.ID{instrument.PainDiary().ID, "doses"} {
+			s.must(s.crc, diary.AssignInstrument{OfPatient: of, Instrument: id, From: "2026-03-01", Until: "2026-03-31"})
+		}
+		kit := s.kitOf(s.crc, of, "01")
+		stopped := s.must(s.crc, patient.DiscontinueTreatment{OfPatient: of, On: "2026-03-05", Reason: patient.EndedByAdverseEvent,
+			Detail: "Nausea, grade 3"}).Position
+		s.is(of, stopped, patient.StatusEnrolled, patient.TreatmentEnded, patient.PhaseFollowUp)
+		// The kit that was waiting is set aside, and is not given out.
+		s.eventually("the kit is set aside", func() bool {
+			return slices.ContainsFunc(s.kits(s.crc, "01"), func(k supplyviews.Kit) bool { return k.Kit == kit && k.Status == supply.KitIsReturned })
+		})
+		s.refused(s.crc, "kit_status", supply.DispenseKit{Site: "01", OfPatient: of, Kit: kit, On: "2026-03-06"})
+		// Diaries go on, those about doses do not. Visits go on, without kits.
+		s.must(s.crc, s.entry(of, instrument.PainDiary().ID, 10))
+		s.must(s.crc, s.entry(of, "doses", 5))
+		s.refused(s.crc, "treatment_ended", s.entry(of, "doses", 10))
+		s.must(s.crc, patient.RecordVisit{OfPatient: of, Visit: "week-4", On: "2026-03-10"})
+		s.refused(s.crc, "treatment_not_under_way", patient.HoldDose{OfPatient: of, On: "2026-03-10", Reasoned: because})
+		ended := s.must(s.crc, patient.EndParticipation{OfPatient: of, On: "2026-04-10", Reason: patient.EndedAsPlanned}).Position
+		s.is(of, ended, patient.StatusCompleted, patient.TreatmentEnded, "")
+		if v := s.patient(s.crc, of, ended); v.EndedOn != "2026-04-10" || v.TreatmentEndedOn != "2026-03-05" {
+			t.Errorf("the participation ended on %s, the treatment on %s", v.EndedOn, v.TreatmentEndedOn)
+		}
+	})
+
+	t.Run("dose held and resumed", func(t *testing.T) {
+		s.t = t
+		of := s.enrolled()
+		kit := s.kitOf(s.crc, of, "01")
+		held := s.must(s.crc, patient.HoldDose{OfPatient: of, On: "2026-02-10", Reasoned: domain.Because("Neutrophils low")}).Position
+		s.is(of, held, patient.StatusEnrolled, patient.TreatmentHeld, patient.PhaseTreatment)
+		s.refused(s.crc, "dose_held", supply.DispenseKit{Site: "01", OfPatient: of, Kit: kit, On: "2026-02-11"})
+		resumed := s.must(s.crc, patient.ResumeDose{OfPatient: of, On: "2026-02-17", Reasoned: domain.Because("Recovered")}).Position
+		s.is(of, resumed, patient.StatusEnrolled, patient.TreatmentOn, patient.PhaseTreatment)
+		s.must(s.crc, supply.DispenseKit{Site: "01", OfPatient: of, Kit: kit, On: "2026-02-17"})
+	})
+
+	t.Run("death", func(t *testing.T) {
+		s.t = t
+		of := s.enrolled()
+		died := s.must(s.crc, patient.EndParticipation{OfPatient: of, On: "2026-02-20", Reason: patient.EndedByDeath}).Position
+		s.is(of, died, patient.StatusDiscontinued, patient.TreatmentEnded, "")
+		s.refused(s.crc, "patient_died", patient.WithdrawConsent{OfPatient: of, On: "2026-02-21"})
+		s.refused(s.crc, "patient_ended", patient.RecordVisit{OfPatient: of, Visit: "week-4", On: "2026-03-03"})
+		s.endedFor(of, patient.EndedByDeath, died)
+	})
+
+	t.Run("lost to follow-up, withdrawal after it", func(t *testing.T) {
+		s.t = t
+		of := s.enrolled()
+		lost := s.must(s.crc, patient.EndParticipation{OfPatient: of, On: "2026-03-01", Reason: patient.EndedByLossToFollowUp,
+			Detail: "Three calls and a letter unanswered"}).Position
+		s.endedFor(of, patient.EndedByLossToFollowUp, lost)
+		withdrawn := s.must(s.crc, patient.WithdrawConsent{OfPatient: of, On: "2026-04-01",
+			Extent: []patient.Extent{patient.ExtentContact, patient.ExtentFutureUse}}).Position
+		s.is(of, withdrawn, patient.StatusDiscontinued, patient.TreatmentEnded, "")
+		s.endedFor(of, patient.EndedByLossToFollowUp, withdrawn)
+		if v := s.patient(s.crc, of, withdrawn); !slices.Equal(v.Withdrawn, patient.Extents) || v.EndedOn != "2026-03-01" {
+			t.Errorf("the patient is %+v", v)
+		}
+		s.refused(s.crc, "consent_withdrawn", patient.WithdrawConsent{OfPatient: of, On: "2026-04-02"})
+	})
+
+	t.Run("withdrawal from the treatment alone", func(t *testing.T) {
+		s.t = t
+		of := s.enrolled()
+		before := s.figures(0).Withdrawn
+		position := s.must(s.crc, patient.WithdrawConsent{OfPatient: of, On: "2026-03-01", Extent: []patient.Extent{patient.ExtentTreatment}}).Position
+		s.is(of, position, patient.StatusEnrolled, patient.TreatmentEnded, patient.PhaseFollowUp)
+		s.must(s.crc, patient.RecordVisit{OfPatient: of, Visit: "week-4", On: "2026-03-03"})
+		if after := s.figures(position).Withdrawn; after != before {
+			t.Errorf("%d patients count as withdrawn after %d", after, before)
+		}
+		position = s.must(s.crc, patient.WithdrawConsent{OfPatient: of, On: "2026-03-10"}).Position
+		s.is(of, position, patient.StatusWithdrawn, patient.TreatmentEnded, "")
+	})
+
+	t.Run("leaves with undispensed kit, and the leaving is undone", func(t *testing.T) {
+		s.t = t
+		of := s.enrolled()
+		kit := s.kitOf(s.crc, of, "01")
+		completed := s.must(s.crc, patient.CompletePatient{OfPatient: of, On: "2026-03-01"}).Position
+		s.eventually("the kit is set aside", func() bool {
+			return slices.ContainsFunc(s.kits(s.crc, "01"), func(k supplyviews.Kit) bool { return k.Kit == kit && k.Status == supply.KitIsReturned })
+		})
+		s.endedFor(of, patient.EndedAsPlanned, completed)
+		undone := s.must(s.manager, patient.UndoPatientStep{OfPatient: of, Step: patient.StepCompletion, Reasoned: because}).Position
+		s.is(of, undone, patient.StatusEnrolled, patient.TreatmentOn, patient.PhaseTreatment)
+		if other := s.dispense(s.crc, of, "01", "2026-03-02"); other == kit {
+			t.Errorf("kit %s was allocated again", kit)
+		}
+	})
+
+	t.Run("transfer", func(t *testing.T) {
+		s.t = t
+		of := s.enrolled()
+		s.dispense(s.crc, of, "01", "2026-02-03")
+		s.must(s.crc, patient.RecordVisit{OfPatient: of, Visit: "week-4", On: "2026-03-03"})
+		left := s.kitOf(s.crc, of, "01")
+		move := patient.TransferPatient{OfPatient: of, To: "02", On: "2026-03-04", Reasoned: domain.Because("Moved to Hamburg")}
+		s.refused(s.crc, "not_allowed", move)
+		position := s.must(s.manager, move).Position
+		// The rights move, and the history goes with the patient.
+		if v := s.patient(s.otherCRC, of, position); v.Site != "02" || len(v.Steps) < 6 {
+			t.Errorf("the new site sees %+v", v)
+		}
+		s.refused(s.crc, "not_allowed", patient.RecordVisit{OfPatient: of, Visit: "week-8", On: "2026-04-01"})
+		// The supply moves: the kit of the visit waits at the new site, the other one is set aside.
+		s.dispense(s.otherCRC, of, "02", "2026-03-05")
+		s.eventually("the kit is set aside", func() bool {
+			return slices.ContainsFunc(s.kits(s.manager, "01"), func(k supplyviews.Kit) bool { return k.Kit == left && k.Status == supply.KitIsReturned })
+		})
+		s.must(s.otherCRC, patient.RecordVisit{OfPatient: of, Visit: "week-8", On: "2026-04-01"})
+		s.kitOf(s.otherCRC, of, "02")
+	})
+}
+
+// endedFor checks the coded reason of an end in the list that is narrowed by it.
+func (s *site) endedFor(of domain.OfPatient, reason patient.EndReason, position uint64) {
+	s.t.Helper()
+	var list readmodels.List[patientviews.PatientRow]
+	query := strings.ReplaceAll(fmt.Sprintf("/api/v1/studies/%s/patients?endCode=%s", s.study, reason), " ", "%20")
+	s.query(s.manager, query, position, &list)
+	if !slices.ContainsFunc(list.Items, func(r patientviews.PatientRow) bool { return r.Patient == of.Patient && r.EndCode == reason }) {
+		s.t.Errorf("%s lists %+v", query, list.Items)
+	}
+}
