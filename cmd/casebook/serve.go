@@ -206,6 +206,7 @@ func startWith(ctx context.Context, f serverFlags, by clock, logger *slog.Logger
 	var waiting func() api.Waiting
 	if roles["sagas"] {
 		drive.Processes = contexts.Processes(s.channels...)
+		drive.Turns, drive.Program = s.views, programID()
 		waiting = func() (w api.Waiting) {
 			w.StuckProcesses, w.ParkedMessages, w.UnreadableEvents = drive.Waiting().Total()
 			return w
