@@ -65,7 +65,8 @@ func (c benchRebuildCommand) Run(ctx context.Context, s streams) error {
 		}
 	}
 	debug.SetGCPercent(gcPercent)
-	return c.Log.each(ctx, func(events int, in benchStores) error {
+	course := chart{title: "processor time for each event, by events in the log", unit: "us"}
+	err := c.Log.each(ctx, func(events int, in benchStores) error {
 		r, err := c.measure(ctx, chosen, events, in)
 		if err != nil {
 			return err
@@ -73,9 +74,14 @@ func (c benchRebuildCommand) Run(ctx context.Context, s streams) error {
 		if c.JSON {
 			return printLines(s, []rebuildReport{r})
 		}
+		course.points = append(course.points, point{fmt.Sprint(r.Events), 1e6 * r.Processor / float64(r.Events)})
 		_, err = fmt.Fprintln(s.out, r)
 		return err
 	})
+	if err != nil {
+		return err
+	}
+	return course.write(s.out)
 }
 
 // measure measures one length.
