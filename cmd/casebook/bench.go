@@ -22,9 +22,10 @@ import (
 )
 
 type benchCommand struct {
-	Diary   benchDiaryCommand   `cmd:"" help:"Measure how fast diaries are stored durably."`
-	Rebuild benchRebuildCommand `cmd:"" help:"Measure how fast views are built from logs of several lengths."`
-	Start   benchStartCommand   `cmd:"" help:"Measure how fast a server starts on logs of several lengths, and what it takes while nothing happens."`
+	Diary    benchDiaryCommand    `cmd:"" help:"Measure how fast diaries are stored durably."`
+	Rebuild  benchRebuildCommand  `cmd:"" help:"Measure how fast views are built from logs of several lengths."`
+	Replaces benchReplacesCommand `cmd:"" help:"Measure guarded replaces of documents in collections of several sizes."`
+	Start    benchStartCommand    `cmd:"" help:"Measure how fast a server starts on logs of several lengths, and what it takes while nothing happens."`
 }
 
 type benchDiaryCommand struct {

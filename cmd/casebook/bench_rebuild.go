@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -41,6 +42,8 @@ type rebuildReport struct {
 	// Objects and Bytes are what was allocated for each event.
 	Objects float64 `json:"objectsPerEvent"`
 	Bytes   float64 `json:"bytesPerEvent"`
+	// Shares says where the processor time went.
+	Shares []share `json:"shares"`
 }
 
 // String returns the report in one line.
@@ -75,8 +78,8 @@ func (c benchRebuildCommand) Run(ctx context.Context, s streams) error {
 			return printLines(s, []rebuildReport{r})
 		}
 		course.points = append(course.points, point{fmt.Sprint(r.Events), 1e6 * r.Processor / float64(r.Events)})
-		_, err = fmt.Fprintln(s.out, r)
-		return err
+		fmt.Fprintln(s.out, r)
+		return writeShares(s.out, r.Shares, 1e6*r.Processor/float64(r.Events))
 	})
 	if err != nil {
 		return err
@@ -104,17 +107,12 @@ func (c benchRebuildCommand) measure(ctx context.Context, chosen []projections.P
 	}
 	r.Verified = time.Since(began).Seconds()
 	resetPeakMemory()
-	if c.Profile != "" {
-		file, err := os.Create(fmt.Sprint(c.Profile, ".", events))
-		if err != nil {
-			return r, err
-		}
-		defer func() { _ = file.Close() }()
-		if err := pprof.StartCPUProfile(file); err != nil {
-			return r, err
-		}
-		defer pprof.StopCPUProfile()
+	var profile bytes.Buffer
+	if err := pprof.StartCPUProfile(&profile); err != nil {
+		return r, err
 	}
+	stopProfile := sync.OnceFunc(pprof.StopCPUProfile)
+	defer stopProfile()
 	engine := projections.NewEngine(projections.Options{Log: in.log, Store: in.store, Projections: chosen, Verifier: verifier})
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
@@ -129,23 +127,28 @@ func (c benchRebuildCommand) measure(ctx context.Context, chosen []projections.P
 		runtime.ReadMemStats(&after)
 		r.Objects = float64(after.Mallocs-before.Mallocs) / float64(in.events)
 		r.Bytes = float64(after.TotalAlloc-before.TotalAlloc) / float64(in.events)
-		return c.profileHeap(events)
+		stopProfile()
+		return c.keepProfiles(profile.Bytes(), events)
 	})
+	if err != nil {
+		return r, err
+	}
 	r.PerSecond, r.PeakMemory = float64(in.events)/r.Took, peakMemory()
+	r.Shares, err = sharesOf(profile.Bytes())
 	return r, err
 }
 
-// profileHeap writes a profile of the heap beside that of the processor, where one is asked for.
-func (c benchRebuildCommand) profileHeap(events int) (err error) {
+// keepProfiles writes the profile of the processor, and one of the heap beside it, where they are asked for.
+func (c benchRebuildCommand) keepProfiles(processor []byte, events int) error {
 	if c.Profile == "" {
 		return nil
 	}
-	file, err := os.Create(fmt.Sprint(c.Profile, ".", events, ".heap"))
-	if err != nil {
+	var heap bytes.Buffer
+	if err := pprof.Lookup("heap").WriteTo(&heap, 0); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	return pprof.Lookup("heap").WriteTo(file, 0)
+	file := fmt.Sprint(c.Profile, ".", events)
+	return errors.Join(os.WriteFile(file, processor, 0o600), os.WriteFile(file+".heap", heap.Bytes(), 0o600))
 }
 
 // built waits until the first build of a view has caught up with the log.

@@ -34,6 +34,7 @@ var nameless = map[string]string{
 	"bench diary":       "it works on stores of its own",
 	"bench rebuild":     "it works on stores of its own",
 	"bench start":       "it works on stores of its own",
+	"bench replaces":    "it works on stores of its own",
 	"bench-server":      "it works on stores of its own",
 }
 
