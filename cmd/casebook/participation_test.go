@@ -29,7 +29,9 @@ type site struct {
 	study domain.StudyID
 	// manager works across the study, crc at site 01, and otherCRC at site 02.
 	manager, crc, otherCRC string
-	patients               int
+	// supplier keeps the depots, and knows what the kits hold.
+	supplier string
+	patients int
 	// given are the kits that were dispensed.
 	given []supply.KitNumber
 }
@@ -55,12 +57,13 @@ func openSites(t *testing.T) *site {
 		Visits:    []study.Visit{{ID: "screening", Day: -7}, {ID: "week-4", Day: 28}, {ID: "week-8", Day: 56}},
 		Criteria:  []study.Criterion{{ID: "adult"}},
 		Treatment: &study.Treatment{Kits: true, DispensingVisits: []string{"week-4", "week-8"}}}})
-	supplier := in.account("supplier", user.Grant{Role: user.UnblindedSupplyManager, Study: id})
+	s.supplier = in.account("supplier", user.Grant{Role: user.UnblindedSupplyManager, Study: id})
+	supplier := s.supplier
 	in.must(supplier, supply.OpenDepot{InStudy: inStudy, Depot: "D", Name: "Depot"})
 	var csv strings.Builder
 	csv.WriteString("kit,arm,lot,expiry\n")
 	kits := map[domain.SiteID][]supply.KitNumber{}
-	for i := range 24 {
+	for i := range 80 {
 		kit := supply.KitNumber(fmt.Sprintf("K-%02d", i))
 		fmt.Fprintf(&csv, "%s,drug,L1,2031-12-31\n", kit)
 		at := domain.SiteID([]string{"01", "02"}[i%2])
@@ -79,7 +82,8 @@ func openSites(t *testing.T) *site {
 		})
 		shipment := supply.ShipmentID("D-" + map[domain.SiteID]string{"01": "0001", "02": "0002"}[at])
 		in.must(supplier, supply.DispatchShipment{FromLocation: from, Shipment: shipment, On: "2026-01-05"})
-		in.must(supplier, supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: id, Location: supply.LocationID(at)}, From: "D",
+		there := map[domain.SiteID]string{"01": s.crc, "02": s.otherCRC}[at]
+		in.must(there, supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: id, Location: supply.LocationID(at)}, From: "D",
 			Shipment: shipment, On: "2026-01-06", Temperature: supply.TemperatureInRange})
 	}
 	in.must(s.manager, enrollment.OpenEnrollment{InStudy: inStudy, Caps: enrollment.Caps{Target: 10, Study: 20}})
@@ -275,7 +279,7 @@ func TestDailyLifeOfATrial(t *testing.T) {
 		s.is(of, stopped, patient.StatusEnrolled, patient.TreatmentEnded, patient.PhaseFollowUp)
 		// The kit that was waiting is set aside, and is not given out.
 		s.eventually("the kit is set aside", func() bool {
-			return slices.ContainsFunc(s.kits(s.crc, "01"), func(k supplyviews.Kit) bool { return k.Kit == kit && k.Status == supply.KitIsReturned })
+			return slices.ContainsFunc(s.kits(s.crc, "01"), func(k supplyviews.Kit) bool { return k.Kit == kit && k.Status == supply.KitUnavailable })
 		})
 		s.refused(s.crc, "kit_status", supply.DispenseKit{Site: "01", OfPatient: of, Kit: kit, On: "2026-03-06"})
 		// Diaries go on, those about doses do not. Visits go on, without kits.
@@ -349,13 +353,13 @@ func TestDailyLifeOfATrial(t *testing.T) {
 		kit := s.kitOf(s.crc, of, "01")
 		completed := s.must(s.crc, patient.CompletePatient{OfPatient: of, On: "2026-03-01"}).Position
 		s.eventually("the kit is set aside", func() bool {
-			return slices.ContainsFunc(s.kits(s.crc, "01"), func(k supplyviews.Kit) bool { return k.Kit == kit && k.Status == supply.KitIsReturned })
+			return slices.ContainsFunc(s.kits(s.crc, "01"), func(k supplyviews.Kit) bool { return k.Kit == kit && k.Status == supply.KitUnavailable })
 		})
 		s.endedFor(of, patient.EndedAsPlanned, completed)
 		undone := s.must(s.manager, patient.UndoPatientStep{OfPatient: of, Step: patient.StepCompletion, Reasoned: because}).Position
 		s.is(of, undone, patient.StatusEnrolled, patient.TreatmentOn, patient.PhaseTreatment)
-		if other := s.dispense(s.crc, of, "01", "2026-03-02"); other == kit {
-			t.Errorf("kit %s was allocated again", kit)
+		if again := s.dispense(s.crc, of, "01", "2026-03-02"); again != kit {
+			t.Errorf("kit %s was set aside, and the patient gets %s", kit, again)
 		}
 	})
 
@@ -376,7 +380,7 @@ func TestDailyLifeOfATrial(t *testing.T) {
 		// The supply moves: the kit of the visit waits at the new site, the other one is set aside.
 		s.dispense(s.otherCRC, of, "02", "2026-03-05")
 		s.eventually("the kit is set aside", func() bool {
-			return slices.ContainsFunc(s.kits(s.manager, "01"), func(k supplyviews.Kit) bool { return k.Kit == left && k.Status == supply.KitIsReturned })
+			return slices.ContainsFunc(s.kits(s.manager, "01"), func(k supplyviews.Kit) bool { return k.Kit == left && k.Status == supply.KitUnavailable })
 		})
 		s.must(s.otherCRC, patient.RecordVisit{OfPatient: of, Visit: "week-8", On: "2026-04-01"})
 		s.kitOf(s.otherCRC, of, "02")
