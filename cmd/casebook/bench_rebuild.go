@@ -116,6 +116,13 @@ func (c benchRebuildCommand) measure(ctx context.Context, chosen []projections.P
 	engine := projections.NewEngine(projections.Options{Log: in.log, Store: in.store, Projections: chosen, Verifier: verifier})
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
+	small, restore := context.WithCancel(ctx)
+	var kept sync.WaitGroup
+	kept.Go(func() { _ = keepMemorySmall(small) }) // it returns nil
+	defer func() {
+		restore()
+		kept.Wait()
+	}()
 	used, began := processorTime(), time.Now()
 	err := whileRunning(ctx, engine.Run, func(ctx context.Context) error {
 		for _, p := range chosen {

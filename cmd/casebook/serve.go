@@ -229,7 +229,7 @@ func startWith(ctx context.Context, f serverFlags, by clock, logger *slog.Logger
 	group.Go(func() error { return part("verifier", s.verifier.Run(run)) })
 	group.Go(func() error { return part("command handler", s.handler.Run(run)) })
 	group.Go(func() error { return s.views.NoteVersions(run, logger) })
-	group.Go(func() error { return giveBackMemory(run) })
+	group.Go(func() error { return keepMemorySmall(run) })
 	if roles["projections"] {
 		group.Go(func() error { return part("projections", engine.Run(run)) })
 	}
