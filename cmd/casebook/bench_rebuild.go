@@ -88,7 +88,8 @@ func (c benchRebuildCommand) Run(ctx context.Context, s streams) error {
 }
 
 // measure measures one length.
-func (c benchRebuildCommand) measure(ctx context.Context, chosen []projections.Projection, events int, in benchStores) (rebuildReport, error) {
+func (c benchRebuildCommand) measure(ctx context.Context, chosen []projections.Projection, events int, in benchStores,
+) (rebuildReport, error) {
 	r := rebuildReport{Events: in.events, Patients: in.patients, Recorded: in.recorded.Seconds()}
 	for _, p := range chosen {
 		r.Views = append(r.Views, p.View.Name)

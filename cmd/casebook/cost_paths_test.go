@@ -3,7 +3,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"runtime"
 	"testing"
@@ -54,7 +53,7 @@ func TestTheCommandPathCostsNoMoreThanItDid(t *testing.T) {
 	c.kill()
 	flags := flagsFor(dir)
 	flags.Roles = []string{"api"}
-	s, err := start(t.Context(), flags, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	s, err := start(t.Context(), flags, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,8 @@ func TestFewTypesFromFarBehind(t *testing.T) {
 		CheckpointInterval: 1})
 	must(t, err)
 	defer sub.Close()
-	must(t, c.CreatePersistentSubscriptionToAll(t.Context(), "g", esdb.PersistentAllSubscriptionOptions{StartFrom: esdb.Start{}, Filter: filter}))
+	must(t, c.CreatePersistentSubscriptionToAll(t.Context(), "g", esdb.PersistentAllSubscriptionOptions{StartFrom: esdb.Start{},
+		Filter: filter}))
 	group, err := c.SubscribeToPersistentSubscriptionToAll(t.Context(), "g", esdb.SubscribeToPersistentSubscriptionOptions{BufferSize: 100})
 	must(t, err)
 	defer group.Close()
