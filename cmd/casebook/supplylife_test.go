@@ -15,6 +15,7 @@ import (
 	"casebook/domain/user"
 	"casebook/readmodels"
 	safetyviews "casebook/readmodels/safety"
+	studyviews "casebook/readmodels/study"
 	supplyviews "casebook/readmodels/supply"
 )
 
@@ -53,11 +54,16 @@ func (s *site) send(by string, from, to supply.LocationID, receiver string, kits
 	sender := supply.FromLocation{Study: s.study, From: from}
 	s.must(by, supply.CreateShipment{FromLocation: sender, To: to, Kits: kits, Reasoned: domain.Because("The scenario needs it")})
 	var list readmodels.List[supplyviews.Shipment]
+	var id supply.ShipmentID
 	s.eventually("the shipment is listed", func() bool {
 		s.query(s.manager, fmt.Sprintf("/api/v1/studies/%s/shipments?from=%s&status=packed", s.study, from), 0, &list)
-		return len(list.Items) > 0
+		for _, shipment := range list.Items {
+			if slices.Contains(shipment.Kits, kits[0]) {
+				id = shipment.Shipment
+			}
+		}
+		return id != ""
 	})
-	id := list.Items[0].Shipment
 	s.must(by, supply.DispatchShipment{FromLocation: sender, Shipment: id, On: "2026-03-01"})
 	s.must(receiver, supply.ReceiveShipment{AtLocation: s.at(to), From: from, Shipment: id, On: "2026-03-02",
 		Temperature: supply.TemperatureInRange})
@@ -258,6 +264,70 @@ func TestDailyLifeOfKits(t *testing.T) {
 		})
 		s.must(s.supplier, supply.EndResupply{InStudy: ofStudy, Site: "02", Reasoned: domain.Because("No patient is treated there")})
 		s.refused(s.supplier, "no_resupply_rule", supply.EndResupply{InStudy: ofStudy, Site: "02", Reasoned: because})
+	})
+
+	t.Run("site reopened", func(t *testing.T) {
+		s.t = t
+		screen := patient.ScreenPatient{AtSite: domain.ForSite(s.study, "02"), ScreeningNumber: "RE-1", On: "2026-04-02"}
+		s.refused(s.otherCRC, "site_not_active", screen)
+		s.must(s.manager, study.ReopenSite{AtSite: domain.ForSite(s.study, "02"), On: "2026-04-02", Reasoned: domain.Because("A new team")})
+		s.must(s.otherCRC, screen)
+	})
+
+	t.Run("study stopped and resumed", func(t *testing.T) {
+		s.t = t
+		officer := s.account("officer", user.Grant{Role: user.SafetyOfficer, Study: s.study})
+		all := []study.Activity{study.ActivityScreening, study.ActivityRandomisation, study.ActivityDispensing, study.ActivityShipping}
+		s.must(s.manager, enrollment.OpenEnrollment{InStudy: ofStudy, Caps: enrollment.Caps{Target: 20, Study: 40}})
+		csv := "kit,arm,lot,expiry\n"
+		var kits []supply.KitNumber
+		for i := range 12 {
+			kits = append(kits, supply.KitNumber(fmt.Sprintf("S-%02d", i)))
+			csv += fmt.Sprintf("S-%02d,drug,L4,2031-12-31\n", i)
+		}
+		s.must(s.supplier, supply.RegisterKits{InStudy: ofStudy, Depot: "D", CSV: csv})
+		s.must(s.supplier, supply.ReleaseBatch{InStudy: ofStudy, Lot: "L4", Certificate: "C-4"})
+		s.stands(kits[11], supply.KitAvailable)
+		s.send(s.supplier, "D", "01", s.crc, kits...)
+		waiting, of := s.consented(), s.enrolled()
+		kit := s.kitOf(s.crc, of, "01")
+		stop := study.SuspendStudy{InStudy: ofStudy, Activities: all, Reasoned: domain.Because("A SUSAR is being assessed")}
+		s.refused(s.crc, "not_allowed", stop)
+		stopped := s.must(officer, stop).Position
+
+		s.refused(s.crc, "activity_paused", patient.ScreenPatient{AtSite: domain.ForSite(s.study, "01"), ScreeningNumber: "ST-1", On: "2026-04-02"})
+		s.refused(s.crc, "activity_paused", patient.EnrollPatient{OfPatient: waiting, On: "2026-02-03", Criteria: map[string]bool{"adult": true}})
+		s.refused(s.crc, "activity_paused", supply.DispenseKit{Site: "01", OfPatient: of, Kit: kit, On: "2026-04-02"})
+		s.refused(s.supplier, "activity_paused", supply.CreateShipment{FromLocation: supply.FromLocation{Study: s.study, From: "D"}, To: "01",
+			Kits: []supply.KitNumber{kit}, Reasoned: because})
+		var overview studyviews.StudyOverview
+		s.query(s.crc, "/api/v1/studies/"+string(s.study), stopped, &overview)
+		if len(overview.Suspended) != 1 || len(overview.Suspended[0].Activities) != len(all) {
+			t.Errorf("the overview shows %+v", overview.Suspended)
+		}
+		// Who has to know is told, and what was not stopped goes on.
+		var alerts readmodels.List[safetyviews.Alert]
+		s.eventually("an alert tells that the study is suspended", func() bool {
+			s.query(officer, fmt.Sprintf("/api/v1/studies/%s/alerts?limit=100", s.study), 0, &alerts)
+			return slices.ContainsFunc(alerts.Items, func(a safetyviews.Alert) bool { return a.Kind == safety.ActivityPaused })
+		})
+		s.must(s.crc, patient.RecordVisit{OfPatient: of, Visit: "week-4", On: "2026-04-02"})
+
+		s.must(s.manager, study.ResumeStudy{InStudy: ofStudy, Activities: all, Reasoned: domain.Because("The board recommends to go on")})
+		s.must(s.crc, supply.DispenseKit{Site: "01", OfPatient: of, Kit: kit, On: "2026-04-02"})
+		s.must(s.crc, patient.ScreenPatient{AtSite: domain.ForSite(s.study, "01"), ScreeningNumber: "ST-1", On: "2026-04-02"})
+	})
+
+	t.Run("site paused", func(t *testing.T) {
+		s.t = t
+		pause := study.PauseSite{AtSite: domain.ForSite(s.study, "01"), Activities: []study.Activity{study.ActivityScreening},
+			Reasoned: domain.Because("The investigator is on leave")}
+		s.must(s.manager, pause)
+		s.refused(s.manager, "activity_paused", pause)
+		screen := patient.ScreenPatient{AtSite: domain.ForSite(s.study, "01"), ScreeningNumber: "PA-1", On: "2026-04-02"}
+		s.refused(s.crc, "activity_paused", screen)
+		s.must(s.manager, study.ResumeSite{AtSite: pause.AtSite, Activities: pause.Activities, Reasoned: domain.Because("Back")})
+		s.must(s.crc, screen)
 	})
 }
 

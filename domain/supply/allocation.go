@@ -155,7 +155,7 @@ func SetAside(s Stock, cmd SetKitsAside, _ domain.Call) ([]StockEvent, error) {
 }
 
 // Dispense hands a patient the allocated kit. It refuses malformed_date, captured_in_future, kit_not_at_location,
-// kit_not_allocated_to_patient, kit_status, patient_ended, treatment_ended, dose_held, patient_transferred,
+// kit_not_allocated_to_patient, kit_status, activity_paused, patient_ended, treatment_ended, dose_held, patient_transferred,
 // lot_recalled, kit_expired and kit_expires_soon. No patient
 // gets a kit that has expired or soon will (R37; ICH E6(R3) 3.15.3(c)), and none is dispensed before the draw and the
 // allocation (R8).
@@ -167,7 +167,7 @@ func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent
 	if err != nil {
 		return nil, err
 	}
-	if err := f.mustGetKits(cmd.Patient); err != nil {
+	if err := domain.First(f.mustGetKits(cmd.Patient), f.Study.MustNotBePaused(cmd.Site, study.ActivityDispensing, "site")); err != nil {
 		return nil, err
 	}
 	c, known := s.contents.Get(cmd.Kit)
