@@ -78,6 +78,16 @@ func (r *Registry) Schemas() []*Schema {
 // Categories returns the categories of all registered events, sorted.
 func (r *Registry) Categories() []string { return slices.Clone(r.categories) }
 
+// TypesIn returns the names of the types of events in streams of a category, sorted.
+func (r *Registry) TypesIn(category string) (names []string) {
+	for _, s := range r.Schemas() {
+		if s.Category == category {
+			names = append(names, s.Name)
+		}
+	}
+	return names
+}
+
 // holds reports whether the event is in a stream of a registered category. Other events belong to the store or to other
 // programs, whatever their types are called. An unknown type in a registered category is an error when the event is decoded.
 func (r *Registry) holds(stream string) bool {

@@ -258,7 +258,8 @@ func (l *Log) lastHeld(events []Recorded) *Recorded {
 const minDecodedPerGoroutine = 50
 
 // decodeAll decodes events in their place, in parallel, because decoding is most of the work of a large batch. With an error it
-// returns the events before the first that cannot be decoded. The metadata of live events are likely to be needed by other subscriptions too.
+// returns the events before the first that cannot be decoded. The metadata of live events are likely to be needed by other
+// subscriptions too.
 func (l *Log) decodeAll(stored []Recorded, s *Subscription, live bool) ([]Recorded, error) {
 	if s.Undecoded {
 		return stored, nil

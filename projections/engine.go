@@ -157,7 +157,8 @@ func (e *Engine) followDecisionsOf(parent context.Context, past eventlog.Past, r
 	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 	read, published := map[string]projection.State{}, false // read replaces what is known when it is complete
-	err := e.verifier.Follow(ctx, eventlog.Subscription{Categories: []string{projection.Decider.Category},
+	// By their types, because an event store may have an index of these.
+	err := e.verifier.Follow(ctx, eventlog.Subscription{Types: e.log.Registry().TypesIn(projection.Decider.Category),
 		OnError: func(err error) {
 			e.logger.Warn("projections wait for the log", "error", err)
 			if e.log.Past() != past {

@@ -31,7 +31,7 @@ type Limits struct {
 	Unwritten int
 	// Events bounds the events between two checkpoints while a view catches up; 500,000.
 	Events int
-	// Batch bounds the events that come from the log together; 1,000. Up to four such batches are folded at once.
+	// Batch bounds the events that come from the log together; 1,000. Up to two such batches are folded at once.
 	Batch int
 }
 

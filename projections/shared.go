@@ -18,8 +18,9 @@ import (
 )
 
 const (
-	// fetchAhead bounds the batches that are fetched while one is folded. As many are folded together, give or take one.
-	fetchAhead = 4
+	// fetchAhead bounds the batches that are fetched while one is folded. As many are folded together, give or take one. An event takes
+	// about 7 KB while it is on its way.
+	fetchAhead = 2
 	// Two batches begin at least batchApart after each other, and later by batchPerEvent for each event of the first, up to
 	// batchApartMost. Views lag behind by this much on purpose: hardly at all when few events come, and by a tenth of a
 	// second when many come, so that each write serves many events.

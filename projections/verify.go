@@ -298,7 +298,8 @@ func (s *scratch) attribute(ctx context.Context, described map[string]*Differenc
 	if s.alike {
 		subscription.Types = nil
 	}
-	err := pipe(ctx, s.engine, subscription, s.engine.verifier.Follow, func(ctx context.Context, b eventlog.Batch, _ <-chan eventlog.Batch) error {
+	read := s.engine.verifier.Follow
+	err := pipe(ctx, s.engine, subscription, read, func(ctx context.Context, b eventlog.Batch, _ <-chan eventlog.Batch) error {
 		b = end.cut(b)
 		all, err := s.documentsOf(ctx, b.Events)
 		if err != nil {

@@ -98,6 +98,8 @@ type Clock struct {
 	// unreadable are the events that nobody can read, and that have to be parked.
 	unreadable []eventlog.Recorded
 	live       bool
+	// saved keeps the turns for the next program; nil where they are not kept.
+	saved *savedTurns
 }
 
 // following is what is known of an instance, the event that began it last, and how often its turn has failed since.
@@ -141,6 +143,11 @@ func (c *Clock) Run(ctx context.Context, log *eventlog.Verifier) error {
 		return err
 	}
 	c.live = false // an instance that was parked must not take a turn before that is known
+	defer func() {
+		saving, cancel := context.WithTimeout(context.WithoutCancel(ctx), turnsTimeout)
+		defer cancel()
+		c.saveTurns(saving, true)
+	}()
 	return followWithClock(ctx, log, eventlog.Subscription{Types: types,
 		OnError: func(err error) {
 			c.runner.Logger.Warn("a process waits for the log", "process", c.process.Name, "error", err)
@@ -157,11 +164,18 @@ func (c *Clock) Run(ctx context.Context, log *eventlog.Verifier) error {
 		},
 		func(ctx context.Context) {
 			c.parkUnreadable(ctx)
+			if c.live {
+				c.resume(ctx)
+			}
 			for ctx.Err() == nil && c.live && c.TakeTurn(ctx) {
 			}
+			c.saveTurns(ctx, false)
 		},
 		func() {
 			c.turns, c.parked, c.unreadable, c.live = agenda[string, following]{}, map[string][]parkedInstance{}, nil, false
+			if c.saved != nil {
+				c.saved.resumed = false
+			}
 			c.waiting.resetUnreadable(c.process.Name)
 		})
 }
@@ -288,6 +302,7 @@ func (c *Clock) TakeTurn(ctx context.Context) bool {
 		c.failed(ctx, turn, err)
 	case next.IsZero():
 		c.turns.remove(turn.key)
+		c.saved.end(turn.key, turn.value.began.id)
 	case desk.recorded == 0 && !next.After(now):
 		c.Schedule(turn.key, now.Add(clockRest))
 	default:

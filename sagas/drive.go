@@ -49,6 +49,9 @@ type Drive struct {
 	Now func() time.Time
 	// InFlight bounds the instances that take steps at once; 64 when 0. Of each process, more events may be waiting for them.
 	InFlight int
+	// Turns keeps when processes by the clock act next, for the next program of the version Program; nil for nobody.
+	Turns   TurnStore
+	Program string
 
 	// mu guards what Check tells of.
 	mu      sync.Mutex
@@ -235,6 +238,9 @@ func (d *Drive) Run(ctx context.Context) error {
 			group.Go(func() error {
 				c := NewClock(p, runner)
 				c.note, c.parking, c.waiting = d.noteClock(p.Name), setAside, &d.waiting
+				if d.Turns != nil {
+					c.saved = &savedTurns{store: d.Turns, program: d.Program, log: d.Log}
+				}
 				defer c.note(errNotRunning)
 				if err := c.Run(ctx, verifier); err != nil {
 					return fmt.Errorf("process %s: %w", p.Name, err)

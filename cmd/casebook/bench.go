@@ -22,8 +22,10 @@ import (
 )
 
 type benchCommand struct {
-	Diary   benchDiaryCommand   `cmd:"" help:"Measure how fast diaries are stored durably."`
-	Rebuild benchRebuildCommand `cmd:"" help:"Measure how fast a view is built from logs of several lengths."`
+	Diary    benchDiaryCommand    `cmd:"" help:"Measure how fast diaries are stored durably."`
+	Rebuild  benchRebuildCommand  `cmd:"" help:"Measure how fast views are built from logs of several lengths."`
+	Replaces benchReplacesCommand `cmd:"" help:"Measure guarded replaces of documents in collections of several sizes."`
+	Start    benchStartCommand    `cmd:"" help:"Measure how fast a server starts on logs of several lengths, and what it takes while nothing happens."`
 }
 
 type benchDiaryCommand struct {
@@ -123,10 +125,7 @@ func (c benchDiaryCommand) startServer(ctx context.Context, dir string, s stream
 		"--node-listen", "127.0.0.1:0", "--mongo-listen", "127.0.0.1:0", "--log-level", "warn"}
 	process = exec.CommandContext(ctx, program, flags...) // #nosec G204 -- this program itself
 	// Addresses may hold passwords, which the arguments of a process show to everybody.
-	// The server is to have none of the settings of the installation that the shell works with.
-	process.Env = slices.DeleteFunc(os.Environ(), func(v string) bool {
-		return strings.HasPrefix(v, "CASEBOOK_") && !strings.HasPrefix(v, "CASEBOOK_TEST_")
-	})
+	process.Env = withoutSettings(os.Environ())
 	if c.Eventstore != "" {
 		process.Env = append(process.Env, "CASEBOOK_EVENTSTORE="+c.Eventstore)
 	}
@@ -148,6 +147,14 @@ func (c benchDiaryCommand) startServer(ctx context.Context, dir string, s stream
 		return "", nil, errors.Join(failure, err, process.Process.Kill(), process.Wait())
 	}
 	return base, process, nil
+}
+
+// withoutSettings returns an environment without the settings of the installation that the shell works with: a server that a benchmark
+// starts is to have none of them.
+func withoutSettings(environment []string) []string {
+	return slices.DeleteFunc(environment, func(v string) bool {
+		return strings.HasPrefix(v, "CASEBOOK_") && !strings.HasPrefix(v, "CASEBOOK_TEST_")
+	})
 }
 
 // benchServerCommand runs the server that a benchmark measures. It has an administrator from the start.

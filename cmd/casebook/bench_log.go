@@ -50,14 +50,15 @@ func (b benchLog) each(ctx context.Context, act func(events int, in benchStores)
 		return errors.New("--patients and --together must be at least 1")
 	}
 	for _, events := range b.Events {
-		if err := b.with(ctx, events, func(in benchStores) error { return act(events, in) }); err != nil {
+		err := b.with(ctx, events, func(in benchStores) error { return errors.Join(in.store.DropAll(ctx), act(events, in)) })
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// with calls act with a log of one length.
+// with calls act with a log of one length, and with the views that the last run has built, if the directory is kept.
 func (b benchLog) with(ctx context.Context, events int, act func(benchStores) error) (err error) {
 	dir := filepath.Join(b.Data, fmt.Sprint("events-", events))
 	if b.Data == "" {
@@ -96,7 +97,7 @@ func (b benchLog) with(ctx context.Context, events int, act func(benchStores) er
 	return viewStores{Mongo: running.mongoURL, MongoDatabase: benchDatabase}.withStore(ctx, running.mongoURL,
 		func(store *readmodels.Store) error {
 			in.store = store
-			return errors.Join(store.DropAll(ctx), act(in))
+			return act(in)
 		})
 }
 
@@ -169,7 +170,8 @@ func (b benchLog) record(ctx context.Context, log *eventlog.Log, events int) err
 								Patient: who, Study: "BENCH", Site: "01", ScreeningNumber: number, On: "2026-02-01", Zone: "Europe/Berlin",
 							}),
 							record("diary", who, diary.InstrumentAssigned{
-								Patient: who, Instrument: *instrument.PainDiary(), Zone: "Europe/Berlin", From: "2026-03-01", Until: "2036-03-01",
+								Patient: who, Instrument: *instrument.PainDiary(), Zone: "Europe/Berlin", From: "2026-03-01",
+								Until: domain.Date("2026-03-01").AddDays(days - 1), // so that no diary is missing
 							}))
 					} else {
 						var batch []any

@@ -1,11 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"runtime/debug"
+	"runtime"
 	"runtime/pprof"
 	"strings"
 	"sync"
@@ -37,13 +38,18 @@ type rebuildReport struct {
 	Processor  float64 `json:"rebuildProcessorSeconds"`
 	PerSecond  float64 `json:"eventsPerSecond"`
 	PeakMemory int64   `json:"peakMemoryBytes"`
+	// Objects and Bytes are what was allocated for each event.
+	Objects float64 `json:"objectsPerEvent"`
+	Bytes   float64 `json:"bytesPerEvent"`
+	// Shares says where the processor time went.
+	Shares []share `json:"shares"`
 }
 
 // String returns the report in one line.
 func (r rebuildReport) String() string {
-	return fmt.Sprintf("%s over %d events of %d patients: %.1f s, %.0f events/s, %.1f us of processor time each, peak memory %d MiB "+
-		"(recorded in %.1f s, verified in %.1f s)", strings.Join(r.Views, ", "), r.Events, r.Patients, r.Took, r.PerSecond,
-		1e6*r.Processor/float64(r.Events), r.PeakMemory>>20, r.Recorded, r.Verified)
+	return fmt.Sprintf("%s over %d events of %d patients: %.1f s, %.0f events/s, %.1f us of processor time, %.0f objects and "+
+		"%.0f bytes each, peak memory %d MiB (recorded in %.1f s, verified in %.1f s)", strings.Join(r.Views, ", "), r.Events, r.Patients,
+		r.Took, r.PerSecond, 1e6*r.Processor/float64(r.Events), r.Objects, r.Bytes, r.PeakMemory>>20, r.Recorded, r.Verified)
 }
 
 // Run records a trial of each length in new stores, and measures how long views take to be built from it. The hash chains are checked
@@ -60,8 +66,8 @@ func (c benchRebuildCommand) Run(ctx context.Context, s streams) error {
 			chosen = append(chosen, p)
 		}
 	}
-	debug.SetGCPercent(gcMost)
-	return c.Log.each(ctx, func(events int, in benchStores) error {
+	course := chart{title: "processor time for each event, by events in the log", unit: "us"}
+	err := c.Log.each(ctx, func(events int, in benchStores) error {
 		r, err := c.measure(ctx, chosen, events, in)
 		if err != nil {
 			return err
@@ -69,13 +75,19 @@ func (c benchRebuildCommand) Run(ctx context.Context, s streams) error {
 		if c.JSON {
 			return printLines(s, []rebuildReport{r})
 		}
-		_, err = fmt.Fprintln(s.out, r)
-		return err
+		course.points = append(course.points, point{fmt.Sprint(r.Events), 1e6 * r.Processor / float64(r.Events)})
+		fmt.Fprintln(s.out, r)
+		return writeShares(s.out, r.Shares, 1e6*r.Processor/float64(r.Events))
 	})
+	if err != nil {
+		return err
+	}
+	return course.write(s.out)
 }
 
 // measure measures one length.
-func (c benchRebuildCommand) measure(ctx context.Context, chosen []projections.Projection, events int, in benchStores) (rebuildReport, error) {
+func (c benchRebuildCommand) measure(ctx context.Context, chosen []projections.Projection, events int, in benchStores,
+) (rebuildReport, error) {
 	r := rebuildReport{Events: in.events, Patients: in.patients, Recorded: in.recorded.Seconds()}
 	for _, p := range chosen {
 		r.Views = append(r.Views, p.View.Name)
@@ -94,18 +106,22 @@ func (c benchRebuildCommand) measure(ctx context.Context, chosen []projections.P
 	}
 	r.Verified = time.Since(began).Seconds()
 	resetPeakMemory()
-	if c.Profile != "" {
-		file, err := os.Create(fmt.Sprint(c.Profile, ".", events))
-		if err != nil {
-			return r, err
-		}
-		defer func() { _ = file.Close() }()
-		if err := pprof.StartCPUProfile(file); err != nil {
-			return r, err
-		}
-		defer pprof.StopCPUProfile()
+	var profile bytes.Buffer
+	if err := pprof.StartCPUProfile(&profile); err != nil {
+		return r, err
 	}
+	stopProfile := sync.OnceFunc(pprof.StopCPUProfile)
+	defer stopProfile()
 	engine := projections.NewEngine(projections.Options{Log: in.log, Store: in.store, Projections: chosen, Verifier: verifier})
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	small, restore := context.WithCancel(ctx)
+	var kept sync.WaitGroup
+	kept.Go(func() { _ = boundHeap(small) }) // as the server does; it returns nil
+	defer func() {
+		restore()
+		kept.Wait()
+	}()
 	used, began := processorTime(), time.Now()
 	err := whileRunning(ctx, engine.Run, func(ctx context.Context) error {
 		for _, p := range chosen {
@@ -114,23 +130,31 @@ func (c benchRebuildCommand) measure(ctx context.Context, chosen []projections.P
 			}
 		}
 		r.Took, r.Processor = time.Since(began).Seconds(), (processorTime() - used).Seconds()
-		return c.profileHeap(events)
+		runtime.ReadMemStats(&after)
+		r.Objects = float64(after.Mallocs-before.Mallocs) / float64(in.events)
+		r.Bytes = float64(after.TotalAlloc-before.TotalAlloc) / float64(in.events)
+		stopProfile()
+		return c.keepProfiles(profile.Bytes(), events)
 	})
+	if err != nil {
+		return r, err
+	}
 	r.PerSecond, r.PeakMemory = float64(in.events)/r.Took, peakMemory()
+	r.Shares, err = sharesOf(profile.Bytes())
 	return r, err
 }
 
-// profileHeap writes a profile of the heap beside that of the processor, where one is asked for.
-func (c benchRebuildCommand) profileHeap(events int) (err error) {
+// keepProfiles writes the profile of the processor, and one of the heap beside it, where they are asked for.
+func (c benchRebuildCommand) keepProfiles(processor []byte, events int) error {
 	if c.Profile == "" {
 		return nil
 	}
-	file, err := os.Create(fmt.Sprint(c.Profile, ".", events, ".heap"))
-	if err != nil {
+	var heap bytes.Buffer
+	if err := pprof.Lookup("heap").WriteTo(&heap, 0); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, file.Close()) }()
-	return pprof.Lookup("heap").WriteTo(file, 0)
+	file := fmt.Sprint(c.Profile, ".", events)
+	return errors.Join(os.WriteFile(file, processor, 0o600), os.WriteFile(file+".heap", heap.Bytes(), 0o600))
 }
 
 // built waits until the first build of a view has caught up with the log.

@@ -33,6 +33,8 @@ var nameless = map[string]string{
 	"projections reset": "it drops what is built again from the record, and changes no record",
 	"bench diary":       "it works on stores of its own",
 	"bench rebuild":     "it works on stores of its own",
+	"bench start":       "it works on stores of its own",
+	"bench replaces":    "it works on stores of its own",
 	"bench-server":      "it works on stores of its own",
 }
 

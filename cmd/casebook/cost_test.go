@@ -13,14 +13,14 @@ import (
 	"casebook/domain"
 )
 
-// Bounds of what one diary may cost the server, with both embedded stores and every view. Eight connections gave 850 to 1,000 objects
-// of 80,000 to 93,000 bytes in all, and 5,200 to 6,100 bytes written: the busier the machine, the less is done at once, and the more it
+// Bounds of what one diary may cost the server, with both embedded stores and every view. Eight connections gave 480 to 550 objects of
+// 63,000 to 69,000 bytes in all, and 4,500 to 4,900 bytes written: the busier the machine, the less is done at once, and the more it
 // costs. What makes diaries dearer than this has to say why.
 const (
-	objectsPerDiary = 1_250
-	bytesPerDiary   = 115_000
+	objectsPerDiary = 800
+	bytesPerDiary   = 100_000
 	// writtenPerDiary bounds the bytes that the process has the disk take, for the log, the views, and their compaction.
-	writtenPerDiary = 10_000
+	writtenPerDiary = 8_000
 )
 
 // TestADiaryCostsNoMoreThanItDid counts objects, the bytes of them, and bytes that are written, rather than time, which depends on the

@@ -152,3 +152,14 @@ func buildID() string {
 	}
 	return version
 }
+
+// programID tells this program from others, also from those that were built from the same version with changes.
+func programID() string {
+	id := buildID()
+	if file, err := os.Executable(); err == nil {
+		if info, err := os.Stat(file); err == nil {
+			id += fmt.Sprintf(" %d %d", info.Size(), info.ModTime().UnixNano())
+		}
+	}
+	return id
+}

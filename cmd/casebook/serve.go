@@ -200,6 +200,7 @@ func startWith(ctx context.Context, f serverFlags, by clock, logger *slog.Logger
 	var waiting func() api.Waiting
 	if roles["sagas"] {
 		drive.Processes = contexts.Processes(s.channels...)
+		drive.Turns, drive.Program = s.views, programID()
 		waiting = func() (w api.Waiting) {
 			w.StuckProcesses, w.ParkedMessages, w.UnreadableEvents = drive.Waiting().Total()
 			return w
@@ -222,6 +223,7 @@ func startWith(ctx context.Context, f serverFlags, by clock, logger *slog.Logger
 	group.Go(func() error { return part("verifier", s.verifier.Run(run)) })
 	group.Go(func() error { return part("command handler", s.handler.Run(run)) })
 	group.Go(func() error { return s.views.NoteVersions(run, logger) })
+	group.Go(func() error { return giveMemoryBack(run) })
 	if roles["projections"] {
 		group.Go(func() error { return part("projections", engine.Run(run)) })
 	}

@@ -83,10 +83,14 @@ func (f *filter) matches(r *store.Record) bool {
 	if f == nil {
 		return true
 	}
-	subject := r.Stream()
 	if f.byType {
-		subject = r.Type()
+		return f.selects(r.Type())
 	}
+	return f.selects(r.Stream())
+}
+
+// selects reports whether the expression matches a name.
+func (f *filter) selects(subject []byte) bool {
 	if f.regex != nil {
 		return f.regex.Match(subject)
 	}

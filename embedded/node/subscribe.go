@@ -77,6 +77,9 @@ func (r *reader) subscribeAll() *failure {
 	if f := r.confirm(); f != nil {
 		return f
 	}
+	if next, f = r.sendTypes(next); f != nil {
+		return f
+	}
 
 	var (
 		live       bool   // CaughtUp was sent, and all events since were read from memory
@@ -135,6 +138,33 @@ func (r *reader) subscribeAll() *failure {
 			return f
 		}
 	}
+}
+
+// sendTypes sends the events from a position on to a client that asks for few types of events, by the indexes of these types, until it
+// has come near the log's end. It returns the position from which the log has to be read.
+func (r *reader) sendTypes(next uint64) (uint64, *failure) {
+	for r.filter != nil && r.filter.byType {
+		if f := r.ended(); f != nil {
+			return next, f
+		}
+		var ok bool
+		var err error
+		if r.records, next, ok, err = r.store.ReadTypes(next, r.filter.selects, r.records[:0], page); err != nil {
+			return next, storeFailure(err)
+		}
+		if !ok {
+			break
+		}
+		for _, e := range r.records {
+			if groups.Internal(e) || !r.selects(e) {
+				continue
+			}
+			if f := r.send(e); f != nil {
+				return next, f
+			}
+		}
+	}
+	return next, nil
 }
 
 func (r *reader) subscribeStream() *failure {

@@ -118,10 +118,14 @@ func (f *Filter) matches(r *store.Record) bool {
 	if f == nil {
 		return true
 	}
-	subject := r.Stream()
 	if f.ByType {
-		subject = r.Type()
+		return f.selects(r.Type())
 	}
+	return f.selects(r.Stream())
+}
+
+// selects reports whether the expression matches a name.
+func (f *Filter) selects(subject []byte) bool {
 	if f.regex != nil {
 		return f.regex.Match(subject)
 	}
