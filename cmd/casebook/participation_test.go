@@ -9,11 +9,13 @@ import (
 	"testing"
 	"time"
 
+	"casebook/access"
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/enrollment"
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
+	"casebook/domain/security"
 	"casebook/domain/study"
 	"casebook/domain/supply"
 	"casebook/domain/user"
@@ -30,6 +32,8 @@ type site struct {
 	// manager works across the study, crc at site 01, and otherCRC at site 02.
 	manager, crc, otherCRC string
 	patients               int
+	// hired says that there is an investigator.
+	hired bool
 	// given are the kits that were dispensed.
 	given []supply.KitNumber
 }
@@ -52,15 +56,16 @@ func openSites(t *testing.T) *site {
 	in.must(s.manager, study.CreateStudy{InStudy: inStudy, Title: "Daily life of a trial", Sponsor: "Nobody"})
 	in.must(s.manager, study.PublishProtocolVersion{InStudy: inStudy, Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0",
 		Arms: []study.Arm{{ID: "drug", Title: "Drug"}}, Instruments: []instrument.Definition{*instrument.PainDiary(), doses()},
-		Visits:    []study.Visit{{ID: "screening", Day: -7}, {ID: "week-4", Day: 28}, {ID: "week-8", Day: 56}},
-		Criteria:  []study.Criterion{{ID: "adult"}},
-		Treatment: &study.Treatment{Kits: true, DispensingVisits: []string{"week-4", "week-8"}}}})
+		Visits:   []study.Visit{{ID: "screening", Day: -7}, {ID: "week-4", Day: 28, DaysBefore: 3, DaysAfter: 10}, {ID: "week-8", Day: 56}},
+		Criteria: []study.Criterion{{ID: "adult"}},
+		Treatment: &study.Treatment{Kits: true, DispensingVisits: []string{"week-4", "week-8"},
+			Factors: []study.Factor{{ID: "age", Levels: []string{"under-50", "50-or-more"}, DerivedFrom: study.FromAge, Bounds: []int{50}}}}}})
 	supplier := in.account("supplier", user.Grant{Role: user.UnblindedSupplyManager, Study: id})
 	in.must(supplier, supply.OpenDepot{InStudy: inStudy, Depot: "D", Name: "Depot"})
 	var csv strings.Builder
 	csv.WriteString("kit,arm,lot,expiry\n")
 	kits := map[domain.SiteID][]supply.KitNumber{}
-	for i := range 24 {
+	for i := range 60 {
 		kit := supply.KitNumber(fmt.Sprintf("K-%02d", i))
 		fmt.Fprintf(&csv, "%s,drug,L1,2031-12-31\n", kit)
 		at := domain.SiteID([]string{"01", "02"}[i%2])
@@ -359,6 +364,78 @@ func TestDailyLifeOfATrial(t *testing.T) {
 		}
 	})
 
+	t.Run("eligibility deviation", func(t *testing.T) {
+		s.t = t
+		of := s.consented()
+		enrol := patient.EnrollPatient{OfPatient: of, On: "2026-02-03", Criteria: map[string]bool{"adult": false}}
+		s.refused(s.crc, "not_eligible", enrol)
+		s.refusalRecorded(of, "EnrollPatient", "not_eligible")
+		override := patient.OverrideEligibility{OfPatient: of, Criteria: []string{"adult"}, Reasoned: domain.Because("17 years and 11 months; agreed")}
+		s.refused(s.crc, "not_allowed", override)
+		s.refused(s.investigator(false), "reauthentication_required", override)
+		s.must(s.investigator(true), override)
+		requested := s.must(s.crc, enrol).Position
+		s.eventually("the patient is enrolled", func() bool { return s.patient(s.crc, of, requested).Status == patient.StatusEnrolled })
+		if v := s.patient(s.crc, of, requested); len(v.Candidates) != 1 || v.Candidates[0].What != patient.DeviationEligibility ||
+			len(v.Deviations) != 0 {
+			t.Errorf("proposed are %+v, recorded %+v", v.Candidates, v.Deviations)
+		}
+		// A person confirms it, and the patient stays.
+		position := s.must(s.crc, patient.RecordProtocolDeviation{OfPatient: of, What: patient.DeviationEligibility, Important: true,
+			FoundOn: "2026-02-10", Reasoned: domain.Because("Enrolled under age")}).Position
+		if v := s.patient(s.crc, of, position); len(v.Deviations) != 1 || !v.Deviations[0].Important || v.Deviations[0].By != "crc.one" {
+			t.Errorf("recorded are %+v", v.Deviations)
+		}
+		s.is(of, position, patient.StatusEnrolled, patient.TreatmentOn, patient.PhaseTreatment)
+	})
+
+	t.Run("contradicting factor", func(t *testing.T) {
+		s.t = t
+		of := s.consented()
+		s.refused(s.crc, "factor_contradicts_record", patient.EnrollPatient{OfPatient: of, On: "2026-02-03", Criteria: map[string]bool{"adult": true},
+			Factors: map[string]string{"age": "under-50"}})
+		s.enrol(of) // 54 years, as recorded at the screening
+		position := s.must(s.crc, patient.CorrectAge{OfPatient: of, From: 54, To: 45, Reasoned: domain.Because("Digits transposed")}).Position
+		if v := s.patient(s.crc, of, position); v.AgeYears != 45 || len(v.Candidates) != 1 || v.Candidates[0].What != patient.DeviationRandomisation {
+			t.Errorf("the patient is %+v", v)
+		}
+	})
+
+	t.Run("every correction", func(t *testing.T) {
+		s.t = t
+		of := s.enrolled()
+		mistyped := domain.Because("Mistyped")
+		s.must(s.crc, patient.RecordVisit{OfPatient: of, Visit: "week-4", On: "2026-03-20"})
+		s.refused(s.crc, "other_value_recorded",
+			patient.CorrectVisitDate{OfPatient: of, Visit: "week-4", From: "2026-03-19", To: "2026-03-02", Reasoned: mistyped})
+		s.refused(s.crc, "reason_required", patient.CorrectVisitDate{OfPatient: of, Visit: "week-4", From: "2026-03-20", To: "2026-03-02"})
+		for _, command := range []any{
+			patient.CorrectVisitDate{OfPatient: of, Visit: "week-4", From: "2026-03-20", To: "2026-03-02", Reasoned: mistyped},
+			patient.CorrectConsentDate{OfPatient: of, ConsentVersion: "1.0", From: "2026-02-02", To: "2026-02-01", Reasoned: mistyped},
+			patient.CorrectEnrollmentDate{OfPatient: of, From: "2026-02-03", To: "2026-02-04", Reasoned: mistyped},
+			patient.CorrectAge{OfPatient: of, From: 54, To: 55, Reasoned: mistyped},
+			patient.CorrectSex{OfPatient: of, From: patient.Female, To: patient.Male, Reasoned: mistyped},
+			patient.VoidVisit{OfPatient: of, Visit: "week-4", Reasoned: because},
+		} {
+			s.must(s.crc, command)
+		}
+		position := s.must(s.crc, patient.RecordVisit{OfPatient: of, Visit: "week-4", On: "2026-03-03"}).Position
+		v := s.patient(s.crc, of, position)
+		if v.AgeYears != 55 || v.Sex != patient.Male || len(v.Candidates) != 1 || v.Candidates[0].On != "2026-03-20" {
+			t.Errorf("the patient is %+v", v)
+		}
+		if n := len(v.Steps); v.Steps[n-4].Note != "54 -> 55: Mistyped" || !strings.HasPrefix(v.Steps[n-2].Note, "week-4: Recorded for the wrong") {
+			t.Errorf("the history is %+v", v.Steps)
+		}
+		var list readmodels.List[patientviews.PatientRow]
+		s.query(s.manager, "/api/v1/studies/LIFE/patients?limit=100", position, &list)
+		for _, r := range list.Items {
+			if r.Patient == of.Patient && (r.EnrolledOn != "2026-02-04" || r.ConsentedOn != "2026-02-01" || r.Candidates != 1) {
+				t.Errorf("the list has %+v", r)
+			}
+		}
+	})
+
 	t.Run("transfer", func(t *testing.T) {
 		s.t = t
 		of := s.enrolled()
@@ -392,4 +469,39 @@ func (s *site) endedFor(of domain.OfPatient, reason patient.EndReason, position 
 	if !slices.ContainsFunc(list.Items, func(r patientviews.PatientRow) bool { return r.Patient == of.Patient && r.EndCode == reason }) {
 		s.t.Errorf("%s lists %+v", query, list.Items)
 	}
+}
+
+// investigator returns the token of an investigator at site 01 who has just signed in, or of one who has not.
+func (s *site) investigator(signedIn bool) string {
+	s.t.Helper()
+	const id = domain.UserID("dr.one")
+	if !s.hired {
+		s.account(id, user.Grant{Role: user.Investigator, Study: s.study, Site: "01"})
+		s.hired = true
+	}
+	proof := access.Proof{User: id}
+	if signedIn {
+		proof.AuthenticatedAt = time.Now()
+	}
+	token, err := s.tokens.SignFor(proof, time.Now(), time.Hour)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return token
+}
+
+// refusalRecorded checks that the security log has a refused command about a patient.
+func (s *site) refusalRecorded(of domain.OfPatient, action, code string) {
+	s.t.Helper()
+	s.eventually("the refusal is recorded", func() bool {
+		for r, err := range s.log.ReadStream(s.t.Context(), security.Decider.Stream(string(domain.DateOf(time.Now().UTC()))), 0) {
+			if err != nil {
+				return false // nothing is recorded yet
+			}
+			if e, ok := r.Event.(security.AccessRefused); ok && e.Action == action && e.Code == code && e.Patient == of.Patient {
+				return true
+			}
+		}
+		return false
+	})
 }
