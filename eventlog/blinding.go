@@ -34,6 +34,8 @@ type BlindingKeys struct {
 	// hashKey is the key of the hashes of commands, proofKey that of the proofs of resolutions.
 	hashKey, proofKey []byte
 	check             string
+	// sealings and openings hold places that are not in use.
+	sealings, openings sync.Pool
 }
 
 // NewBlindingKeys returns the keys that are derived from a secret of BlindingKeyBytes bytes.
@@ -170,25 +172,33 @@ func (l *Log) HashCommand(message []byte) ([]byte, error) {
 	return mac.Sum(nil), nil
 }
 
-// marshal encodes an event with its blinded values sealed.
-func (k *BlindingKeys) marshal(at Origin, name string, event any) ([]byte, error) {
-	return json.Marshal(event, jsonv1.DefaultOptionsV1(), json.WithMarshalers(
+// place is where a blinded value is sealed or opened: an event of this name at an origin. It has JSON options of its own, which do
+// that. The library prepares itself for a type of event once for each such options, so places are kept and used again.
+type place struct {
+	at      Origin
+	event   string
+	options json.Options
+}
+
+// sealing returns a place whose options seal blinded values.
+func (k *BlindingKeys) sealing() *place {
+	p := &place{}
+	p.options = json.JoinOptions(jsonv1.DefaultOptionsV1(), json.WithMarshalers(
 		json.MarshalToFunc(func(enc *jsontext.Encoder, v blind.Sealer) error {
 			field := enc.StackPointer()
-			sealed, err := v.SealWith(func(plain []byte) (string, error) { return k.seal(at, name, field, plain, v.SealedUnit()) })
+			sealed, err := v.SealWith(func(plain []byte) (string, error) { return k.seal(p.at, p.event, field, plain, v.SealedUnit()) })
 			if err != nil {
 				return err
 			}
 			return enc.WriteToken(jsontext.String(sealed))
 		})))
+	return p
 }
 
-// unmarshal decodes an event and opens its blinded values; without keys they stay sealed.
-func (k *BlindingKeys) unmarshal(at Origin, name string, data []byte, event any) error {
-	if k == nil {
-		return json.Unmarshal(data, event, jsonv1.DefaultOptionsV1())
-	}
-	return json.Unmarshal(data, event, jsonv1.DefaultOptionsV1(), json.WithUnmarshalers(
+// opening returns a place whose options open blinded values.
+func (k *BlindingKeys) opening() *place {
+	p := &place{}
+	p.options = json.JoinOptions(jsonv1.DefaultOptionsV1(), json.WithUnmarshalers(
 		json.UnmarshalFromFunc(func(dec *jsontext.Decoder, v blind.Unsealer) error {
 			field := dec.StackPointer()
 			token, err := dec.ReadToken()
@@ -198,12 +208,41 @@ func (k *BlindingKeys) unmarshal(at Origin, name string, data []byte, event any)
 			if token.Kind() != '"' {
 				return errors.New("a blinded value is not sealed as it should be")
 			}
-			plain, err := k.open(at, name, field, token.String())
+			plain, err := k.open(p.at, p.event, field, token.String())
 			if err != nil {
 				return err
 			}
 			return v.UnsealFrom(plain)
 		})))
+	return p
+}
+
+// marshal encodes an event with its blinded values sealed.
+func (k *BlindingKeys) marshal(at Origin, name string, event any) ([]byte, error) {
+	if k == nil {
+		return json.Marshal(event, k.sealing().options) // it fails where there is something to seal
+	}
+	p, ok := k.sealings.Get().(*place)
+	if !ok {
+		p = k.sealing()
+	}
+	defer k.sealings.Put(p)
+	p.at, p.event = at, name
+	return json.Marshal(event, p.options)
+}
+
+// unmarshal decodes an event and opens its blinded values; without keys they stay sealed.
+func (k *BlindingKeys) unmarshal(at Origin, name string, data []byte, event any) error {
+	if k == nil {
+		return json.Unmarshal(data, event, jsonv1.DefaultOptionsV1())
+	}
+	p, ok := k.openings.Get().(*place)
+	if !ok {
+		p = k.opening()
+	}
+	defer k.openings.Put(p)
+	p.at, p.event = at, name
+	return json.Unmarshal(data, event, p.options)
 }
 
 var sealer = reflect.TypeFor[blind.Sealer]()

@@ -29,10 +29,17 @@ func (m *recentMetadata) of(r *Recorded) (Metadata, bool) {
 	if known := slot.Load(); known != nil && bytes.Equal(known.raw, r.RawMetadata) {
 		return known.meta, true
 	}
-	decoded := decodedMetadata{raw: r.RawMetadata}
-	if json.Unmarshal(r.RawMetadata, &decoded.meta, json.RejectUnknownMembers(true)) != nil {
+	meta, ok := knownMetadata(r)
+	if ok {
+		slot.Store(&decodedMetadata{raw: r.RawMetadata, meta: meta})
+	}
+	return meta, ok
+}
+
+// knownMetadata is recentMetadata.of for an event that nobody else is likely to meet at about the same time.
+func knownMetadata(r *Recorded) (meta Metadata, ok bool) {
+	if json.Unmarshal(r.RawMetadata, &meta, json.RejectUnknownMembers(true)) != nil {
 		return Metadata{}, false
 	}
-	slot.Store(&decoded)
-	return decoded.meta, true
+	return meta, true
 }

@@ -118,23 +118,30 @@ func (l *Log) CommandMark(of Recorded) (m CommandMark, ok bool) {
 	return m, ok && m.ID != uuid.Nil && m.Hash != ""
 }
 
-// decode decodes an event that was read.
+// decode decodes an event that was read. Its metadata are decoded once for all who meet it at about the same time.
+func (l *Log) decode(r Recorded) (Recorded, error) {
+	err := l.decodeInto(&r, l.registry.recent.of)
+	return r, err
+}
+
+// decodeInto decodes an event that was read in its place, and its metadata by a function that returns false if they are not as this
+// program writes them.
 //
 // It reads JSON by a library that reads it as encoding/json does, in half the time.
-func (l *Log) decode(r Recorded) (Recorded, error) {
+func (l *Log) decodeInto(r *Recorded, metadataOf func(*Recorded) (Metadata, bool)) error {
 	var known bool
-	if r.Metadata, known = l.registry.recent.of(&r); known {
-		// What other subscriptions need too is decoded once.
+	if r.Metadata, known = metadataOf(r); known {
+		// All is said.
 	} else if err := jsonv1.Unmarshal(r.RawMetadata, &r.Metadata); err != nil {
 		r.Metadata = Metadata{}
-		return r, fmt.Errorf("decode metadata of %s@%d: %w", r.Stream, r.Revision, err)
+		return fmt.Errorf("decode metadata of %s@%d: %w", r.Stream, r.Revision, err)
 	}
 	event, err := l.registry.Decode(r.Type, r.Metadata.Schema, r.Data, l.keys, r.Metadata.originIn(r.Stream))
 	if err != nil {
-		return r, fmt.Errorf("read %s@%d: %w", r.Stream, r.Revision, err)
+		return fmt.Errorf("read %s@%d: %w", r.Stream, r.Revision, err)
 	}
 	r.Event = event
-	return r, nil
+	return nil
 }
 
 // Holds says whether an event that was read from the store without this Log is in a stream of a registered category. Others

@@ -55,7 +55,6 @@ type Subscription struct {
 }
 
 const (
-	subscriptionBuffer       = 2048 // events read ahead, in addition to gRPC's own flow control
 	subscriptionRetry        = 200 * time.Millisecond
 	subscriptionRetryMax     = time.Second
 	subscriptionSearchWindow = 256
@@ -164,15 +163,14 @@ func (l *Log) followOnce(parent context.Context, s *Subscription, handle func(co
 		return l.interrupted(node.reason(err))
 	}
 
-	arrivals := make(chan arrival, subscriptionBuffer)
+	arrived := newArrivals()
 	pumped := make(chan struct{})
 	go func() {
 		defer close(pumped)
-		defer close(arrivals)
-		l.pump(ctx, subscription, arrivals)
+		arrived.pump(ctx, subscription)
 	}()
 	markAt := func(at domain.Position) (domain.Mark, error) { return once(parent, node, l.markAt(at)) }
-	err = l.batch(parent, s, arrivals, markAt, handle)
+	err = l.batch(parent, s, arrived, markAt, handle)
 	if errors.Is(err, errSubscriptionOver) {
 		err = &interruption{context.Cause(ctx)}
 	}
@@ -194,85 +192,24 @@ func (l *Log) interrupted(err error) error {
 	return &interruption{err}
 }
 
-// arrival is one message of a subscription: an event, a checkpoint, the news that the subscription has caught up, or
-// the error that ended it.
-type arrival struct {
-	readMessage
-	err error
-}
-
-// pump passes the messages of the subscription to arrivals, until it ends or ctx ends.
-func (l *Log) pump(ctx context.Context, subscription reading, arrivals chan<- arrival) {
-	for {
-		message, err := subscription.next()
-		a := arrival{readMessage: message}
-		switch {
-		case err != nil:
-			a = arrival{err: &interruption{err}}
-		case message.through == domain.Position{} && !message.caughtUp:
-			continue
-		}
-		select {
-		case arrivals <- a:
-		case <-ctx.Done():
-			return
-		}
-		if a.err != nil {
-			return
-		}
-	}
-}
-
 // markEvery is how often a subscription that selects events by type asks for the mark of the last event while it catches up.
 const markEvery = time.Second
 
-// batch passes the arrivals to handle in batches. A batch takes everything that has arrived, up to s.MaxBatch events.
+// batch passes what arrives to handle in batches. A batch takes everything that has arrived, up to s.MaxBatch events.
 // Batches are therefore small when few events arrive, and grow when handle is slower than the arrivals.
-func (l *Log) batch(ctx context.Context, s *Subscription, arrivals <-chan arrival, markAt func(domain.Position) (domain.Mark, error),
+func (l *Log) batch(ctx context.Context, s *Subscription, arrived *arrivals, markAt func(domain.Position) (domain.Mark, error),
 	handle func(context.Context, Batch) error,
 ) error {
 	live, marked := false, time.Now()
 	for {
-		b := Batch{Last: s.Last}
-		var failure error
-		var stored []Recorded
-		var last Recorded // the last event of a registered category
-		take := func(a arrival, open bool) bool {
-			switch {
-			case !open:
-				failure = errSubscriptionOver
-			case a.err != nil:
-				failure = a.err
-			case a.caughtUp:
-				live = true
-			default:
-				if a.isEvent && l.registry.holds(a.event.Stream) {
-					last = a.event
-				}
-				if a.isEvent && s.selects(l.registry, a.event) {
-					stored = append(stored, a.event)
-				}
-				b.Through = a.through
-			}
-			return failure == nil
-		}
-		a, open := <-arrivals
-		stored = make([]Recorded, 0, min(len(arrivals)+1, s.MaxBatch))
-		more := take(a, open)
-		for more && len(stored) < s.MaxBatch {
-			select {
-			case a, open = <-arrivals:
-				more = take(a, open)
-				continue
-			default:
-			}
-			break
-		}
-		if last.Stream != "" {
+		next := arrived.take(s.MaxBatch)
+		b, failure := Batch{Last: s.Last, Through: next.through}, next.err
+		live = live || next.caughtUp
+		if last := l.lastHeld(next.events); last != nil {
 			b.Last = last.Mark()
 		}
 		var unreadable error
-		if b.Events, unreadable = l.decodeAll(stored, s); unreadable != nil {
+		if b.Events, unreadable = l.decodeAll(s.selected(l.registry, next.events), s, live); unreadable != nil {
 			failure, live = unreadable, false
 			if b.Through, b.Last = s.After, s.Last; len(b.Events) > 0 {
 				last := b.Events[len(b.Events)-1]
@@ -280,8 +217,9 @@ func (l *Log) batch(ctx context.Context, s *Subscription, arrivals <-chan arriva
 			}
 		}
 		if b.Through != (domain.Position{}) && s.After.Before(b.Through) {
-			b.Live = live && len(arrivals) == 0
-			if len(s.Types) > 0 && !s.Unfiltered && (b.Live || time.Since(marked) > markEvery) {
+			b.Live = live && !arrived.waiting()
+			known := b.Last.Position == b.Through // nothing that was left out lies between
+			if len(s.Types) > 0 && !s.Unfiltered && !known && (b.Live || time.Since(marked) > markEvery) {
 				last, err := markAt(b.Through)
 				if err != nil {
 					return err
@@ -293,7 +231,7 @@ func (l *Log) batch(ctx context.Context, s *Subscription, arrivals <-chan arriva
 				return err
 			}
 			s.After, s.Last = b.Through, b.Last
-		} else if live && failure == nil && len(arrivals) == 0 {
+		} else if live && failure == nil && !arrived.waiting() {
 			// The subscription has caught up without a new event: an empty batch reports it.
 			b.Through, b.Live = s.After, true
 			if err := handle(ctx, b); err != nil {
@@ -306,23 +244,37 @@ func (l *Log) batch(ctx context.Context, s *Subscription, arrivals <-chan arriva
 	}
 }
 
+// lastHeld returns the last event of a registered category; nil if there is none.
+func (l *Log) lastHeld(events []Recorded) *Recorded {
+	for i := len(events) - 1; i >= 0; i-- {
+		if l.registry.holds(events[i].Stream) {
+			return &events[i]
+		}
+	}
+	return nil
+}
+
 // minDecodedPerGoroutine is the least number of events for which another goroutine is worthwhile.
 const minDecodedPerGoroutine = 50
 
-// decodeAll decodes events in parallel, because decoding is most of the work of a large batch. With an error it returns
-// the events before the first that cannot be decoded.
-func (l *Log) decodeAll(stored []Recorded, s *Subscription) ([]Recorded, error) {
+// decodeAll decodes events in their place, in parallel, because decoding is most of the work of a large batch. With an error it
+// returns the events before the first that cannot be decoded. The metadata of live events are likely to be needed by other subscriptions too.
+func (l *Log) decodeAll(stored []Recorded, s *Subscription, live bool) ([]Recorded, error) {
 	if s.Undecoded {
 		return stored, nil
 	}
-	events, failures := make([]Recorded, len(stored)), make([]error, len(stored))
+	metadataOf := knownMetadata
+	if live {
+		metadataOf = l.registry.recent.of
+	}
+	failures := make([]error, len(stored))
 	parts := max(1, min(runtime.GOMAXPROCS(0), len(stored)/minDecodedPerGoroutine))
 	var wait sync.WaitGroup
 	for part := range parts {
 		wait.Go(func() {
 			for i := part * len(stored) / parts; i < (part+1)*len(stored)/parts; i++ {
-				if events[i], failures[i] = l.decode(stored[i]); failures[i] != nil && s.KeepUnreadable {
-					events[i].Event, failures[i] = Unreadable{failures[i]}, nil
+				if failures[i] = l.decodeInto(&stored[i], metadataOf); failures[i] != nil && s.KeepUnreadable {
+					stored[i].Event, failures[i] = Unreadable{failures[i]}, nil
 				}
 			}
 		})
@@ -330,15 +282,30 @@ func (l *Log) decodeAll(stored []Recorded, s *Subscription) ([]Recorded, error) 
 	wait.Wait()
 	for i, err := range failures {
 		if err != nil {
-			return events[:i], err
+			return stored[:i:i], err
 		}
 	}
-	return events, nil
+	return stored, nil
+}
+
+// selected returns those of some events that are meant, in the place of all of them.
+func (s *Subscription) selected(registry *Registry, events []Recorded) []Recorded {
+	kept := 0
+	for i := range events {
+		if !s.selects(registry, &events[i]) {
+			continue
+		}
+		if kept < i {
+			events[kept] = events[i]
+		}
+		kept++
+	}
+	return events[:kept:kept]
 }
 
 // selects says whether an event that the server's filter has let through is meant: the filter compares beginnings of names,
 // and another program may call its events like ours.
-func (s *Subscription) selects(registry *Registry, e Recorded) bool {
+func (s *Subscription) selects(registry *Registry, e *Recorded) bool {
 	switch {
 	case !registry.holds(e.Stream):
 		return false

@@ -61,6 +61,7 @@ type Engine struct {
 	metrics *metrics
 	keepers []*keeper
 	shared  *shared
+	convoys *convoys
 	name    string
 	lease   time.Duration
 	keptFor time.Duration
@@ -88,6 +89,7 @@ func NewEngine(o Options) *Engine {
 	e := &Engine{log: o.Log, store: o.Store, logger: o.Logger, metrics: newMetrics(o.Registerer), name: processName(), lease: o.Lease,
 		keptFor: o.KeptFor, refusedPause: refusedPause, lostPause: lostPause, limits: o.Limits.orDefault(),
 		decided: map[string]projection.State{}, verifier: o.Verifier}
+	e.convoys = &convoys{engine: e, from: convoyFrom}
 	if e.verifier == nil {
 		e.ownVerifier = true
 		e.verifier = eventlog.NewVerifier(eventlog.VerifierOptions{Log: o.Log, Store: o.Store, Logger: o.Logger, Registerer: o.Registerer})

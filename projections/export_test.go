@@ -10,3 +10,6 @@ func (p Projection) Alike() bool { return p.alike }
 
 // AskAgainAfter sets how long a view waits before it asks again for what the store has refused, or whether the right log is back.
 func (e *Engine) AskAgainAfter(pause time.Duration) { e.refusedPause, e.lostPause = pause, pause }
+
+// TogetherFrom sets how far behind the log's end, in bytes, views have to be to catch up together.
+func (e *Engine) TogetherFrom(bytes uint64) { e.convoys.from = bytes }

@@ -16,6 +16,7 @@ type metrics struct {
 	position *prometheus.GaugeVec
 	stopped  *prometheus.GaugeVec
 	leftOut  *prometheus.GaugeVec
+	readings prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) *metrics {
@@ -33,9 +34,11 @@ func newMetrics(r prometheus.Registerer) *metrics {
 			Help: "1 where a projection has stopped: at an event, or because the log is another one."}, []string{"view"}),
 		leftOut: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "casebook_projection_left_out_streams",
 			Help: "Streams that a view leaves out from an event on that it cannot show. Anything but 0 is an alarm."}, []string{"view"}),
+		readings: prometheus.NewCounter(prometheus.CounterOpts{Name: "casebook_projection_shared_readings_total",
+			Help: "How often the log was read for several views together that were far behind."}),
 	}
 	if r != nil {
-		r.MustRegister(m.events, m.batches, m.lag, m.position, m.stopped, m.leftOut)
+		r.MustRegister(m.events, m.batches, m.lag, m.position, m.stopped, m.leftOut, m.readings)
 	}
 	return m
 }

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"runtime"
 	"slices"
+	"sync"
 	"time"
 
 	"casebook/domain"
@@ -27,14 +28,14 @@ type Limits struct {
 	// Unwritten bounds the changed documents that a view holds back while it catches up, so that a document that many
 	// events change is written once; 20,000.
 	Unwritten int
-	// Events bounds the events between two checkpoints while a view catches up; 50,000.
+	// Events bounds the events between two checkpoints while a view catches up; 500,000.
 	Events int
 	// Batch bounds the events that come from the log together; 1,000. Up to four such batches are folded at once.
 	Batch int
 }
 
 func (l Limits) orDefault() Limits {
-	for of, otherwise := range map[*int]int{&l.Documents: 5000, &l.Unwritten: 20_000, &l.Events: 50_000, &l.Batch: 1000} {
+	for of, otherwise := range map[*int]int{&l.Documents: 5000, &l.Unwritten: 20_000, &l.Events: 500_000, &l.Batch: 1000} {
 		if *of == 0 {
 			*of = otherwise
 		}
@@ -43,8 +44,10 @@ func (l Limits) orDefault() Limits {
 }
 
 const (
-	// checkpointEvery is how often a view that catches up writes, so that its progress shows and a crash costs little.
+	// A view that catches up writes at least every checkpointEvery, so that its progress shows and a crash costs little. Where
+	// writing takes long, it folds for at least foldedPerWrite times as long in between.
 	checkpointEvery = 2 * time.Second
+	foldedPerWrite  = 8
 	// writeBatch bounds the documents of one write.
 	writeBatch = 1000
 	// parallelFrom is how many documents a batch has to change to be folded by several goroutines.
@@ -83,7 +86,8 @@ type runner struct {
 	// mark is that of the last event of the log up to through, as far as it is known.
 	mark domain.Mark
 	// documents holds documents as they were last written, unwritten those that have changed since. Both are valid only
-	// while nobody else writes, and are dropped when the runner starts again.
+	// while nobody else writes, and are dropped when the runner starts again. A view that catches up keeps as many documents as it
+	// may hold back.
 	documents *lru.Cache[string, readmodels.Document]
 	unwritten map[string]*unwritten
 	// suspected is the position up to which every document is loaded, also those that an event begins.
@@ -94,8 +98,9 @@ type runner struct {
 	leftOut map[string]readmodels.LeftOut
 	// mayLeaveOut says whether the stream of an event may be left out from there on; nil for always.
 	mayLeaveOut func(Envelope) bool
-	// written is the time of the last checkpoint while it catches up, rated the smoothed pace since then.
+	// written is the time of the last checkpoint while it catches up, writing how long that took, rated the smoothed pace since then.
 	written time.Time
+	writing time.Duration
 	rated   float64
 }
 
@@ -155,7 +160,8 @@ func (e *Engine) newRunner(p Projection, collection string, at readmodels.Checkp
 // on unless that returns true. It fails with errStopped at an event that cannot be folded, and with eventlog.ErrOtherPast where the
 // log is not the one that was folded before.
 func (r *runner) catchUp(ctx context.Context, done func() bool) error {
-	r.written, r.rated = time.Now(), 0
+	r.written, r.writing, r.rated = time.Now(), 0, 0
+	r.documents.Resize(r.engine.limits.Unwritten)
 	for {
 		caughtUp, err := r.toTheEnd(ctx, done)
 		var failed *foldError
@@ -179,18 +185,18 @@ func (r *runner) toTheEnd(ctx context.Context, done func() bool) (is bool, err e
 	if r.alike {
 		subscription.Types = nil // it also shows damaged events, whose type may be any
 	}
-	if _, err := r.follow(ctx, subscription, func() bool { return true }); err != nil {
+	if _, err := r.follow(ctx, subscription, r.engine.convoys.join(ctx, r), func() bool { return true }); err != nil {
 		return false, err
 	}
 	subscription.After, subscription.Last, subscription.Unfiltered = r.through, r.mark, true
-	return r.follow(ctx, subscription, done)
+	return r.follow(ctx, subscription, r.engine.verifier.Follow, done)
 }
 
 // follow folds what a subscription delivers until it has caught up, and returns what done returns then. What is written on the
 // way counts as live only if the subscription has no filter.
-func (r *runner) follow(ctx context.Context, subscription eventlog.Subscription, done func() bool) (is bool, err error) {
+func (r *runner) follow(ctx context.Context, subscription eventlog.Subscription, read follow, done func() bool) (is bool, err error) {
 	errEnd := errors.New("at the log's end")
-	err = pipe(ctx, r.engine, subscription, func(ctx context.Context, b eventlog.Batch, fetched <-chan eventlog.Batch) error {
+	err = pipe(ctx, r.engine, subscription, read, func(ctx context.Context, b eventlog.Batch, fetched <-chan eventlog.Batch) error {
 		if r.pace == nil {
 			b = r.engine.withMore(b, fetched)
 		}
@@ -308,7 +314,7 @@ func (r *runner) take(ctx context.Context, b eventlog.Batch, live bool) error {
 	}
 	limits := r.engine.limits
 	if !live && !b.Live && !stops && r.folded < limits.Events && len(r.unwritten) < limits.Unwritten &&
-		time.Since(r.written) < checkpointEvery {
+		time.Since(r.written) < max(checkpointEvery, foldedPerWrite*r.writing) {
 		return nil
 	}
 	state := readmodels.CatchingUp
@@ -318,8 +324,12 @@ func (r *runner) take(ctx context.Context, b eventlog.Batch, live bool) error {
 	case b.Live:
 		state = readmodels.Live
 	}
+	began := time.Now()
 	if err := r.engine.retry(ctx, "write "+r.View.Name, func() error { return r.write(ctx, state) }); err != nil {
 		return err
+	}
+	if r.writing = time.Since(began); state == readmodels.Live {
+		r.documents.Resize(limits.Documents)
 	}
 	if stops {
 		r.engine.logger.Error("a projection has stopped; its view stays as it is until the event is skipped, or tried again",
@@ -436,7 +446,7 @@ func (r *runner) foldInto(doc readmodels.Document, of []int, events []Envelope, 
 	for _, i := range of {
 		did, err := r.Apply(doc, events[i])
 		if err == nil && did && r.stop != nil {
-			_, err = r.encode(doc, events[i]) // this tells exactly which event cannot be shown
+			_, err = r.encode(nil, doc, events[i]) // this tells exactly which event cannot be shown
 		}
 		if err != nil {
 			return &foldError{event: events[i], err: err, ofEvent: true}
@@ -448,17 +458,17 @@ func (r *runner) foldInto(doc readmodels.Document, of []int, events []Envelope, 
 	return nil
 }
 
-// encode returns a document as it is stored. A document that cannot be stored is found here, because an error of the store
-// would be taken for one that passes.
-func (r *runner) encode(doc readmodels.Document, by Envelope) (bson.Raw, error) {
-	raw, err := readmodels.Encode(doc)
-	if err == nil && len(raw) > maxDocument {
-		err = fmt.Errorf("it has %d bytes of at most %d", len(raw), maxDocument)
+// encode appends a document as it is stored. A document that cannot be stored is found here, because an error of the store would be
+// taken for one that passes.
+func (r *runner) encode(dst []byte, doc readmodels.Document, by Envelope) ([]byte, error) {
+	all, err := readmodels.AppendEncoded(dst, doc)
+	if size := len(all) - len(dst); err == nil && size > maxDocument {
+		err = fmt.Errorf("it has %d bytes of at most %d", size, maxDocument)
 	}
 	if err != nil {
 		return nil, r.failed("store what becomes of", by, fmt.Errorf("document %q: %w", doc.Head().ID, err))
 	}
-	return raw, nil
+	return all, nil
 }
 
 // documentsOf returns the keys of the documents that each event changes. The members of a group come from the event that
@@ -630,6 +640,9 @@ func (r *runner) progress(next *readmodels.Checkpoint, now time.Time) {
 	}
 }
 
+// encodings are buffers for the documents of a chunk. Sending a chunk copies them.
+var encodings = sync.Pool{New: func() any { return new([]byte) }}
+
 // writeDocuments stores the changed documents in chunks: while the store writes one chunk, the next is encoded.
 func (r *runner) writeDocuments(ctx context.Context) error {
 	if len(r.unwritten) == 0 {
@@ -644,19 +657,24 @@ func (r *runner) writeDocuments(ctx context.Context) error {
 	group.SetLimit(2)
 	for chunk := range slices.Chunk(keys, writeBatch) {
 		group.Go(func() error {
+			buffer := encodings.Get().(*[]byte)
+			defer encodings.Put(buffer)
+			all := (*buffer)[:0]
 			var fresh, known []readmodels.Encoded
 			for _, key := range chunk {
 				w := r.unwritten[key]
-				raw, err := r.encode(w.document, w.by)
-				if err != nil {
+				from := len(all)
+				var err error
+				if all, err = r.encode(all, w.document, w.by); err != nil {
 					return &foldError{event: w.by, err: err}
 				}
-				if encoded := (readmodels.Encoded{Header: *w.document.Head(), Document: raw}); w.fresh {
+				if encoded := (readmodels.Encoded{Header: *w.document.Head(), Document: all[from:len(all):len(all)]}); w.fresh {
 					fresh = append(fresh, encoded)
 				} else {
 					known = append(known, encoded)
 				}
 			}
+			*buffer = all
 			return r.save(ctx, fresh, known)
 		})
 	}

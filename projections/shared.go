@@ -126,7 +126,7 @@ func (s *shared) run(ctx context.Context) error {
 }
 
 func (s *shared) follow(ctx context.Context, at readmodels.Checkpoint) error {
-	return pipe(ctx, s.engine, eventlog.Subscription{After: at.Position, Last: at.Last},
+	return pipe(ctx, s.engine, eventlog.Subscription{After: at.Position, Last: at.Last}, s.engine.verifier.Follow,
 		func(ctx context.Context, b eventlog.Batch, fetched <-chan eventlog.Batch) error {
 			if err := s.pace.Wait(ctx); err != nil {
 				return err
@@ -173,9 +173,9 @@ func (s *shared) deliver(ctx context.Context, b eventlog.Batch) error {
 	return nil
 }
 
-// pipe follows the log through the verifier. It reads and folds at the same time: events that come while a batch is
-// folded make the next batch, so that batches grow when there are many events.
-func pipe(parent context.Context, e *Engine, from eventlog.Subscription,
+// pipe follows the log. It reads and folds at the same time: events that come while a batch is folded make the next batch, so that
+// batches grow when there are many events.
+func pipe(parent context.Context, e *Engine, from eventlog.Subscription, read follow,
 	fold func(ctx context.Context, b eventlog.Batch, fetched <-chan eventlog.Batch) error,
 ) error {
 	from.MaxBatch = e.limits.Batch
@@ -184,7 +184,7 @@ func pipe(parent context.Context, e *Engine, from eventlog.Subscription,
 	group, ctx := errgroup.WithContext(parent)
 	group.Go(func() error {
 		defer close(fetched)
-		return e.verifier.Follow(ctx, from, func(ctx context.Context, b eventlog.Batch) error {
+		return read(ctx, from, func(ctx context.Context, b eventlog.Batch) error {
 			select {
 			case fetched <- b:
 				return nil

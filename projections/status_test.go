@@ -86,7 +86,8 @@ func TestViewsShowTheKitAndShipmentStatusesOfTheDomain(t *testing.T) {
 		supply.ShipmentLost{},
 		supply.KitsQuarantined{}, supply.KitsReleased{}, supply.KitAllocated{}, supply.KitsSetAside{}, supply.KitDispensed{},
 		supply.KitReturned{}, supply.KitReconciled{},
-		supply.KitsExpired{}, supply.KitsDestroyed{}, supply.KitLost{}} {
+		supply.KitsExpired{}, supply.KitsDestroyed{}, supply.KitLost{}, supply.KitFound{}, supply.KitReplacementAsked{},
+		supply.KitPutBack{}, supply.RecallActionRecorded{}, supply.DestructionApproved{}} {
 		if name, _ := registry.NameOf(e); seen[name] == 0 {
 			t.Errorf("%s never happened, so that nothing is proved of it", name)
 		}
@@ -216,6 +217,14 @@ func (w *stocks) acts() []func() {
 	cancel := func() {
 		act(w, from, "", knowing(supply.Cancel), supply.CancelShipment{FromLocation: fromSender, Shipment: id, Reasoned: reason})
 	}
+	reconcile := func() {
+		act(w, site, "", knowing(supply.Return), supply.ReturnKit{Site: siteID, OfPatient: ofPatient, Kit: kit, On: on})
+		act(w, site, "", knowing(supply.Reconcile), supply.ReconcileKit{Site: siteID, OfPatient: ofPatient, Kit: kit, Used: 2})
+	}
+	tell := func() {
+		act(w, site, "", knowing(supply.RecordAction), supply.RecordRecallAction{Site: siteID, OfPatient: ofPatient, Kit: kit,
+			Action: supply.PatientTold, On: on})
+	}
 	expire := func() {
 		w.now = w.now.AddDate(0, 0, 10)
 		act(w, location, "", knowing(supply.Expire), supply.ExpireKits{AtLocation: atLocation, Through: domain.DateOf(w.now)})
@@ -239,15 +248,36 @@ func (w *stocks) acts() []func() {
 		func() {
 			act(w, site, "", knowing(supply.Return), supply.ReturnKit{Site: siteID, OfPatient: ofPatient, Kit: kit, On: on})
 		},
-		func() {
-			act(w, site, "", knowing(supply.Reconcile), supply.ReconcileKit{Site: siteID, OfPatient: ofPatient, Kit: kit, Used: 2})
-		},
+		reconcile, reconcile, reconcile,
 		func() {
 			act(w, site, "", knowing(supply.SetAside), supply.SetKitsAside{Study: "S", Site: siteID, OfPatient: ofPatient, Reasoned: reason})
 		},
 		func() {
-			act(w, location, "", knowing(supply.Destroy), supply.DestroyKits{AtLocation: atLocation, Kits: some, On: on, Certificate: "c"})
+			w.facts.WitnessAtSite = true
+			act(w, location, "", supply.Destroy, supply.DestroyKits{AtLocation: atLocation, Kits: some, On: on, Certificate: "c",
+				Witness: "somebody else"})
 		},
+		func() {
+			act(w, location, "", knowing(supply.Approve), supply.ApproveDestruction{AtLocation: atLocation, Kits: some, Reasoned: reason})
+		},
+		func() {
+			act(w, location, "", knowing(supply.RecordFound), supply.ReportKitFound{AtLocation: atLocation, Kit: some[0], Reasoned: reason})
+		},
+		func() {
+			cause := evenly([]supply.ReplacementCause{supply.LostByPatient, supply.KitWasDamaged, supply.KitMisallocated}).Draw(w.T, "cause")
+			act(w, site, "", supply.Replace, supply.ReplaceKit{Site: siteID, OfPatient: ofPatient, Kit: kit, Cause: cause, Reasoned: reason,
+				Seed: strings.Repeat("5e", 32)})
+		},
+		func() {
+			act(w, site, "", knowing(supply.PutBack), supply.RecordNotDispensed{Site: siteID, OfPatient: ofPatient, Kit: kit, Reasoned: reason})
+		},
+		func() {
+			if rapid.IntRange(0, 4).Draw(w.T, "recall") == 0 {
+				act(w, site, "", knowing(supply.QuarantineKitsOfLot), supply.QuarantineLot{
+					AtLocation: supply.AtLocation{Study: "S", Location: site}, Lot: "L1", Reasoned: reason})
+			}
+		},
+		tell, tell, tell,
 		func() {
 			act(w, location, "", knowing(supply.RecordKitLoss), supply.ReportKitLost{AtLocation: atLocation, Kit: some[0], Reasoned: reason})
 		},

@@ -76,7 +76,7 @@ func TestAKitIsFollowedFromTheDepotToItsPatientAndBack(t *testing.T) {
 		{supply.KitReconciled{OfStock: site, Patient: "S.1", Kit: "K-1", Returned: 3, Used: 25, Lost: 1, Note: "one dropped"},
 			supply.KitIsReturned, "01", "", supplyviews.Custody{What: "KitReconciled", At: "01"}},
 		{supply.ShipmentReceived{OfStock: depot, Shipment: "01-0001", From: "01", On: "2026-02-05", Returned: []supply.KitNumber{"K-1"}},
-			supply.KitIsReturned, "D", "",
+			supply.KitSentBack, "D", "",
 			supplyviews.Custody{What: "ShipmentReceived", At: "D", On: "2026-02-05", Shipment: "01-0001"}},
 		{supply.KitsDestroyed{OfStock: depot, Kits: []supply.KitNumber{"K-1"}, On: "2026-02-06", Certificate: "C"}, supply.KitDestroyed,
 			"D", "", supplyviews.Custody{What: "KitsDestroyed", At: "D", On: "2026-02-06", Note: "C"}},
@@ -145,11 +145,11 @@ func TestHowKitsEnd(t *testing.T) {
 		want  supply.KitStatus
 	}{
 		{supply.ShipmentReceived{OfStock: at("01"), Shipment: "D-0001", Damaged: all}, supply.KitDamaged},
-		{supply.ShipmentReceived{OfStock: at("01"), Shipment: "D-0001", Missing: all}, supply.KitIsLost},
-		{supply.ShipmentLost{OfStock: at("01"), Shipment: "D-0001", Kits: all, Reason: "r"}, supply.KitIsLost},
+		{supply.ShipmentReceived{OfStock: at("01"), Shipment: "D-0001", Missing: all}, supply.KitLostInTransit},
+		{supply.ShipmentLost{OfStock: at("01"), Shipment: "D-0001", Kits: all, Reason: "r"}, supply.KitLostInTransit},
 		{supply.KitsExpired{OfStock: depot, Kits: all, Through: secretDay}, supply.KitExpired},
-		{supply.KitLost{OfStock: depot, Kit: "K-1", Reason: "r"}, supply.KitIsLost},
-		{supply.KitsSetAside{OfStock: depot, Patient: "S.1", Kits: all, Reason: "r"}, supply.KitIsReturned},
+		{supply.KitLost{OfStock: depot, Kit: "K-1", Reason: "r"}, supply.KitLostAtSite},
+		{supply.KitsSetAside{OfStock: depot, Patient: "S.1", Kits: all, Reason: "r"}, supply.KitUnavailable},
 	} {
 		if k := kitAfter(t, "K-1", append(delivered("K-1"), c.event)...); k.Status != c.want || k.Shipment != "" {
 			t.Errorf("after %+v it is %+v", c.event, k)

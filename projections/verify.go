@@ -298,7 +298,7 @@ func (s *scratch) attribute(ctx context.Context, described map[string]*Differenc
 	if s.alike {
 		subscription.Types = nil
 	}
-	err := pipe(ctx, s.engine, subscription, func(ctx context.Context, b eventlog.Batch, _ <-chan eventlog.Batch) error {
+	err := pipe(ctx, s.engine, subscription, s.engine.verifier.Follow, func(ctx context.Context, b eventlog.Batch, _ <-chan eventlog.Batch) error {
 		b = end.cut(b)
 		all, err := s.documentsOf(ctx, b.Events)
 		if err != nil {
@@ -316,7 +316,7 @@ func (s *scratch) attribute(ctx context.Context, described map[string]*Differenc
 				if _, err := s.Apply(documents[key], at); err != nil {
 					return err
 				}
-				raw, err := s.encode(documents[key], at)
+				raw, err := s.encode(nil, documents[key], at)
 				if err != nil {
 					return err
 				}

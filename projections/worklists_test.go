@@ -2,6 +2,7 @@ package projections_test
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -49,6 +50,22 @@ func TestProcessMonitor(t *testing.T) {
 		Asked: []string{}, Timers: []processviews.Timer{{Name: "daily", At: due}, {Name: "answer", At: due.Add(time.Hour)}}}
 	if diff := cmp.Diff(readmodels.Document(&want), folded()); diff != "" {
 		t.Errorf("under way: %s", diff)
+	}
+	// Steps now hold the wait for an answer themselves.
+	by := due.Add(-time.Minute)
+	step := process.StepTaken{Instance: of, Study: "S", Site: "01", Trigger: "3'", TriggerType: "StockHeld", Stage: "draw", AnswerBy: &by}
+	asked := *s
+	asked.events = slices.Clone(s.events)
+	asked.tell(step)
+	waits := fold(t, processprojections.ProcessMonitor, asked.later().events)["enrollment.S.1"].(*processviews.Process)
+	if diff := cmp.Diff([]processviews.Timer{{Name: "answer", At: by}, {Name: "daily", At: due}}, waits.Timers); diff != "" {
+		t.Errorf("it waits: %s", diff)
+	}
+	step.Trigger, step.TriggerType, step.Stage, step.AnswerBy, step.Answered = "3*", "PatientEnrolled", "enrolled", nil, true
+	asked.tell(step)
+	done := fold(t, processprojections.ProcessMonitor, asked.later().events)["enrollment.S.1"].(*processviews.Process)
+	if diff := cmp.Diff([]processviews.Timer{{Name: "daily", At: due}}, done.Timers); diff != "" {
+		t.Errorf("it waits no longer: %s", diff)
 	}
 	s.tell(process.TimerFired{Instance: of, Name: "daily"},
 		process.StepTaken{Instance: of, Study: "S", Site: "01", Trigger: "4", TriggerType: "StockRefused", Stage: "enrolment failed",

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"sync"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -35,12 +37,18 @@ func (s *Store) Insert(ctx context.Context, collection string, documents []Encod
 func (s *Store) Replace(ctx context.Context, collection string, documents []Encoded) (seenMore int, err error) {
 	// A stored document that has seen more is not found, so that the upsert collides with it.
 	return s.bulk(ctx, "update", collection, "updates", documents, func(dst []byte, e *Encoded) []byte {
-		at, dst := bsoncore.AppendDocumentStart(dst)
-		dst = append(bsoncore.AppendHeader(dst, bsoncore.TypeEmbeddedDocument, "q"), e.Header.Guard()...)
-		dst = bsoncore.AppendDocumentElement(dst, "u", bsoncore.Document(e.Document))
-		dst = bsoncore.AppendBooleanElement(dst, "upsert", true)
-		return closed(dst, at)
+		return appendReplacement(dst, e.Header.appendGuard, e.Document)
 	})
+}
+
+// appendReplacement appends the statement that puts a document in the place of the one that a filter finds, and adds it where there is
+// none.
+func appendReplacement(dst []byte, appendFilter func(dst []byte) []byte, document bson.Raw) []byte {
+	at, dst := bsoncore.AppendDocumentStart(dst)
+	dst = appendFilter(bsoncore.AppendHeader(dst, bsoncore.TypeEmbeddedDocument, "q"))
+	dst = bsoncore.AppendDocumentElement(dst, "u", bsoncore.Document(document))
+	dst = bsoncore.AppendBooleanElement(dst, "upsert", true)
+	return closed(dst, at)
 }
 
 // closed ends the document that begins at an offset.
@@ -53,8 +61,10 @@ func closed(dst []byte, at int32) []byte {
 }
 
 // Guard is the filter that finds the document only where what is stored has not seen more.
-func (h *Header) Guard() bson.Raw {
-	at, guard := bsoncore.AppendDocumentStart(make([]byte, 0, 64+len(h.ID)))
+func (h *Header) Guard() bson.Raw { return h.appendGuard(nil) }
+
+func (h *Header) appendGuard(dst []byte) []byte {
+	at, guard := bsoncore.AppendDocumentStart(dst)
 	guard = bsoncore.AppendStringElement(guard, "_id", h.ID)
 	if h.Prepared == 0 { // nothing comes behind it at the same commit position
 		return closed(appendCompared(guard, "_position", "$lte", h.Position), at)
@@ -83,29 +93,94 @@ func (s *Store) bulk(ctx context.Context, command, collection, field string, doc
 			size += len(documents[n].Document)
 			n++
 		}
-		start, body := bsoncore.AppendDocumentStart(make([]byte, 0, size+256*n+256))
-		body = bsoncore.AppendStringElement(body, command, collection)
-		body = bsoncore.AppendBooleanElement(body, "ordered", false)
-		if s.majority {
-			at, in := bsoncore.AppendDocumentElementStart(body, "writeConcern")
-			body = closed(bsoncore.AppendStringElement(in, "w", "majority"), at)
-		}
-		list, body := bsoncore.AppendArrayElementStart(body, field)
-		for i := range documents[:n] {
-			body = append(body, byte(bsoncore.TypeEmbeddedDocument)) // AppendHeader would want the number as a string
-			body = append(strconv.AppendInt(body, int64(i), 10), 0)
-			body = statement(body, &documents[i])
-		}
-		body = closed(closed(body, list), start)
-		met, err := collisionsOf(s.db.RunCommand(ctx, bson.Raw(body)).Err())
-		if err != nil {
-			return collisions, fmt.Errorf("%s in %s: %w", command, collection, err)
-		}
+		met, err := s.send(ctx, command, collection, field, n, size, func(dst []byte, i int) []byte {
+			return statement(dst, &documents[i])
+		})
 		collisions += met
+		if err != nil {
+			return collisions, err
+		}
 		documents = documents[n:]
 	}
 	return collisions, nil
 }
+
+// commandBuffers hold the bytes of commands that have been answered.
+var commandBuffers = sync.Pool{New: func() any { return new([]byte) }}
+
+// send sends a command with n statements, whose documents have so many bytes together. It returns how many of them have not been done
+// because of a document with the same key.
+func (s *Store) send(ctx context.Context, command, collection, field string, n, size int, statement func(dst []byte, i int) []byte,
+) (collisions int, err error) {
+	buffer := commandBuffers.Get().(*[]byte)
+	start, body := bsoncore.AppendDocumentStart(slices.Grow((*buffer)[:0], size+256*n+256))
+	body = bsoncore.AppendStringElement(body, command, collection)
+	body = bsoncore.AppendBooleanElement(body, "ordered", false)
+	if s.majority {
+		at, in := bsoncore.AppendDocumentElementStart(body, "writeConcern")
+		body = closed(bsoncore.AppendStringElement(in, "w", "majority"), at)
+	}
+	list, body := bsoncore.AppendArrayElementStart(body, field)
+	for i := range n {
+		body = append(body, byte(bsoncore.TypeEmbeddedDocument)) // AppendHeader would want the number as a string
+		body = append(strconv.AppendInt(body, int64(i), 10), 0)
+		body = statement(body, i)
+	}
+	body = closed(closed(body, list), start)
+	collisions, err = collisionsOf(s.run(ctx, body))
+	if err != nil {
+		return collisions, fmt.Errorf("%s in %s: %w", command, collection, err) // a server may still read the buffer
+	}
+	*buffer = body
+	commandBuffers.Put(buffer)
+	return collisions, nil
+}
+
+// run runs a command that writes documents.
+func (s *Store) run(ctx context.Context, command []byte) error {
+	if s.write == nil {
+		return s.db.RunCommand(ctx, bson.Raw(command)).Err()
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	answer, err := s.write(ctx, s.db.Name(), command)
+	if err != nil {
+		return err
+	}
+	return failureOf(answer)
+}
+
+// failureOf returns what the answer to a command that writes says of errors, as the driver would return it.
+func failureOf(answer bson.Raw) error {
+	var failed struct {
+		OK     float64 `bson:"ok"`
+		Code   int32   `bson:"code"`
+		Name   string  `bson:"codeName"`
+		Reason string  `bson:"errmsg"`
+		Writes []struct {
+			Index  int    `bson:"index"`
+			Code   int    `bson:"code"`
+			Reason string `bson:"errmsg"`
+		} `bson:"writeErrors"`
+	}
+	if answer.Lookup("ok").Equal(one) && answer.Lookup("writeErrors").IsZero() {
+		return nil
+	}
+	if err := bson.Unmarshal(answer, &failed); err != nil {
+		return fmt.Errorf("read the answer of the store: %w", err)
+	}
+	if failed.OK != 1 {
+		return mongo.CommandError{Code: failed.Code, Name: failed.Name, Message: failed.Reason, Raw: answer}
+	}
+	all := mongo.WriteException{Raw: answer}
+	for _, w := range failed.Writes {
+		all.WriteErrors = append(all.WriteErrors, mongo.WriteError{Index: w.Index, Code: w.Code, Message: w.Reason})
+	}
+	return all
+}
+
+// one is how a server says that it has run a command.
+var one = bson.RawValue{Type: bson.TypeDouble, Value: bsoncore.AppendDouble(nil, 1)}
 
 // collisionsOf returns how many writes of a command failed because of a document with the same key, and err where any write failed
 // for another reason.

@@ -19,23 +19,21 @@ import (
 // Encode returns a document as it is stored: the bytes that bson.Marshal makes, except that the members of maps are in the order of
 // their keys. How a type is written is found out once, and not for each value, which takes a fraction of the time. What is written
 // otherwise than by its kind is left to bson.Marshal.
-func Encode(document Document) (bson.Raw, error) {
+func Encode(document Document) (bson.Raw, error) { return AppendEncoded(nil, document) }
+
+// AppendEncoded appends a document to dst as Encode returns it. With an error it returns dst as it was.
+func AppendEncoded(dst []byte, document Document) ([]byte, error) {
 	v := reflect.ValueOf(document)
 	if v.Kind() != reflect.Pointer || v.Elem().Kind() != reflect.Struct {
-		return bson.Marshal(document)
+		raw, err := bson.Marshal(document)
+		return append(dst, raw...), err
 	}
-	scratch := scratches.Get().(*[]byte)
-	defer scratches.Put(scratch)
-	encoded, err := encoderOf(v.Type().Elem()).document((*scratch)[:0], v.Elem())
+	encoded, err := encoderOf(v.Type().Elem()).document(dst, v.Elem())
 	if err != nil {
-		return nil, fmt.Errorf("encode %T: %w", document, err)
+		return dst, fmt.Errorf("encode %T: %w", document, err)
 	}
-	*scratch = encoded
-	return slices.Clone(encoded), nil
+	return encoded, nil
 }
-
-// scratches are buffers in which documents are put together.
-var scratches = sync.Pool{New: func() any { return new([]byte) }}
 
 // encoder writes values of a type.
 type encoder struct {
@@ -89,7 +87,7 @@ func encoderIn(t reflect.Type, making map[reflect.Type]*encoder) *encoder {
 	switch {
 	case t == timeType:
 		e.element = func(dst []byte, name string, v reflect.Value) ([]byte, error) {
-			return bsoncore.AppendDateTimeElement(dst, name, timeIn(v).UnixMilli()), nil
+			return bsoncore.AppendDateTime(appendHeader(dst, bsoncore.TypeDateTime, name), timeIn(v).UnixMilli()), nil
 		}
 	case isMarshaler(t), slices.Contains(foreignTypes, t), strings.HasPrefix(t.PkgPath(), "go.mongodb.org/mongo-driver/"):
 		e.element = byTheLibrary
@@ -113,13 +111,35 @@ func timeIn(v reflect.Value) time.Time {
 	return v.Interface().(time.Time)
 }
 
+// appendHeader appends the type and the name of an element. Names hold no zero byte: those of fields are checked when their struct is
+// met first, and those of maps when they are written.
+func appendHeader(dst []byte, kind bsoncore.Type, name string) []byte {
+	return append(append(append(dst, byte(kind)), name...), 0)
+}
+
+// indexNames are the names of the first elements of an array.
+var indexNames = func() (names [256]string) {
+	for i := range names {
+		names[i] = strconv.Itoa(i)
+	}
+	return names
+}()
+
+// indexName is the name of an element of an array.
+func indexName(i int) string {
+	if i < len(indexNames) {
+		return indexNames[i]
+	}
+	return strconv.Itoa(i)
+}
+
 // byTheLibrary appends what bson.Marshal makes of the value.
 func byTheLibrary(dst []byte, name string, v reflect.Value) ([]byte, error) {
 	kind, value, err := bson.MarshalValue(v.Interface())
 	if err != nil {
 		return dst, err
 	}
-	return append(bsoncore.AppendHeader(dst, bsoncore.Type(kind), name), value...), nil
+	return append(appendHeader(dst, bsoncore.Type(kind), name), value...), nil
 }
 
 // ofKind has values written by the kind of their type.
@@ -127,50 +147,50 @@ func (e *encoder) ofKind(t reflect.Type, making map[reflect.Type]*encoder) {
 	switch t.Kind() {
 	case reflect.String:
 		e.element = func(dst []byte, name string, v reflect.Value) ([]byte, error) {
-			return bsoncore.AppendStringElement(dst, name, v.String()), nil
+			return bsoncore.AppendString(appendHeader(dst, bsoncore.TypeString, name), v.String()), nil
 		}
 	case reflect.Bool:
 		e.element = func(dst []byte, name string, v reflect.Value) ([]byte, error) {
-			return bsoncore.AppendBooleanElement(dst, name, v.Bool()), nil
+			return bsoncore.AppendBoolean(appendHeader(dst, bsoncore.TypeBoolean, name), v.Bool()), nil
 		}
 	case reflect.Int8, reflect.Int16, reflect.Int32:
 		e.element = func(dst []byte, name string, v reflect.Value) ([]byte, error) {
-			return bsoncore.AppendInt32Element(dst, name, int32(v.Int())), nil // #nosec G115 -- by its kind
+			return bsoncore.AppendInt32(appendHeader(dst, bsoncore.TypeInt32, name), int32(v.Int())), nil // #nosec G115 -- by its kind
 		}
 	case reflect.Int:
 		e.element = func(dst []byte, name string, v reflect.Value) ([]byte, error) {
 			if n := v.Int(); n < math.MinInt32 || n > math.MaxInt32 {
-				return bsoncore.AppendInt64Element(dst, name, n), nil
+				return bsoncore.AppendInt64(appendHeader(dst, bsoncore.TypeInt64, name), n), nil
 			}
-			return bsoncore.AppendInt32Element(dst, name, int32(v.Int())), nil // #nosec G115 -- compared above
+			return bsoncore.AppendInt32(appendHeader(dst, bsoncore.TypeInt32, name), int32(v.Int())), nil // #nosec G115 -- compared above
 		}
 	case reflect.Int64:
 		e.element = func(dst []byte, name string, v reflect.Value) ([]byte, error) {
-			return bsoncore.AppendInt64Element(dst, name, v.Int()), nil
+			return bsoncore.AppendInt64(appendHeader(dst, bsoncore.TypeInt64, name), v.Int()), nil
 		}
 	case reflect.Uint, reflect.Uint32, reflect.Uint64:
 		e.element = func(dst []byte, name string, v reflect.Value) ([]byte, error) {
 			if v.Uint() > math.MaxInt64 {
 				return dst, fmt.Errorf("%d is more than BSON can hold", v.Uint())
 			}
-			return bsoncore.AppendInt64Element(dst, name, int64(v.Uint())), nil // #nosec G115 -- compared above
+			return bsoncore.AppendInt64(appendHeader(dst, bsoncore.TypeInt64, name), int64(v.Uint())), nil // #nosec G115 -- compared above
 		}
 	case reflect.Float32, reflect.Float64:
 		e.element = func(dst []byte, name string, v reflect.Value) ([]byte, error) {
-			return bsoncore.AppendDoubleElement(dst, name, v.Float()), nil
+			return bsoncore.AppendDouble(appendHeader(dst, bsoncore.TypeDouble, name), v.Float()), nil
 		}
 	case reflect.Pointer:
 		to := encoderIn(t.Elem(), making)
 		e.element = func(dst []byte, name string, v reflect.Value) ([]byte, error) {
 			if v.IsNil() {
-				return bsoncore.AppendNullElement(dst, name), nil
+				return appendHeader(dst, bsoncore.TypeNull, name), nil
 			}
 			return to.element(dst, name, v.Elem())
 		}
 	case reflect.Interface:
 		e.element = func(dst []byte, name string, v reflect.Value) ([]byte, error) {
 			if v.IsNil() {
-				return bsoncore.AppendNullElement(dst, name), nil
+				return appendHeader(dst, bsoncore.TypeNull, name), nil
 			}
 			return encoderOf(v.Elem().Type()).element(dst, name, v.Elem())
 		}
@@ -193,12 +213,12 @@ func (e *encoder) ofSlice(t reflect.Type, making map[reflect.Type]*encoder) {
 	of := encoderIn(t.Elem(), making)
 	e.element = func(dst []byte, name string, v reflect.Value) ([]byte, error) {
 		if v.IsNil() {
-			return bsoncore.AppendNullElement(dst, name), nil
+			return appendHeader(dst, bsoncore.TypeNull, name), nil
 		}
-		at, dst := bsoncore.AppendArrayElementStart(dst, name)
+		at, dst := bsoncore.ReserveLength(appendHeader(dst, bsoncore.TypeArray, name))
 		var err error
 		for i := range v.Len() {
-			if dst, err = of.element(dst, strconv.Itoa(i), v.Index(i)); err != nil {
+			if dst, err = of.element(dst, indexName(i), v.Index(i)); err != nil {
 				return dst, err
 			}
 		}
@@ -212,12 +232,16 @@ func (e *encoder) ofMap(t reflect.Type, making map[reflect.Type]*encoder) {
 		e.element = byTheLibrary
 		return
 	}
+	if t.Key().PkgPath() == "" && t.Elem() == anyType {
+		e.element = elementOfAny
+		return
+	}
 	of := encoderIn(t.Elem(), making)
 	e.element = func(dst []byte, name string, v reflect.Value) ([]byte, error) {
 		if v.IsNil() {
-			return bsoncore.AppendNullElement(dst, name), nil
+			return appendHeader(dst, bsoncore.TypeNull, name), nil
 		}
-		at, dst := bsoncore.AppendDocumentElementStart(dst, name)
+		at, dst := bsoncore.ReserveLength(appendHeader(dst, bsoncore.TypeEmbeddedDocument, name))
 		keys := v.MapKeys()
 		slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
 		var err error
@@ -231,6 +255,47 @@ func (e *encoder) ofMap(t reflect.Type, making map[reflect.Type]*encoder) {
 		}
 		return closed(dst, at), nil
 	}
+}
+
+var (
+	anyType      = reflect.TypeFor[any]()
+	mapOfAnyType = reflect.TypeFor[map[string]any]()
+)
+
+// elementOfAny appends a map with values of any type. The usual ones are written without reflection.
+func elementOfAny(dst []byte, name string, v reflect.Value) ([]byte, error) {
+	if v.IsNil() {
+		return appendHeader(dst, bsoncore.TypeNull, name), nil
+	}
+	all := v.Convert(mapOfAnyType).Interface().(map[string]any)
+	at, dst := bsoncore.ReserveLength(appendHeader(dst, bsoncore.TypeEmbeddedDocument, name))
+	keys := make([]string, 0, 16)
+	for key := range all {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	var err error
+	for _, key := range keys {
+		if strings.IndexByte(key, 0) >= 0 {
+			return dst, fmt.Errorf("the key %q has a character that names in BSON cannot have", key)
+		}
+		switch value := all[key].(type) {
+		case nil:
+			dst = appendHeader(dst, bsoncore.TypeNull, key)
+		case string:
+			dst = bsoncore.AppendString(appendHeader(dst, bsoncore.TypeString, key), value)
+		case float64:
+			dst = bsoncore.AppendDouble(appendHeader(dst, bsoncore.TypeDouble, key), value)
+		case bool:
+			dst = bsoncore.AppendBoolean(appendHeader(dst, bsoncore.TypeBoolean, key), value)
+		default:
+			of := reflect.ValueOf(value)
+			if dst, err = encoderOf(of.Type()).element(dst, key, of); err != nil {
+				return dst, err
+			}
+		}
+	}
+	return closed(dst, at), nil
 }
 
 // structField is a field of a struct as it is written.
@@ -267,7 +332,7 @@ func (e *encoder) ofStruct(t reflect.Type, making map[reflect.Type]*encoder) {
 		return closed(dst, at), nil
 	}
 	e.element = func(dst []byte, name string, v reflect.Value) ([]byte, error) {
-		return e.document(bsoncore.AppendHeader(dst, bsoncore.TypeEmbeddedDocument, name), v)
+		return e.document(appendHeader(dst, bsoncore.TypeEmbeddedDocument, name), v)
 	}
 }
 

@@ -66,6 +66,8 @@ type Store struct {
 	views  []View
 	// majority says that writes wait for the majority of a replica set.
 	majority bool
+	// write writes to a server of this process without a connection; nil where there is none.
+	write func(ctx context.Context, database string, command []byte) (answer []byte, err error)
 
 	mu       sync.Mutex
 	progress map[string]*progress // by collection: two builds of a view go each at its own pace
@@ -133,6 +135,12 @@ func Connect(ctx context.Context, url, database string, views []View, more ...*o
 	}
 	s.db = client.Database(database, db)
 	return s, nil
+}
+
+// WriteWith has documents written by a function, which runs the same commands as the connection: that of an embedded server in this
+// process. Everything else uses the connection. It is called before the store is used.
+func (s *Store) WriteWith(write func(ctx context.Context, database string, command []byte) (answer []byte, err error)) {
+	s.write = write
 }
 
 // ErrAway means that the store of the read models does not answer, or answers with an error that may pass.
@@ -378,9 +386,19 @@ func (s *Store) TakeCheckpoint(ctx context.Context, v View, collection string, t
 // SaveCheckpoint records how far a build has folded the log, and wakes the callers that wait for it. It fails with
 // ErrLeaseLost if a later holder of the lease has written meanwhile.
 func (s *Store) SaveCheckpoint(ctx context.Context, c Checkpoint) error {
-	_, err := s.db.Collection(checkpointCollection).ReplaceOne(ctx, fenced(c.Collection, c.Token), c, options.Replace().SetUpsert(true))
-	if mongo.IsDuplicateKeyError(err) {
-		return fmt.Errorf("note how far %s has come: %w", c.View, ErrLeaseLost)
+	filter, err := bson.Marshal(fenced(c.Collection, c.Token))
+	if err != nil {
+		return err
+	}
+	checkpoint, err := bson.Marshal(c)
+	if err != nil {
+		return fmt.Errorf("note how far %s has come: %w", c.View, err)
+	}
+	later, err := s.send(ctx, "update", checkpointCollection, "updates", 1, len(checkpoint), func(dst []byte, _ int) []byte {
+		return appendReplacement(dst, func(dst []byte) []byte { return append(dst, filter...) }, checkpoint)
+	})
+	if err == nil && later > 0 {
+		err = ErrLeaseLost
 	}
 	if err != nil {
 		return fmt.Errorf("note how far %s has come: %w", c.View, err)

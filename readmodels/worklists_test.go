@@ -198,7 +198,7 @@ func TestAnAlertWithoutItsPatientTellsNothingOfHer(t *testing.T) {
 	}
 }
 
-var statuses = []supply.KitStatus{supply.KitAvailable, supply.KitIsAllocated, supply.KitIsLost}
+var statuses = []supply.KitStatus{supply.KitAvailable, supply.KitIsAllocated, supply.KitLostAtSite}
 
 func TestKitsAndShipmentsAreNarrowed(t *testing.T) {
 	s := connect(t, newDatabase())

@@ -29,10 +29,10 @@ type ahead struct {
 	// coming holds the events that an instance of this program is about to deal with, or deals with. A channel is closed when it
 	// has, or does not.
 	coming map[dealtEvent]chan struct{}
-	// dealt holds the latest events that a process has dealt with: all steps that they led to are taken, and the commands of
+	// done holds the latest events that a process has dealt with: all steps that they led to are taken, and the commands of
 	// these are answered.
-	dealt *lru.Cache[dealtEvent, struct{}]
-	// past is the past of the log that dealt is of.
+	done *lru.Cache[dealtEvent, struct{}]
+	// past is the past of the log that done is of.
 	past eventlog.Past
 	// working bounds how many instances take steps at once.
 	working chan struct{}
@@ -58,11 +58,11 @@ const (
 )
 
 func newAhead(working int) *ahead {
-	dealt, err := lru.New[dealtEvent, struct{}](rememberedEvents)
+	done, err := lru.New[dealtEvent, struct{}](rememberedEvents)
 	if err != nil {
 		panic(err) // only for a size below 1
 	}
-	return &ahead{busy: map[process.Instance]*busyInstance{}, coming: map[dealtEvent]chan struct{}{}, dealt: dealt,
+	return &ahead{busy: map[process.Instance]*busyInstance{}, coming: map[dealtEvent]chan struct{}{}, done: done,
 		working: make(chan struct{}, working)}
 }
 
@@ -112,30 +112,39 @@ func (a *ahead) meet(past eventlog.Past) {
 	defer a.mu.Unlock()
 	if a.past != past {
 		a.past = past
-		a.dealt.Purge()
+		a.done.Purge()
 	}
+}
+
+// dealt says whether a process has dealt with an event. The channel is nil unless an instance is about to deal with the event, or
+// deals with it: it is closed when that is over.
+func (a *ahead) dealt(process string, event uuid.UUID) (dealt bool, underway <-chan struct{}) {
+	if a == nil {
+		return false, nil
+	}
+	e := dealtEvent{process, event}
+	if a.done.Contains(e) {
+		return true, nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if coming := a.coming[e]; coming != nil {
+		return false, coming
+	}
+	return a.done.Contains(e), nil // what was under way may be over by now
 }
 
 // knows says whether the process has dealt with an event. If an instance is about to, knows waits for it.
 func (a *ahead) knows(ctx context.Context, p Process, event uuid.UUID) bool {
-	if a == nil {
-		return false
-	}
-	e := dealtEvent{p.Name, event}
-	if a.dealt.Contains(e) {
-		return true
-	}
-	a.mu.Lock()
-	coming := a.coming[e]
-	a.mu.Unlock()
-	if coming == nil {
-		return false
+	dealt, underway := a.dealt(p.Name, event)
+	if underway == nil {
+		return dealt
 	}
 	select {
-	case <-coming:
+	case <-underway:
 	case <-ctx.Done():
 	}
-	return a.dealt.Contains(e)
+	return a.dealtWith(p, event)
 }
 
 // announce notes that an instance is about to deal with events, and returns what ends that for one of them.
@@ -160,7 +169,7 @@ func (a *ahead) announce(p Process, events []eventlog.Recorded) (over func(event
 
 // dealtWith says whether the process has dealt with an event.
 func (a *ahead) dealtWith(p Process, event uuid.UUID) bool {
-	return a != nil && a.dealt.Contains(dealtEvent{p.Name, event})
+	return a != nil && a.done.Contains(dealtEvent{p.Name, event})
 }
 
 // remember notes that the process has dealt with an event, in the past of the log that ctx is for.
@@ -171,7 +180,7 @@ func (a *ahead) remember(ctx context.Context, p Process, event uuid.UUID) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if past := pastOf(ctx); past == 0 || past == a.past {
-		a.dealt.Add(dealtEvent{p.Name, event}, struct{}{})
+		a.done.Add(dealtEvent{p.Name, event}, struct{}{})
 	}
 }
 

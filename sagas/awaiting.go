@@ -20,19 +20,9 @@ import (
 // has got no answer for as long once more, it is stuck.
 const AnswerWithin = 10 * time.Minute
 
-// The timers of an answer: it has not come in time; it has not come in time after it was asked for again; the instance is stuck.
-// Timers that are recorded have these names.
-const (
-	answerTimer = "answer"
-	askedTimer  = "asked again"
-	stuckTimer  = "stuck"
-)
-
-var answerTimers = []string{answerTimer, askedTimer, stuckTimer}
-
 // awaits says whether an instance with these timers awaits an answer.
 func awaits(timers map[string]time.Time) bool {
-	return slices.ContainsFunc(answerTimers, func(name string) bool { _, set := timers[name]; return set })
+	return slices.ContainsFunc(process.AnswerTimers, func(name string) bool { _, set := timers[name]; return set })
 }
 
 // setAnswerTimers sets or cancels the timers of an answer, as the reaction says.
@@ -43,13 +33,13 @@ func (step *Step) setAnswerTimers(o Occurrence, awaits bool) {
 		if o.now.After(from) { // the occurrence has come late
 			from = o.now
 		}
-		step.Set = append(step.Set, process.Timer{Name: answerTimer, At: from.Add(AnswerWithin)})
+		step.Set = append(step.Set, process.Timer{Name: process.AnswerTimer, At: from.Add(AnswerWithin)})
 		if o.Awaits {
-			step.Cancel = append(step.Cancel, askedTimer, stuckTimer)
+			step.Cancel = append(step.Cancel, process.AskedTimer, process.StuckTimer)
 		}
 	case !o.Awaits:
 	case step.Stage != o.Stage || step.Outcome != "" && step.Outcome != process.Stuck:
-		step.Cancel = append(step.Cancel, answerTimers...)
+		step.Cancel = append(step.Cancel, process.AnswerTimers...)
 	case o.Outcome == process.Stuck:
 		step.Outcome = process.Stuck // it still waits
 	}
@@ -58,7 +48,7 @@ func (step *Step) setAnswerTimers(o Occurrence, awaits bool) {
 // isOverdue says whether the occurrence is that an answer has not come in time.
 func isOverdue(o Occurrence) bool {
 	fired, is := o.Event.(Fired)
-	return is && slices.Contains(answerTimers, fired.Timer)
+	return is && slices.Contains(process.AnswerTimers, fired.Timer)
 }
 
 // overdue is the step of an instance whose answer has not come in time; false if it awaits none any more. The commands of its stage
@@ -68,9 +58,9 @@ func overdue(o Occurrence) (step Step, waits bool) {
 		return Step{}, false
 	}
 	step.StepTaken = process.StepTaken{Study: o.Study, Site: o.Site, Trigger: o.ID, TriggerType: o.Type, Stage: o.Stage}
-	next := stuckTimer
-	if o.Event.(Fired).Timer == answerTimer {
-		step.Note, next = "the answer did not come in time, and is asked for again", askedTimer
+	next := process.StuckTimer
+	if o.Event.(Fired).Timer == process.AnswerTimer {
+		step.Note, next = "the answer did not come in time, and is asked for again", process.AskedTimer
 	} else {
 		step.Note, step.Outcome = "the answer does not come", process.Stuck
 	}

@@ -47,7 +47,7 @@ func processorTime() (time.Duration, bool) {
 	return time.Duration(u+s) * tick, err1 == nil && err2 == nil
 }
 
-// stocked runs the processes, and gives site A so many kits of each arm.
+// stocked runs the processes on the world's own part, as a server does, and gives site A so many kits of each arm.
 func (w *world) stocked(perArm int) {
 	w.t.Helper()
 	const most = 490 // of a delivery
@@ -55,7 +55,7 @@ func (w *world) stocked(perArm int) {
 		text, numbers := kits(10_000+2*from, min(perArm-from, most))
 		if from == 0 {
 			w.treated(nil, text)
-			w.drive()
+			w.driveOn(w.part, contexts.Processes())
 		} else {
 			w.must(w.supplier(), supply.RegisterKits{InStudy: domain.ForStudy(w.study), Depot: "D", CSV: "kit,arm,lot,expiry\n" + text})
 		}
@@ -69,7 +69,7 @@ func (w *world) stocked(perArm int) {
 func BenchmarkEnrollment(b *testing.B) {
 	for _, concurrent := range []int{1, 8, 64} {
 		b.Run(fmt.Sprintf("concurrent=%d", concurrent), func(b *testing.B) {
-			w := newWorld(b, 100_000)
+			w := newWorldInside(b, 100_000)
 			n := max(b.N, concurrent)
 			w.perStratum = n + 100
 			w.stocked(n + concurrent)
@@ -102,6 +102,7 @@ func BenchmarkEnrollment(b *testing.B) {
 				done <- struct{}{}
 			}
 			before, _ := processorTime()
+			stored := w.stats()
 			b.ResetTimer()
 			var group sync.WaitGroup
 			for _, p := range ready {
@@ -121,6 +122,12 @@ func BenchmarkEnrollment(b *testing.B) {
 			}
 			b.StopTimer()
 			b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "enrolments/s")
+			counted := func(name string, from, to uint64) { b.ReportMetric(float64(to-from)/float64(n), name+"/enrolment") }
+			now := w.stats()
+			counted("events", stored.Events, now.Events)
+			counted("appends", stored.Appends, now.Appends)
+			counted("syncs", stored.Commits, now.Commits)
+			counted("deliveries", stored.EventsSent, now.EventsSent)
 			if after, known := processorTime(); known {
 				b.ReportMetric(float64((after-before).Microseconds())/1000/float64(n), "cpu-ms/enrolment")
 			}

@@ -25,6 +25,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
@@ -149,7 +150,11 @@ func (d *Drive) Run(ctx context.Context) error {
 	settings := pubsub.DefaultSettings()
 	settings.CheckpointAfter = 1000
 	config := pubsub.SubscriberConfig{URL: d.URL, Group: d.groupOf, InFlight: waitingFor * inFlight, Settings: &settings,
-		UpdateGroup: true, WaitForServer: true,
+		UpdateGroup: true, WaitForServer: true, WithoutMetadata: true,
+		Dealt: func(topic string, stored *esdb.RecordedEvent) (bool, <-chan struct{}) {
+			runner.ahead.meet(d.Log.Past())
+			return runner.ahead.dealt(topic, stored.EventID)
+		},
 		OnUpdate: func(group string, differences []string) {
 			d.Logger.Warn("a consumer group had other settings than this program's, and has been updated", "group", group,
 				"differences", differences)
@@ -186,7 +191,7 @@ func (d *Drive) Run(ctx context.Context) error {
 			continue
 		}
 		h := router.AddConsumerHandler(p.Name, p.Name, subscribers.of(p), d.consume(p, types[p.Name], verifier, runner))
-		h.AddMiddleware(middleware.NewThrottle(perSecond, time.Second).Middleware)
+		h.AddMiddleware(throttle(rate.NewLimiter(perSecond, perSecond/10)))
 	}
 	for _, p := range d.Processes {
 		if p.ByClock() {
@@ -356,10 +361,6 @@ func (d *Drive) consume(p Process, types []string, verifier *eventlog.Verifier, 
 		if !slices.Contains(types, stored.EventType) || !d.Log.Holds(stored) {
 			return nil // the filter is by prefix, and another program may call its events like ours
 		}
-		runner.ahead.meet(d.Log.Past())
-		if runner.ahead.knows(msg.Context(), p, stored.EventID) {
-			return nil
-		}
 		position := domain.Position{Commit: stored.Position.Commit, Prepare: stored.Position.Prepare}
 		if err := verifier.Await(msg.Context(), position); err != nil {
 			return err
@@ -456,6 +457,19 @@ func tooOften(h message.HandlerFunc) message.HandlerFunc {
 			err = Permanent(fmt.Errorf("delivered %d times: %w", n+1, err))
 		}
 		return out, err
+	}
+}
+
+// throttle has a process deal with so many messages in a time. Watermill's own throttle makes each message wait for the tick of a
+// clock, even when there is only one.
+func throttle(limit *rate.Limiter) message.HandlerMiddleware {
+	return func(h message.HandlerFunc) message.HandlerFunc {
+		return func(msg *message.Message) ([]*message.Message, error) {
+			if err := limit.Wait(msg.Context()); err != nil {
+				return nil, err
+			}
+			return h(msg)
+		}
 	}
 }
 

@@ -88,7 +88,12 @@ func (w *world) drive(channels ...notify.Channel) (stop func()) {
 
 func (w *world) driveThese(processes []sagas.Process) (stop func()) {
 	w.t.Helper()
-	p := w.newPart()
+	return w.driveOn(w.newPart(), processes)
+}
+
+// driveOn runs processes on a part, beside what else it does.
+func (w *world) driveOn(p *part, processes []sagas.Process) (stop func()) {
+	w.t.Helper()
 	return w.runDrive(&sagas.Drive{URL: w.url, Log: p.log, Handler: p.handler, Processes: processes,
 		Logger: slog.New(slog.DiscardHandler), Now: w.clock.Now})
 }

@@ -172,12 +172,12 @@ func (c *courier) mustSettle() {
 func (c *courier) fire() {
 	c.w.t.Helper()
 	for _, e := range c.past {
-		set, ok := e.Event.(process.TimerSet)
-		if !ok || set.At.After(c.w.clock.Now()) {
+		of, timer, ok := sagas.TimerOf(e.Event)
+		if !ok || timer.At.After(c.w.clock.Now()) {
 			continue
 		}
 		for _, p := range contexts.Processes() {
-			if p.Name == set.Process {
+			if p.Name == of.Process {
 				if err := c.runner.Fire(context.Background(), p, e); err != nil {
 					c.w.t.Fatal(err)
 				}

@@ -34,3 +34,6 @@ func GivesUp(deliveries int, err error) bool {
 	_, err = tooOften(func(*message.Message) ([]*message.Message, error) { return nil, err })(msg)
 	return IsPermanent(err)
 }
+
+// TimerOf returns the timer that an event has set.
+var TimerOf = timerOf

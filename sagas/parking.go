@@ -118,9 +118,15 @@ func shortened(reason string) string {
 }
 
 // studyOf returns the study of a message, also of one whose event could not be read.
-func studyOf(m *message.Message) (study domain.StudyID) {
+func studyOf(m *message.Message) domain.StudyID {
 	if s := m.Metadata.Get(studyKey); s != "" {
 		return domain.StudyID(s)
 	}
-	return domain.StudyID(m.Metadata.Get("study"))
+	var meta struct {
+		Study domain.StudyID `json:"study"`
+	}
+	if stored, ok := pubsub.RecordedEvent(m.Context()); ok && json.Unmarshal(stored.UserMetadata, &meta) != nil {
+		return "" // another program's event
+	}
+	return meta.Study
 }

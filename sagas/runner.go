@@ -86,16 +86,16 @@ func (r *Runner) Deal(ctx context.Context, p Process, e eventlog.Recorded) error
 	return errors.Join(lasting...)
 }
 
-// Fire lets an instance react to a timer whose time has come. A timer that has fired or was cancelled means nothing.
+// Fire lets an instance react to a timer whose time has come; t is the event that set the timer. A timer that has fired or was cancelled means nothing.
 func (r *Runner) Fire(ctx context.Context, p Process, t eventlog.Recorded) error {
-	set, ok := t.Event.(process.TimerSet)
+	of, timer, ok := timerOf(t.Event)
 	if !ok {
 		return Permanent(fmt.Errorf("%s is no timer", t.Type))
 	}
-	o := Occurrence{ID: t.ID.String(), Type: "timer:" + set.Name, Event: Fired{set.Name}, At: r.now(),
+	o := Occurrence{ID: t.ID.String(), Type: "timer:" + timer.Name, Event: Fired{timer.Name}, At: r.now(),
 		Study: t.Metadata.Study, Site: t.Metadata.Site, correlation: t.Metadata.CorrelationID, trace: t.Metadata.TraceID}
-	defer r.ahead.begin(set.Instance)()
-	return r.step(ctx, p, set.Instance, o, &process.Timer{Name: set.Name, At: set.At})
+	defer r.ahead.begin(of)()
+	return r.step(ctx, p, of, o, &timer)
 }
 
 func (r *Runner) now() time.Time {

@@ -108,12 +108,12 @@ func (c *courier) settleWithout(expected error) {
 func (c *courier) fireWithout(expected error) {
 	c.w.t.Helper()
 	for _, e := range c.past {
-		set, ok := e.Event.(process.TimerSet)
-		if !ok || set.At.After(c.w.clock.Now()) {
+		of, timer, ok := sagas.TimerOf(e.Event)
+		if !ok || timer.At.After(c.w.clock.Now()) {
 			continue
 		}
 		for _, p := range contexts.Processes() {
-			if p.Name != set.Process {
+			if p.Name != of.Process {
 				continue
 			}
 			if err := c.runner.Fire(c.w.t.Context(), p, e); err != nil && !errors.Is(err, expected) {
@@ -338,4 +338,31 @@ func TestGroupMadeAnewRepairsWhatAStrangerTook(t *testing.T) {
 	if n := len(ofType[patient.Enrolled](w.events("patient-" + string(after)))); n != 1 {
 		t.Errorf("the other patient was enrolled %d times", n)
 	}
+}
+
+// TestTheTimersAskAgainAfterARestart: a step holds until when its answer has to come. Programs that begin later ask again then, and
+// raise the alert.
+func TestTheTimersAskAgainAfterARestart(t *testing.T) {
+	type nothing struct{}
+	w := newWorld(t, 10)
+	asking := []sagas.Process{sagas.Define("asking", sagas.Sends(),
+		sagas.On(byScreened, func(s nothing, _ patient.Screened, _ sagas.Occurrence) (sagas.Reaction[nothing], bool) {
+			return sagas.Reaction[nothing]{State: s, Stage: "asked", Awaits: true}, true
+		}))}
+	stop := w.driveThese(asking)
+	who := w.screen()
+	first := w.wait("ProcessStepTaken", func(any) bool { return true }).Event.(process.StepTaken)
+	if first.AnswerBy == nil || !first.AnswerBy.Equal(w.clock.Now().Add(sagas.AnswerWithin)) {
+		t.Fatalf("the step is %+v", first)
+	}
+	for _, due := range []string{process.AnswerTimer, process.AskedTimer} {
+		stop()
+		w.clock.set(w.clock.Now().Add(sagas.AnswerWithin))
+		stop = w.driveThese(asking)
+		w.wait("ProcessTimerFired", func(e any) bool { return e.(process.TimerFired).Name == due })
+	}
+	w.wait("AlertRaised", func(e any) bool { return e.(safety.AlertRaised).Kind == safety.ProcessStuck })
+	stop()
+	w.expect("the instance", w.types("saga-asking."+string(who)), "ProcessStepTaken",
+		"ProcessTimerFired", "ProcessStepTaken", "ProcessTimerSet", "ProcessTimerFired", "ProcessStepTaken", "ProcessTimerSet")
 }

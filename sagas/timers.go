@@ -151,6 +151,8 @@ func warnUnreadable(logger *slog.Logger, process string, e eventlog.Recorded) {
 func (t *timers) take(e eventlog.Recorded) {
 	t.waiting.take(e)
 	switch event := e.Event.(type) {
+	case process.StepTaken:
+		t.takeStep(event, e)
 	case process.TimerSet:
 		t.set.put(timerName{event.Process, event.Of, event.Name}, e, event.At)
 	case process.TimerFired:
@@ -179,6 +181,32 @@ func (t *timers) take(e eventlog.Recorded) {
 			t.unfinished.addUnreadable(name, e, event.Err)
 		}
 	}
+}
+
+// takeStep takes the wait for an answer that a step begins or ends.
+func (t *timers) takeStep(step process.StepTaken, e eventlog.Recorded) {
+	if step.AnswerBy == nil && !step.Answered {
+		return
+	}
+	for _, name := range process.AnswerTimers {
+		t.set.remove(timerName{step.Process, step.Of, name})
+	}
+	if step.AnswerBy != nil {
+		t.set.put(timerName{step.Process, step.Of, process.AnswerTimer}, e, *step.AnswerBy)
+	}
+}
+
+// timerOf returns the timer that an event has set, and whose it is; false if it has set none.
+func timerOf(event any) (process.Instance, process.Timer, bool) {
+	switch e := event.(type) {
+	case process.TimerSet:
+		return e.Instance, process.Timer{Name: e.Name, At: e.At}, true
+	case process.StepTaken:
+		if e.AnswerBy != nil {
+			return e.Instance, process.Timer{Name: process.AnswerTimer, At: *e.AnswerBy}, true
+		}
+	}
+	return process.Instance{}, process.Timer{}, false
 }
 
 // forget forgets an event that is parked, or that somebody has given up.

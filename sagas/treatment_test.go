@@ -92,7 +92,7 @@ func TestTheEndOfTheTreatmentFreesKits(t *testing.T) {
 			w.must(w.crc, patient.UndoPatientStep{OfPatient: of, Step: end.step, Reasoned: domain.Because("The wrong patient")})
 			c.mustSettle()
 			kits := w.allocated("A")
-			if len(kits) != 2 || kits[1].Replaces != first || kits[1].Visit != "" {
+			if len(kits) != 2 || kits[1].Kit != first || kits[1].Replaces != "" || kits[1].Visit != "" { // the kit is still there
 				t.Fatalf("allocated were %+v", kits)
 			}
 			w.dispense(who)

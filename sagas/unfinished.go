@@ -161,7 +161,7 @@ func (u *unfinished) dealWith(ctx context.Context, a *attempt) error {
 			continue
 		}
 		switch a.event.Event.(type) {
-		case process.TimerSet:
+		case process.TimerSet, process.StepTaken:
 			return u.runner.Fire(ctx, p, a.event)
 		case process.Retried:
 			return u.runner.Retry(ctx, p, a.event)

@@ -22,12 +22,14 @@ import (
 	"casebook/domain/patient"
 	"casebook/domain/study"
 	"casebook/domain/user"
+	"casebook/embedded/node"
 	"casebook/embedded/storetest"
 	"casebook/eventlog"
 	"casebook/sagas"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
 	"go.uber.org/goleak"
+	"google.golang.org/grpc"
 )
 
 func TestMain(m *testing.M) {
@@ -57,6 +59,10 @@ type world struct {
 	t     testing.TB
 	clock *clock
 	url   string
+	// inside is the connection to an event store in this program; nil where it is reached over the network.
+	inside grpc.ClientConnInterface
+	// stats are those of that store.
+	stats func() node.Stats
 	*part
 	// study is the world's own, manager and crc work in it.
 	study        domain.StudyID
@@ -98,10 +104,36 @@ func newWorld(t testing.TB, most int) *world {
 	return newWorldOn(t, url, !own, most)
 }
 
+// newWorldInside is newWorld on an embedded event store that the program reaches as a server reaches its own.
+func newWorldInside(t testing.TB, most int) *world {
+	t.Helper()
+	n, err := node.Open(t.Context(), node.Options{Dir: t.TempDir(), Listen: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	w := &world{t: t, url: n.ConnectionString(), inside: n.InProcess(), stats: n.Stats}
+	w.begin(most)
+	return w
+}
+
 // newWorldOn is newWorld on an event store, which it shares with other worlds or not.
 func newWorldOn(t testing.TB, url string, shared bool, most int) *world {
 	t.Helper()
-	w := &world{t: t, clock: &clock{now: time.Date(2026, 2, 3, 9, 0, 0, 0, time.UTC)}, url: url, study: "PAIN1", shared: shared}
+	w := &world{t: t, url: url, shared: shared}
+	w.begin(most)
+	return w
+}
+
+// begin sets up the study.
+func (w *world) begin(most int) {
+	t, shared := w.t, w.shared
+	t.Helper()
+	w.clock, w.study = &clock{now: time.Date(2026, 2, 3, 9, 0, 0, 0, time.UTC)}, "PAIN1"
 	if shared {
 		w.study = domain.StudyID(fmt.Sprintf("P%d-%d", time.Now().UnixMilli()%100_000_000, worlds.Add(1)))
 	}
@@ -123,7 +155,6 @@ func newWorldOn(t testing.TB, url string, shared bool, most int) *world {
 	w.must(w.manager, study.AddSite{InStudy: domain.ForStudy(w.study), Site: "A", Name: "Charite", Country: "DE", Zone: "Europe/Berlin"})
 	w.must(w.manager, study.ActivateSite{InStudy: domain.ForStudy(w.study), Site: "A", On: "2026-01-01"})
 	w.must(w.manager, enrollment.OpenEnrollment{InStudy: domain.ForStudy(w.study), Caps: enrollment.Caps{Target: 1, Study: most}})
-	return w
 }
 
 // holds says that an event is of this world.
@@ -148,7 +179,7 @@ func (w *world) newPart() *part {
 // newPartWith is newPart for a program that takes other commands.
 func (w *world) newPartWith(all []commands.Command) *part {
 	w.t.Helper()
-	log, err := eventlog.Connect(w.t.Context(), eventlog.Options{URL: w.url, Registry: contexts.Registry(),
+	log, err := eventlog.Connect(w.t.Context(), eventlog.Options{URL: w.url, InProcess: w.inside, Registry: contexts.Registry(),
 		BlindingKeys: blindingKeys(w.t), Patience: time.Second})
 	if err != nil {
 		w.t.Fatal(err)

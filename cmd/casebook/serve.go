@@ -362,6 +362,9 @@ func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger
 	if s.views, err = f.Stores.connectViews(ctx, s.stores.mongoURL, logger); err != nil {
 		return err
 	}
+	if s.stores.mongo != nil {
+		s.views.WriteWith(s.stores.mongo.Write)
+	}
 	if f.JWKSURL != "" {
 		if err := s.tokens.TrustProvider(ctx, f.JWKSURL, f.JWKSIssuer, f.JWKSAudience); err != nil {
 			return err

@@ -3,6 +3,7 @@ package supply
 
 import (
 	"context"
+	"slices"
 
 	"casebook/access"
 	"casebook/commands"
@@ -11,6 +12,7 @@ import (
 	"casebook/domain/patient"
 	"casebook/domain/study"
 	"casebook/domain/supply"
+	"casebook/domain/user"
 )
 
 // Commands are the commands on a study's supply as a whole, on the kits of a location, and on a patient's kits.
@@ -33,6 +35,20 @@ var Commands = []commands.Command{
 		AllowedTo(access.UnblindedSupply).
 		Described("Recall a lot: stop all its kits at every location",
 			supply.RecallLot{InStudy: domain.ForStudy("PAIN1"), Lot: "L-1", Reasoned: domain.Because("Out of specification at 12 months")}),
+	commands.Handle(supply.Decider, supply.WithdrawRecall).
+		AllowedTo(access.UnblindedSupply).
+		Described("End a recall that was made in error; its kits can then be released",
+			supply.WithdrawLotRecall{InStudy: domain.ForStudy("PAIN1"), Lot: "L-1", Reasoned: domain.Because("Lot L-2 was meant")}),
+	commands.Handle(supply.Decider, supply.Extend).
+		AllowedTo(access.UnblindedSupply).
+		Blinded().
+		Described("Let a lot be used for longer; each of its kits may when it has a new label",
+			supply.ExtendExpiry{InStudy: domain.ForStudy("PAIN1"), Lot: "L-1", To: "2027-12-31", Certificate: "S-2026-0004",
+				Reasoned: domain.Because("Stability data of 24 months")}),
+	commands.Handle(supply.Decider, supply.EndRule).
+		AllowedTo(access.SupplyManagers).
+		Described("End the resupply of a site by its rule",
+			supply.EndResupply{InStudy: domain.ForStudy("PAIN1"), Site: "DE-01", Reasoned: domain.Because("The last patient has ended treatment")}),
 	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.SetRule).
 		AllowedTo(access.SupplyManagers).
 		Described("Say when a site is sent kits, and how many",
@@ -62,6 +78,7 @@ var Commands = []commands.Command{
 			supply.DispatchShipment{FromLocation: fromDepot, Shipment: "DEPOT-0001", On: "2026-01-20", Carrier: "Cold Express 4711"}),
 	onStock(supply.Receive).
 		AllowedTo(access.SupplyManagers, access.SiteStaff).
+		Narrowed(whoIsThere).
 		Described("Receive a shipment and record the condition of its kits",
 			supply.ReceiveShipment{AtLocation: atSite, From: "DEPOT", Shipment: "DEPOT-0001", On: "2026-01-21",
 				Damaged: exampleKits[1:], Temperature: supply.TemperatureInRange}),
@@ -84,15 +101,29 @@ var Commands = []commands.Command{
 			supply.ReleaseKits{AtLocation: atSite, Kits: exampleKits, Reasoned: domain.Because("Within the stability data, see QA-0042")}),
 	commands.Handle(supply.StockDecider, supply.Expire).
 		AllowedTo(access.Processes),
-	commands.Handle(supply.StockDecider, supply.Destroy).
+	commands.Handle(supply.StockDecider, supply.Approve).
+		AllowedTo(access.SupplyManagers).
+		Described("Let a site destroy kits",
+			supply.ApproveDestruction{AtLocation: atSite, Kits: exampleKits, Reasoned: domain.Because("The site has an incinerator")}),
+	commands.HandleWithFacts(supply.StockDecider, destructionFacts, supply.Destroy).
 		AllowedTo(access.SupplyManagers, access.SiteStaff).
-		Described("Record that kits were destroyed",
+		Narrowed(whoIsThere).
+		Described("Record that kits were destroyed: at a site with an approval, and seen by a second person of its staff",
 			supply.DestroyKits{AtLocation: supply.AtLocation{Study: "PAIN1", Location: "DEPOT"}, Kits: exampleKits,
 				On: "2026-12-01", Certificate: "D-2026-0003"}),
 	commands.Handle(supply.StockDecider, supply.RecordKitLoss).
 		AllowedTo(access.SupplyManagers, access.SiteStaff).
 		Described("Report that a kit cannot be found",
 			supply.ReportKitLost{AtLocation: atSite, Kit: exampleKits[0], Reasoned: domain.Because("Not found at the inventory")}),
+	commands.Handle(supply.StockDecider, supply.RecordFound).
+		AllowedTo(access.SupplyManagers, access.SiteStaff).
+		Described("Report that a lost kit was found",
+			supply.ReportKitFound{AtLocation: atSite, Kit: exampleKits[0], Reasoned: domain.Because("Behind the drawer")}),
+	onStock(supply.Relabel).
+		AllowedTo(access.UnblindedSupply).
+		RecordingRefusals("expiry_not_extended").
+		Described("Record that kits have new labels with the later expiry of their lot",
+			supply.ConfirmRelabelling{AtLocation: atSite, Kits: exampleKits}),
 	onPatientKits(supply.Hold).
 		AllowedTo(access.Processes).
 		PreparedBy(func(_ context.Context, c *supply.HoldStock) (err error) {
@@ -113,6 +144,33 @@ var Commands = []commands.Command{
 		AllowedTo(access.SiteStaff).
 		Described("Record that a patient was given the allocated kit",
 			supply.DispenseKit{Site: "DE-01", OfPatient: domain.ForPatient("PAIN1.S-0001"), Kit: exampleKits[0], On: "2026-02-03"}),
+	onPatientKits(supply.Replace).
+		AllowedTo(access.SiteStaff).
+		PreparedBy(func(_ context.Context, c *supply.ReplaceKit) (err error) {
+			c.Seed, err = commands.NewSeed()
+			return err
+		}).
+		Described("Give a patient another kit in place of one that is lost, broken, recalled or not the patient's",
+			supply.ReplaceKit{Site: "DE-01", OfPatient: domain.ForPatient("PAIN1.S-0001"), Kit: exampleKits[0], Cause: supply.LostByPatient,
+				Reasoned: domain.Because("Left on the train")}),
+	onPatientKits(supply.AskUnscheduled).
+		AllowedTo(access.SiteStaff).
+		PreparedBy(func(_ context.Context, c *supply.DispenseUnscheduled) (err error) {
+			c.Seed, err = commands.NewSeed()
+			return err
+		}).
+		Described("Allocate a kit for a patient between the visits of the protocol",
+			supply.DispenseUnscheduled{Site: "DE-01", OfPatient: domain.ForPatient("PAIN1.S-0001"), Reasoned: domain.Because("Travels for six weeks")}),
+	commands.Handle(supply.StockDecider, supply.PutBack).
+		AllowedTo(access.SiteStaff).
+		Described("Put an allocated kit back that the patient was not given",
+			supply.RecordNotDispensed{Site: "DE-01", OfPatient: domain.ForPatient("PAIN1.S-0001"), Kit: exampleKits[0],
+				Reasoned: domain.Because("The patient did not come")}),
+	commands.Handle(supply.StockDecider, supply.RecordAction).
+		AllowedTo(access.SiteStaff).
+		Described("Record what was done about a recalled kit that a patient has at home",
+			supply.RecordRecallAction{Site: "DE-01", OfPatient: domain.ForPatient("PAIN1.S-0001"), Kit: exampleKits[0],
+				Action: supply.PatientWillReturn, On: "2026-03-03", Note: "Comes tomorrow"}),
 	commands.Handle(supply.StockDecider, supply.Return).
 		AllowedTo(access.SiteStaff).
 		Described("Record that a patient returned a dispensed kit",
@@ -175,6 +233,33 @@ func stockFacts[C any](ctx context.Context, reader commands.Reader, c C) (f supp
 	if c, ok := any(c).(supply.BetweenLocations); ok {
 		f.Other, err = commands.ReadNewest(ctx, reader, supply.StockDecider, supply.StockID(at.Study, c.OtherLocation()))
 	}
+	return f, err
+}
+
+// onLocation is a command on the kits of a location.
+type onLocation interface{ InLocation() supply.OfStock }
+
+// whoIsThere allows a command at a site to its staff alone, and at a depot to those who keep it: who records what happens at a place
+// is there.
+func whoIsThere[C onLocation](ctx context.Context, reader commands.Reader, c C) (access.Permission, error) {
+	at := c.InLocation()
+	in, err := commands.Read(ctx, reader, supply.Decider, string(at.Study))
+	if _, depot := in.Depots[at.Location]; depot {
+		return access.SupplyManagers, err
+	}
+	return access.SiteStaff, err
+}
+
+// destructionFacts reads the facts of DestroyKits: those of the stock, and whether the witness is of the site's staff.
+func destructionFacts(ctx context.Context, reader commands.Reader, c supply.DestroyKits) (supply.Facts, error) {
+	f, err := stockFacts(ctx, reader, c)
+	if err != nil || c.Witness == "" {
+		return f, err
+	}
+	witness, err := commands.Read(ctx, reader, user.Decider, string(c.Witness))
+	f.WitnessAtSite = !witness.Deactivated && slices.ContainsFunc(witness.Grants, func(g user.Grant) bool {
+		return g.Study == c.Study && g.Site == domain.SiteID(c.Location) && slices.Contains(access.SiteStaff, g.Role)
+	})
 	return f, err
 }
 

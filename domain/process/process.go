@@ -32,7 +32,7 @@ type Event interface{ processEvent() }
 
 // events are the events of the stream, under the names that the log knows them by.
 var events = []domain.EventType{
-	domain.Stored[StepTaken]("ProcessStepTaken"),
+	domain.Stored[StepTaken]("ProcessStepTaken", domain.Unchanged), // version 1 had the wait for an answer in timer events
 	domain.Stored[TimerSet]("ProcessTimerSet"),
 	domain.Stored[TimerFired]("ProcessTimerFired"),
 	domain.Stored[TimerCancelled]("ProcessTimerCancelled"),
@@ -66,7 +66,22 @@ type StepTaken struct {
 	// State is what the instance has to remember; StateVersion is its schema version, 0 for version 1.
 	State        json.RawMessage `json:"state,omitempty"`
 	StateVersion int             `json:"stateVersion,omitempty"`
+	// AnswerBy is set where the step asks for an answer: it sets the timer AnswerTimer to this time, and ends the other
+	// AnswerTimers. Answered says that the wait for an answer is over, and ends all of them.
+	AnswerBy *time.Time `json:"answerBy,omitempty"`
+	Answered bool       `json:"answered,omitempty"`
 }
+
+// The timers of an answer: it has not come in time; it has not come in time after it was asked for again; the instance is stuck.
+// Timers that are recorded have these names.
+const (
+	AnswerTimer = "answer"
+	AskedTimer  = "asked again"
+	StuckTimer  = "stuck"
+)
+
+// AnswerTimers are the timers of an answer. At most one of them is set.
+var AnswerTimers = []string{AnswerTimer, AskedTimer, StuckTimer}
 
 // Command is one command that a process sends.
 type Command struct {
@@ -95,7 +110,7 @@ const (
 // Outcomes are all outcomes of an instance.
 var Outcomes = []Outcome{UnderWay, Held, Stuck, Completed, Failed}
 
-// TimerSet sets a timer. It replaces an earlier timer with the same name.
+// TimerSet sets a timer. It replaces an earlier timer with the same name. A step sets and ends the timers of an answer by itself.
 type TimerSet struct {
 	Instance
 	Name string    `json:"name"`
@@ -168,6 +183,7 @@ func evolve(s State, event Event) State {
 		if len(e.State) > 0 {
 			s.Data, s.DataVersion = e.State, max(1, e.StateVersion)
 		}
+		s.Timers = e.timersAfter(s.Timers)
 	case Retried:
 		s.Retried = true
 	case TimerSet:
@@ -184,6 +200,23 @@ func evolve(s State, event Event) State {
 		delete(s.Timers, e.Name)
 	}
 	return s
+}
+
+// timersAfter returns the timers that are set after the step.
+func (e StepTaken) timersAfter(timers map[string]time.Time) map[string]time.Time {
+	if e.AnswerBy == nil && !e.Answered {
+		return timers
+	}
+	after := maps.Clone(timers)
+	maps.DeleteFunc(after, func(name string, _ time.Time) bool { return slices.Contains(AnswerTimers, name) })
+	if e.AnswerBy == nil {
+		return after
+	}
+	if after == nil {
+		after = map[string]time.Time{}
+	}
+	after[AnswerTimer] = *e.AnswerBy
+	return after
 }
 
 // maxAsked bounds State.Asked.
@@ -236,18 +269,28 @@ func Take(s State, cmd TakeStep, _ domain.Call) ([]Event, error) {
 		fired = cmd.Fired.Name
 		events = append(events, TimerFired{Instance: cmd.Step.Instance, Name: fired})
 	}
-	events = append(events, cmd.Step)
+	step, timers := cmd.Step, []Event{}
+	step.AnswerBy, step.Answered = nil, false
+	for _, t := range cmd.Set {
+		if at := t.At.UTC(); t.Name == AnswerTimer {
+			step.AnswerBy = &at
+		} else {
+			timers = append(timers, TimerSet{Instance: step.Instance, Name: t.Name, At: at})
+		}
+	}
+	var cancelled []Event
 	for i, name := range cmd.Cancel {
 		_, set := s.Timers[name]
 		setAgain := slices.ContainsFunc(cmd.Set, func(t Timer) bool { return t.Name == name })
-		if set && !setAgain && name != fired && !slices.Contains(cmd.Cancel[:i], name) {
-			events = append(events, TimerCancelled{Instance: cmd.Step.Instance, Name: name})
+		switch {
+		case !set || setAgain || name == fired || slices.Contains(cmd.Cancel[:i], name):
+		case slices.Contains(AnswerTimers, name):
+			step.Answered = step.AnswerBy == nil // otherwise the new wait ends the old one
+		default:
+			cancelled = append(cancelled, TimerCancelled{Instance: step.Instance, Name: name})
 		}
 	}
-	for _, t := range cmd.Set {
-		events = append(events, TimerSet{Instance: cmd.Step.Instance, Name: t.Name, At: t.At.UTC()})
-	}
-	return events, nil
+	return slices.Concat(events, []Event{step}, cancelled, timers), nil
 }
 
 // byInstance is the Key of Decider.

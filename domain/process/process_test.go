@@ -12,6 +12,7 @@ import (
 	"casebook/domain/scenario"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"pgregory.net/rapid"
 )
 
@@ -130,6 +131,51 @@ func TestTimersAreCancelled(t *testing.T) {
 		process.TimerCancelled{Instance: instance, Name: "place"})
 }
 
+// A step holds the wait for an answer itself. Steps of earlier versions have set and ended it with events of their own.
+func TestStepsHoldTheWaitForAnAnswer(t *testing.T) {
+	asking := func(minutes int) func(*process.TakeStep) {
+		return func(c *process.TakeStep) {
+			c.Set = []process.Timer{{Name: process.AnswerTimer, At: at(minutes).In(time.FixedZone("CET", 3600))}}
+			c.Cancel = []string{process.AskedTimer, process.StuckTimer}
+		}
+	}
+	answered := func(c *process.TakeStep) { c.Cancel = process.AnswerTimers }
+	waiting := func(trigger string, minutes int) process.StepTaken {
+		s, by := step(trigger, "waits"), at(minutes)
+		s.AnswerBy = &by
+		return s
+	}
+	over := step("e3", "has it")
+	over.Answered = true
+	timers := func(given scenario.Given[process.State, process.Event], want map[string]time.Time) {
+		t.Helper()
+		if diff := cmp.Diff(want, given.State().Timers, cmpopts.EquateEmpty()); diff != "" {
+			t.Errorf("the timers are:\n%s", diff)
+		}
+	}
+	one := given(t).When(taking(step("e1", "waits"), 0, asking(5))).Then(waiting("e1", 5)) // in UTC
+	timers(one, map[string]time.Time{process.AnswerTimer: at(5)})
+	two := one.When(taking(step("e2", "waits"), 1, asking(7))).Then(waiting("e2", 7))
+	timers(two, map[string]time.Time{process.AnswerTimer: at(7)})
+	two.When(taking(step("t1", "late"), 2, firing(process.AnswerTimer, 5))).Then() // it was set again
+	timers(two.When(taking(step("e3", "has it"), 2, answered)).Then(over), nil)
+
+	// While it waits, it is asked again, and is stuck.
+	late := two.When(taking(step("t2", "waits"), 2, func(c *process.TakeStep) {
+		firing(process.AnswerTimer, 7)(c)
+		c.Set = []process.Timer{{Name: process.AskedTimer, At: at(9)}}
+	})).Then(process.TimerFired{Instance: instance, Name: process.AnswerTimer}, step("t2", "waits"), timerSet(process.AskedTimer, 9))
+	timers(late, map[string]time.Time{process.AskedTimer: at(9)})
+	timers(late.When(taking(step("e3", "waits"), 3, asking(12))).Then(waiting("e3", 12)), map[string]time.Time{process.AnswerTimer: at(12)})
+	timers(late.When(taking(step("e3", "has it"), 3, answered)).Then(over), nil)
+
+	former := given(t, step("e1", "waits"), timerSet(process.AnswerTimer, 5), timerSet("daily", 6))
+	timers(former.When(taking(step("e2", "waits"), 1, asking(7))).Then(waiting("e2", 7)),
+		map[string]time.Time{process.AnswerTimer: at(7), "daily": at(6)})
+	timers(former.When(taking(step("e3", "has it"), 1, answered)).Then(over), map[string]time.Time{"daily": at(6)})
+	given(t).When(taking(step("e3", "has it"), 0, answered)).Then(step("e3", "has it")) // it did not wait
+}
+
 // Even if steps come twice, late, or were decided on an old state: every trigger causes at most one step, steps are
 // numbered without gaps, and the timers agree with a plain map. A timer fires only if it is set, and only at its own
 // time.
@@ -137,7 +183,7 @@ func TestStepsAndTimersAgreeWithPlainMaps(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		var s process.State
 		timers, taken := map[string]time.Time{}, map[string]int{}
-		name := rapid.SampledFrom([]string{"a", "b", "c"})
+		name := rapid.SampledFrom([]string{"a", "b", process.AnswerTimer, process.AskedTimer})
 		minutes := rapid.IntRange(1, 3)
 		for range rapid.IntRange(1, 60).Draw(t, "steps") {
 			trigger := fmt.Sprint("e", rapid.IntRange(1, 30).Draw(t, "trigger"))
@@ -161,6 +207,13 @@ func TestStepsAndTimersAgreeWithPlainMaps(t *testing.T) {
 				switch e := e.(type) {
 				case process.StepTaken:
 					taken[e.Trigger] = len(taken)
+					if e.AnswerBy != nil || e.Answered {
+						delete(timers, process.AnswerTimer)
+						delete(timers, process.AskedTimer)
+					}
+					if e.AnswerBy != nil {
+						timers[process.AnswerTimer] = *e.AnswerBy
+					}
 				case process.TimerFired:
 					delete(timers, e.Name)
 				case process.TimerCancelled:

@@ -33,6 +33,8 @@ const (
 	PatientWithoutKit Kind = "patient_without_kit"
 	// KitsAffected is about patients who have received a kit that was quarantined later.
 	KitsAffected Kind = "kits_affected"
+	// RecalledKitAtHome is a patient who has a kit at home whose lot was recalled.
+	RecalledKitAtHome Kind = "recalled_kit_at_home"
 	// BlindBroken is an emergency unblinding.
 	BlindBroken Kind = "blind_broken"
 	// ProcessStuck is a process, such as an enrolment, that waits beyond its time.
@@ -40,8 +42,8 @@ const (
 )
 
 // Kinds are all kinds of alerts.
-var Kinds = []Kind{RiskFlagged, DiariesMissed, ShipmentOverdue, ResupplyShort, PatientWithoutKit, KitsAffected, BlindBroken,
-	ProcessStuck}
+var Kinds = []Kind{RiskFlagged, DiariesMissed, ShipmentOverdue, ResupplyShort, PatientWithoutKit, KitsAffected, RecalledKitAtHome,
+	BlindBroken, ProcessStuck}
 
 // Schema implements domain.HasSchema.
 func (Kind) Schema() domain.Schema { return domain.OneOf(Kinds...) }

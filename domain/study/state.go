@@ -92,6 +92,12 @@ func (s Study) Visit(id string) (Visit, bool) {
 	return s.Protocol.Visits[i], true
 }
 
+// SiteIsSupplied says whether the site may get study drug. One that is closed to enrolment keeps its patients supplied.
+func (s Study) SiteIsSupplied(id domain.SiteID) bool {
+	site := s.Sites[id]
+	return site.Status == SiteActive || site.Status == SiteIsClosed && site.ActivatedOn != ""
+}
+
 // Instrument returns the definition that the protocol in force contains. It returns nil if the protocol has no such
 // instrument, or refers to one that was published on its own (see InstrumentInForce).
 func (s Study) Instrument(id instrument.ID) *instrument.Definition {

@@ -25,7 +25,9 @@ func (e ShipmentCreated) OfKits() (domain.StudyID, []KitNumber) { return e.Study
 func (e ShipmentLost) OfKits() (domain.StudyID, []KitNumber) { return e.Study, e.Kits }
 
 // OfKits implements OfKits.
-func (e KitsQuarantined) OfKits() (domain.StudyID, []KitNumber) { return e.Study, e.Kits }
+func (e KitsQuarantined) OfKits() (domain.StudyID, []KitNumber) {
+	return e.Study, slices.Concat(e.Kits, e.AtHome)
+}
 
 // OfKits implements OfKits.
 func (e KitsReleased) OfKits() (domain.StudyID, []KitNumber) { return e.Study, e.Kits }
@@ -50,6 +52,25 @@ func (e KitReconciled) OfKits() (domain.StudyID, []KitNumber) { return e.Study, 
 
 // OfKits implements OfKits.
 func (e KitLost) OfKits() (domain.StudyID, []KitNumber) { return e.Study, []KitNumber{e.Kit} }
+
+// OfKits implements OfKits.
+func (e KitFound) OfKits() (domain.StudyID, []KitNumber) { return e.Study, []KitNumber{e.Kit} }
+
+// OfKits implements OfKits.
+func (e KitReplacementAsked) OfKits() (domain.StudyID, []KitNumber) {
+	return e.Study, []KitNumber{e.Kit}
+}
+
+// OfKits implements OfKits.
+func (e KitPutBack) OfKits() (domain.StudyID, []KitNumber) { return e.Study, []KitNumber{e.Kit} }
+
+// OfKits implements OfKits.
+func (e RecallActionRecorded) OfKits() (domain.StudyID, []KitNumber) {
+	return e.Study, []KitNumber{e.Kit}
+}
+
+// OfKits implements OfKits.
+func (e DestructionApproved) OfKits() (domain.StudyID, []KitNumber) { return e.Study, e.Kits }
 
 // OfKits implements OfKits.
 func (e ShipmentReceived) OfKits() (domain.StudyID, []KitNumber) {

@@ -1,6 +1,7 @@
 package supply_test
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 
@@ -27,6 +28,7 @@ type account struct {
 	taken     map[int]bool
 	shipments map[supply.ShipmentID]*shipmentEntry
 	holds     map[supply.LocationID]map[domain.PatientID]kitsByArm
+	extended  map[string]domain.Date
 }
 
 // entry is one kit. It is in a delivery, at a location or in transit. It can be packed and quarantined in addition to
@@ -42,6 +44,13 @@ type entry struct {
 	patients    []domain.PatientID // all that it was ever allocated to
 	doses       int                // accounted for
 	dispensed   bool
+	// recalled says that its patient had it when its lot was recalled, and wanted that another kit was asked for instead.
+	recalled, wanted bool
+	// quarantine is the status while it is quarantined, before that before it was lost or chosen to be destroyed.
+	quarantine supply.KitStatus
+	before     supply.KitStatus
+	// sentAs is the status in which it was packed.
+	sentAs supply.KitStatus
 }
 
 // shipmentEntry is one shipment.
@@ -52,11 +61,15 @@ type shipmentEntry struct {
 	resupply bool
 }
 
+// useless are the statuses of kits that nobody needs any more, or that wait for a decision.
+var useless = []supply.KitStatus{supply.KitIsReturned, supply.KitSentBack, supply.KitUnavailable, supply.KitExpired, supply.KitDamaged,
+	supply.KitQuarantined, supply.KitIsRecalled}
+
 func newAccount(keepDays, arms int, today domain.Date) *account {
 	return &account{
 		today: today, keepDays: keepDays, arms: arms, kits: map[supply.KitNumber]*entry{}, shipments: map[supply.ShipmentID]*shipmentEntry{},
 		released: map[string]bool{}, lotsOf: map[int]map[string]bool{}, raised: map[supply.LocationID]int{},
-		recalled: map[string]bool{}, rules: map[domain.SiteID]supply.ResupplyRule{}, taken: map[int]bool{},
+		recalled: map[string]bool{}, extended: map[string]domain.Date{}, rules: map[domain.SiteID]supply.ResupplyRule{}, taken: map[int]bool{},
 		holds: map[supply.LocationID]map[domain.PatientID]kitsByArm{},
 	}
 }
@@ -65,7 +78,7 @@ func newAccount(keepDays, arms int, today domain.Date) *account {
 func (e *entry) status() supply.KitStatus {
 	switch {
 	case e.quarantined:
-		return supply.KitQuarantined
+		return cmp.Or(e.quarantine, supply.KitQuarantined)
 	case e.packed != "":
 		return supply.KitPacked
 	}
@@ -118,6 +131,10 @@ func (a *account) followSupply(e supply.Event) {
 		a.released[e.Lot] = true
 	case supply.LotRecalled:
 		a.recalled[e.Lot] = true
+	case supply.LotRecallWithdrawn:
+		delete(a.recalled, e.Lot)
+	case supply.LotExpiryExtended:
+		a.extended[e.Lot], _ = e.To.Open()
 	case supply.ResupplyRuleSet:
 		a.rules[e.Rule.Site] = e.Rule
 	}
@@ -149,7 +166,7 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 		}
 		statuses := []supply.KitStatus{supply.KitAvailable}
 		if e.Location != theDepot {
-			statuses = append(statuses, supply.KitIsReturned, supply.KitExpired, supply.KitDamaged)
+			statuses = append(statuses, supply.KitIsReturned, supply.KitUnavailable, supply.KitExpired, supply.KitDamaged, supply.KitIsRecalled)
 		}
 		for i, k := range a.of(t, e, e.Location, e.Kits, statuses...) {
 			// A held kit that has expired meanwhile may leave: it cannot be given out any more.
@@ -159,7 +176,8 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 			if e.Location == theDepot && exact && !a.usable(k) {
 				t.Fatalf("kit %s, %+v, is sent to a site", e.Kits[i], k)
 			}
-			k.packed = e.Shipment
+			k.sentAs = k.status()
+			k.packed, k.quarantined = e.Shipment, false
 		}
 		a.shipments[e.Shipment] = &shipmentEntry{from: e.Location, to: e.To, kits: e.Kits, status: supply.ShipmentPacked, resupply: e.Resupply}
 		if e.Resupply && exact {
@@ -170,7 +188,7 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 		s := a.advance(t, e.Shipment, supply.ShipmentPacked, supply.ShipmentIsCancelled)
 		for _, n := range s.kits {
 			if k := a.kits[n]; k.packed == e.Shipment {
-				k.packed = ""
+				k.packed, k.quarantined = "", k.quarantined || k.sentAs == supply.KitIsRecalled
 			}
 		}
 	case supply.ShipmentDispatched:
@@ -185,12 +203,18 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 		s := a.advance(t, e.Shipment, supply.ShipmentOnItsWay, supply.ShipmentArrived)
 		found := 0
 		for is, kits := range map[supply.KitStatus][]supply.KitNumber{supply.KitAvailable: e.Available, supply.KitQuarantined: e.Quarantined,
-			supply.KitDamaged: e.Damaged, supply.KitIsLost: e.Missing, supply.KitIsReturned: e.Returned} {
+			supply.KitDamaged: e.Damaged, supply.KitLostInTransit: e.Missing, supply.KitSentBack: e.Returned} {
 			found += len(kits)
 			for i, k := range a.arrived(t, e, e.Shipment, kits) {
-				k.at, k.inTransit, k.base = e.Location, "", is
-				if is == supply.KitQuarantined {
+				if e.Location == theDepot && is == supply.KitQuarantined && (len(k.patients) > 0 || k.base != supply.KitAvailable) {
+					t.Fatalf("kit %s, %+v, comes back as unused", kits[i], k)
+				}
+				k.at, k.inTransit, k.base, k.quarantined, k.quarantine = e.Location, "", is, false, ""
+				switch is {
+				case supply.KitQuarantined:
 					k.base, k.quarantined = supply.KitAvailable, true
+				case supply.KitLostInTransit:
+					k.before = supply.KitAvailable
 				}
 				if is == supply.KitAvailable && (e.Location == theDepot || e.Excursion || exact && a.recalled[k.Lot]) {
 					t.Fatalf("kit %s, %+v, arrives and is available", kits[i], k)
@@ -203,11 +227,15 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 	case supply.ShipmentLost:
 		s := a.advance(t, e.Shipment, supply.ShipmentOnItsWay, supply.ShipmentIsLost)
 		for _, k := range a.arrived(t, e, e.Shipment, s.kits) {
-			k.at, k.inTransit, k.base = e.Location, "", supply.KitIsLost
+			k.at, k.inTransit, k.base, k.quarantined, k.quarantine = e.Location, "", supply.KitLostInTransit, false, ""
+			k.before = supply.KitAvailable
 		}
 	case supply.KitsQuarantined:
 		for i, k := range a.of(t, e, e.Location, e.Kits, supply.KitAvailable, supply.KitIsAllocated, supply.KitPacked) {
-			k.quarantined = true
+			k.quarantined, k.quarantine = true, ""
+			if e.Cause == supply.CauseRecall {
+				k.quarantine = supply.KitIsRecalled
+			}
 			if e.Cause == supply.CauseRecall && k.Lot != e.Lot {
 				t.Fatalf("kit %s is of lot %s, and %s is recalled", e.Kits[i], k.Lot, e.Lot)
 			}
@@ -217,9 +245,15 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 				}
 			}
 		}
+		for i, k := range a.of(t, e, e.Location, e.AtHome, supply.KitIsDispensed) {
+			k.recalled = true
+			if k.Lot != e.Lot || !slices.Contains(e.Holders, k.patients[0]) {
+				t.Fatalf("kit %s, %+v, is at home: %+v", e.AtHome[i], k, e)
+			}
+		}
 	case supply.KitsReleased:
-		for i, k := range a.of(t, e, e.Location, e.Kits, supply.KitQuarantined) {
-			k.quarantined = false
+		for i, k := range a.of(t, e, e.Location, e.Kits, supply.KitQuarantined, supply.KitIsRecalled) {
+			k.quarantined, k.quarantine = false, ""
 			if exact && a.recalled[k.Lot] {
 				t.Fatalf("kit %s is released, and its lot is recalled", e.Kits[i])
 			}
@@ -251,26 +285,74 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 	case supply.AllocationFailed:
 		delete(a.holds[e.Location], e.Patient)
 	case supply.KitAllocated:
-		k := a.of(t, e, e.Location, kits(e.Kit), supply.KitAvailable)[0]
-		if len(k.patients) > 0 || a.heldFor(e.Location, e.Kit, e.Patient) {
+		k := a.of(t, e, e.Location, kits(e.Kit), supply.KitAvailable, supply.KitUnavailable)[0]
+		again := k.status() == supply.KitUnavailable && slices.Equal(k.patients, []domain.PatientID{e.Patient}) && !k.dispensed
+		if len(k.patients) > 0 && !again || a.heldFor(e.Location, e.Kit, e.Patient) {
 			t.Fatalf("kit %s was allocated to %v or is held, and is allocated to %s", e.Kit, k.patients, e.Patient)
 		}
 		if exact && !a.usable(k) || k.Expiry.DaysSince(a.today) <= a.keepDays {
 			t.Fatalf("kit %s, %+v, is allocated on %s", e.Kit, k, a.today)
 		}
 		if old := a.kits[e.Replaces]; e.Replaces != "" {
-			if old.dispensed || !slices.Contains(old.patients, e.Patient) || old.status() == supply.KitIsAllocated {
+			useless := old.wanted || old.recalled || old.status() == supply.KitLostByPatient
+			if old.dispensed && !useless || !slices.Contains(old.patients, e.Patient) || old.status() == supply.KitIsAllocated {
 				t.Fatalf("kit %s, %+v, is replaced", e.Replaces, old)
 			}
 		}
-		k.base, k.patients = supply.KitIsAllocated, append(k.patients, e.Patient)
+		k.base, k.patients = supply.KitIsAllocated, []domain.PatientID{e.Patient}
 		delete(a.holds[e.Location], e.Patient)
 	case supply.KitsSetAside:
 		for i, k := range a.of(t, e, e.Location, e.Kits, supply.KitIsAllocated) {
 			if !slices.Contains(k.patients, e.Patient) {
 				t.Fatalf("kit %s of %v is taken from %s", e.Kits[i], k.patients, e.Patient)
 			}
-			k.base = supply.KitIsReturned
+			k.base = supply.KitUnavailable
+		}
+	case supply.KitPutBack:
+		k := a.of(t, e, e.Location, kits(e.Kit), supply.KitIsAllocated)[0]
+		if !slices.Equal(k.patients, []domain.PatientID{e.Patient}) {
+			t.Fatalf("kit %s of %v is put back by %s", e.Kit, k.patients, e.Patient)
+		}
+		k.base = supply.KitUnavailable
+	case supply.KitReplacementAsked:
+		k := a.of(t, e, e.Location, kits(e.Kit), supply.KitIsAllocated, supply.KitIsDispensed, supply.KitIsReturned, supply.KitLostByPatient)[0]
+		if k.wanted || !slices.Equal(k.patients, []domain.PatientID{e.Patient}) || e.Cause == supply.LostByPatient && !k.dispensed {
+			t.Fatalf("another kit is asked for in place of %s, %+v: %+v", e.Kit, k, e)
+		}
+		k.wanted = true
+		switch {
+		case e.Cause == supply.LostByPatient:
+			k.before = cmp.Or(k.before, k.base)
+			k.base = supply.KitLostByPatient
+		case e.Cause == supply.KitWasDamaged:
+			k.base = supply.KitDamaged
+		case k.base == supply.KitIsAllocated:
+			k.quarantined = true
+		}
+	case supply.KitFound:
+		k := a.of(t, e, e.Location, kits(e.Kit), supply.KitLostByPatient, supply.KitLostAtSite, supply.KitLostInTransit)[0]
+		if k.base = k.before; k.base != supply.KitIsDispensed {
+			k.quarantined = true
+		}
+		k.before = ""
+	case supply.KitsRelabelled:
+		to, _ := e.To.Open()
+		for n, expiry := range to {
+			k := a.of(t, e, e.Location, kits(n), supply.KitAvailable, supply.KitIsAllocated, supply.KitQuarantined, supply.KitUnavailable)[0]
+			if expiry <= k.Expiry || exact && expiry != a.extended[k.Lot] {
+				t.Fatalf("kit %s of lot %s expires on %s, and has %s on its new label", n, k.Lot, k.Expiry, expiry)
+			}
+			k.Expiry = expiry
+		}
+	case supply.RecallActionRecorded:
+		k := a.of(t, e, e.Location, kits(e.Kit), supply.KitIsDispensed, supply.KitLostByPatient, supply.KitIsReturned)[0]
+		if !k.recalled || !slices.Equal(k.patients, []domain.PatientID{e.Patient}) {
+			t.Fatalf("%+v is about %+v", e, k)
+		}
+	case supply.DestructionApproved:
+		for _, k := range a.of(t, e, e.Location, e.Kits, useless...) {
+			k.before = k.base
+			k.base, k.quarantined, k.quarantine, k.packed = supply.KitPendingDestruction, false, "", ""
 		}
 	case supply.KitDispensed:
 		k := a.of(t, e, e.Location, kits(e.Kit), supply.KitIsAllocated)[0]
@@ -291,7 +373,7 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 			t.Fatalf("kit %s held %d doses, and %d are accounted for: %+v", e.Kit, k.Units, k.doses, e)
 		}
 	case supply.KitsExpired:
-		all := a.of(t, e, e.Location, e.Kits, supply.KitAvailable, supply.KitPacked, supply.KitIsAllocated, supply.KitQuarantined)
+		all := a.of(t, e, e.Location, e.Kits, supply.KitAvailable, supply.KitPacked, supply.KitIsAllocated, supply.KitQuarantined, supply.KitIsRecalled)
 		for i, k := range all {
 			if k.Expiry > e.Through {
 				t.Fatalf("kit %s expires on %s, after %s", e.Kits[i], k.Expiry, e.Through)
@@ -299,7 +381,11 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 		}
 		end(all, supply.KitExpired)
 	case supply.KitsDestroyed:
-		all := a.of(t, e, e.Location, e.Kits, supply.KitIsReturned, supply.KitExpired, supply.KitDamaged, supply.KitQuarantined)
+		may := []supply.KitStatus{supply.KitPendingDestruction}
+		if e.Location == theDepot {
+			may = append(may, useless...)
+		}
+		all := a.of(t, e, e.Location, e.Kits, may...)
 		for i, k := range all {
 			if k.dispensed && k.doses != k.Units {
 				t.Fatalf("kit %s is destroyed, and %d of %d doses are accounted for", e.Kits[i], k.doses, k.Units)
@@ -308,9 +394,18 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 		end(all, supply.KitDestroyed)
 	case supply.KitLost:
 		all := a.of(t, e, e.Location, kits(e.Kit), supply.KitAvailable, supply.KitPacked, supply.KitIsAllocated, supply.KitIsDispensed,
-			supply.KitIsReturned, supply.KitQuarantined, supply.KitDamaged, supply.KitExpired)
-		end(all, supply.KitIsLost)
-	case supply.StockSeedRecorded, supply.StockRefused, supply.ResupplyFellShort:
+			supply.KitIsReturned, supply.KitQuarantined, supply.KitIsRecalled, supply.KitUnavailable, supply.KitSentBack,
+			supply.KitPendingDestruction, supply.KitDamaged, supply.KitExpired)
+		before, lost := all[0].base, supply.KitLostAtSite
+		if before == supply.KitPendingDestruction {
+			before = all[0].before
+		}
+		if before == supply.KitIsDispensed {
+			lost = supply.KitLostByPatient
+		}
+		end(all, lost)
+		all[0].before = before
+	case supply.StockSeedRecorded, supply.StockRefused, supply.ResupplyFellShort, supply.UnscheduledKitAsked:
 	default:
 		t.Fatalf("the account does not handle %T", e)
 	}

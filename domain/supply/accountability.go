@@ -39,6 +39,7 @@ func (s Stock) quarantined(at OfStock, kits []KitNumber, cause Cause, reason str
 // the lot have arrived since.
 func QuarantineKitsOfLot(s Stock, cmd QuarantineLot, _ domain.Call) ([]StockEvent, error) {
 	kits, all := []KitNumber{}, []KitNumber{}
+	var atHome []KitNumber
 	for n, k := range s.Kits.All() {
 		if !quarantinable(k) && k.Patient == "" {
 			continue // no patient had it at this location, and none will get it
@@ -51,24 +52,28 @@ func QuarantineKitsOfLot(s Stock, cmd QuarantineLot, _ domain.Call) ([]StockEven
 			continue
 		}
 		all = append(all, n)
-		if quarantinable(k) {
+		switch {
+		case quarantinable(k):
 			kits = append(kits, n)
+		case k.Status == KitIsDispensed && !k.Recalled:
+			atHome = append(atHome, n)
 		}
 	}
 	affected := s.slotsOf(all)
-	if len(kits) == 0 && (len(affected) == 0 || s.Recalled[cmd.Lot]) {
+	if len(kits) == 0 && len(atHome) == 0 && (len(affected) == 0 || s.Recalled[cmd.Lot]) {
 		return nil, nil
 	}
 	slices.Sort(kits)
+	slices.Sort(atHome)
 	return []StockEvent{KitsQuarantined{OfStock: cmd.stock(), Kits: kits, Cause: CauseRecall, Reason: cmd.Reason, Lot: cmd.Lot,
-		Affected: affected}}, nil
+		Affected: affected, AtHome: atHome, Holders: PatientsOf(s.slotsOf(atHome))}}, nil
 }
 
 // ReleaseFromQuarantine gives kits back the status that they had before. It refuses reason_required, value_too_long,
 // value_out_of_range, kit_not_at_location, kit_named_twice, kit_status, lot_recalled and kit_replaced.
 func ReleaseFromQuarantine(s Stock, f Facts, cmd ReleaseKits, _ domain.Call) ([]StockEvent, error) {
 	if err := domain.First(domain.Reason(cmd.Reason), domain.Between("kits", len(cmd.Kits), 1, 1000),
-		s.eachOnce("kits", "a release", cmd.Kits, func(k Kit) bool { return k.Status == KitQuarantined })); err != nil {
+		s.eachOnce("kits", "a release", cmd.Kits, func(k Kit) bool { return k.Status.InQuarantine() })); err != nil {
 		return nil, err
 	}
 	for _, n := range cmd.Kits {
@@ -136,7 +141,7 @@ func Expire(s Stock, cmd ExpireKits, _ domain.Call) ([]StockEvent, error) {
 	}
 	var kits []KitNumber
 	for n, k := range s.Kits.All() {
-		if !quarantinable(k) && k.Status != KitQuarantined {
+		if !quarantinable(k) && !k.Status.InQuarantine() {
 			continue
 		}
 		c, known := s.contents.Get(n)
@@ -155,29 +160,76 @@ func Expire(s Stock, cmd ExpireKits, _ domain.Call) ([]StockEvent, error) {
 }
 
 // Destroy records that kits were destroyed. It refuses malformed_date, captured_in_future, value_missing,
-// value_too_long, value_out_of_range, kit_not_at_location, kit_named_twice, kit_status and kit_not_reconciled.
-func Destroy(s Stock, cmd DestroyKits, call domain.Call) ([]StockEvent, error) {
+// value_too_long, value_out_of_range, kit_not_at_location, kit_named_twice, kit_status, kit_not_reconciled,
+// destruction_not_approved and witness_required.
+func Destroy(s Stock, f Facts, cmd DestroyKits, call domain.Call) ([]StockEvent, error) {
 	if err := domain.First(cmd.On.NotAfterToday("on", call.At), domain.Text("certificate", cmd.Certificate, 200),
 		domain.Between("kits", len(cmd.Kits), 1, 1000),
 		s.eachOnce("kits", "destroying it", cmd.Kits, func(k Kit) bool {
-			return k.Status == KitIsReturned || k.Status == KitExpired || k.Status == KitDamaged || k.Status == KitQuarantined
-		})); err != nil {
+			return k.Status == KitPendingDestruction || destroyable(k)
+		}), s.destructionMustBeApproved(f, cmd, call)); err != nil {
 		return nil, err
 	}
-	for _, n := range cmd.Kits {
-		if k, _ := s.Kits.Get(n); k.Status == KitIsReturned && !k.Reconciled {
-			return nil, refuse.WrongState("kit_not_reconciled", "the doses of kit %s are not accounted for", n).At("kits").Do("reconcile it first")
-		}
+	if err := s.mustBeReconciled(cmd.Kits); err != nil {
+		return nil, err
 	}
 	return []StockEvent{KitsDestroyed{OfStock: cmd.stock(), Kits: slices.Sorted(slices.Values(cmd.Kits)), On: cmd.On,
-		Certificate: cmd.Certificate}}, nil
+		Certificate: cmd.Certificate, Witness: cmd.Witness}}, nil
+}
+
+// destroyable says whether nobody needs the kit any more.
+func destroyable(k Kit) bool {
+	switch k.Status {
+	case KitIsReturned, KitSentBack, KitUnavailable, KitExpired, KitDamaged, KitQuarantined, KitIsRecalled:
+		return true
+	}
+	return false
+}
+
+// destructionMustBeApproved refuses a destruction at a site that was not approved (code destruction_not_approved), or that no second
+// person of the site has seen (code witness_required): ICH E6(R3) 2.10, 3.15.3(c).
+func (s Stock) destructionMustBeApproved(f Facts, cmd DestroyKits, call domain.Call) error {
+	if _, depot := f.Supply.Depots[cmd.Location]; depot {
+		return nil
+	}
+	for _, n := range cmd.Kits {
+		if k, _ := s.Kits.Get(n); k.Status != KitPendingDestruction {
+			return refuse.WrongState("destruction_not_approved", "nobody has allowed site %s to destroy kit %s", cmd.Location, n).At("kits").
+				Do("ask a supply manager to approve it, or send the kit back")
+		}
+	}
+	if cmd.Witness == "" || cmd.Witness == call.Actor || !f.WitnessAtSite {
+		return refuse.Because("witness_required", "a second person of site %s has to see the destruction", cmd.Location).At("witness").
+			Do("name another member of its staff")
+	}
+	return nil
+}
+
+// Approve lets a site destroy kits that nobody needs any more. It refuses reason_required, value_too_long, value_out_of_range,
+// kit_not_at_location, kit_named_twice, kit_status and kit_not_reconciled.
+func Approve(s Stock, cmd ApproveDestruction, _ domain.Call) ([]StockEvent, error) {
+	if err := domain.First(domain.Reason(cmd.Reason), domain.Between("kits", len(cmd.Kits), 1, 1000),
+		s.eachOnce("kits", "destroying it", cmd.Kits, destroyable), s.mustBeReconciled(cmd.Kits)); err != nil {
+		return nil, err
+	}
+	return []StockEvent{DestructionApproved{OfStock: cmd.stock(), Kits: slices.Sorted(slices.Values(cmd.Kits)), Reason: cmd.Reason}}, nil
+}
+
+// mustBeReconciled refuses kits that came back from patients and are not accounted for (code kit_not_reconciled).
+func (s Stock) mustBeReconciled(kits []KitNumber) error {
+	for _, n := range kits {
+		if k, _ := s.Kits.Get(n); k.Status == KitIsReturned && !k.Reconciled {
+			return refuse.WrongState("kit_not_reconciled", "the doses of kit %s are not accounted for", n).At("kits").Do("reconcile it first")
+		}
+	}
+	return nil
 }
 
 // RecordKitLoss records that a kit cannot be found. It refuses reason_required, value_too_long, kit_not_at_location and
 // kit_status.
 func RecordKitLoss(s Stock, cmd ReportKitLost, _ domain.Call) ([]StockEvent, error) {
 	if err := domain.First(domain.Reason(cmd.Reason), s.eachOnce("kit", "reporting it lost", []KitNumber{cmd.Kit}, func(k Kit) bool {
-		return k.Status != KitInTransit && k.Status != KitDestroyed && k.Status != KitIsLost
+		return k.Status != KitInTransit && k.Status != KitDestroyed && !k.Status.Lost()
 	})); err != nil {
 		return nil, err
 	}

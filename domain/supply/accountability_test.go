@@ -127,7 +127,7 @@ func TestDestroyAndLose(t *testing.T) {
 	destroying := func(change func(*supply.DestroyKits)) stockDecision {
 		c := supply.DestroyKits{AtLocation: atLocation("A"), Kits: kits("K1"), On: "2026-03-10", Certificate: "c-1"}
 		change(&c)
-		return decision(supply.Destroy, c)
+		return decisionWith(supply.Destroy, asDepot("A"), c)
 	}
 	given := strictStockAt(t, site, "K1", "K2").Given(supply.KitsQuarantined{OfStock: site, Kits: kits("K1"), Cause: supply.CauseOther})
 	for code, changes := range map[string][]func(*supply.DestroyKits){
@@ -158,13 +158,18 @@ func TestDestroyAndLose(t *testing.T) {
 	given.When(reportKitLost("K9", "r")).ThenRefused("kit_not_at_location")
 	given.When(reportKitLost("K2", "r")).Then(supply.KitLost{OfStock: site, Kit: "K2", Reason: "r"}).
 		When(reportKitLost("K2", "r")).ThenRefused("kit_status")
-	// A kit that is lost before it was given out is replaced. A kit that the patient has lost is not.
+	// A kit that is lost before it was given out is replaced, and so is the one that the patient got last.
 	allocated := given.Given(supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K2", Visit: "v"})
 	lost := supply.KitLost{OfStock: site, Kit: "K2", Affected: []supply.Slot{{Patient: anna, Visit: "v"}}, Reason: "r"}
 	allocated.When(reportKitLost("K2", "r")).Then(lost).Given(supply.KitsReleased{OfStock: site, Kits: kits("K1")}).
 		When(allocate(inArm(x), anna, "v")).Then(supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K1", Visit: "v", Replaces: "K2"})
 	allocated.Given(supply.KitDispensed{OfStock: site, Patient: anna, Kit: "K2", Visit: "v"}).When(reportKitLost("K2", "r")).Then(lost).
-		Given(supply.KitsReleased{OfStock: site, Kits: kits("K1")}).When(allocate(inArm(x), anna, "v")).Then()
+		Given(supply.KitsReleased{OfStock: site, Kits: kits("K1")}).When(allocate(inArm(x), anna, "v")).
+		Then(supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K1", Visit: "v", Replaces: "K2"})
+	// One of a former visit is not.
+	allocated.Given(supply.KitDispensed{OfStock: site, Patient: anna, Kit: "K2", Visit: "v"}, supply.KitsReleased{OfStock: site, Kits: kits("K1")},
+		supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K1", Visit: "w"}).When(reportKitLost("K2", "r")).Then(lost).
+		When(allocate(inArm(x), anna, "v")).Then()
 }
 
 // A repeated QuarantineLot has an effect only if kits of the lot have arrived since.

@@ -89,12 +89,15 @@ func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent
 		return nil, ErrKeysMissing
 	}
 	by.choice.Method = ByPlace
-	kit, some := s.heldFor(cmd.Patient, f.Supply, by.choice, f.Arm)
+	kit, some := s.kitOf(cmd.Patient, f.Supply, by.choice, f.Arm)
 	if !some {
 		kit, some = s.choose(f.Supply, by, f.Arm)
 	}
 	if !some {
 		return failed("no_stock", "the site has no kit for the patient")
+	}
+	if replaces == kit { // it was put back, and is given out after all
+		replaces = ""
 	}
 	return append(seeding, KitAllocated{OfStock: at, Patient: cmd.Patient, Kit: kit, Visit: cmd.Visit, Replaces: replaces,
 		Choice: blind.Of(by.choice)}), nil
@@ -108,12 +111,26 @@ func (f Facts) withheldAs(code string) Withholding {
 	return ""
 }
 
-// kitFor returns the kit that was allocated last for a slot. got says that there was one, and has that it was given out or
-// still can be.
+// kitFor returns the kit that was allocated last for a slot. got says that there was one, and has that the patient needs no other.
 func (s Stock) kitFor(slot Slot) (n KitNumber, got, has bool) {
 	n, got = s.Allocated.Get(slot)
 	k, _ := s.Kits.Get(n)
-	return n, got, got && (k.Dispensed || k.Status == KitIsAllocated)
+	newest, _ := s.Newest.Get(slot.Patient)
+	return n, got, got && k.serves(n == newest)
+}
+
+// kitOf returns the kit of an arm that can go to no other patient: one that was put back, or that is held for this one.
+func (s Stock) kitOf(p domain.PatientID, in Supply, choice Choice, arm domain.ArmID) (KitNumber, bool) {
+	kept, _ := s.Kept.Get(p)
+	for _, n := range kept {
+		k, _ := s.Kits.Get(n)
+		c, known := s.contents.Get(n)
+		if known && k.Status == KitUnavailable && !k.Wanted && c.Arm == arm && in.usable(n, c.Lot) &&
+			c.Expiry.DaysSince(choice.On) > choice.KeepDays {
+			return n, true
+		}
+	}
+	return s.heldFor(p, in, choice, arm)
 }
 
 // SetAside takes allocated kits that were never given out from a patient who has left, and ends the patient's hold. It
@@ -150,20 +167,8 @@ func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent
 	if err != nil {
 		return nil, err
 	}
-	if !f.Participating {
-		return nil, refuse.WrongState("patient_ended", "patient %s does not take part any more", cmd.Patient).
-			At("patient").Do("set the kit aside")
-	}
-	switch f.Withheld {
-	case TreatmentHasEnded:
-		return nil, refuse.WrongState("treatment_ended", "the treatment of patient %s has ended", cmd.Patient).
-			At("patient").Do("set the kit aside")
-	case PatientIsTransferred:
-		return nil, refuse.WrongState("patient_transferred", "patient %s was transferred to another site", cmd.Patient).
-			At("patient").Do("set the kit aside; the other site gives the patient one")
-	case DoseIsHeld:
-		return nil, refuse.WrongState("dose_held", "the treatment of patient %s is interrupted", cmd.Patient).
-			At("patient").Do("keep the kit until the dose is resumed")
+	if err := f.mustGetKits(cmd.Patient); err != nil {
+		return nil, err
 	}
 	c, known := s.contents.Get(cmd.Kit)
 	daysLeft := c.Expiry.DaysSince(max(cmd.On, today(call)))
@@ -181,6 +186,24 @@ func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent
 	}
 	at := OfStock{cmd.Patient.Study(), LocationID(cmd.Site)}
 	return []StockEvent{KitDispensed{OfStock: at, Patient: cmd.Patient, Kit: cmd.Kit, Visit: k.Visit, On: cmd.On}}, nil
+}
+
+// mustGetKits refuses a patient who gets no kits now (codes patient_ended, treatment_ended, patient_transferred, dose_held).
+func (f Facts) mustGetKits(p domain.PatientID) error {
+	if !f.Participating {
+		return refuse.WrongState("patient_ended", "patient %s does not take part any more", p).At("patient").Do("set the kit aside")
+	}
+	switch f.Withheld {
+	case TreatmentHasEnded:
+		return refuse.WrongState("treatment_ended", "the treatment of patient %s has ended", p).At("patient").Do("set the kit aside")
+	case PatientIsTransferred:
+		return refuse.WrongState("patient_transferred", "patient %s was transferred to another site", p).At("patient").
+			Do("set the kit aside; the other site gives the patient one")
+	case DoseIsHeld:
+		return refuse.WrongState("dose_held", "the treatment of patient %s is interrupted", p).At("patient").
+			Do("keep the kit until the dose is resumed")
+	}
+	return nil
 }
 
 // ofPatient returns a kit that is in the status and was allocated to the patient.

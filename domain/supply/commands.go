@@ -39,6 +39,35 @@ type SetResupplyRule struct {
 	Rule ResupplyRule `json:"rule" doc:"The rule"`
 }
 
+// WithdrawLotRecall ends a recall that was made in error.
+type WithdrawLotRecall struct {
+	domain.InStudy
+	Lot             string `json:"lot" minLength:"1" maxLength:"50" doc:"The lot"`
+	domain.Reasoned `doc:"Why it is not recalled"`
+}
+
+// ExtendExpiry lets a lot be used for longer.
+type ExtendExpiry struct {
+	domain.InStudy
+	Lot             string      `json:"lot" minLength:"1" maxLength:"50" doc:"The lot"`
+	To              domain.Date `json:"to" doc:"The last day on which it may be used"`
+	Certificate     string      `json:"certificate" minLength:"1" maxLength:"200" doc:"Reference of the stability data"`
+	domain.Reasoned `doc:"Why it may be used for longer"`
+}
+
+// ConfirmRelabelling records that kits have new labels with the later expiry of their lot.
+type ConfirmRelabelling struct {
+	AtLocation
+	Kits []KitNumber `json:"kits" minItems:"1" maxItems:"1000" doc:"The kits"`
+}
+
+// EndResupply ends the resupply of a site by its rule.
+type EndResupply struct {
+	domain.InStudy
+	Site            domain.SiteID `json:"site" doc:"The site"`
+	domain.Reasoned `doc:"Why it gets no more kits"`
+}
+
 // TakeInDelivery is sent by the supply process when kits have been registered.
 type TakeInDelivery struct {
 	AtDepot
@@ -205,6 +234,60 @@ type DestroyKits struct {
 	Kits        []KitNumber `json:"kits" minItems:"1" maxItems:"1000" doc:"The kits"`
 	On          domain.Date `json:"on" doc:"Day"`
 	Certificate string      `json:"certificate" minLength:"1" maxLength:"200" doc:"Reference of the certificate of destruction"`
+	// Witness is needed at a site, where the destruction needs an approval as well.
+	Witness domain.UserID `json:"witness,omitempty" doc:"Who has seen it: at a site, another person of its staff"`
+}
+
+// ApproveDestruction lets a site destroy kits.
+type ApproveDestruction struct {
+	AtLocation      `doc:"The site"`
+	Kits            []KitNumber `json:"kits" minItems:"1" maxItems:"1000" doc:"The kits"`
+	domain.Reasoned `doc:"On what grounds"`
+}
+
+// ReplaceKit gives a patient another kit in place of one that was given out, or allocated.
+type ReplaceKit struct {
+	Site domain.SiteID `json:"site" doc:"The site of the patient"`
+	domain.OfPatient
+	Kit             KitNumber        `json:"kit" doc:"The kit that the patient cannot use"`
+	Cause           ReplacementCause `json:"cause" doc:"What happened to it"`
+	domain.Reasoned `doc:"What is known"`
+	// Seed is 32 random bytes in hex, for a location that has no seed yet. The command's declaration sets it.
+	Seed string `json:"-"`
+}
+
+// RecordNotDispensed puts an allocated kit back that the patient was not given.
+type RecordNotDispensed struct {
+	Site domain.SiteID `json:"site" doc:"The site that has the kit"`
+	domain.OfPatient
+	Kit             KitNumber `json:"kit" doc:"The kit"`
+	domain.Reasoned `doc:"Why it was not given out"`
+}
+
+// DispenseUnscheduled allocates a kit for a patient between the visits of the protocol.
+type DispenseUnscheduled struct {
+	Site domain.SiteID `json:"site" doc:"The site of the patient"`
+	domain.OfPatient
+	domain.Reasoned `doc:"Why the patient needs it"`
+	// Seed is 32 random bytes in hex, for a location that has no seed yet. The command's declaration sets it.
+	Seed string `json:"-"`
+}
+
+// RecordRecallAction records what was done about a recalled kit that a patient has at home.
+type RecordRecallAction struct {
+	Site domain.SiteID `json:"site" doc:"The site that gave it out"`
+	domain.OfPatient
+	Kit    KitNumber    `json:"kit" doc:"The kit"`
+	Action RecallAction `json:"action" doc:"What was done"`
+	On     domain.Date  `json:"on" doc:"Day"`
+	Note   string       `json:"note,omitempty" maxLength:"500" doc:"What else is known"`
+}
+
+// ReportKitFound records that a kit was found that had been reported lost.
+type ReportKitFound struct {
+	AtLocation      `doc:"The location that had reported it"`
+	Kit             KitNumber `json:"kit" doc:"The kit"`
+	domain.Reasoned `doc:"Where it was found"`
 }
 
 // ReportKitLost records that a kit cannot be found.
@@ -245,6 +328,9 @@ func (f FromLocation) AboutSite() (domain.StudyID, domain.SiteID) {
 // AboutSite returns the depot as a site, which is how grants name it.
 func (a AtDepot) AboutSite() (domain.StudyID, domain.SiteID) { return a.Study, domain.SiteID(a.Depot) }
 
+// InLocation returns the stock that the command is about.
+func (a AtLocation) InLocation() OfStock { return OfStock(a) }
+
 func (a AtLocation) stock() OfStock   { return OfStock(a) }
 func (f FromLocation) stock() OfStock { return OfStock{f.Study, f.From} }
 func (a AtDepot) stock() OfStock      { return OfStock{a.Study, a.Depot} }
@@ -262,6 +348,11 @@ func (c SetKitsAside) site() domain.SiteID { return c.Site }
 func (c DispenseKit) site() domain.SiteID  { return c.Site }
 func (c ReturnKit) site() domain.SiteID    { return c.Site }
 func (c ReconcileKit) site() domain.SiteID { return c.Site }
+
+func (c ReplaceKit) site() domain.SiteID          { return c.Site }
+func (c RecordNotDispensed) site() domain.SiteID  { return c.Site }
+func (c DispenseUnscheduled) site() domain.SiteID { return c.Site }
+func (c RecordRecallAction) site() domain.SiteID  { return c.Site }
 
 // StockOf returns the stock on which a command is decided. It returns false for a command that is not about one stock.
 func StockOf(command any) (at OfStock, ok bool) {

@@ -55,6 +55,12 @@ func theStudy(change func(*study.Treatment)) study.Study {
 		study.SiteAdded{Study: pain, Site: "A"}, study.SiteActivated{Study: pain, Site: "A"}, study.SiteAdded{Study: pain, Site: "B"})
 }
 
+// closedAt is the study after the site A was closed.
+func closedAt(s study.Study) study.Study {
+	s = study.Decider.Evolve(s, study.SiteActivated{Study: pain, Site: "A", On: "2026-01-01"})
+	return study.Decider.Evolve(s, study.SiteClosed{Study: pain, Site: "A"})
+}
+
 // theSupply has the depot D and the released lots L1 and L2. L3 is not released.
 func theSupply(more ...supply.Event) supply.Supply {
 	events := []supply.Event{
@@ -216,8 +222,14 @@ func expire(l supply.LocationID, through domain.Date) stockDecision {
 	return decision(supply.Expire, supply.ExpireKits{AtLocation: atLocation(l), Through: through})
 }
 
+// destroy destroys kits as a depot does. What a site needs for it is the matter of TestASiteDestroysWithApprovalAndWitness.
 func destroy(l supply.LocationID, kits ...supply.KitNumber) stockDecision {
-	return decision(supply.Destroy, supply.DestroyKits{AtLocation: atLocation(l), Kits: kits, On: "2026-03-10", Certificate: "c"})
+	return decisionWith(supply.Destroy, asDepot(l), supply.DestroyKits{AtLocation: atLocation(l), Kits: kits, On: "2026-03-10", Certificate: "c"})
+}
+
+// asDepot are facts in which a location is a depot.
+func asDepot(l supply.LocationID) supply.Facts {
+	return facts(func(f *supply.Facts) { f.Supply = theSupply(supply.DepotOpened{Study: pain, Depot: l}) })
 }
 
 func reportKitLost(kit supply.KitNumber, reason string) stockDecision {

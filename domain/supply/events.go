@@ -78,7 +78,10 @@ var events = []domain.EventType{
 	domain.Stored[KitsRegistered]("KitsRegistered"),
 	domain.Stored[BatchReleased]("BatchReleased").InNoView("a lot may reveal an arm"),
 	domain.Stored[LotRecalled]("LotRecalled").InNoView("a lot may reveal an arm; the kits show their quarantine"),
+	domain.Stored[LotRecallWithdrawn]("LotRecallWithdrawn").InNoView("a lot may reveal an arm; the kits show their release"),
+	domain.Stored[LotExpiryExtended]("LotExpiryExtended").InNoView("a lot or an expiry date may reveal an arm"),
 	domain.Stored[ResupplyRuleSet]("ResupplyRuleSet").InNoView("decisions read it; the shipments show its effect"),
+	domain.Stored[ResupplyEnded]("ResupplyEnded").InNoView("decisions read it; the shipments show its effect"),
 }
 
 // DepotOpened adds a location that stores kits and sends them to sites.
@@ -128,11 +131,40 @@ type ResupplyRuleSet struct {
 	Rule  ResupplyRule   `json:"rule"`
 }
 
-func (DepotOpened) supplyEvent()     {}
-func (KitsRegistered) supplyEvent()  {}
-func (BatchReleased) supplyEvent()   {}
-func (LotRecalled) supplyEvent()     {}
-func (ResupplyRuleSet) supplyEvent() {}
+// ResupplyEnded says that a site is sent no more kits by its rule.
+type ResupplyEnded struct {
+	Study domain.StudyID `json:"study"`
+	Site  domain.SiteID  `json:"site"`
+	// Depot has supplied it.
+	Depot  LocationID `json:"depot"`
+	Reason string     `json:"reason"`
+}
+
+// LotRecallWithdrawn ends a recall that was made in error. The kits stay where they are until somebody releases them.
+type LotRecallWithdrawn struct {
+	Study  domain.StudyID `json:"study"`
+	Lot    string         `json:"lot"`
+	Reason string         `json:"reason"`
+}
+
+// LotExpiryExtended says that a lot may be used for longer (EU GMP Annex 13, 33). Its kits may when they have new labels.
+type LotExpiryExtended struct {
+	Study domain.StudyID `json:"study"`
+	Lot   string         `json:"lot"`
+	// To is blinded, like the expiry of a kit.
+	To          blind.Value[domain.Date] `json:"to"`
+	Certificate string                   `json:"certificate"`
+	Reason      string                   `json:"reason"`
+}
+
+func (DepotOpened) supplyEvent()        {}
+func (KitsRegistered) supplyEvent()     {}
+func (BatchReleased) supplyEvent()      {}
+func (LotRecalled) supplyEvent()        {}
+func (LotRecallWithdrawn) supplyEvent() {}
+func (LotExpiryExtended) supplyEvent()  {}
+func (ResupplyRuleSet) supplyEvent()    {}
+func (ResupplyEnded) supplyEvent()      {}
 
 // StockEvent is an event of the stock of one location.
 type StockEvent interface{ stockEvent() }
@@ -161,6 +193,13 @@ var stockEvents = []domain.EventType{
 	domain.Stored[KitsExpired]("KitsExpired"),
 	domain.Stored[KitsDestroyed]("KitsDestroyed"),
 	domain.Stored[KitLost]("KitLost"),
+	domain.Stored[KitFound]("KitFound"),
+	domain.Stored[KitReplacementAsked]("KitReplacementAsked"),
+	domain.Stored[KitPutBack]("KitPutBack"),
+	domain.Stored[UnscheduledKitAsked]("UnscheduledKitAsked").InNoView("the kit that is allocated is shown, with its reason"),
+	domain.Stored[KitsRelabelled]("KitsRelabelled").InNoView("kits of one lot may be of one arm"),
+	domain.Stored[RecallActionRecorded]("RecallActionRecorded"),
+	domain.Stored[DestructionApproved]("DestructionApproved"),
 }
 
 // OfStock is embedded by the events of a stock. It names the location and its study.
@@ -256,6 +295,8 @@ type ShipmentLost struct {
 	From     LocationID  `json:"from"`
 	Kits     []KitNumber `json:"kits"`
 	Reason   string      `json:"reason"`
+	// Contents are needed when a kit is found. Losses that were recorded by earlier programs have none.
+	Contents Contents `json:"contents,omitzero"`
 }
 
 // KitsQuarantined puts kits into quarantine until somebody decides about them.
@@ -268,6 +309,10 @@ type KitsQuarantined struct {
 	Lot string `json:"lot,omitempty"`
 	// Affected are those to whom a kit among them, or one of the recalled lot, had been allocated or dispensed.
 	Affected []Slot `json:"affected,omitempty"`
+	// AtHome are the kits of the recalled lot that patients have at home, and Holders these patients. Recalls by earlier programs
+	// name none.
+	AtHome  []KitNumber        `json:"atHome,omitempty"`
+	Holders []domain.PatientID `json:"holders,omitempty"`
 }
 
 // KitsReleased ends the quarantine of kits and gives them back the status that they had before.
@@ -382,6 +427,8 @@ type KitsDestroyed struct {
 	Kits        []KitNumber `json:"kits"`
 	On          domain.Date `json:"on"`
 	Certificate string      `json:"certificate"`
+	// Witness saw it. Destructions at depots have none.
+	Witness domain.UserID `json:"witness,omitempty"`
 }
 
 // KitLost says that a kit cannot be found, at its location or with its patient.
@@ -415,6 +462,125 @@ func (KitReconciled) stockEvent()      {}
 func (KitsExpired) stockEvent()        {}
 func (KitsDestroyed) stockEvent()      {}
 func (KitLost) stockEvent()            {}
+
+// KitFound says that a lost kit was found. One that its patient had is with the patient again. All others wait for a decision.
+type KitFound struct {
+	OfStock
+	Kit    KitNumber `json:"kit"`
+	Reason string    `json:"reason"`
+}
+
+// ReplacementCause says why a patient gets another kit.
+type ReplacementCause string
+
+// The causes of a replacement.
+const (
+	LostByPatient   ReplacementCause = "lost_by_patient"
+	KitWasDamaged   ReplacementCause = "damaged"
+	KitMisallocated ReplacementCause = "misallocated"
+	KitWasRecalled  ReplacementCause = "recalled"
+)
+
+// ReplacementCauses are all causes of a replacement.
+var ReplacementCauses = []ReplacementCause{LostByPatient, KitWasDamaged, KitMisallocated, KitWasRecalled}
+
+// Schema implements domain.HasSchema.
+func (ReplacementCause) Schema() domain.Schema { return domain.OneOf(ReplacementCauses...) }
+
+// KitReplacementAsked says that a patient is to get another kit in place of one. It is followed by the allocation, or by why there
+// is none.
+type KitReplacementAsked struct {
+	OfStock
+	Patient domain.PatientID `json:"patient"`
+	Kit     KitNumber        `json:"kit"`
+	Visit   string           `json:"visit,omitempty"`
+	Cause   ReplacementCause `json:"cause"`
+	Reason  string           `json:"reason"`
+}
+
+// KitPutBack takes an allocated kit from a patient who was not given it. Nobody but this patient may get it later.
+type KitPutBack struct {
+	OfStock
+	Patient domain.PatientID `json:"patient"`
+	Kit     KitNumber        `json:"kit"`
+	Visit   string           `json:"visit,omitempty"`
+	Reason  string           `json:"reason"`
+}
+
+// UnscheduledKitAsked says that a patient is to get a kit between the visits of the protocol. It is followed by the allocation, or by
+// why there is none.
+type UnscheduledKitAsked struct {
+	OfStock
+	Patient domain.PatientID `json:"patient"`
+	// Visit names the occasion. No visit of the protocol is called so.
+	Visit  string `json:"visit"`
+	Reason string `json:"reason"`
+}
+
+// KitsRelabelled says that kits of a lot that may be used for longer have their new labels.
+type KitsRelabelled struct {
+	OfStock
+	// To has the new expiry of each kit. The kits are blinded too: they are of one lot.
+	To blind.Value[Expiries] `json:"to"`
+}
+
+// Expiries are the days on which kits expire.
+type Expiries map[KitNumber]domain.Date
+
+// RecallAction is what was done about a recalled kit that a patient has at home.
+type RecallAction string
+
+// The actions of a recall.
+const (
+	PatientTold       RecallAction = "told"        // the patient knows not to use it
+	PatientNotReached RecallAction = "not_reached" // it is tried again
+	PatientWillReturn RecallAction = "will_return"
+	UsedUp            RecallAction = "used_up" // nothing of it is left
+	ThrownAway        RecallAction = "thrown_away"
+)
+
+// RecallActions are all actions of a recall.
+var RecallActions = []RecallAction{PatientTold, PatientNotReached, PatientWillReturn, UsedUp, ThrownAway}
+
+// Schema implements domain.HasSchema.
+func (RecallAction) Schema() domain.Schema { return domain.OneOf(RecallActions...) }
+
+// RecallActionRecorded says what was done about a recalled kit that a patient has at home.
+type RecallActionRecorded struct {
+	OfStock
+	Patient domain.PatientID `json:"patient"`
+	Kit     KitNumber        `json:"kit"`
+	Action  RecallAction     `json:"action"`
+	On      domain.Date      `json:"on"`
+	Note    string           `json:"note,omitempty"`
+}
+
+// DestructionApproved allows a site to destroy kits (ICH E6(R3) 3.15.3(c)).
+type DestructionApproved struct {
+	OfStock
+	Kits   []KitNumber `json:"kits"`
+	Reason string      `json:"reason"`
+}
+
+func (KitFound) stockEvent()             {}
+func (KitReplacementAsked) stockEvent()  {}
+func (KitPutBack) stockEvent()           {}
+func (UnscheduledKitAsked) stockEvent()  {}
+func (KitsRelabelled) stockEvent()       {}
+func (RecallActionRecorded) stockEvent() {}
+func (DestructionApproved) stockEvent()  {}
+
+// AboutPatient returns the patient that the event is about.
+func (e KitReplacementAsked) AboutPatient() domain.PatientID { return e.Patient }
+
+// AboutPatient returns the patient that the event is about.
+func (e KitPutBack) AboutPatient() domain.PatientID { return e.Patient }
+
+// AboutPatient returns the patient that the event is about.
+func (e UnscheduledKitAsked) AboutPatient() domain.PatientID { return e.Patient }
+
+// AboutPatient returns the patient that the event is about.
+func (e RecallActionRecorded) AboutPatient() domain.PatientID { return e.Patient }
 
 // AboutPatient returns the patient that the event is about.
 func (e StockHeld) AboutPatient() domain.PatientID { return e.Patient }

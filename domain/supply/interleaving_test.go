@@ -328,7 +328,7 @@ func (w *world) ship() {
 	if from != theDepot {
 		to = evenly([]supply.LocationID{theDepot, theDepot, theDepot, to}).Draw(w.t, "to")
 	}
-	statuses := []supply.KitStatus{supply.KitIsReturned, supply.KitExpired, supply.KitDamaged}
+	statuses := []supply.KitStatus{supply.KitIsReturned, supply.KitExpired, supply.KitDamaged, supply.KitUnavailable, supply.KitIsRecalled}
 	if from == theDepot || between(0, 4).Draw(w.t, "available kits") == 0 {
 		statuses = append(statuses, supply.KitAvailable)
 	}
@@ -410,6 +410,13 @@ func (w *world) allocate() {
 		return
 	}
 	if e, ok := events[0].(supply.KitAllocated); ok {
+		kept, _ := before.Kept.Get(p.id)
+		if slices.Contains(kept, e.Kit) { // it was put back, and goes to its patient after all
+			if e.Replaces != "" && e.Replaces != has {
+				w.t.Fatalf("the answer for %+v is %+v", p, e)
+			}
+			return
+		}
 		if (p.left || !p.drawn || w.account.kits[e.Kit].Arm != p.arm) || e.Replaces != has {
 			w.t.Fatalf("the answer for %+v is %+v", p, e)
 		}
@@ -477,8 +484,94 @@ func (w *world) reconcile() {
 
 func (w *world) destroy() {
 	at := w.location()
-	decideOn(w, at, "", nil, withoutFacts(supply.Destroy), supply.DestroyKits{AtLocation: atLocation(at), On: w.today(), Certificate: "c",
-		Kits: w.drawKits(at, 3, supply.KitIsReturned, supply.KitExpired, supply.KitDamaged, supply.KitQuarantined)})
+	seen := func(s supply.Stock, f supply.Facts, c supply.DestroyKits, call domain.Call) ([]supply.StockEvent, error) {
+		f.WitnessAtSite = true
+		return supply.Destroy(s, f, c, call)
+	}
+	decideOn(w, at, "", nil, seen, supply.DestroyKits{AtLocation: atLocation(at), On: w.today(), Certificate: "c", Witness: "other",
+		Kits: w.drawKits(at, 3, append(useless, supply.KitPendingDestruction)...)})
+}
+
+func (w *world) approveDestruction() {
+	at := w.location()
+	cmd := supply.ApproveDestruction{AtLocation: atLocation(at), Reasoned: reason, Kits: w.drawKits(at, 3, useless...)}
+	decideOn(w, at, "", nil, withoutFacts(supply.Approve), cmd)
+}
+
+// replace asks for another kit, and checks that the patient has one then, or is said to wait.
+func (w *world) replace() {
+	p := w.person()
+	cmd := supply.ReplaceKit{Site: p.siteID(), OfPatient: domain.ForPatient(p.id), Kit: w.kitOf(p), Seed: theSeed, Reasoned: reason,
+		Cause: evenly(supply.ReplacementCauses).Draw(w.t, "cause")}
+	events := decideOn(w, p.site, "", p, supply.Replace, cmd)
+	if len(events) == 0 {
+		return
+	}
+	asked, is := events[0].(supply.KitReplacementAsked)
+	if !is || len(withoutChoices(events)) != 2 {
+		w.t.Fatalf("the answer to %+v is %v", cmd, events)
+	}
+	switch e := last(events).(type) {
+	case supply.KitAllocated:
+		if e.Replaces != asked.Kit && e.Kit == asked.Kit || p.left || w.account.kits[e.Kit].Arm != p.arm {
+			w.t.Fatalf("the answer for %+v is %+v", p, e)
+		}
+	case supply.AllocationFailed:
+		if !e.Waits {
+			w.t.Fatalf("%s gets no kit: %+v", p.id, e)
+		}
+	default:
+		w.t.Fatalf("the answer to %+v is %v", cmd, events)
+	}
+}
+
+func (w *world) askUnscheduled() {
+	p := w.person()
+	cmd := supply.DispenseUnscheduled{Site: p.siteID(), OfPatient: domain.ForPatient(p.id), Seed: theSeed, Reasoned: reason}
+	if events := decideOn(w, p.site, "", p, supply.AskUnscheduled, cmd); len(events) > 0 && len(withoutChoices(events)) != 2 {
+		w.t.Fatalf("the answer to %+v is %v", cmd, events)
+	}
+}
+
+func (w *world) putBack() {
+	p := w.person()
+	cmd := supply.RecordNotDispensed{Site: p.siteID(), OfPatient: domain.ForPatient(p.id), Kit: w.kitOf(p), Reasoned: reason}
+	decideOn(w, p.site, "", p, withoutFacts(supply.PutBack), cmd)
+}
+
+func (w *world) find() {
+	at := w.location()
+	kits := w.drawKits(at, 1, supply.KitLostAtSite, supply.KitLostByPatient, supply.KitLostInTransit)
+	cmd := supply.ReportKitFound{AtLocation: atLocation(at), Reasoned: reason, Kit: kits[0]}
+	decideOn(w, at, "", nil, withoutFacts(supply.RecordFound), cmd)
+}
+
+func (w *world) relabel() {
+	lot, at := w.lot(), w.location()
+	extend := supply.ExtendExpiry{InStudy: domain.ForStudy(pain), Lot: lot, Certificate: "c", Reasoned: reason,
+		To: w.today().AddDays(between(100, 400).Draw(w.t, "days"))}
+	w.decideOnSupply(scenario.Sent(supply.Extend, extend, w.call()))
+	var kits []supply.KitNumber
+	for n, k := range w.account.kits {
+		if k.at == at && k.Lot == lot && k.status() == supply.KitAvailable {
+			kits = append(kits, n)
+		}
+	}
+	if slices.Sort(kits); len(kits) > 0 {
+		decideOn(w, at, "", nil, supply.Relabel, supply.ConfirmRelabelling{AtLocation: atLocation(at), Kits: kits[:1]})
+	}
+}
+
+func (w *world) recordRecallAction() {
+	p := w.person()
+	cmd := supply.RecordRecallAction{Site: p.siteID(), OfPatient: domain.ForPatient(p.id), Kit: w.kitOf(p), On: w.today(),
+		Action: evenly(supply.RecallActions).Draw(w.t, "action")}
+	decideOn(w, p.site, "", p, withoutFacts(supply.RecordAction), cmd)
+}
+
+func (w *world) withdrawRecall() {
+	cmd := supply.WithdrawLotRecall{InStudy: domain.ForStudy(pain), Lot: w.lot(), Reasoned: reason}
+	w.decideOnSupply(scenario.Sent(supply.WithdrawRecall, cmd, w.call()))
 }
 
 func (w *world) expire() {
@@ -551,7 +644,7 @@ func (w *world) quarantine() {
 
 func (w *world) releaseKits() {
 	at := w.location()
-	cmd := supply.ReleaseKits{AtLocation: atLocation(at), Reasoned: reason, Kits: w.drawKits(at, 2, supply.KitQuarantined)}
+	cmd := supply.ReleaseKits{AtLocation: atLocation(at), Reasoned: reason, Kits: w.drawKits(at, 2, supply.KitQuarantined, supply.KitIsRecalled)}
 	decideOn(w, at, "", nil, supply.ReleaseFromQuarantine, cmd)
 }
 
@@ -576,7 +669,9 @@ func (w *world) actions() []func() {
 		times(8, w.planResupply), times(1, func() { w.rule(w.site()) }),
 		times(5, w.hold), times(1, w.releaseHold), times(8, w.allocate), times(8, w.dispense), times(1, w.leave),
 		times(5, w.returnKit), times(5, w.reconcile),
-		times(2, w.quarantine), times(2, w.releaseKits), times(1, w.expire), times(1, w.destroy), times(1, w.loseKit),
+		times(2, w.quarantine), times(2, w.releaseKits), times(1, w.expire), times(1, w.destroy), times(1, w.approveDestruction), times(1, w.loseKit),
+		times(1, w.find), times(3, w.replace), times(1, w.askUnscheduled), times(2, w.putBack), times(1, w.relabel),
+		times(1, w.recordRecallAction), times(1, w.withdrawRecall),
 		times(2, w.letTimePass),
 	)
 }

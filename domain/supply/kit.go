@@ -1,6 +1,7 @@
 package supply
 
 import (
+	"cmp"
 	"slices"
 
 	"casebook/domain"
@@ -14,10 +15,14 @@ type Kit struct {
 	Visit   string
 	// Shipment is the shipment that the kit leaves with, or left with.
 	Shipment ShipmentID
-	// Packed is the status before the kit was packed, Before the status before its quarantine.
+	// Packed is the status before the kit was packed, Before the status before it was quarantined, lost, or chosen to be destroyed.
 	Packed, Before KitStatus
 	// Dispensed says that the kit was handed to its patient.
 	Dispensed bool
+	// Recalled says that its lot was recalled while its patient had the kit.
+	Recalled bool
+	// Wanted says that its patient is to get another kit instead.
+	Wanted bool
 	// Replaced says that its patient got another kit instead.
 	Replaced bool
 	// Reconciled says that the doses are accounted for.
@@ -36,17 +41,35 @@ const (
 	KitInTransit   KitStatus = "in_transit" // sent; from now on the receiver's stream decides about it
 	KitIsAllocated KitStatus = "allocated"
 	KitIsDispensed KitStatus = "dispensed"
-	KitIsReturned  KitStatus = "returned" // by its patient, or set aside for good
+	// KitUnavailable kits were allocated and never given out. They may still go to their patient, and to nobody else.
+	KitUnavailable KitStatus = "temporarily_unavailable"
+	KitIsReturned  KitStatus = "returned_by_patient"
+	// KitSentBack kits have come back to a depot, and go to nobody any more.
+	KitSentBack    KitStatus = "returned_to_depot"
 	KitQuarantined KitStatus = "quarantined"
-	KitDamaged     KitStatus = "damaged"
-	KitExpired     KitStatus = "expired"
-	KitDestroyed   KitStatus = "destroyed"
-	KitIsLost      KitStatus = "lost"
+	// KitIsRecalled kits are in quarantine because their lot was recalled.
+	KitIsRecalled         KitStatus = "recalled"
+	KitDamaged            KitStatus = "damaged"
+	KitExpired            KitStatus = "expired"
+	KitPendingDestruction KitStatus = "pending_destruction"
+	KitDestroyed          KitStatus = "destroyed"
+	KitLostInTransit      KitStatus = "lost_in_transit"
+	KitLostAtSite         KitStatus = "lost_at_site" // or at the depot
+	KitLostByPatient      KitStatus = "lost_by_patient"
 )
 
 // KitStatuses are all statuses of a kit.
-var KitStatuses = []KitStatus{KitRegistered, KitAvailable, KitPacked, KitInTransit, KitIsAllocated, KitIsDispensed, KitIsReturned,
-	KitQuarantined, KitDamaged, KitExpired, KitDestroyed, KitIsLost}
+var KitStatuses = []KitStatus{KitRegistered, KitAvailable, KitPacked, KitInTransit, KitIsAllocated, KitIsDispensed, KitUnavailable,
+	KitIsReturned, KitSentBack, KitQuarantined, KitIsRecalled, KitDamaged, KitExpired, KitPendingDestruction, KitDestroyed,
+	KitLostInTransit, KitLostAtSite, KitLostByPatient}
+
+// Lost says that nobody knows where the kit is.
+func (s KitStatus) Lost() bool {
+	return s == KitLostInTransit || s == KitLostAtSite || s == KitLostByPatient
+}
+
+// InQuarantine says that the kit waits for a decision.
+func (s KitStatus) InQuarantine() bool { return s == KitQuarantined || s == KitIsRecalled }
 
 // Schema implements domain.HasSchema.
 func (KitStatus) Schema() domain.Schema { return domain.OneOf(KitStatuses...) }
@@ -65,18 +88,22 @@ func (k Kit) After(n KitNumber, event StockEvent) Kit {
 	case ShipmentReceived:
 		return e.arrived(n)
 	case ShipmentLost:
-		return Kit{Status: KitIsLost}
+		return Kit{Status: KitLostInTransit, Before: KitAvailable}
 	case KitsQuarantined:
-		k.Before, k.Status = k.Status, KitQuarantined
+		return k.quarantined(n, e)
 	case KitsReleased:
 		k.Status, k.Before = k.Before, ""
 	case KitAllocated:
-		k.Replaced = k.Replaced || n == e.Replaces
+		k.Replaced = k.Replaced || n == e.Replaces && n != e.Kit
 		if n == e.Kit {
-			k.Status, k.Patient, k.Visit = KitIsAllocated, e.Patient, e.Visit
+			k.Status, k.Patient, k.Visit, k.Reconciled = KitIsAllocated, e.Patient, e.Visit, false
 		}
 	case KitsSetAside:
-		k.Status, k.Reconciled = KitIsReturned, true
+		k.Status, k.Reconciled = KitUnavailable, true
+	case KitPutBack:
+		k.Status, k.Reconciled = KitUnavailable, true
+	case KitReplacementAsked:
+		return k.unserviceable(e.Cause)
 	case KitDispensed:
 		k.Status, k.Dispensed = KitIsDispensed, true
 	case KitReturned:
@@ -88,10 +115,76 @@ func (k Kit) After(n KitNumber, event StockEvent) Kit {
 	case KitsDestroyed:
 		k.Status = KitDestroyed
 	case KitLost:
-		k.Status = KitIsLost
+		k = k.takenOut(KitLostAtSite)
+		if k.Before == KitIsDispensed {
+			k.Status = KitLostByPatient
+		}
+	case KitFound:
+		return k.found()
+	case DestructionApproved:
+		return k.takenOut(KitPendingDestruction)
 	case ResupplyFellShort, StockHeld, StockRefused, HoldReleased, AllocationFailed: // they name no kit openly
+	case KitsRelabelled, UnscheduledKitAsked, RecallActionRecorded: // they leave the kit where it is
 	}
 	return k
+}
+
+// quarantined returns the kit after a quarantine. One that its patient has at home stays there.
+func (k Kit) quarantined(n KitNumber, e KitsQuarantined) Kit {
+	if slices.Contains(e.AtHome, n) {
+		k.Recalled = true
+		return k
+	}
+	k.Before, k.Status = k.Status, KitQuarantined
+	if e.Cause == CauseRecall {
+		k.Status = KitIsRecalled
+	}
+	return k
+}
+
+// unserviceable returns a kit that its patient is to get no more, or has to give back.
+func (k Kit) unserviceable(cause ReplacementCause) Kit {
+	k.Wanted = true
+	switch {
+	case cause == LostByPatient:
+		return k.takenOut(KitLostByPatient)
+	case cause == KitWasDamaged:
+		k.Status = KitDamaged
+	case k.Status == KitIsAllocated:
+		k.Before, k.Status = k.Status, KitQuarantined
+	}
+	return k
+}
+
+// takenOut returns the kit in a status from which it may come back to the one before. It leaves with no shipment that it was packed for.
+func (k Kit) takenOut(to KitStatus) Kit {
+	if k.Before = cmp.Or(k.Before, k.Status); k.Before == KitPacked {
+		k.Before = k.Packed
+	}
+	k.Status, k.Packed, k.Shipment = to, "", ""
+	return k
+}
+
+// found returns the kit after it was found. A patient has it again who had it, and otherwise somebody has to decide about it.
+func (k Kit) found() Kit {
+	if k.Before == KitIsDispensed {
+		k.Status, k.Before = KitIsDispensed, ""
+		return k
+	}
+	k.Status = KitQuarantined
+	return k
+}
+
+// serves says that the kit was given to its patient, or can be, so that the patient needs no other one for the visit. newest says
+// that the patient got no later kit: one of a former visit that was lost, or is recalled, is not given out again.
+func (k Kit) serves(newest bool) bool {
+	switch {
+	case k.Wanted:
+		return false
+	case k.Dispensed:
+		return !newest || !k.Recalled && k.Status != KitLostByPatient
+	}
+	return k.Status == KitIsAllocated
 }
 
 // unpacked returns the kit after a shipment that it was packed for was cancelled. A kit that expired in that shipment
@@ -118,9 +211,9 @@ func (e ShipmentReceived) arrived(n KitNumber) Kit {
 	case slices.Contains(e.Damaged, n):
 		return Kit{Status: KitDamaged}
 	case slices.Contains(e.Missing, n):
-		return Kit{Status: KitIsLost}
+		return Kit{Status: KitLostInTransit, Before: KitAvailable}
 	case slices.Contains(e.Returned, n):
-		return Kit{Status: KitIsReturned, Reconciled: true}
+		return Kit{Status: KitSentBack, Reconciled: true}
 	}
 	return Kit{Status: KitAvailable}
 }

@@ -44,6 +44,8 @@ type delivered struct {
 // Lot is the state of a lot.
 type Lot struct {
 	Released, Recalled bool
+	// Extended is until when it may be used by the last extension; "" if there was none.
+	Extended domain.Date
 	// Alone says that the lot was released by an earlier program, which did not wait for the other lots of the delivery.
 	Alone  bool
 	Reason string
@@ -74,12 +76,20 @@ func evolve(s Supply, event Event) Supply {
 		s = s.withLot(e.Lot, func(l Lot) Lot { l.Released, l.Alone = true, !e.Together; return l })
 	case LotRecalled:
 		s = s.withLot(e.Lot, func(l Lot) Lot { l.Recalled, l.Reason = true, e.Reason; return l })
+	case LotRecallWithdrawn:
+		s = s.withLot(e.Lot, func(l Lot) Lot { l.Recalled, l.Reason = false, ""; return l })
+	case LotExpiryExtended:
+		to, _ := e.To.Open()
+		s = s.withLot(e.Lot, func(l Lot) Lot { l.Extended = to; return l })
 	case ResupplyRuleSet:
 		s.Rules = maps.Clone(s.Rules)
 		if s.Rules == nil {
 			s.Rules = map[domain.SiteID]ResupplyRule{}
 		}
 		s.Rules[e.Rule.Site] = e.Rule
+	case ResupplyEnded:
+		s.Rules = maps.Clone(s.Rules)
+		delete(s.Rules, e.Site)
 	}
 	return s
 }
@@ -302,15 +312,85 @@ func Release(s Supply, cmd ReleaseBatch, _ domain.Call) ([]Event, error) {
 	return []Event{BatchReleased{Study: cmd.Study, Lot: cmd.Lot, Certificate: cmd.Certificate, Together: true}}, nil
 }
 
-// Recall stops a lot. It refuses value_missing, value_too_long, reason_required and lot_recalled.
+// Recall stops a lot. It refuses value_missing, value_too_long, reason_required, lot_not_found and lot_recalled.
 func Recall(s Supply, in study.Study, cmd RecallLot, _ domain.Call) ([]Event, error) {
 	if err := domain.First(domain.Text("lot", cmd.Lot, 50), domain.Reason(cmd.Reason)); err != nil {
+		return nil, err
+	}
+	if err := s.mustHaveLot(cmd.Lot); err != nil {
 		return nil, err
 	}
 	if s.Lots[cmd.Lot].Recalled {
 		return nil, refuse.WrongState("lot_recalled", "lot %s is recalled already", cmd.Lot).At("lot").Do("nothing is left to do")
 	}
 	return []Event{LotRecalled{Study: cmd.Study, Lot: cmd.Lot, Reason: cmd.Reason, Locations: s.Locations(in)}}, nil
+}
+
+// WithdrawRecall ends a recall that was made in error. The kits stay where they are until they are released. It refuses value_missing,
+// value_too_long, reason_required and lot_not_recalled.
+func WithdrawRecall(s Supply, cmd WithdrawLotRecall, _ domain.Call) ([]Event, error) {
+	if err := domain.First(domain.Text("lot", cmd.Lot, 50), domain.Reason(cmd.Reason)); err != nil {
+		return nil, err
+	}
+	if !s.Lots[cmd.Lot].Recalled {
+		return nil, refuse.WrongState("lot_not_recalled", "lot %s is not recalled", cmd.Lot).At("lot").Do("check the lot")
+	}
+	return []Event{LotRecallWithdrawn{Study: cmd.Study, Lot: cmd.Lot, Reason: cmd.Reason}}, nil
+}
+
+// Extend lets a lot be used for longer. Its kits may when they have new labels. It refuses value_missing, value_too_long,
+// reason_required, malformed_date, lot_not_found, lot_recalled and expiry_not_later.
+func Extend(s Supply, cmd ExtendExpiry, _ domain.Call) ([]Event, error) {
+	if err := domain.First(domain.Text("lot", cmd.Lot, 50), domain.Text("certificate", cmd.Certificate, 200), domain.Reason(cmd.Reason),
+		domain.At("to", cmd.To.Validate()), s.mustHaveLot(cmd.Lot)); err != nil {
+		return nil, err
+	}
+	lot := s.Lots[cmd.Lot]
+	if lot.Recalled {
+		return nil, refuse.WrongState("lot_recalled", "lot %s is recalled", cmd.Lot).At("lot").Do("a recalled lot is not used any more")
+	}
+	latest := lot.Extended
+	for _, d := range s.Deliveries {
+		contents, _ := d.Contents.Open()
+		for _, c := range contents {
+			if c.Lot == cmd.Lot {
+				latest = max(latest, c.Expiry)
+			}
+		}
+	}
+	if cmd.To <= latest {
+		return nil, refuse.Because("expiry_not_later", "kits of lot %s may be used until %s already", cmd.Lot, latest).At("to").Do("name a later day")
+	}
+	return []Event{LotExpiryExtended{Study: cmd.Study, Lot: cmd.Lot, To: blind.Of(cmd.To), Certificate: cmd.Certificate, Reason: cmd.Reason}}, nil
+}
+
+// mustHaveLot refuses a lot that was not released, and of which no kit was registered (code lot_not_found). It returns ErrKeysMissing if the program cannot
+// open the contents of a delivery.
+func (s Supply) mustHaveLot(lot string) error {
+	if _, known := s.Lots[lot]; known {
+		return nil // a lot may be released before its kits arrive
+	}
+	for _, in := range s.within {
+		if slices.Contains(in.lots, lot) {
+			return nil
+		}
+	}
+	if len(s.within) < len(s.Deliveries) {
+		return ErrKeysMissing
+	}
+	return refuse.NotFound("lot_not_found", "no kit of a lot %.60q was registered", lot).At("lot").Do("check the number of the lot")
+}
+
+// EndRule ends the resupply of a site. It refuses reason_required, value_too_long and no_resupply_rule.
+func EndRule(s Supply, cmd EndResupply, _ domain.Call) ([]Event, error) {
+	if err := domain.Reason(cmd.Reason); err != nil {
+		return nil, err
+	}
+	rule, ruled := s.Rules[cmd.Site]
+	if !ruled {
+		return nil, refuse.WrongState("no_resupply_rule", "site %.40s has no resupply rule", cmd.Site).At("site").Do("nothing is left to do")
+	}
+	return []Event{ResupplyEnded{Study: cmd.Study, Site: cmd.Site, Depot: rule.Depot, Reason: cmd.Reason}}, nil
 }
 
 // Locations lists the depots and sites of a study, in ascending order.

@@ -68,7 +68,9 @@ func TestReleaseAndRecall(t *testing.T) {
 
 	// A recall is for every location: the depots and the sites, including sites that are not active.
 	recall := supply.LotRecalled{Study: pain, Lot: "L1", Reason: "impurity", Locations: []supply.LocationID{"A", "B", "D"}}
-	for _, g := range []scenario.Given[supply.Supply, supply.Event]{given, released} {
+	given.When(recalling("L1", "impurity")).ThenRefused("lot_not_found")
+	registered := given.Given(supply.KitsRegistered{Study: pain, Depot: "D", Delivery: 1, Kits: kits("K1"), Contents: contentsOf("K1")})
+	for _, g := range []scenario.Given[supply.Supply, supply.Event]{registered, released} {
 		recalled := g.When(recalling("L1", "impurity")).Then(recall)
 		recalled.When(recalling("L1", "impurity")).ThenRefused("lot_recalled")
 		recalled.When(releasing("L1", "QP-8")).ThenRefused("lot_recalled")

@@ -143,7 +143,7 @@ func (r *stockReplay) checkAllocation(e KitAllocated) error {
 	if !known {
 		return ErrKeysMissing
 	}
-	kit, some := r.state.heldFor(e.Patient, c.supply, choice, content.Arm)
+	kit, some := r.state.kitOf(e.Patient, c.supply, choice, content.Arm)
 	if !some {
 		if kit, err = r.first(c, e.Patient, content.Arm); err != nil {
 			return err

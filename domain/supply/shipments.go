@@ -98,7 +98,11 @@ func Create(s Stock, f Facts, cmd CreateShipment, call domain.Call) ([]StockEven
 	may := func(k Kit) bool { return k.Status == KitAvailable }
 	if !fromDepot {
 		may = func(k Kit) bool {
-			return k.Status == KitAvailable || k.Status == KitIsReturned || k.Status == KitExpired || k.Status == KitDamaged
+			switch k.Status {
+			case KitAvailable, KitIsReturned, KitUnavailable, KitExpired, KitDamaged, KitIsRecalled:
+				return true
+			}
+			return false
 		}
 		if _, toDepot := f.Supply.Depots[cmd.To]; !toDepot {
 			return nil, refuse.Because("shipment_between_sites", "kits move between a depot and a site").At("to").Do("send them to a depot")
@@ -238,7 +242,7 @@ func (f filling) addOne(arms []study.Arm, atDepot map[domain.ArmID]int, chance u
 // equals those that chance decides for.
 func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEvent, error) {
 	rule, ruled := f.Supply.Rules[cmd.Site]
-	if !ruled || rule.Depot != cmd.Depot || f.Study.Protocol == nil || !f.Study.SiteIsActive(cmd.Site) {
+	if !ruled || rule.Depot != cmd.Depot || f.Study.Protocol == nil || !f.Study.SiteIsSupplied(cmd.Site) {
 		return nil, nil
 	}
 	on, keep := today(call), keepDays(f.Study)
@@ -384,7 +388,8 @@ func (s Stock) arriving(f Facts, id ShipmentID, receiver LocationID) (Sent, erro
 
 // Receive takes a shipment into stock. If the temperature left its range or is unknown, the whole shipment is
 // quarantined until somebody releases it (R36; EU GDP 2013/C 343/01, 9.2). Kits of a lot that was recalled during the
-// transport are quarantined too. Kits that come back to a depot go to no patient any more. It refuses
+// transport are quarantined too, and so are those that come back from a site unused. All others that come back from a site go to no
+// patient any more. It refuses
 // shipment_not_found, shipment_status, malformed_date, captured_in_future, received_before_dispatch, value_too_long,
 // unknown_code, kit_not_in_shipment and kit_named_twice.
 func Receive(s Stock, f Facts, cmd ReceiveShipment, call domain.Call) ([]StockEvent, error) {
@@ -422,14 +427,20 @@ func Receive(s Stock, f Facts, cmd ReceiveShipment, call domain.Call) ([]StockEv
 	e := ShipmentReceived{OfStock: cmd.stock(), Shipment: cmd.Shipment, From: cmd.From, On: cmd.On,
 		Excursion: cmd.Temperature != TemperatureInRange, Note: cmd.Note, Contents: blind.Of(maps.Clone(contents))}
 	_, toDepot := f.Supply.Depots[cmd.Location]
+	_, fromDepot := f.Supply.Depots[cmd.From]
 	for _, n := range sent.Kits {
 		switch {
 		case special[n] == "missing":
 			e.Missing = append(e.Missing, n)
 		case special[n] == "damaged":
 			e.Damaged = append(e.Damaged, n)
-		case toDepot:
-			e.Returned = append(e.Returned, n)
+		case toDepot && !fromDepot:
+			// What a site did not use has been out of the depot's hands, and waits for a decision.
+			if k, _ := f.Other.Kits.Get(n); k.Packed == KitAvailable {
+				e.Quarantined = append(e.Quarantined, n)
+			} else {
+				e.Returned = append(e.Returned, n)
+			}
 		case e.Excursion || f.Supply.Lots[contents[n].Lot].Recalled:
 			e.Quarantined = append(e.Quarantined, n)
 		default:
@@ -449,8 +460,12 @@ func RecordShipmentLoss(s Stock, f Facts, cmd ReportShipmentLost, _ domain.Call)
 	if err != nil {
 		return nil, err
 	}
+	contents, err := f.Other.contentsOf(sent.Kits)
+	if err != nil {
+		return nil, err
+	}
 	return []StockEvent{ShipmentLost{OfStock: cmd.stock(), Shipment: cmd.Shipment, From: cmd.From, Kits: sent.Kits,
-		Reason: cmd.Reason}}, nil
+		Reason: cmd.Reason, Contents: blind.Of(contents)}}, nil
 }
 
 func (t Temperature) validate() error {

@@ -98,7 +98,7 @@ func TestDispatchAndCancel(t *testing.T) {
 	quarantined := supply.KitsQuarantined{OfStock: depot, Kits: kits("K1"), Cause: supply.CauseOther}
 	for want, e := range map[supply.KitStatus]supply.StockEvent{
 		supply.KitQuarantined: quarantined,
-		supply.KitIsLost:      supply.KitLost{OfStock: depot, Kit: "K1"},
+		supply.KitLostAtSite:  supply.KitLost{OfStock: depot, Kit: "K1"},
 		supply.KitExpired:     supply.KitsExpired{OfStock: depot, Kits: kits("K1")},
 	} {
 		changed := packed.Given(e)
@@ -171,23 +171,47 @@ func TestReceiveRefusals(t *testing.T) {
 func TestALostShipmentDoesNotPreventARecall(t *testing.T) {
 	sent := firstShipment(stockAt(t, depot, "K1", "K3"), depot, "A", "K1", "K3")
 	lost := stockAt(t, site, "K7").When(reportShipmentLost(senderFacts(sent), "D-0001", "theft")).
-		Then(supply.ShipmentLost{OfStock: site, Shipment: "D-0001", From: "D", Kits: kits("K1", "K3"), Reason: "theft"})
+		Then(supply.ShipmentLost{OfStock: site, Shipment: "D-0001", From: "D", Kits: kits("K1", "K3"), Reason: "theft",
+			Contents: contentsOf("K1", "K3")})
 	lost.When(quarantineLot("A", "L1", "impurity")).
 		Then(supply.KitsQuarantined{OfStock: site, Kits: kits("K7"), Cause: supply.CauseRecall, Reason: "impurity", Lot: "L1"})
 }
 
-// Kits that come back to a depot go to no patient any more, and can be destroyed.
+// Kits that come back to a depot wait for a decision if no patient had them. All others go to no patient any more, and can be destroyed.
 func TestR36_KitsThatComeBackAreAccountedFor(t *testing.T) {
 	sender := firstShipment(stockAt(t, site, "K1", "K3"), site, "D", "K1", "K3")
 	withDamage := func(c *supply.ReceiveShipment) { c.Damaged = kits("K3") }
 	back := strictStockAt(t, depot, "K2").When(receiveShipment(senderFacts(sender), depot, "A", withDamage)).
 		Then(supply.ShipmentReceived{OfStock: depot, Shipment: "A-0001", From: "A", On: "2026-03-10",
-			Damaged: kits("K3"), Returned: kits("K1"), Contents: contentsOf("K1", "K3")})
+			Damaged: kits("K3"), Quarantined: kits("K1"), Contents: contentsOf("K1", "K3")})
 	back.When(createShipment("D", "A", "r", "K1")).ThenRefused("kit_status")
 	back.When(createShipment("D", "A", "r", "K3")).ThenRefused("kit_status")
 	back.When(destroy("D", "K3", "K1")).
 		Then(supply.KitsDestroyed{OfStock: depot, Kits: kits("K1", "K3"), On: "2026-03-10", Certificate: "c"})
 	sender.When(reportKitLost("K1", "r")).ThenRefused("kit_status")
+	back.When(releaseKits(facts(nil), "D", "r", "K1")).Then(supply.KitsReleased{OfStock: depot, Kits: kits("K1"), Reason: "r"}).
+		When(createShipment("D", "A", "r", "K1")).Then(shipmentCreated(depot, "D-0001", "A", "K1"))
+
+	used := stockAt(t, site, "K1", "K2").Given(kitAllocated(anna, "K1"), kitDispensed(anna, "K1", ""), kitReturned(anna, "K1", ""),
+		supply.KitReconciled{OfStock: site, Patient: anna, Kit: "K1"})
+	unused := func(c *supply.ReceiveShipment) {}
+	strictStockAt(t, depot).When(receiveShipment(senderFacts(firstShipment(used, site, "D", "K1", "K2")), depot, "A", unused)).
+		Then(supply.ShipmentReceived{OfStock: depot, Shipment: "A-0001", From: "A", On: "2026-03-10",
+			Returned: kits("K1"), Quarantined: kits("K2"), Contents: contentsOf("K1", "K2")})
+}
+
+// What goes from depot to depot stays what it is.
+func TestKitsBetweenDepotsCanBeUsed(t *testing.T) {
+	second := supply.OfStock{Study: pain, Location: "E"}
+	two := facts(func(f *supply.Facts) { f.Supply = theSupply(supply.DepotOpened{Study: pain, Depot: "E"}) })
+	create := supply.CreateShipment{FromLocation: fromLocation("D"), To: "E", Kits: kits("K1", "K3"), Reasoned: domain.Because("r")}
+	from := two
+	from.Other = stockAt(t, depot, "K1", "K3").When(decisionWith(supply.Create, two, create)).
+		Then(shipmentCreated(depot, "D-0001", "E", "K1", "K3")).
+		When(dispatchShipment(two, "D", "D-0001", "2026-03-09")).Then(shipmentDispatched(depot, "D-0001", "E", "2026-03-09")).State()
+	strictStockAt(t, second).When(receiveShipment(from, second, "D", func(c *supply.ReceiveShipment) { c.Damaged = kits("K3") })).
+		Then(supply.ShipmentReceived{OfStock: second, Shipment: "D-0001", From: "D", On: "2026-03-10",
+			Damaged: kits("K3"), Available: kits("K1"), Contents: contentsOf("K1", "K3")})
 }
 
 // Neither an expiry date nor a recall keeps used and expired kits from being sent back.

@@ -24,6 +24,11 @@ type Stock struct {
 	Arrived persistent.Map[ShipmentID, ShipmentStatus]
 	// Allocated are the patients' kits by patient and visit, without those that were replaced.
 	Allocated persistent.Map[Slot, KitNumber]
+	// Newest is the kit that each patient was allocated last, and Kept are the kits that can go to nobody but their patient.
+	Newest persistent.Map[domain.PatientID, KitNumber]
+	Kept   persistent.Map[domain.PatientID, []KitNumber]
+	// Unscheduled counts the kits that were asked for between the visits of the protocol.
+	Unscheduled persistent.Map[domain.PatientID, int]
 	// Delivered are the deliveries that were taken in, Recalled the lots whose recall was handled.
 	Delivered map[int]bool
 	Recalled  map[string]bool
@@ -60,6 +65,8 @@ type Facts struct {
 	Enrolled bool
 	// Withheld is why a patient who takes part gets no kit; "" if the patient does.
 	Withheld Withholding
+	// WitnessAtSite says whether the witness of a destruction is a member of the site's staff.
+	WitnessAtSite bool
 }
 
 // Withholding is why a patient who takes part gets no kit.
@@ -118,6 +125,9 @@ func (s Stock) after(event StockEvent, kits []KitNumber) (_ Stock, held []KitNum
 		s = s.take(e.Contents)
 	case ShipmentLost:
 		s.Arrived = s.Arrived.Set(e.Shipment, ShipmentStatus("").After(e))
+		if !e.Contents.Sealed() {
+			s = s.take(e.Contents)
+		}
 	case KitsQuarantined:
 		if e.Cause == CauseRecall {
 			s.Recalled = with(s.Recalled, e.Lot)
@@ -130,7 +140,18 @@ func (s Stock) after(event StockEvent, kits []KitNumber) (_ Stock, held []KitNum
 	case KitAllocated:
 		s, held = s.holding(e.Patient, nil)
 		s.Allocated = s.Allocated.Set(Slot{e.Patient, e.Visit}, e.Kit)
+		s.Newest = s.Newest.Set(e.Patient, e.Kit)
 		s = s.chosen(e.Choice)
+	case KitsSetAside:
+		s = s.keeping(e.Patient, e.Kits...)
+	case KitPutBack:
+		s = s.keeping(e.Patient, e.Kit)
+		s.Allocated = s.Allocated.Delete(Slot{e.Patient, e.Visit})
+	case UnscheduledKitAsked:
+		n, _ := s.Unscheduled.Get(e.Patient)
+		s.Unscheduled = s.Unscheduled.Set(e.Patient, n+1)
+	case KitsRelabelled:
+		s, held = s.relabelled(e)
 	case AllocationFailed:
 		s, held = s.holding(e.Patient, nil)
 	}
@@ -144,6 +165,30 @@ func (s Stock) moved(event StockEvent, kits []KitNumber) Stock {
 		s.Kits = s.Kits.Set(n, k.After(n, event))
 	}
 	return s
+}
+
+// keeping returns the stock with more kits that can go to nobody but their patient.
+func (s Stock) keeping(p domain.PatientID, kits ...KitNumber) Stock {
+	kept, _ := s.Kept.Get(p)
+	for _, n := range kits {
+		if !slices.Contains(kept, n) {
+			kept = append(slices.Clip(kept), n)
+		}
+	}
+	s.Kept = s.Kept.Set(p, kept)
+	return s
+}
+
+// relabelled returns the stock with the new expiries of kits, and these kits.
+func (s Stock) relabelled(e KitsRelabelled) (Stock, []KitNumber) {
+	expiries, open := e.To.Open()
+	s.shelves.sealed = s.shelves.sealed || !open
+	for n, expiry := range expiries {
+		c, _ := s.contents.Get(n)
+		c.Expiry = expiry
+		s.contents = s.contents.Set(n, c)
+	}
+	return s, slices.Collect(maps.Keys(expiries))
 }
 
 // sentAfter returns the stock after an event has changed a shipment that this location created.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -181,4 +182,52 @@ func BenchmarkReads(b *testing.B) {
 			must(b, cur.All(ctx, &docs))
 		})
 	})
+}
+
+// BenchmarkGuardedReplacesBySize replaces 500 documents at a time, each behind a guard on its position, in collections of ever more
+// documents. It sends raw commands, so that the server is measured and not the driver. The figure to compare is the processor time of a
+// replacement, which other work on the machine changes little.
+func BenchmarkGuardedReplacesBySize(b *testing.B) {
+	for n := 10_000; n <= benchDocs(b); n *= 10 {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
+			ctx := context.Background()
+			c := benchServer(b)
+			fill(b, c, n)
+			written := 0
+			position := 0
+			var before, took time.Duration
+			replace := func() {
+				position++
+				updates := make(bson.A, 500)
+				for k := range updates {
+					doc := patient(rand.IntN(n), position)
+					updates[k] = D("q", D("_id", doc[0].Value, "position", D("$lte", int64(position))), "u", doc, "upsert", true)
+				}
+				raw, err := bson.Marshal(D("update", c.Name(), "ordered", false, "updates", updates))
+				must(b, err)
+				before = processorTime(b)
+				must(b, c.Database().RunCommand(ctx, bson.Raw(raw)).Err())
+				took += processorTime(b) - before
+				written += len(updates)
+			}
+			for range 100 { // until the store has written tables
+				replace()
+			}
+			written, took = 0, 0
+			began := time.Now()
+			for b.Loop() {
+				replace()
+			}
+			b.ReportMetric(float64(took.Nanoseconds())/1000/float64(written), "cpu-µs/replace")
+			b.ReportMetric(float64(written)/time.Since(began).Seconds(), "replaces/s")
+		})
+	}
+}
+
+// processorTime is what this process has used of the processors so far.
+func processorTime(b *testing.B) time.Duration {
+	b.Helper()
+	var used syscall.Rusage
+	must(b, syscall.Getrusage(syscall.RUSAGE_SELF, &used))
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }

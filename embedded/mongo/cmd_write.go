@@ -338,7 +338,10 @@ func (r *request) firstMatch(w *writer, st *statement, sort *sortSpec) (doc, err
 		}
 		return d, nil
 	}
-	v := w.view()
+	v, err := w.view()
+	if err != nil {
+		return nil, err
+	}
 	p, err := v.planWithHint(st.filter, sort, st.hint)
 	if err != nil {
 		return nil, err

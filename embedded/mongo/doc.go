@@ -46,7 +46,8 @@
 // # Files
 //
 // Start reading at server.go, the server and its connections; wire.go has the framing, commands.go the table of
-// commands and their common arguments, access.go the users. cmd_*.go and aggregate.go are the commands, group.go and unwind.go the longer
+// commands and their common arguments, access.go the users, inprocess.go
+// the way for clients in the same process. cmd_*.go and aggregate.go are the commands, group.go and unwind.go the longer
 // stages of pipelines, expression.go their expressions, cursor.go their state between batches. raw.go reads and writes
 // BSON. filterparse.go, update.go, projection.go and sort.go compile the requests, filter.go and updateops.go apply
 // them. planner.go chooses an index, bounds.go computes the ranges to read, scan.go reads them. index.go builds index

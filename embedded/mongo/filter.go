@@ -51,6 +51,9 @@ type leaf struct {
 	parts []string
 	nums  []int // the parts as array positions, -1 for those that are not numbers
 	test  test
+
+	onePart [1]string // the memory of parts and nums for a path of one part
+	oneNum  [1]int
 }
 
 // test is a condition on one value.
@@ -61,7 +64,13 @@ type test interface {
 }
 
 func newLeaf(path string, t test) *leaf {
-	l := &leaf{path: path, parts: strings.Split(path, "."), test: t}
+	l := &leaf{path: path, test: t}
+	if strings.IndexByte(path, '.') < 0 {
+		l.onePart[0], l.oneNum[0] = path, arrayIndex(path)
+		l.parts, l.nums = l.onePart[:], l.oneNum[:]
+		return l
+	}
+	l.parts = strings.Split(path, ".")
 	for _, p := range l.parts {
 		l.nums = append(l.nums, arrayIndex(p))
 	}

@@ -27,15 +27,14 @@ func parseFilter(d doc) (*filter, error) {
 
 // parseConditions parses a query document.
 func parseConditions(d doc) (allOf, error) {
-	all := allOf{}
+	all := make(allOf, 0, 2)
 	for e, rest := d.first(); e.t != 0; e, rest = nextElem(rest) {
 		name := string(e.name)
 		if !strings.HasPrefix(name, "$") {
-			kids, err := parseField(name, e.value)
-			if err != nil {
+			var err error
+			if all, err = parseField(all, name, e.value); err != nil {
 				return nil, err
 			}
-			all = append(all, kids...)
 			continue
 		}
 		switch name {
@@ -120,21 +119,20 @@ func isOperatorDoc(v value) bool {
 	return true
 }
 
-// parseField parses {path: value} or {path: {$op: ...}}.
-func parseField(path string, v value) ([]node, error) {
+// parseField parses {path: value} or {path: {$op: ...}}, and appends the conditions to nodes.
+func parseField(nodes []node, path string, v value) ([]node, error) {
 	switch {
 	case v.t == tRegex:
 		t, err := regexOf(v, "")
 		if err != nil {
 			return nil, err
 		}
-		return []node{newLeaf(path, t)}, nil
+		return append(nodes, newLeaf(path, t)), nil
 	case v.t == tUndefined:
 		return nil, refuse(codeBadValue, "cannot compare %q with undefined", path)
 	case !isOperatorDoc(v):
-		return []node{newLeaf(path, eqTest{v})}, nil
+		return append(nodes, newLeaf(path, eqTest{v})), nil
 	}
-	var kids []node
 	ops := v.doc()
 	for e, rest := ops.first(); e.t != 0; e, rest = nextElem(rest) {
 		k, err := parseOperator(path, string(e.name), e.value, ops)
@@ -142,10 +140,10 @@ func parseField(path string, v value) ([]node, error) {
 			return nil, err
 		}
 		if k != nil {
-			kids = append(kids, k)
+			nodes = append(nodes, k)
 		}
 	}
-	return kids, nil
+	return nodes, nil
 }
 
 // parseOperator parses one operator on a path; ops is the document with all operators on the path.
@@ -183,7 +181,7 @@ func parseNot(path string, v value) (node, error) {
 		e, _ := v.doc().first()
 		return nil, refuse(codeBadValue, "unknown operator: %s", e.name)
 	}
-	kids, err := parseField(path, v)
+	kids, err := parseField(nil, path, v)
 	if err != nil {
 		return nil, err
 	}
@@ -223,6 +221,9 @@ func parseAll(path string, v value) (node, error) {
 	return all, nil
 }
 
+// comparisons are the operators that compare in order.
+var comparisons = map[string]cmpOp{"$gt": opGT, "$gte": opGTE, "$lt": opLT, "$lte": opLTE}
+
 // parseTest parses an operator that tests one value; neg means that the test is negated. The test is nil for an
 // operator that only modifies another one.
 func parseTest(op string, v value, ops doc) (t test, neg bool, err error) {
@@ -241,7 +242,7 @@ func parseTest(op string, v value, ops doc) (t test, neg bool, err error) {
 		if v.t == tRegex {
 			return nil, false, refuse(codeBadValue, "can't have RegEx as arg to predicate over field: %s", op)
 		}
-		return cmpTest{map[string]cmpOp{"$gt": opGT, "$gte": opGTE, "$lt": opLT, "$lte": opLTE}[op], v}, false, nil
+		return cmpTest{comparisons[op], v}, false, nil
 	case "$in", "$nin":
 		t, err := parseIn(op, v)
 		return t, op == "$nin", err

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 )
@@ -86,11 +85,14 @@ func arrayIndex(part string) int {
 	if part == "" || len(part) > 9 || len(part) > 1 && part[0] == '0' {
 		return -1
 	}
-	n, err := strconv.ParseUint(part, 10, 31)
-	if err != nil {
-		return -1
+	n := 0
+	for _, c := range []byte(part) {
+		if c < '0' || c > '9' {
+			return -1
+		}
+		n = 10*n + int(c-'0')
 	}
-	return int(n)
+	return n
 }
 
 // entry returns the Pebble key of an entry: space, encoded fields and encoded _id.
@@ -143,15 +145,74 @@ func (s *keySet) cut(i, start int) {
 	s.byIndex[i] = append(s.byIndex[i], s.buf[start:len(s.buf):len(s.buf)])
 }
 
+// rootFields are the fields of a document at which the paths of indexes begin. A document is searched for all of them at once.
+type rootFields struct {
+	names  []string
+	fields [][]int // by index and by its fields, the number of the name
+}
+
+func rootsOf(indexes []*index) rootFields {
+	r := rootFields{fields: make([][]int, len(indexes))}
+	for i, x := range indexes {
+		for _, f := range x.fields {
+			n := slices.Index(r.names, f.parts[0])
+			if n < 0 {
+				n = len(r.names)
+				r.names = append(r.names, f.parts[0])
+			}
+			r.fields[i] = append(r.fields[i], n)
+		}
+	}
+	return r
+}
+
+// of returns the values of the root fields in d, which may be nil. It uses the memory of vals.
+func (r *rootFields) of(d doc, vals []value) []value {
+	vals = slices.Grow(vals[:0], len(r.names))[:len(r.names)]
+	clear(vals)
+	if d == nil {
+		return vals
+	}
+	left := len(r.names)
+	for e, rest := d.first(); e.t != 0 && left > 0; e, rest = nextElem(rest) {
+		for n, name := range r.names {
+			if string(e.name) == name {
+				if vals[n].missing() { // of fields with the same name the first counts
+					vals[n] = e.value
+					left--
+				}
+				break
+			}
+		}
+	}
+	return vals
+}
+
+// alike says whether two documents have the same values in the root fields of an index.
+func alike(fields []int, a, b []value) bool {
+	for _, n := range fields {
+		if a[n].t != b[n].t || !bytes.Equal(a[n].b, b[n].b) {
+			return false
+		}
+	}
+	return true
+}
+
 // keys adds d's keys in index number i to s. A document has one key, or one for each element of an array that a field's
 // path meets. Every document has at least one entry in an index.
 func (x *index) keys(d doc, s *keySet, i int) error {
+	roots := rootsOf([]*index{x})
+	return x.keysFrom(roots.fields[0], roots.of(d, nil), s, i)
+}
+
+// keysFrom is keys for a document of which vals has the root fields: fields are the numbers of those of this index.
+func (x *index) keysFrom(fields []int, vals []value, s *keySet, i int) error {
 	start := len(s.buf)
 	for f := range x.fields {
-		v, array := leafAt(d, x.fields[f].parts)
+		v, array := leafFrom(vals[fields[f]], x.fields[f].parts[1:])
 		if array {
 			s.buf = s.buf[:start]
-			return x.arrayKeys(d, s, i)
+			return x.arrayKeys(fields, vals, s, i)
 		}
 		s.buf = x.fields[f].append(s.buf, v)
 	}
@@ -171,19 +232,22 @@ func (f *indexField) append(dst []byte, v value) []byte {
 // leafAt returns the value at a path through sub-documents. array reports that the path met an array; v is then the
 // array.
 func leafAt(d doc, parts []string) (v value, array bool) {
-	for i, p := range parts {
-		v = d.lookup(p)
-		switch {
-		case v.t == tArray:
+	return leafFrom(d.lookup(parts[0]), parts[1:])
+}
+
+// leafFrom is leafAt for the value of the first field on the path, and the rest of the path.
+func leafFrom(v value, parts []string) (leaf value, array bool) {
+	for _, p := range parts {
+		switch v.t {
+		case tArray:
 			return v, true
-		case i == len(parts)-1:
-			return v, false
-		case v.t != tDocument:
+		case tDocument:
+			v = v.doc().lookup(p)
+		default:
 			return value{}, false
 		}
-		d = v.doc()
 	}
-	return v, false
+	return v, v.t == tArray
 }
 
 // firstAt returns the value at a path, or the first array on the path.
@@ -199,17 +263,59 @@ type fieldCursor struct {
 	done  bool     // v is the value to be indexed
 }
 
-func (x *index) arrayKeys(d doc, s *keySet, i int) error {
-	fields := make([]fieldCursor, len(x.fields))
-	for f := range fields {
-		fields[f] = fieldCursor{v: value{tDocument, d}, parts: x.fields[f].parts}
-	}
-	if err := x.expand(fields, s, i); err != nil {
-		return err
+func (x *index) arrayKeys(fields []int, vals []value, s *keySet, i int) error {
+	if !x.arrayOfLeaves(fields, vals, s, i) {
+		cursors := make([]fieldCursor, len(x.fields))
+		for f := range cursors {
+			cursors[f] = fieldCursor{v: vals[fields[f]], parts: x.fields[f].parts[1:]}
+		}
+		if err := x.expand(cursors, s, i); err != nil {
+			return err
+		}
 	}
 	slices.SortFunc(s.byIndex[i], bytes.Compare)
 	s.byIndex[i] = slices.CompactFunc(s.byIndex[i], bytes.Equal)
 	return nil
+}
+
+// arrayOfLeaves adds the keys where just one field meets an array, at the end of its path, which is what most arrays in indexes are. It
+// reports whether that was so.
+func (x *index) arrayOfLeaves(fields []int, vals []value, s *keySet, i int) bool {
+	at := -1
+	var elements doc
+	for f := range x.fields {
+		v, array := leafFrom(vals[fields[f]], x.fields[f].parts[1:])
+		if !array {
+			continue
+		}
+		if at >= 0 || len(x.fields[f].parts) > 1 {
+			return false // a longer path may meet the array before its end
+		}
+		at, elements = f, v.doc()
+	}
+	if at < 0 {
+		return false
+	}
+	add := func(element value) {
+		start := len(s.buf)
+		for f := range x.fields {
+			v := element
+			if f != at {
+				v, _ = leafFrom(vals[fields[f]], x.fields[f].parts[1:])
+			}
+			s.buf = x.fields[f].append(s.buf, v)
+		}
+		s.cut(i, start)
+	}
+	s.multi[i] |= 1 << at
+	if elements.isEmpty() {
+		add(value{t: tUndefined})
+		return true
+	}
+	for e, rest := elements.first(); e.t != 0; e, rest = nextElem(rest) {
+		add(e.value)
+	}
+	return true
 }
 
 // expand follows every field to its value or to the first array. If fields meet different arrays, the document is

@@ -1,8 +1,12 @@
 package mongo
 
 import (
+	"bytes"
+	"errors"
+	"sync"
 	"sync/atomic"
 
+	"github.com/cockroachdb/pebble/v2"
 	"golang.org/x/sync/errgroup"
 )
 
@@ -25,49 +29,66 @@ const (
 // readAhead reads the documents with these _ids into w.known and skips missing values. Until the next call the writer
 // keeps w.known up to date.
 func (w *writer) readAhead(ids []value) error {
+	// The readers see only committed documents.
+	if err := w.flush(); err != nil {
+		return err
+	}
 	clear(w.known)
+	if w.known == nil {
+		w.known = make(map[string]doc, len(ids))
+	}
+	var encoded []byte
 	keys := make([][]byte, 0, len(ids))
 	for _, id := range ids {
-		if !id.missing() {
-			keys = append(keys, appendKey(nil, id))
+		if id.missing() {
+			continue
+		}
+		start := len(encoded)
+		encoded = appendKey(encoded, id)
+		key := encoded[start:len(encoded):len(encoded)]
+		beyond, err := w.beyond(key)
+		if err != nil {
+			return err
+		}
+		if beyond {
+			w.known[string(key)] = nil
+		} else {
+			keys = append(keys, key)
 		}
 	}
 	if len(keys) < aheadLeast {
 		return nil
 	}
-	// The readers see only committed documents.
-	if err := w.flush(); err != nil {
-		return err
-	}
 	docs := make([]doc, len(keys))
 	read := make([]bool, len(keys))
-	var next, bytes atomic.Int64
+	var next, size atomic.Int64
 	var g errgroup.Group
 	for range aheadReaders {
+		buffer := aheadBuffers.Get().(*[]byte)
+		w.buffers = append(w.buffers, buffer)
 		g.Go(func() error {
+			into := (*buffer)[:0]
+			defer func() { *buffer = into }()
 			key := spaceKey(spaceDocs, w.c.id)
 			space := len(key)
-			for bytes.Load() < aheadBytes {
+			for size.Load() < aheadBytes {
 				i := int(next.Add(1)) - 1
 				if i >= len(keys) {
 					return nil
 				}
 				key = append(key[:space], keys[i]...)
-				d, err := w.st.get(key)
+				d, err := w.st.getInto(&into, key)
 				if err != nil {
 					return err
 				}
 				docs[i], read[i] = d, true
-				bytes.Add(int64(len(d)))
+				size.Add(int64(len(d)))
 			}
 			return nil
 		})
 	}
 	if err := g.Wait(); err != nil {
 		return err
-	}
-	if w.known == nil {
-		w.known = make(map[string]doc, len(keys))
 	}
 	for i, k := range keys {
 		if read[i] {
@@ -77,19 +98,90 @@ func (w *writer) readAhead(ids []value) error {
 	return nil
 }
 
+// aheadBuffers hold documents that were read ahead, until their writer is closed. The largest that is kept has aheadBuffer bytes.
+var aheadBuffers = sync.Pool{New: func() any { return new([]byte) }}
+
+const aheadBuffer = 1 << 20
+
+// forget gives the memory of the documents back that were read ahead.
+func (w *writer) forget() {
+	w.known = nil
+	for _, buffer := range w.buffers {
+		if cap(*buffer) <= aheadBuffer {
+			aheadBuffers.Put(buffer)
+		}
+	}
+	w.buffers = nil
+}
+
+// getInto returns the value of a key; nil if it does not exist. It copies the value behind those in the buffer, or begins a larger
+// buffer.
+func (st *store) getInto(into *[]byte, key []byte) ([]byte, error) {
+	v, closer, err := st.db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if cap(*into)-len(*into) < len(v) {
+		*into = make([]byte, 0, max(2*cap(*into), len(v), 64<<10))
+	}
+	start := len(*into)
+	*into = append(*into, v...)
+	return (*into)[start:len(*into):len(*into)], closer.Close()
+}
+
+// beyond reports whether an encoded _id is greater than those of all documents.
+func (w *writer) beyond(id []byte) (bool, error) {
+	if !w.c.measured {
+		it, err := w.st.db.NewIter(&pebble.IterOptions{LowerBound: w.c.primary.space, UpperBound: successor(w.c.primary.space)})
+		if err != nil {
+			return false, err
+		}
+		if it.Last() {
+			w.c.raise(it.Key()[len(w.c.primary.space):])
+		}
+		if err := it.Close(); err != nil {
+			return false, err
+		}
+		w.c.measured = true
+	}
+	return bytes.Compare(id, w.c.greatest) > 0, nil
+}
+
+// raise notes the encoded _id of a document.
+func (c *collection) raise(id []byte) {
+	if bytes.Compare(id, c.greatest) > 0 {
+		c.greatest = append(c.greatest[:0], id...)
+	}
+}
+
 // read returns the document with the encoded _id, including the writer's own changes; nil if there is none.
 func (w *writer) read(id []byte) (doc, error) {
 	if d, ok := w.known[string(id)]; ok {
 		return d, nil
 	}
-	return readKey(w.b, w.c.docKey(id))
+	if d, ok := w.own[string(id)]; ok {
+		return d, nil
+	}
+	if beyond, err := w.beyond(id); beyond || err != nil {
+		return nil, err
+	}
+	return w.st.get(w.c.docKey(id))
 }
 
-// wrote records in w.known that the document with the encoded _id is now d, or nil if it was deleted.
+// wrote records that the document with the encoded _id is now d, or nil if it was deleted.
 func (w *writer) wrote(id []byte, d doc) {
+	w.c.raise(id)
 	if _, ok := w.known[string(id)]; ok {
 		w.known[string(id)] = d
+		return
 	}
+	if w.own == nil {
+		w.own = map[string]doc{}
+	}
+	w.own[string(id)] = d
 }
 
 // ahead holds the parsed statements of a command that have not run yet.

@@ -30,8 +30,8 @@ type Options struct {
 	FS vfs.FS
 	// Logger gets warnings and errors; nil discards them.
 	Logger *slog.Logger
-	// CacheBytes is the size of the cache of data blocks. Default 128 MiB. Writes that are not in tables yet take up to
-	// 128 MiB more.
+	// CacheBytes is the size of the cache of data blocks. Default 64 MiB. Writes that are not in tables yet take up to
+	// 64 MiB more.
 	CacheBytes int64
 	// SyncAlways makes every write wait for a sync (fsync) before it is acknowledged, as if each client asked for {j:
 	// true}.
@@ -61,7 +61,7 @@ type Options struct {
 	// ReadOnly serves an existing store without changing it. Commands that would write are refused.
 	ReadOnly bool
 
-	// memTableBytes is the size of Pebble's memtables. Default 32 MiB. Tests set it.
+	// memTableBytes is the size of Pebble's memtables. Default 16 MiB. Tests set it.
 	memTableBytes int64
 }
 
@@ -81,10 +81,10 @@ func (o *Options) setDefaults() {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.CacheBytes == 0 {
-		o.CacheBytes = 128 << 20
+		o.CacheBytes = 64 << 20
 	}
 	if o.memTableBytes == 0 {
-		o.memTableBytes = 32 << 20
+		o.memTableBytes = 16 << 20
 	}
 	if o.MinFreeBytes == 0 {
 		o.MinFreeBytes = defaultMinFree
@@ -133,6 +133,8 @@ type Server struct {
 	life context.Context
 	end  context.CancelFunc
 	wg   sync.WaitGroup
+
+	inside inProcess
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
@@ -207,6 +209,7 @@ func (s *Server) Close() error {
 		closed := make(chan error, 1)
 		go func() {
 			s.wg.Wait()
+			s.inside.close()
 			cut.Stop()
 			if s.shut != nil {
 				closed <- nil

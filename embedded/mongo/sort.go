@@ -80,7 +80,7 @@ func (s *sortSpec) appendSortKey(dst []byte, d doc) ([]byte, error) {
 		x := index{fields: s.fields, nullEmpty: true}
 		var keys keySet
 		keys.reset(1)
-		if err := x.arrayKeys(d, &keys, 0); err != nil {
+		if err := x.keys(d, &keys, 0); err != nil {
 			return nil, refuse(codeBadValue, "cannot sort with keys that are parallel arrays: %s", s.paths())
 		}
 		return append(dst[:start], keys.of(0)[0]...), nil

@@ -114,6 +114,11 @@ type collection struct {
 	count   atomic.Int64
 	bytes   atomic.Int64 // of all documents
 	dropped atomic.Bool
+
+	// greatest is at least the greatest encoded _id of the documents, so that those of greater ones need not be looked for. It is
+	// not known before measured. mu guards both.
+	greatest []byte
+	measured bool
 }
 
 func newCollection(id uint32, ns namespace) *collection {

@@ -285,7 +285,7 @@ func parsePull(arg value) (node, error) {
 	if arg.t == tDocument && !isOperatorDoc(arg) {
 		return parseConditions(arg.doc())
 	}
-	kids, err := parseField(elementField, arg)
+	kids, err := parseField(nil, elementField, arg)
 	return allOf(kids), err
 }
 

@@ -77,10 +77,12 @@ func newEvent(msg *message.Message, eventType string, contentType esdb.ContentTy
 	return event, nil
 }
 
-// newMessage returns the message that an event is delivered as.
-func newMessage(ctx context.Context, event *esdb.RecordedEvent, retries int) (*message.Message, context.CancelFunc) {
+// newMessage returns the message that an event is delivered as, with or without the event's own metadata.
+func newMessage(ctx context.Context, event *esdb.RecordedEvent, retries int, own bool) (*message.Message, context.CancelFunc) {
 	msg := message.NewMessage(event.EventID.String(), event.Data)
-	msg.Metadata = simpleMetadata(event.UserMetadata)
+	if own {
+		msg.Metadata = simpleMetadata(event.UserMetadata)
+	}
 	msg.Metadata[KeyStream] = event.StreamID
 	msg.Metadata[KeyRevision] = strconv.FormatUint(event.EventNumber, 10)
 	msg.Metadata[KeyType] = event.EventType

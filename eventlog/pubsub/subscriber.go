@@ -50,6 +50,12 @@ type SubscriberConfig struct {
 	// counts as in flight. The pause should be shorter than the settings' MessageTimeout. By default it doubles from 100
 	// milliseconds to 10 seconds.
 	NackPause func(retries int) time.Duration
+	// WithoutMetadata leaves the fields of the event's own metadata out of messages. They can be read from RecordedEvent.
+	WithoutMetadata bool
+	// Dealt says of an event that has arrived whether the program has dealt with it already. Such an event is acknowledged, and
+	// becomes no message. The channel is nil unless something deals with the event at the moment: Dealt is then asked again when it
+	// is closed. Dealt must not block, and may be nil.
+	Dealt func(topic string, event *esdb.RecordedEvent) (dealt bool, underway <-chan struct{})
 	// Timeout bounds each request to the server, and how long Subscribe waits for the server; 10 seconds when 0.
 	Timeout time.Duration
 	// WaitForServer lets Subscribe and SubscribeInitialize wait for the server as long as it takes. They still fail when the

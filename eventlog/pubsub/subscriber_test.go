@@ -685,3 +685,75 @@ func TestSubscriberRefusals(t *testing.T) {
 		t.Error("subscribed to an empty topic")
 	}
 }
+
+// TestEventsThatWereDealtWithBecomeNoMessages has the program deal with some events by itself: one before it arrives, one while it waits,
+// and one that the program leaves to the subscriber after all.
+func TestEventsThatWereDealtWithBecomeNoMessages(t *testing.T) {
+	n := openNode(t)
+	ids := publish(t, newPublisher(t, n), "places", 4)
+	before, during, after, never := ids[0], ids[1], ids[2], ids[3]
+	underway := map[string]chan struct{}{during: make(chan struct{}), after: make(chan struct{})}
+	var mu sync.Mutex
+	asked, dealt := map[string]int{}, map[string]bool{before: true}
+	s := newSubscriber(t, n, func(c *pubsub.SubscriberConfig) {
+		c.Dealt = func(topic string, e *esdb.RecordedEvent) (bool, <-chan struct{}) {
+			mu.Lock()
+			defer mu.Unlock()
+			id := e.EventID.String()
+			asked[id]++
+			if topic != "places" {
+				t.Errorf("the topic is %q", topic)
+			}
+			if asked[id] > 1 {
+				return dealt[id], nil
+			}
+			return dealt[id], underway[id]
+		}
+	})
+	messages := subscribe(t, s, "places")
+	expect(t, messages, never)
+	mu.Lock()
+	dealt[during] = true
+	mu.Unlock()
+	close(underway[during])
+	close(underway[after])
+	expect(t, messages, after)
+	await(t, clientOf(t, n), "places", nothingLeft)
+	mu.Lock()
+	defer mu.Unlock()
+	if asked[before] != 1 || asked[during] != 2 || asked[after] != 2 {
+		t.Errorf("the program was asked %v", asked)
+	}
+}
+
+// TestSubscriptionEndsWhileTheProgramDealsWithAnEvent: the event is not acknowledged, and comes again.
+func TestSubscriptionEndsWhileTheProgramDealsWithAnEvent(t *testing.T) {
+	n := openNode(t)
+	ids := publish(t, newPublisher(t, n), "places", 1)
+	arrived := make(chan struct{})
+	s := newSubscriber(t, n, impatient, func(c *pubsub.SubscriberConfig) {
+		c.Dealt = func(string, *esdb.RecordedEvent) (bool, <-chan struct{}) {
+			close(arrived)
+			return false, make(chan struct{})
+		}
+	})
+	messages := subscribe(t, s, "places")
+	<-arrived
+	must(t, s.Close())
+	expectClosed(t, messages)
+	expect(t, subscribe(t, newSubscriber(t, n), "places"), ids...)
+}
+
+func TestMessagesWithoutTheEventsMetadata(t *testing.T) {
+	n := openNode(t)
+	own := message.NewMessage(uuid.NewString(), []byte(`{}`))
+	own.Metadata.Set("study", "PAIN1")
+	must(t, newPublisher(t, n).Publish("places", own))
+	s := newSubscriber(t, n, func(c *pubsub.SubscriberConfig) { c.WithoutMetadata = true })
+	m := next(t, subscribe(t, s, "places"))
+	m.Ack()
+	stored, ok := pubsub.RecordedEvent(m.Context())
+	if m.Metadata.Get("study") != "" || m.Metadata.Get(pubsub.KeyStream) != "places" || !ok || !strings.Contains(string(stored.UserMetadata), "PAIN1") {
+		t.Errorf("the message has %v, its event %s", m.Metadata, stored.UserMetadata)
+	}
+}

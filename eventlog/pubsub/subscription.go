@@ -18,6 +18,7 @@ import (
 // subscription is one Subscribe, over as many connections as it takes.
 type subscription struct {
 	config  *SubscriberConfig
+	topic   string
 	group   string
 	filter  esdb.SubscriptionFilter
 	clients *clients
@@ -67,7 +68,7 @@ func (s *Subscriber) newSubscription(ctx context.Context, topic string) (*subscr
 		return nil, errors.New("the topic is empty; name one")
 	}
 	u := &subscription{
-		subscriber: s, config: &s.config, group: s.config.Group(topic), filter: s.config.Filter(topic),
+		subscriber: s, config: &s.config, topic: topic, group: s.config.Group(topic), filter: s.config.Filter(topic),
 		clients: newClients(s.connection, 1), note: func(why error) { s.note(topic, why) }, ctx: ctx, out: make(chan *message.Message),
 		slots: make(chan struct{}, s.config.InFlight), abandoned: make(chan struct{}), known: map[eventKey]*delivery{},
 	}
@@ -190,7 +191,7 @@ func (u *subscription) consume() (delivered bool, err error) {
 			err = c.reason
 		case d := <-c.arrivals:
 			delivered = true
-			if !u.deliver(c, d) {
+			if !u.deliver(d, c.lost) {
 				u.forget(d)
 			}
 		}
@@ -229,34 +230,76 @@ func (u *subscription) forget(d *delivery) *consumer {
 	return d.consumer
 }
 
-// deliver sends an event to the subscriber as a message. It returns false if the connection was lost or the subscription
-// was stopped before.
-func (u *subscription) deliver(c *consumer, d *delivery) bool {
+// deliver sends an event to the subscriber as a message, unless the program deals with it without one. It returns false if lost was
+// closed or the subscription was stopped before.
+func (u *subscription) deliver(d *delivery, lost <-chan struct{}) bool {
 	if why := unfit(d.event); why != "" {
 		e := d.event.OriginalEvent()
 		u.logger.Info("An event was skipped",
 			watermill.LogFields{"reason": why, "stream": e.StreamID, "revision": e.EventNumber, "type": e.EventType})
-		u.forget(d).answer(answer{event: d.event, ack: true})
+		u.acknowledge(d)
 		return true
 	}
+	if u.config.Dealt != nil {
+		dealt, underway := u.config.Dealt(u.topic, d.event.Event)
+		switch {
+		case dealt:
+			u.acknowledge(d)
+			return true
+		case underway != nil:
+			u.answering.Go(func() { u.awaitDealt(d, underway) })
+			return true
+		}
+	}
+	return u.send(d, lost)
+}
+
+// send sends an event to the subscriber as a message. It returns false if lost was closed or the subscription was stopped before.
+func (u *subscription) send(d *delivery, lost <-chan struct{}) bool {
 	select {
 	case u.slots <- struct{}{}:
-	case <-c.lost:
+	case <-lost:
 		return false
 	case <-u.stopped.Done():
 		return false
 	}
-	d.message, d.cancel = newMessage(u.ctx, d.event.Event, d.retries)
+	d.message, d.cancel = newMessage(u.ctx, d.event.Event, d.retries, !u.config.WithoutMetadata)
 	select {
 	case u.out <- d.message:
 		u.answering.Go(func() { u.await(d) })
 		return true
-	case <-c.lost:
+	case <-lost:
 	case <-u.stopped.Done():
 	}
 	d.cancel()
 	<-u.slots
 	return false
+}
+
+// awaitDealt waits until the program has dealt with an event, and sends a message if it has not after all. The server bounds how
+// many events wait here: they are unanswered.
+func (u *subscription) awaitDealt(d *delivery, underway <-chan struct{}) {
+	for underway != nil {
+		select {
+		case <-underway:
+		case <-u.abandoned:
+			u.forget(d)
+			return
+		}
+		var dealt bool
+		if dealt, underway = u.config.Dealt(u.topic, d.event.Event); dealt {
+			u.acknowledge(d)
+			return
+		}
+	}
+	if !u.send(d, nil) { // a message may come over another connection than its event
+		u.forget(d)
+	}
+}
+
+// acknowledge answers an event that has become no message.
+func (u *subscription) acknowledge(d *delivery) {
+	u.forget(d).answer(answer{event: d.event, ack: true})
 }
 
 // unfit returns why an event must not be delivered, and nothing if it may be.

@@ -26,6 +26,14 @@ var ProcessMonitor = projections.New(processviews.ProcessMonitors, projections.B
 				p.Asked = append(p.Asked, c.Name)
 			}
 		}
+		if e.AnswerBy != nil || e.Answered {
+			for _, name := range process.AnswerTimers {
+				p.EndTimer(name)
+			}
+		}
+		if e.AnswerBy != nil {
+			p.SetTimer(processviews.Timer{Name: process.AnswerTimer, At: e.AnswerBy.UTC()})
+		}
 	}),
 	projections.On(func(p *run, e process.Retried, at projections.Envelope) {
 		p.RetriedBy, p.RetriedAt, p.RetryReason = at.Metadata.Actor, &at.Metadata.RecordedAt, e.Reason

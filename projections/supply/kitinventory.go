@@ -1,7 +1,6 @@
 package supply
 
 import (
-	"cmp"
 	"strings"
 
 	"casebook/domain/supply"
@@ -14,9 +13,7 @@ type kit = supplyviews.Kit
 // KitInventory makes one document per kit, and one per shipment, which names the shipment's kits. It shows only what blinded
 // people may know. Contents stay sealed. Some events could reveal contents: which kits are held, which lot was recalled,
 // which kits expired on which day. Of these it shows only the kit's status.
-var KitInventory = kitInventory.Replacing(formerKitInventory)
-
-var kitInventory = projections.New(supplyviews.KitInventories,
+var KitInventory = projections.New(supplyviews.KitInventories,
 	projections.InGroups[supply.ShipmentCreated](projections.KeysOf(func(e supply.OfKits,
 		_ projections.Envelope) []string {
 		return keysOf(e)
@@ -61,6 +58,27 @@ var kitInventory = projections.New(supplyviews.KitInventories,
 		}
 		follow(k, e, at, supplyviews.Custody{At: e.Location, Note: note})
 	}),
+	projections.On(func(k *kit, e supply.KitReplacementAsked, at projections.Envelope) {
+		follow(k, e, at, supplyviews.Custody{At: e.Location, Note: string(e.Cause) + ": " + e.Reason})
+	}),
+	projections.On(func(k *kit, e supply.KitPutBack, at projections.Envelope) {
+		k.Reconciled = 1
+		follow(k, e, at, supplyviews.Custody{At: e.Location, Note: e.Reason})
+	}),
+	projections.On(func(k *kit, e supply.RecallActionRecorded, at projections.Envelope) {
+		k.RecallAction = e.Action
+		note := string(e.Action)
+		if e.Note != "" {
+			note += ": " + e.Note
+		}
+		follow(k, e, at, supplyviews.Custody{At: e.Location, On: e.On, Note: note})
+	}),
+	projections.On(func(k *kit, e supply.DestructionApproved, at projections.Envelope) {
+		follow(k, e, at, supplyviews.Custody{At: e.Location, Note: e.Reason})
+	}),
+	projections.On(func(k *kit, e supply.KitFound, at projections.Envelope) {
+		follow(k, e, at, supplyviews.Custody{At: e.Location, Note: e.Reason})
+	}),
 	projections.On(func(k *kit, e supply.KitsReleased, at projections.Envelope) {
 		follow(k, e, at, supplyviews.Custody{At: e.Location, Note: e.Reason})
 	}),
@@ -71,6 +89,7 @@ var kitInventory = projections.New(supplyviews.KitInventories,
 			return
 		}
 		k.Patient, k.Visit, k.Given = e.Patient, e.Visit, &supplyviews.Given{Patient: e.Patient, Site: e.Location}
+		k.Reconciled = 0 // one that was put back is given to its patient after all
 		follow(k, e, at, supplyviews.Custody{At: e.Location})
 	}),
 	projections.On(func(k *kit, e supply.KitsSetAside, at projections.Envelope) {
@@ -93,42 +112,21 @@ var kitInventory = projections.New(supplyviews.KitInventories,
 		follow(k, e, at, supplyviews.Custody{At: e.Location})
 	}),
 	projections.On(func(k *kit, e supply.KitsDestroyed, at projections.Envelope) {
-		follow(k, e, at, supplyviews.Custody{At: e.Location, On: e.On, Note: e.Certificate})
+		note := e.Certificate
+		if e.Witness != "" {
+			note += ", seen by " + string(e.Witness)
+		}
+		follow(k, e, at, supplyviews.Custody{At: e.Location, On: e.On, Note: note})
 	}),
 	projections.On(func(k *kit, e supply.KitLost, at projections.Envelope) {
 		follow(k, e, at, supplyviews.Custody{At: e.Location, Note: e.Reason})
 	}),
 )
 
-// formerKitInventory is version 1, kept for one release. There the cancellation of a shipment also changed kits that had
-// expired in it and were packed with another shipment since, and a kit that had left a place kept the status that it had
-// there before its quarantine.
-var formerKitInventory = projections.Former(kitInventory, 1,
-	projections.On(func(k *kit, e supply.ShipmentCancelled, at projections.Envelope) {
-		if isShipment(k, e) {
-			return
-		}
-		k.Shipment = e.Shipment
-		follow(k, e, at, supplyviews.Custody{At: e.Location, Shipment: e.Shipment, Note: e.Reason})
-	}),
-	projections.On(func(k *kit, e supply.ShipmentReceived, at projections.Envelope) {
-		before := k.Before
-		k.Location = e.Location
-		follow(k, e, at, supplyviews.Custody{At: e.Location, On: e.On, Shipment: e.Shipment, Note: e.Note})
-		k.Before = cmp.Or(k.Before, before)
-	}),
-	projections.On(func(k *kit, e supply.ShipmentLost, at projections.Envelope) {
-		before := k.Before
-		k.Location = e.Location
-		follow(k, e, at, supplyviews.Custody{At: e.Location, Shipment: e.Shipment, Note: e.Reason})
-		k.Before = before
-	}),
-).WithNullLists()
-
 // follow gives the kit the status that it has after an event, and notes the event in the chain of custody.
 func follow(k *kit, e supply.StockEvent, at projections.Envelope, c supplyviews.Custody) {
-	is := supply.Kit{Status: k.Status, Shipment: k.Shipment, Packed: k.Packed, Before: k.Before}.After(numberOf(k), e)
-	k.Status, k.Shipment, k.Packed, k.Before = is.Status, is.Shipment, is.Packed, is.Before
+	is := supply.Kit{Status: k.Status, Shipment: k.Shipment, Packed: k.Packed, Before: k.Before, Recalled: k.Recalled}.After(numberOf(k), e)
+	k.Status, k.Shipment, k.Packed, k.Before, k.Recalled = is.Status, is.Shipment, is.Packed, is.Before, is.Recalled
 	noted(k, at, c)
 }
 

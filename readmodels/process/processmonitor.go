@@ -18,7 +18,7 @@ import (
 // went wrong. A document changes with every step, so there are few indexes. All contain the outcome: a list without an
 // outcome asks for all outcomes, and the store merges them. A site has few enough instances of one outcome to check
 // process and stage in each document.
-var ProcessMonitors = readmodels.View{Name: "saga-monitor", Version: 2, Indexes: []mongo.IndexModel{
+var ProcessMonitors = readmodels.View{Name: "saga-monitor", Version: 3, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "outcome", "lastStepAt", "_id"),
 	readmodels.IndexOn("study", "site", "outcome", "lastStepAt", "_id"),
 	readmodels.IndexOn("study", "process", "outcome", "lastStepAt", "_id"),

@@ -19,7 +19,7 @@ import (
 // for a draw is shown as available, and nothing reveals what a kit contains. The view has one more document per shipment,
 // with the shipment's kits, because the events of dispatch and cancellation do not name the kits. Its study is empty, so
 // that no query finds it.
-var KitInventories = readmodels.View{Name: "kit-inventory", Version: 2, Indexes: []mongo.IndexModel{
+var KitInventories = readmodels.View{Name: "kit-inventory", Version: 3, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "_id"),
 	readmodels.IndexOn("study", "location", "_id"),
 	readmodels.IndexOn("study", "status", "_id"),
@@ -43,13 +43,16 @@ type KitRow struct {
 	Shipment          supply.ShipmentID `bson:"shipment,omitempty" json:"shipment,omitempty" doc:"The shipment that it is packed for, or on its way with"`
 	Patient           domain.PatientID  `bson:"patient,omitempty" json:"patient,omitempty" doc:"To whom it was allocated, for callers who may read clinical data"`
 	Visit             string            `bson:"visit,omitempty" json:"visit,omitempty" doc:"For which visit; none for the kit of the enrolment"`
+	// Recalled says that its lot was recalled while the patient had it.
+	Recalled     bool                `bson:"recalled,omitempty" json:"recalled,omitempty" doc:"Its lot was recalled while the patient had it"`
+	RecallAction supply.RecallAction `bson:"recallAction,omitempty" json:"recallAction,omitempty" doc:"What was done about it last, for callers who may read clinical data"`
 	// Replaced says that the patient got another kit instead.
 	Replaced  bool      `bson:"replaced,omitempty" json:"replaced,omitempty" doc:"Its patient got another kit instead"`
 	UpdatedAt time.Time `bson:"updatedAt" json:"updatedAt" doc:"When the newest of these facts was recorded"`
 }
 
 // WithoutPatient removes the patient from the line, for callers who must not read clinical data.
-func (k *KitRow) WithoutPatient() { k.Patient, k.Visit = "", "" }
+func (k *KitRow) WithoutPatient() { k.Patient, k.Visit, k.RecallAction = "", "", "" }
 
 // Kit is a kit with its chain of custody.
 type Kit struct {

@@ -29,11 +29,13 @@ type resupplying struct {
 var Resupply = sagas.Define("resupply",
 	sagas.Sends(supply.PlanResupply{}, supply.AllocateKit{}, supply.ExpireKits{}, safety.RaiseAlert{}),
 	sagas.On(bySiteOfRule, resupplying.ruleSet),
+	sagas.On(bySiteOfEndedRule, resupplying.ended),
 	sagas.On[supply.KitAllocated](byStock, resupplying.kitAllocated),
 	sagas.On[supply.AllocationFailed](byStock, resupplying.allocationFailed),
 	sagas.On[supply.StockRefused](byStock, lowersStock),
 	sagas.On[supply.KitsQuarantined](byStock, lowersStock),
 	sagas.On[supply.KitsReleased](byStock, bringsStock),
+	sagas.On[supply.KitsRelabelled](byStock, bringsStock),
 	sagas.On[supply.KitsExpired](byStock, lowersStock),
 	sagas.On[supply.KitLost](byStock, lowersStock),
 	sagas.On(byDestination, resupplying.shipmentDispatched),
@@ -55,6 +57,10 @@ func bySiteOfRule(e supply.ResupplyRuleSet, _ eventlog.Recorded) []string {
 	return sagas.Instance(supply.StockID(e.Study, supply.LocationID(e.Rule.Site)))
 }
 
+func bySiteOfEndedRule(e supply.ResupplyEnded, _ eventlog.Recorded) []string {
+	return sagas.Instance(supply.StockID(e.Study, supply.LocationID(e.Site)))
+}
+
 func byDestination(e supply.ShipmentDispatched, _ eventlog.Recorded) []string {
 	return sagas.Instance(supply.StockID(e.Study, e.To))
 }
@@ -62,6 +68,12 @@ func byDestination(e supply.ShipmentDispatched, _ eventlog.Recorded) []string {
 func (s resupplying) ruleSet(e supply.ResupplyRuleSet, o sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
 	s.Study, s.Site, s.Rule = e.Study, e.Rule.Site, &e.Rule
 	return s.react(s.plan(), []process.Timer{nextDay(o)}, nil), true
+}
+
+// ended goes on without a rule: those who wait are still served by what people send.
+func (s resupplying) ended(e supply.ResupplyEnded, _ sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
+	s.Study, s.Site, s.Rule = e.Study, e.Site, nil
+	return s.react(nil, nil, nil), true
 }
 
 func (s resupplying) kitAllocated(e supply.KitAllocated, _ sagas.Occurrence) (sagas.Reaction[resupplying], bool) {

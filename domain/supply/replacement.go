@@ -1,0 +1,159 @@
+package supply
+
+import (
+	"fmt"
+	"slices"
+
+	"casebook/domain"
+	"casebook/domain/blind"
+	"casebook/domain/refuse"
+)
+
+// Replace gives a patient another kit in place of one: of the kits that can be given out, or as soon as there is one. It refuses
+// unknown_code, reason_required, value_too_long, patient_ended, treatment_ended, patient_transferred, dose_held, not_randomised, kit_not_at_location, kit_not_allocated_to_patient, kit_status,
+// kit_replaced, kit_not_recalled and kit_not_dispensed.
+func Replace(s Stock, f Facts, cmd ReplaceKit, call domain.Call) ([]StockEvent, error) {
+	if err := domain.First(domain.Reason(cmd.Reason), cmd.Cause.validate(), f.mustBeTreated(cmd.Patient)); err != nil {
+		return nil, err
+	}
+	k, err := s.ofPatient(cmd.Kit, cmd.Patient, "replacing it", KitIsAllocated, KitIsDispensed, KitLostByPatient, KitIsReturned)
+	if err != nil {
+		return nil, err
+	}
+	c, known := s.contents.Get(cmd.Kit)
+	switch {
+	case !known:
+		return nil, ErrKeysMissing
+	case k.Replaced || k.Wanted:
+		return nil, refuse.WrongState("kit_replaced", "another kit was asked for in place of kit %s already", cmd.Kit).At("kit").
+			Do("look which kit the patient has now")
+	case cmd.Cause == KitWasRecalled && !f.Supply.Lots[c.Lot].Recalled:
+		return nil, refuse.Because("kit_not_recalled", "kit %s is not recalled", cmd.Kit).At("cause").Do("name what happened to it")
+	case cmd.Cause == LostByPatient && !k.Dispensed:
+		return nil, refuse.WrongState("kit_not_dispensed", "kit %s was not given out", cmd.Kit).At("cause").Do("report it lost at the site")
+	}
+	at := OfStock{cmd.Patient.Study(), LocationID(cmd.Site)}
+	asked := KitReplacementAsked{OfStock: at, Patient: cmd.Patient, Kit: cmd.Kit, Visit: k.Visit, Cause: cmd.Cause, Reason: cmd.Reason}
+	return s.allocatedAfter(asked, f, cmd.Patient, cmd.Site, k.Visit, cmd.Seed, call)
+}
+
+// AskUnscheduled allocates a kit for a patient between the visits of the protocol, at once or as soon as there is one. It refuses
+// reason_required, value_too_long, patient_ended, treatment_ended, patient_transferred, dose_held and not_randomised.
+func AskUnscheduled(s Stock, f Facts, cmd DispenseUnscheduled, call domain.Call) ([]StockEvent, error) {
+	if err := domain.First(domain.Reason(cmd.Reason), f.mustBeTreated(cmd.Patient)); err != nil {
+		return nil, err
+	}
+	n, _ := s.Unscheduled.Get(cmd.Patient)
+	visit := fmt.Sprintf("unscheduled-%d", n+1)
+	at := OfStock{cmd.Patient.Study(), LocationID(cmd.Site)}
+	asked := UnscheduledKitAsked{OfStock: at, Patient: cmd.Patient, Visit: visit, Reason: cmd.Reason}
+	return s.allocatedAfter(asked, f, cmd.Patient, cmd.Site, visit, cmd.Seed, call)
+}
+
+// allocatedAfter returns an event, and the allocation that it leads to.
+func (s Stock) allocatedAfter(asked StockEvent, f Facts, p domain.PatientID, at domain.SiteID, visit, seed string, call domain.Call,
+) ([]StockEvent, error) {
+	allocated, err := Allocate(evolveStock(s, asked), f,
+		AllocateKit{Study: p.Study(), Site: at, OfPatient: domain.ForPatient(p), Visit: visit, Seed: seed}, call)
+	if err != nil {
+		return nil, err
+	}
+	return append([]StockEvent{asked}, allocated...), nil
+}
+
+// mustBeTreated refuses a patient who gets no kits now, or who has no arm (code not_randomised, and those of mustGetKits).
+func (f Facts) mustBeTreated(p domain.PatientID) error {
+	if err := f.mustGetKits(p); err != nil {
+		return err
+	}
+	if f.Arm == "" {
+		return refuse.WrongState("not_randomised", "patient %s has not been randomised", p).At("patient").Do("enrol the patient first")
+	}
+	return nil
+}
+
+func (c ReplacementCause) validate() error {
+	if slices.Contains(ReplacementCauses, c) {
+		return nil
+	}
+	return refuse.Malformed("unknown_code", "%.40q is no cause of a replacement", string(c)).At("cause").
+		Do("use lost_by_patient, damaged, misallocated or recalled")
+}
+
+func (a RecallAction) validate() error {
+	if slices.Contains(RecallActions, a) {
+		return nil
+	}
+	return refuse.Malformed("unknown_code", "%.40q is no action of a recall", string(a)).At("action").
+		Do("use told, not_reached, will_return, used_up or thrown_away")
+}
+
+// PutBack puts an allocated kit back that the patient was not given. It goes to nobody else: a kit that was allocated once shows what
+// its patient gets. It refuses reason_required, value_too_long, kit_not_at_location, kit_not_allocated_to_patient and kit_status.
+func PutBack(s Stock, cmd RecordNotDispensed, _ domain.Call) ([]StockEvent, error) {
+	if err := domain.Reason(cmd.Reason); err != nil {
+		return nil, err
+	}
+	k, err := s.ofPatient(cmd.Kit, cmd.Patient, "putting it back", KitIsAllocated)
+	if err != nil {
+		return nil, err
+	}
+	return []StockEvent{KitPutBack{OfStock: OfStock{cmd.Patient.Study(), LocationID(cmd.Site)}, Patient: cmd.Patient, Kit: cmd.Kit,
+		Visit: k.Visit, Reason: cmd.Reason}}, nil
+}
+
+// RecordAction records what was done about a recalled kit that a patient has at home. It may be recorded as often as something is
+// done. It refuses unknown_code, malformed_date, captured_in_future, value_too_long, kit_not_at_location,
+// kit_not_allocated_to_patient, kit_status and kit_not_recalled.
+func RecordAction(s Stock, cmd RecordRecallAction, call domain.Call) ([]StockEvent, error) {
+	if err := domain.First(cmd.Action.validate(), cmd.On.NotAfterToday("on", call.At), domain.OptionalText("note", cmd.Note, 500)); err != nil {
+		return nil, err
+	}
+	k, err := s.ofPatient(cmd.Kit, cmd.Patient, "an action of a recall", KitIsDispensed, KitLostByPatient, KitIsReturned)
+	if err != nil {
+		return nil, err
+	}
+	if !k.Recalled {
+		return nil, refuse.Because("kit_not_recalled", "kit %s is not recalled", cmd.Kit).At("kit").Do("check the number on the label")
+	}
+	return []StockEvent{RecallActionRecorded{OfStock: OfStock{cmd.Patient.Study(), LocationID(cmd.Site)}, Patient: cmd.Patient,
+		Kit: cmd.Kit, Action: cmd.Action, On: cmd.On, Note: cmd.Note}}, nil
+}
+
+// RecordFound records that a lost kit was found. Its patient has it again, or somebody has to decide about it. It refuses
+// reason_required, value_too_long, kit_not_at_location and kit_status.
+func RecordFound(s Stock, cmd ReportKitFound, _ domain.Call) ([]StockEvent, error) {
+	if err := domain.First(domain.Reason(cmd.Reason), s.eachOnce("kit", "reporting it found", []KitNumber{cmd.Kit},
+		func(k Kit) bool { return k.Status.Lost() })); err != nil {
+		return nil, err
+	}
+	if _, known := s.contents.Get(cmd.Kit); !known {
+		return nil, refuse.WrongState("kit_status", "what kit %s holds was not recorded when its shipment was lost", cmd.Kit).At("kit").
+			Do("register it again under another number, or have it destroyed")
+	}
+	return []StockEvent{KitFound{OfStock: cmd.stock(), Kit: cmd.Kit, Reason: cmd.Reason}}, nil
+}
+
+// Relabel records that kits have new labels with the later expiry of their lot. It refuses value_out_of_range, kit_not_at_location,
+// kit_named_twice, kit_status and expiry_not_extended.
+func Relabel(s Stock, f Facts, cmd ConfirmRelabelling, _ domain.Call) ([]StockEvent, error) {
+	if err := domain.First(domain.Between("kits", len(cmd.Kits), 1, 1000), s.eachOnce("kits", "new labels", cmd.Kits, func(k Kit) bool {
+		return k.Status == KitAvailable || k.Status == KitIsAllocated || k.Status == KitQuarantined || k.Status == KitUnavailable
+	})); err != nil {
+		return nil, err
+	}
+	to := Expiries{}
+	for _, n := range cmd.Kits {
+		c, known := s.contents.Get(n)
+		if !known {
+			return nil, ErrKeysMissing
+		}
+		if extended := f.Supply.Lots[c.Lot].Extended; extended > c.Expiry {
+			to[n] = extended
+			continue
+		}
+		return nil, refuse.Because("expiry_not_extended", "kit %s may not be used for longer than its label says", n).At("kits").
+			Do("extend the expiry of its lot first")
+	}
+	return []StockEvent{KitsRelabelled{OfStock: cmd.stock(), To: blind.Of(to)}}, nil
+}
