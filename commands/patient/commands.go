@@ -94,7 +94,8 @@ var Commands = []commands.Command{
 	commands.Handle(patient.Decider, patient.Void).
 		AllowedTo(access.SiteStaff).
 		Described("Record that a visit was recorded in error, such as for the wrong patient",
-			patient.VoidVisit{OfPatient: domain.ForPatient("PAIN1.S-0001"), Visit: "week-4", Reasoned: domain.Because("It was another patient's visit")}),
+			patient.VoidVisit{OfPatient: domain.ForPatient("PAIN1.S-0001"), Visit: "week-4",
+				Reasoned: domain.Because("It was another patient's visit")}),
 	commands.Handle(patient.Decider, patient.CorrectConsent).
 		AllowedTo(access.SiteStaff).
 		Described("Correct the day on which a consent was signed",
@@ -112,7 +113,8 @@ var Commands = []commands.Command{
 	commands.HandleWithFacts(patient.Decider, commands.StudyOfPatient, patient.CorrectRecordedSex).
 		AllowedTo(access.SiteStaff).
 		Described("Correct a patient's sex",
-			patient.CorrectSex{OfPatient: domain.ForPatient("PAIN1.S-0001"), From: patient.Female, To: patient.Male, Reasoned: domain.Because("Mistyped")}),
+			patient.CorrectSex{OfPatient: domain.ForPatient("PAIN1.S-0001"), From: patient.Female, To: patient.Male,
+				Reasoned: domain.Because("Mistyped")}),
 	commands.HandleWithFacts(patient.Decider, commands.StudyOfPatient, patient.Transfer).
 		AllowedTo(access.DataManagers).
 		Described("Move a patient to another site of the study",

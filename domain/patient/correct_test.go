@@ -69,7 +69,8 @@ func TestEligibilityIsOverriddenByCriterion(t *testing.T) {
 	given.When(override("agreed")).ThenRefused("value_out_of_range")
 	given.When(override("agreed", "")).ThenRefused("value_missing")
 	in(t, patient.StatusEnrolled).When(override("agreed", "adult")).ThenRefused("patient_status")
-	given.When(override("agreed", "pregnant")).Then(patient.EligibilityOverridden{Patient: anna, Criteria: []string{"pregnant"}, Reason: "agreed"}).
+	given.When(override("agreed", "pregnant")).
+		Then(patient.EligibilityOverridden{Patient: anna, Criteria: []string{"pregnant"}, Reason: "agreed"}).
 		When(enrol).ThenRefused("not_eligible")
 	want := requestedOn("2026-02-03", 1, "1.0")
 	want.Criteria, want.Randomise, want.Overridden = criteria, true, []string{"adult"}
