@@ -85,7 +85,8 @@ func openSites(t *testing.T) *site {
 		shipment := supply.ShipmentID("D-" + map[domain.SiteID]string{"01": "0001", "02": "0002"}[at])
 		in.must(supplier, supply.DispatchShipment{FromLocation: from, Shipment: shipment, On: "2026-01-05"})
 		in.must(map[domain.SiteID]string{"01": s.crc, "02": s.otherCRC}[at], supply.ReceiveShipment{
-			AtLocation: supply.AtLocation{Study: id, Location: supply.LocationID(at)}, From: "D", Shipment: shipment, On: "2026-01-06", Temperature: supply.TemperatureInRange})
+			AtLocation: supply.AtLocation{Study: id, Location: supply.LocationID(at)}, From: "D",
+			Shipment: shipment, On: "2026-01-06", Temperature: supply.TemperatureInRange})
 	}
 	in.must(s.manager, enrollment.OpenEnrollment{InStudy: inStudy, Caps: enrollment.Caps{Target: 10, Study: 20}})
 	return s
