@@ -96,6 +96,11 @@ var entitled = map[string]struct {
 	"QuarantineKits":            {theSite, keepers},
 	"ReleaseKits":               {theSite, suppliers},
 	"DestroyKits":               {theSite, siteStaff}, // at a depot, who keeps it
+	"PauseSite":                 {theStudy, append([]user.Role{user.SafetyOfficer}, managers...)},
+	"ResumeSite":                {theStudy, append([]user.Role{user.SafetyOfficer}, managers...)},
+	"SuspendStudy":              {theStudy, append([]user.Role{user.SafetyOfficer}, managers...)},
+	"ResumeStudy":               {theStudy, append([]user.Role{user.SafetyOfficer}, managers...)},
+	"ReopenSite":                {theStudy, managers},
 	"ApproveDestruction":        {theSite, suppliers},
 	"ReportKitFound":            {theSite, keepers},
 	"ConfirmRelabelling":        {theSite, unblindedSuppliers},

@@ -34,6 +34,8 @@ type site struct {
 	patients               int
 	// hired says that there is an investigator.
 	hired bool
+	// supplier keeps the depots, and knows what the kits hold.
+	supplier string
 	// given are the kits that were dispensed.
 	given []supply.KitNumber
 }
@@ -60,12 +62,13 @@ func openSites(t *testing.T) *site {
 		Criteria: []study.Criterion{{ID: "adult"}},
 		Treatment: &study.Treatment{Kits: true, DispensingVisits: []string{"week-4", "week-8"},
 			Factors: []study.Factor{{ID: "age", Levels: []string{"under-50", "50-or-more"}, DerivedFrom: study.FromAge, Bounds: []int{50}}}}}})
-	supplier := in.account("supplier", user.Grant{Role: user.UnblindedSupplyManager, Study: id})
+	s.supplier = in.account("supplier", user.Grant{Role: user.UnblindedSupplyManager, Study: id})
+	supplier := s.supplier
 	in.must(supplier, supply.OpenDepot{InStudy: inStudy, Depot: "D", Name: "Depot"})
 	var csv strings.Builder
 	csv.WriteString("kit,arm,lot,expiry\n")
 	kits := map[domain.SiteID][]supply.KitNumber{}
-	for i := range 60 {
+	for i := range 80 {
 		kit := supply.KitNumber(fmt.Sprintf("K-%02d", i))
 		fmt.Fprintf(&csv, "%s,drug,L1,2031-12-31\n", kit)
 		at := domain.SiteID([]string{"01", "02"}[i%2])

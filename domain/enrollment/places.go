@@ -125,6 +125,8 @@ func Reserve(e Enrollment, s study.Study, cmd ReservePlace, _ domain.Call) ([]Ev
 		return refused("enrollment_closed", "enrolment of the study is not open")
 	case !s.SiteIsActive(cmd.Site):
 		return refused("site_not_active", "the site is not active")
+	case s.Paused(cmd.Site, study.ActivityRandomisation):
+		return refused("activity_paused", "randomisation is paused at the site for the time being")
 	case e.Taken >= e.Caps.Study:
 		return refused("study_cap_reached", "all places of the study are taken")
 	case siteCap > 0 && e.AtSite[cmd.Site] >= siteCap:

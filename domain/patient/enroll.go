@@ -11,7 +11,7 @@ import (
 
 // RequestEnrollment begins the enrolment of a patient. It may be repeated after a failed enrolment. It refuses
 // malformed_date, captured_in_future, patient_not_found, patient_ended, consent_missing, patient_status,
-// enrolled_before_screening, enrolled_before_consent, study_not_found, site_not_found, site_not_active, and
+// enrolled_before_screening, enrolled_before_consent, study_not_found, site_not_found, site_not_active, activity_paused, and
 // consent_version_not_in_force if an amendment has brought a new consent version since the signature. By the criteria
 // and factors of the protocol, it refuses criterion_unanswered, not_eligible, unknown_criterion, unknown_factor_level,
 // unknown_factor, factor_not_derivable and factor_contradicts_record.
@@ -32,6 +32,9 @@ func RequestEnrollment(p Patient, s study.Study, cmd EnrollPatient, call domain.
 		return nil, err
 	}
 	if err := siteMustBeActive(s, p.Study, p.Site); err != nil {
+		return nil, err
+	}
+	if err := s.MustNotBePaused(p.Site, study.ActivityRandomisation, "patient"); err != nil {
 		return nil, err
 	}
 	if s.Protocol == nil || p.ConsentVersion != s.Protocol.ConsentVersion {

@@ -28,6 +28,9 @@ func Screen(p Patient, facts Screening, cmd ScreenPatient, call domain.Call) ([]
 	if err := siteMustBeActive(s, cmd.Study, cmd.Site); err != nil {
 		return nil, err
 	}
+	if err := s.MustNotBePaused(cmd.Site, study.ActivityScreening, "site"); err != nil {
+		return nil, err
+	}
 	if p.Exists() {
 		return nil, refuse.WrongState("patient_exists",
 			"study %s has a patient with screening number %s already", cmd.Study, cmd.ScreeningNumber).

@@ -35,6 +35,8 @@ const (
 	KitsAffected Kind = "kits_affected"
 	// RecalledKitAtHome is a patient who has a kit at home whose lot was recalled.
 	RecalledKitAtHome Kind = "recalled_kit_at_home"
+	// ActivityPaused is about activities that were stopped, or go on, at a site, in a country or in the whole study.
+	ActivityPaused Kind = "activity_paused"
 	// BlindBroken is an emergency unblinding.
 	BlindBroken Kind = "blind_broken"
 	// ProcessStuck is a process, such as an enrolment, that waits beyond its time.
@@ -42,7 +44,7 @@ const (
 )
 
 // Kinds are all kinds of alerts.
-var Kinds = []Kind{RiskFlagged, DiariesMissed, ShipmentOverdue, ResupplyShort, PatientWithoutKit, KitsAffected, RecalledKitAtHome,
+var Kinds = []Kind{RiskFlagged, DiariesMissed, ShipmentOverdue, ResupplyShort, PatientWithoutKit, KitsAffected, RecalledKitAtHome, ActivityPaused,
 	BlindBroken, ProcessStuck}
 
 // Schema implements domain.HasSchema.

@@ -22,6 +22,11 @@ var events = []domain.EventType{
 	domain.Stored[SiteAdded]("SiteAdded"),
 	domain.Stored[SiteActivated]("SiteActivated"),
 	domain.Stored[SiteClosed]("SiteClosed"),
+	domain.Stored[SitePaused]("SitePaused"),
+	domain.Stored[SiteResumed]("SiteResumed"),
+	domain.Stored[SiteReopened]("SiteReopened"),
+	domain.Stored[Suspended]("StudySuspended"),
+	domain.Stored[Resumed]("StudyResumed"),
 	domain.Stored[SecondFactorRequired]("SecondFactorRequired").InNoView("the audit trail shows it"),
 }
 

@@ -96,5 +96,5 @@ func country(code string) error {
 }
 
 func siteClosed(id domain.SiteID) error {
-	return refuse.WrongState("site_closed", "site %s is closed", id).At("site").Do("add a new site if it takes part again")
+	return refuse.WrongState("site_closed", "site %s is closed", id).At("site").Do("reopen it if it takes part again")
 }

@@ -17,6 +17,8 @@ type Study struct {
 	// Protocol is the version in force; nil before the first is published.
 	Protocol *Protocol
 	Sites    map[domain.SiteID]Site
+	// Suspended are the activities that are stopped, by country; "" is the whole study.
+	Suspended map[string][]Activity
 	// SecondFactor says that signing and unblinding ask for a second factor.
 	SecondFactor bool
 
@@ -43,6 +45,8 @@ type Site struct {
 	Status      SiteStatus
 	ActivatedOn domain.Date
 	ClosedOn    domain.Date
+	// Paused are the activities that are stopped at this site alone, in ascending order.
+	Paused []Activity
 }
 
 // SiteStatus is the status of a site. Only an active site may screen and enrol patients.
@@ -64,6 +68,8 @@ func (s SiteStatus) After(event Event) SiteStatus {
 		return SiteActive
 	case SiteClosed:
 		return SiteIsClosed
+	case SiteReopened:
+		return SiteActive
 	}
 	return s
 }
@@ -131,6 +137,25 @@ func evolve(s Study, e Event) Study {
 		site := s.Sites[e.Site]
 		site.Status, site.ClosedOn = site.Status.After(e), e.On
 		s.Sites = with(s.Sites, e.Site, site)
+	case SiteReopened:
+		site := s.Sites[e.Site]
+		site.Status, site.ClosedOn = site.Status.After(e), ""
+		if site.ActivatedOn == "" {
+			site.ActivatedOn = e.On
+		}
+		s.Sites = with(s.Sites, e.Site, site)
+	case SitePaused:
+		site := s.Sites[e.Site]
+		site.Paused = Stopped(site.Paused, e.Activities)
+		s.Sites = with(s.Sites, e.Site, site)
+	case SiteResumed:
+		site := s.Sites[e.Site]
+		site.Paused = GoneOn(site.Paused, e.Activities)
+		s.Sites = with(s.Sites, e.Site, site)
+	case Suspended:
+		s.Suspended = withSuspended(s.Suspended, e.Country, Stopped(s.Suspended[e.Country], e.Activities))
+	case Resumed:
+		s.Suspended = withSuspended(s.Suspended, e.Country, GoneOn(s.Suspended[e.Country], e.Activities))
 	}
 	return s
 }

@@ -166,7 +166,7 @@ func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent
 	if err != nil {
 		return nil, err
 	}
-	if err := f.mustGetKits(cmd.Patient); err != nil {
+	if err := domain.First(f.mustGetKits(cmd.Patient), f.Study.MustNotBePaused(cmd.Site, study.ActivityDispensing, "site")); err != nil {
 		return nil, err
 	}
 	c, known := s.contents.Get(cmd.Kit)

@@ -37,7 +37,7 @@ func TestReplaceKit(t *testing.T) {
 			Reason: "the site has no kit for the patient", Waits: true})
 	waits.Given(supply.ShipmentReceived{OfStock: site, Shipment: "Z-0002", From: "Z", Available: kits("K7"), Contents: contentsOf("K7")}).
 		When(allocate(inArm(x), anna, "")).Then(insteadOf("K1", "K7"))
-	waits.When(replace(inArm(x), anna, "K1", supply.KitWasDamaged)).ThenRefused("kit_status")
+	waits.When(replace(inArm(x), anna, "K1", supply.KitWasDamaged)).ThenRefused("kit_replaced")
 
 	// What was not given out waits in quarantine for a decision, except when it is broken.
 	wrong := at.When(replace(inArm(x), anna, "K2", supply.KitMisallocated)).Then(askedInstead("K2", supply.KitMisallocated), insteadOf("K2", "K1"))

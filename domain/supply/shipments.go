@@ -85,9 +85,10 @@ func AcceptDelivery(s Stock, f Facts, cmd TakeInDelivery, call domain.Call) ([]S
 // Create packs kits for another location. A depot sends kits that can be given out; a site sends back kits that nobody
 // needs any more. It refuses location_not_found, shipment_to_itself, shipment_between_sites, reason_required,
 // value_too_long, value_out_of_range, kit_not_at_location, kit_named_twice, kit_status, enrollment_under_way,
-// kit_not_reconciled and kits_not_sendable.
+// kit_not_reconciled, activity_paused and kits_not_sendable.
 func Create(s Stock, f Facts, cmd CreateShipment, call domain.Call) ([]StockEvent, error) {
-	err := domain.First(domain.Reason(cmd.Reason), domain.Between("kits", len(cmd.Kits), 1, 1000), f.mustHave(cmd.To, "to", cmd.Study))
+	err := domain.First(domain.Reason(cmd.Reason), domain.Between("kits", len(cmd.Kits), 1, 1000), f.mustHave(cmd.To, "to", cmd.Study),
+		f.Study.MustNotBePaused(domain.SiteID(cmd.To), study.ActivityShipping, "to"))
 	if err != nil {
 		return nil, err
 	}
@@ -242,7 +243,8 @@ func (f filling) addOne(arms []study.Arm, atDepot map[domain.ArmID]int, chance u
 // equals those that chance decides for.
 func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEvent, error) {
 	rule, ruled := f.Supply.Rules[cmd.Site]
-	if !ruled || rule.Depot != cmd.Depot || f.Study.Protocol == nil || !f.Study.SiteIsSupplied(cmd.Site) {
+	if !ruled || rule.Depot != cmd.Depot || f.Study.Protocol == nil || !f.Study.SiteIsSupplied(cmd.Site) ||
+		f.Study.Paused(cmd.Site, study.ActivityShipping) {
 		return nil, nil
 	}
 	on, keep := today(call), keepDays(f.Study)
@@ -328,7 +330,7 @@ func Cancel(s Stock, cmd CancelShipment, _ domain.Call) ([]StockEvent, error) {
 }
 
 // Dispatch hands a shipment to the carrier. It refuses shipment_not_found, shipment_status, malformed_date,
-// captured_in_future, value_too_long, kits_not_sendable if a lot was recalled in the meantime, and kit_status for a kit that
+// captured_in_future, value_too_long, activity_paused, kits_not_sendable if a lot was recalled in the meantime, and kit_status for a kit that
 // was quarantined, lost or expired in the meantime.
 func Dispatch(s Stock, f Facts, cmd DispatchShipment, call domain.Call) ([]StockEvent, error) {
 	if err := domain.First(cmd.On.NotAfterToday("on", call.At), domain.OptionalText("carrier", cmd.Carrier, 200)); err != nil {
@@ -336,6 +338,9 @@ func Dispatch(s Stock, f Facts, cmd DispatchShipment, call domain.Call) ([]Stock
 	}
 	sent, err := s.sent(cmd.Shipment, ShipmentPacked, "dispatching it")
 	if err != nil {
+		return nil, err
+	}
+	if err := f.Study.MustNotBePaused(domain.SiteID(sent.To), study.ActivityShipping, "shipment"); err != nil {
 		return nil, err
 	}
 	_, fromDepot := f.Supply.Depots[cmd.From]

@@ -29,6 +29,30 @@ var StudyOverview = projections.New(studyviews.StudyOverviews, projections.ByStu
 		siteAfter(o, e.Site, e, at).ActivatedOn = e.On
 	}),
 	projections.On(func(o *overview, e study.SiteClosed, at projections.Envelope) { siteAfter(o, e.Site, e, at) }),
+	projections.On(func(o *overview, e study.SiteReopened, at projections.Envelope) {
+		if site := siteAfter(o, e.Site, e, at); site.ActivatedOn == "" {
+			site.ActivatedOn = e.On
+		}
+	}),
+	projections.On(func(o *overview, e study.SitePaused, at projections.Envelope) {
+		site := siteAfter(o, e.Site, e, at)
+		site.Paused = study.Stopped(site.Paused, e.Activities)
+	}),
+	projections.On(func(o *overview, e study.SiteResumed, at projections.Envelope) {
+		site := siteAfter(o, e.Site, e, at)
+		site.Paused = study.GoneOn(site.Paused, e.Activities)
+	}),
+	projections.On(func(o *overview, e study.Suspended, at projections.Envelope) {
+		of := o.SuspensionOf(e.Country)
+		of.Activities, of.Reason, of.Since = study.Stopped(of.Activities, e.Activities), e.Reason, at.Metadata.RecordedAt
+		o.UpdatedAt = at.Metadata.RecordedAt
+	}),
+	projections.On(func(o *overview, e study.Resumed, at projections.Envelope) {
+		of := o.SuspensionOf(e.Country)
+		of.Activities = study.GoneOn(of.Activities, e.Activities)
+		o.DropEndedSuspensions()
+		o.UpdatedAt = at.Metadata.RecordedAt
+	}),
 	projections.On(func(o *overview, e enrollment.Opened, at projections.Envelope) {
 		o.Enrollment, o.UpdatedAt = studyviews.EnrollmentView{Open: true, Target: e.Caps.Target, Cap: e.Caps.Study}, at.Metadata.RecordedAt
 	}),

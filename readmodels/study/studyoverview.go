@@ -11,6 +11,7 @@ import (
 	"casebook/domain"
 	"casebook/domain/patient"
 	"casebook/domain/refuse"
+	"casebook/domain/study"
 	"casebook/domain/user"
 	"casebook/readmodels"
 
@@ -31,6 +32,7 @@ type StudyOverview struct {
 	ProtocolVersion   int            `bson:"protocolVersion,omitempty" json:"protocolVersion,omitempty" doc:"Protocol version in force"`
 	ConsentVersion    string         `bson:"consentVersion,omitempty" json:"consentVersion,omitempty" doc:"Informed consent form in force"`
 	Enrollment        EnrollmentView `bson:"enrollment" json:"enrollment" doc:"Whether patients may enter, and how many"`
+	Suspended         []Suspension   `bson:"suspended,omitempty" json:"suspended,omitempty" doc:"What is stopped for a time, in the whole study or in a country"`
 	Figures           *Figures       `bson:"figures,omitempty" json:"figures,omitempty" doc:"Figures of the whole study; left out for callers who see single sites"`
 	Sites             []SiteOverview `bson:"sites" json:"sites" doc:"The sites that the caller may see, by id"`
 	UpdatedAt         time.Time      `bson:"updatedAt" json:"updatedAt" doc:"When the newest of these facts was recorded"`
@@ -52,6 +54,32 @@ type SiteOverview struct {
 	Status      string        `bson:"status" json:"status" enum:"added,active,closed" doc:"Whether it may screen and enrol"`
 	ActivatedOn domain.Date   `bson:"activatedOn,omitempty" json:"activatedOn,omitempty" doc:"Day of activation"`
 	Figures     Figures       `bson:"figures" json:"figures" doc:"The site's figures"`
+	// Paused are the activities that are stopped at this site alone.
+	Paused []study.Activity `bson:"paused,omitempty" json:"paused,omitempty" doc:"What is stopped at this site for a time"`
+}
+
+// Suspension is what is stopped for a time.
+type Suspension struct {
+	Country    string           `bson:"country,omitempty" json:"country,omitempty" doc:"The country; none for the whole study"`
+	Activities []study.Activity `bson:"activities" json:"activities" doc:"What is stopped"`
+	Reason     string           `bson:"reason" json:"reason" doc:"Why, as it was said last"`
+	Since      time.Time        `bson:"since" json:"since" doc:"When it was stopped, or more was"`
+}
+
+// SuspensionOf returns the suspension of a country, "" for the whole study. It adds one if there is none.
+func (o *StudyOverview) SuspensionOf(country string) *Suspension {
+	for i := range o.Suspended {
+		if o.Suspended[i].Country == country {
+			return &o.Suspended[i]
+		}
+	}
+	o.Suspended = append(o.Suspended, Suspension{Country: country})
+	return &o.Suspended[len(o.Suspended)-1]
+}
+
+// DropEndedSuspensions removes suspensions that stop nothing any more.
+func (o *StudyOverview) DropEndedSuspensions() {
+	o.Suspended = slices.DeleteFunc(o.Suspended, func(s Suspension) bool { return len(s.Activities) == 0 })
 }
 
 // Figures count everything that has happened.

@@ -2,6 +2,7 @@ package safety
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"casebook/domain"
@@ -10,6 +11,7 @@ import (
 	"casebook/domain/process"
 	"casebook/domain/randomisation"
 	"casebook/domain/safety"
+	"casebook/domain/study"
 	"casebook/domain/supply"
 	"casebook/eventlog"
 	"casebook/sagas"
@@ -34,6 +36,10 @@ var Alerts = sagas.Define("safety",
 	sagas.On(patientsAffected, watching.kitsAffected),
 	sagas.On[supply.ResupplyFellShort](byNewAlert, watching.resupplyShort),
 	sagas.On[randomisation.BlindBroken](byNewAlert, watching.blindBroken),
+	sagas.On[study.SitePaused](byNewAlert, watching.sitePaused),
+	sagas.On[study.SiteResumed](byNewAlert, watching.siteResumed),
+	sagas.On[study.Suspended](byNewAlert, watching.studySuspended),
+	sagas.On[study.Resumed](byNewAlert, watching.studyResumed),
 	sagas.On[safety.AlertRaised](byAlert, watching.raised),
 	sagas.On[safety.AlertEscalated](byAlert, watching.escalated),
 	sagas.On[safety.AlertReviewed](byAlert, watching.reviewed),
@@ -112,6 +118,41 @@ func (s watching) resupplyShort(e supply.ResupplyFellShort, o sagas.Occurrence) 
 func (s watching) blindBroken(e randomisation.BlindBroken, o sagas.Occurrence) (reaction, bool) {
 	return s.raise(safety.RaiseAlert{Site: o.Site, Patient: e.Patient, Kind: safety.BlindBroken, Severity: safety.Urgent,
 		Summary: fmt.Sprintf("The treatment of patient %s was unblinded in an emergency.", e.Patient)}, o)
+}
+
+func (s watching) sitePaused(e study.SitePaused, o sagas.Occurrence) (reaction, bool) {
+	return s.raise(safety.RaiseAlert{Site: e.Site, Kind: safety.ActivityPaused, Severity: safety.Urgent,
+		Summary: fmt.Sprintf("Paused at site %s: %s.", e.Site, listed(e.Activities))}, o)
+}
+
+func (s watching) siteResumed(e study.SiteResumed, o sagas.Occurrence) (reaction, bool) {
+	return s.raise(safety.RaiseAlert{Site: e.Site, Kind: safety.ActivityPaused, Severity: safety.Routine,
+		Summary: fmt.Sprintf("Going on at site %s: %s.", e.Site, listed(e.Activities))}, o)
+}
+
+func (s watching) studySuspended(e study.Suspended, o sagas.Occurrence) (reaction, bool) {
+	return s.raise(safety.RaiseAlert{Kind: safety.ActivityPaused, Severity: safety.Urgent,
+		Summary: fmt.Sprintf("Suspended %s: %s.", where(e.Country), listed(e.Activities))}, o)
+}
+
+func (s watching) studyResumed(e study.Resumed, o sagas.Occurrence) (reaction, bool) {
+	return s.raise(safety.RaiseAlert{Kind: safety.ActivityPaused, Severity: safety.Routine,
+		Summary: fmt.Sprintf("Going on %s: %s.", where(e.Country), listed(e.Activities))}, o)
+}
+
+func where(country string) string {
+	if country == "" {
+		return "in the whole study"
+	}
+	return "at the sites in " + country
+}
+
+func listed(activities []study.Activity) string {
+	var names []string
+	for _, a := range activities {
+		names = append(names, string(a))
+	}
+	return strings.Join(names, ", ")
 }
 
 // raise raises an alert about the event of the occurrence.
