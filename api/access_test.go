@@ -410,7 +410,7 @@ func bodyAbout(t *testing.T, body reflect.Type, tr trial) string {
 		case reflect.TypeFor[safety.AlertID]():
 			fields["alert"] = tr.alert
 		case reflect.TypeFor[domain.UserID]():
-			fields["user"] = "nobody.at.all"
+			fields[name] = "nobody.at.all"
 		}
 	}
 	text, err := json.Marshal(fields)
