@@ -60,6 +60,14 @@ var entitled = map[string]struct {
 	"EndParticipation":          {thePatient, siteStaff},
 	"UndoPatientStep":           {thePatient, append([]user.Role{user.DataManager}, siteStaff...)},
 	"TransferPatient":           {thePatient, managers},
+	"OverrideEligibility":       {thePatient, []user.Role{user.Investigator}},
+	"RecordProtocolDeviation":   {thePatient, append([]user.Role{user.Monitor, user.DataManager}, siteStaff...)},
+	"CorrectVisitDate":          {thePatient, siteStaff},
+	"VoidVisit":                 {thePatient, siteStaff},
+	"CorrectConsentDate":        {thePatient, siteStaff},
+	"CorrectEnrollmentDate":     {thePatient, siteStaff},
+	"CorrectAge":                {thePatient, siteStaff},
+	"CorrectSex":                {thePatient, siteStaff},
 	"DiscontinuePatient":        {thePatient, siteStaff},
 	"CompletePatient":           {thePatient, siteStaff},
 	"AssignInstrument":          {thePatient, siteStaff},
@@ -304,7 +312,7 @@ func TestR4_CommandsAreOpenToWhomTheDomainSaysAndNobodyElse(t *testing.T) {
 }
 
 // asksForPresence are the commands whose sender has to have signed in just now (21 CFR 11.200(a)(1)).
-var asksForPresence = map[string]bool{"ActivateRandomisation": true, "BreakBlind": true, "RevealSeed": true,
+var asksForPresence = map[string]bool{"ActivateRandomisation": true, "BreakBlind": true, "RevealSeed": true, "OverrideEligibility": true,
 	"RequireSecondFactor": true, "OfferSecondFactor": true, "EnrolSecondFactor": true,
 	"ResolveDamage": true, "ConfirmDamageResolution": true}
 

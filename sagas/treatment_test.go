@@ -103,7 +103,8 @@ func TestTheEndOfTheTreatmentFreesKits(t *testing.T) {
 // A withdrawal from the future use of data leaves the treatment as it is.
 func TestFutureUseLeavesTheKitsAlone(t *testing.T) {
 	w, c, who := supplied(t)
-	w.must(w.crc, patient.WithdrawConsent{OfPatient: domain.ForPatient(who), On: "2026-02-03", Extent: []patient.Extent{patient.ExtentFutureUse}})
+	w.must(w.crc, patient.WithdrawConsent{OfPatient: domain.ForPatient(who), On: "2026-02-03",
+		Extent: []patient.Extent{patient.ExtentFutureUse}})
 	c.mustSettle()
 	w.dispense(who)
 	w.visit(who)

@@ -9,11 +9,13 @@ import (
 	"testing"
 	"time"
 
+	"casebook/access"
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/enrollment"
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
+	"casebook/domain/security"
 	"casebook/domain/study"
 	"casebook/domain/supply"
 	"casebook/domain/user"
@@ -29,9 +31,11 @@ type site struct {
 	study domain.StudyID
 	// manager works across the study, crc at site 01, and otherCRC at site 02.
 	manager, crc, otherCRC string
+	patients               int
+	// hired says that there is an investigator.
+	hired bool
 	// supplier keeps the depots, and knows what the kits hold.
 	supplier string
-	patients int
 	// given are the kits that were dispensed.
 	given []supply.KitNumber
 }
@@ -54,9 +58,10 @@ func openSites(t *testing.T) *site {
 	in.must(s.manager, study.CreateStudy{InStudy: inStudy, Title: "Daily life of a trial", Sponsor: "Nobody"})
 	in.must(s.manager, study.PublishProtocolVersion{InStudy: inStudy, Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0",
 		Arms: []study.Arm{{ID: "drug", Title: "Drug"}}, Instruments: []instrument.Definition{*instrument.PainDiary(), doses()},
-		Visits:    []study.Visit{{ID: "screening", Day: -7}, {ID: "week-4", Day: 28}, {ID: "week-8", Day: 56}},
-		Criteria:  []study.Criterion{{ID: "adult"}},
-		Treatment: &study.Treatment{Kits: true, DispensingVisits: []string{"week-4", "week-8"}}}})
+		Visits:   []study.Visit{{ID: "screening", Day: -7}, {ID: "week-4", Day: 28, DaysBefore: 3, DaysAfter: 10}, {ID: "week-8", Day: 56}},
+		Criteria: []study.Criterion{{ID: "adult"}},
+		Treatment: &study.Treatment{Kits: true, DispensingVisits: []string{"week-4", "week-8"},
+			Factors: []study.Factor{{ID: "age", Levels: []string{"under-50", "50-or-more"}, DerivedFrom: study.FromAge, Bounds: []int{50}}}}}})
 	s.supplier = in.account("supplier", user.Grant{Role: user.UnblindedSupplyManager, Study: id})
 	supplier := s.supplier
 	in.must(supplier, supply.OpenDepot{InStudy: inStudy, Depot: "D", Name: "Depot"})
@@ -82,8 +87,8 @@ func openSites(t *testing.T) *site {
 		})
 		shipment := supply.ShipmentID("D-" + map[domain.SiteID]string{"01": "0001", "02": "0002"}[at])
 		in.must(supplier, supply.DispatchShipment{FromLocation: from, Shipment: shipment, On: "2026-01-05"})
-		there := map[domain.SiteID]string{"01": s.crc, "02": s.otherCRC}[at]
-		in.must(there, supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: id, Location: supply.LocationID(at)}, From: "D",
+		in.must(map[domain.SiteID]string{"01": s.crc, "02": s.otherCRC}[at], supply.ReceiveShipment{
+			AtLocation: supply.AtLocation{Study: id, Location: supply.LocationID(at)}, From: "D",
 			Shipment: shipment, On: "2026-01-06", Temperature: supply.TemperatureInRange})
 	}
 	in.must(s.manager, enrollment.OpenEnrollment{InStudy: inStudy, Caps: enrollment.Caps{Target: 10, Study: 20}})
@@ -199,6 +204,14 @@ func (s *site) kits(token, at string) []supplyviews.Kit {
 	return list.Items
 }
 
+// setAside says whether site 01 has set a kit aside.
+func (s *site) setAside(token string, kit supply.KitNumber) bool {
+	s.t.Helper()
+	return slices.ContainsFunc(s.kits(token, "01"), func(k supplyviews.Kit) bool {
+		return k.Kit == kit && k.Status == supply.KitUnavailable
+	})
+}
+
 func (s *site) figures(position uint64) studyviews.EnrollmentFigures {
 	s.t.Helper()
 	var overview studyviews.StudyOverview
@@ -264,7 +277,8 @@ func TestDailyLifeOfATrial(t *testing.T) {
 		s.refused(s.crc, "visit_before_consent", early)
 		s.must(s.crc, visit)
 		s.refused(s.crc, "patient_status", patient.RecordVisit{OfPatient: of, Visit: "week-4", On: "2026-02-02"})
-		s.refused(s.crc, "enrolled_before_consent", patient.EnrollPatient{OfPatient: of, On: "2026-02-01", Criteria: map[string]bool{"adult": true}})
+		s.refused(s.crc, "enrolled_before_consent",
+			patient.EnrollPatient{OfPatient: of, On: "2026-02-01", Criteria: map[string]bool{"adult": true}})
 	})
 
 	t.Run("treatment stopped with follow-up", func(t *testing.T) {
@@ -279,7 +293,7 @@ func TestDailyLifeOfATrial(t *testing.T) {
 		s.is(of, stopped, patient.StatusEnrolled, patient.TreatmentEnded, patient.PhaseFollowUp)
 		// The kit that was waiting is set aside, and is not given out.
 		s.eventually("the kit is set aside", func() bool {
-			return slices.ContainsFunc(s.kits(s.crc, "01"), func(k supplyviews.Kit) bool { return k.Kit == kit && k.Status == supply.KitUnavailable })
+			return s.setAside(s.crc, kit)
 		})
 		s.refused(s.crc, "kit_status", supply.DispenseKit{Site: "01", OfPatient: of, Kit: kit, On: "2026-03-06"})
 		// Diaries go on, those about doses do not. Visits go on, without kits.
@@ -337,7 +351,8 @@ func TestDailyLifeOfATrial(t *testing.T) {
 		s.t = t
 		of := s.enrolled()
 		before := s.figures(0).Withdrawn
-		position := s.must(s.crc, patient.WithdrawConsent{OfPatient: of, On: "2026-03-01", Extent: []patient.Extent{patient.ExtentTreatment}}).Position
+		position := s.must(s.crc, patient.WithdrawConsent{OfPatient: of, On: "2026-03-01",
+			Extent: []patient.Extent{patient.ExtentTreatment}}).Position
 		s.is(of, position, patient.StatusEnrolled, patient.TreatmentEnded, patient.PhaseFollowUp)
 		s.must(s.crc, patient.RecordVisit{OfPatient: of, Visit: "week-4", On: "2026-03-03"})
 		if after := s.figures(position).Withdrawn; after != before {
@@ -353,13 +368,88 @@ func TestDailyLifeOfATrial(t *testing.T) {
 		kit := s.kitOf(s.crc, of, "01")
 		completed := s.must(s.crc, patient.CompletePatient{OfPatient: of, On: "2026-03-01"}).Position
 		s.eventually("the kit is set aside", func() bool {
-			return slices.ContainsFunc(s.kits(s.crc, "01"), func(k supplyviews.Kit) bool { return k.Kit == kit && k.Status == supply.KitUnavailable })
+			return s.setAside(s.crc, kit)
 		})
 		s.endedFor(of, patient.EndedAsPlanned, completed)
 		undone := s.must(s.manager, patient.UndoPatientStep{OfPatient: of, Step: patient.StepCompletion, Reasoned: because}).Position
 		s.is(of, undone, patient.StatusEnrolled, patient.TreatmentOn, patient.PhaseTreatment)
 		if again := s.dispense(s.crc, of, "01", "2026-03-02"); again != kit {
-			t.Errorf("kit %s was set aside, and the patient gets %s", kit, again)
+			t.Errorf("kit %s was given out, and %s had been set aside for the patient", again, kit)
+		}
+	})
+
+	t.Run("eligibility deviation", func(t *testing.T) {
+		s.t = t
+		of := s.consented()
+		enrol := patient.EnrollPatient{OfPatient: of, On: "2026-02-03", Criteria: map[string]bool{"adult": false}}
+		s.refused(s.crc, "not_eligible", enrol)
+		s.refusalRecorded(of, "EnrollPatient", "not_eligible")
+		override := patient.OverrideEligibility{OfPatient: of, Criteria: []string{"adult"},
+			Reasoned: domain.Because("17 years and 11 months; agreed")}
+		s.refused(s.crc, "not_allowed", override)
+		s.refused(s.investigator(false), "reauthentication_required", override)
+		s.must(s.investigator(true), override)
+		requested := s.must(s.crc, enrol).Position
+		s.eventually("the patient is enrolled", func() bool { return s.patient(s.crc, of, requested).Status == patient.StatusEnrolled })
+		if v := s.patient(s.crc, of, requested); len(v.Candidates) != 1 || v.Candidates[0].What != patient.DeviationEligibility ||
+			len(v.Deviations) != 0 {
+			t.Errorf("proposed are %+v, recorded %+v", v.Candidates, v.Deviations)
+		}
+		// A person confirms it, and the patient stays.
+		position := s.must(s.crc, patient.RecordProtocolDeviation{OfPatient: of, What: patient.DeviationEligibility, Important: true,
+			FoundOn: "2026-02-10", Reasoned: domain.Because("Enrolled under age")}).Position
+		if v := s.patient(s.crc, of, position); len(v.Deviations) != 1 || !v.Deviations[0].Important || v.Deviations[0].By != "crc.one" {
+			t.Errorf("recorded are %+v", v.Deviations)
+		}
+		s.is(of, position, patient.StatusEnrolled, patient.TreatmentOn, patient.PhaseTreatment)
+	})
+
+	t.Run("contradicting factor", func(t *testing.T) {
+		s.t = t
+		of := s.consented()
+		s.refused(s.crc, "factor_contradicts_record", patient.EnrollPatient{OfPatient: of, On: "2026-02-03",
+			Criteria: map[string]bool{"adult": true}, Factors: map[string]string{"age": "under-50"}})
+		s.enrol(of) // 54 years, as recorded at the screening
+		position := s.must(s.crc, patient.CorrectAge{OfPatient: of, From: 54, To: 45, Reasoned: domain.Because("Digits transposed")}).Position
+		if v := s.patient(s.crc, of, position); v.AgeYears != 45 || len(v.Candidates) != 1 ||
+			v.Candidates[0].What != patient.DeviationRandomisation {
+			t.Errorf("the patient is %+v", v)
+		}
+	})
+
+	t.Run("every correction", func(t *testing.T) {
+		s.t = t
+		of := s.enrolled()
+		mistyped := domain.Because("Mistyped")
+		s.must(s.crc, patient.RecordVisit{OfPatient: of, Visit: "week-4", On: "2026-03-20"})
+		s.refused(s.crc, "other_value_recorded",
+			patient.CorrectVisitDate{OfPatient: of, Visit: "week-4", From: "2026-03-19", To: "2026-03-02", Reasoned: mistyped})
+		s.refused(s.crc, "reason_required", patient.CorrectVisitDate{OfPatient: of, Visit: "week-4", From: "2026-03-20", To: "2026-03-02"})
+		for _, command := range []any{
+			patient.CorrectVisitDate{OfPatient: of, Visit: "week-4", From: "2026-03-20", To: "2026-03-02", Reasoned: mistyped},
+			patient.CorrectConsentDate{OfPatient: of, ConsentVersion: "1.0", From: "2026-02-02", To: "2026-02-01", Reasoned: mistyped},
+			patient.CorrectEnrollmentDate{OfPatient: of, From: "2026-02-03", To: "2026-02-04", Reasoned: mistyped},
+			patient.CorrectAge{OfPatient: of, From: 54, To: 55, Reasoned: mistyped},
+			patient.CorrectSex{OfPatient: of, From: patient.Female, To: patient.Male, Reasoned: mistyped},
+			patient.VoidVisit{OfPatient: of, Visit: "week-4", Reasoned: because},
+		} {
+			s.must(s.crc, command)
+		}
+		position := s.must(s.crc, patient.RecordVisit{OfPatient: of, Visit: "week-4", On: "2026-03-03"}).Position
+		v := s.patient(s.crc, of, position)
+		if v.AgeYears != 55 || v.Sex != patient.Male || len(v.Candidates) != 1 || v.Candidates[0].On != "2026-03-20" {
+			t.Errorf("the patient is %+v", v)
+		}
+		if n := len(v.Steps); v.Steps[n-4].Note != "54 -> 55: Mistyped" ||
+			!strings.HasPrefix(v.Steps[n-2].Note, "week-4: Recorded for the wrong") {
+			t.Errorf("the history is %+v", v.Steps)
+		}
+		var list readmodels.List[patientviews.PatientRow]
+		s.query(s.manager, "/api/v1/studies/LIFE/patients?limit=100", position, &list)
+		for _, r := range list.Items {
+			if r.Patient == of.Patient && (r.EnrolledOn != "2026-02-04" || r.ConsentedOn != "2026-02-01" || r.Candidates != 1) {
+				t.Errorf("the list has %+v", r)
+			}
 		}
 	})
 
@@ -380,7 +470,7 @@ func TestDailyLifeOfATrial(t *testing.T) {
 		// The supply moves: the kit of the visit waits at the new site, the other one is set aside.
 		s.dispense(s.otherCRC, of, "02", "2026-03-05")
 		s.eventually("the kit is set aside", func() bool {
-			return slices.ContainsFunc(s.kits(s.manager, "01"), func(k supplyviews.Kit) bool { return k.Kit == left && k.Status == supply.KitUnavailable })
+			return s.setAside(s.manager, left)
 		})
 		s.must(s.otherCRC, patient.RecordVisit{OfPatient: of, Visit: "week-8", On: "2026-04-01"})
 		s.kitOf(s.otherCRC, of, "02")
@@ -396,4 +486,39 @@ func (s *site) endedFor(of domain.OfPatient, reason patient.EndReason, position 
 	if !slices.ContainsFunc(list.Items, func(r patientviews.PatientRow) bool { return r.Patient == of.Patient && r.EndCode == reason }) {
 		s.t.Errorf("%s lists %+v", query, list.Items)
 	}
+}
+
+// investigator returns the token of an investigator at site 01 who has just signed in, or of one who has not.
+func (s *site) investigator(signedIn bool) string {
+	s.t.Helper()
+	const id = domain.UserID("dr.one")
+	if !s.hired {
+		s.account(id, user.Grant{Role: user.Investigator, Study: s.study, Site: "01"})
+		s.hired = true
+	}
+	proof := access.Proof{User: id}
+	if signedIn {
+		proof.AuthenticatedAt = time.Now()
+	}
+	token, err := s.tokens.SignFor(proof, time.Now(), time.Hour)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return token
+}
+
+// refusalRecorded checks that the security log has a refused command about a patient.
+func (s *site) refusalRecorded(of domain.OfPatient, action, code string) {
+	s.t.Helper()
+	s.eventually("the refusal is recorded", func() bool {
+		for r, err := range s.log.ReadStream(s.t.Context(), security.Decider.Stream(string(domain.DateOf(time.Now().UTC()))), 0) {
+			if err != nil {
+				return false // nothing is recorded yet
+			}
+			if e, ok := r.Event.(security.AccessRefused); ok && e.Action == action && e.Code == code && e.Patient == of.Patient {
+				return true
+			}
+		}
+		return false
+	})
 }

@@ -32,9 +32,8 @@ import (
 //	DS.DSDECOD = SCREEN FAILURE, DSSTDTC, DSTERM  RecordScreenFailure: day, reason
 //	DS.DSDECOD = RANDOMIZED, DSSTDTC              EnrollPatient: the day
 //	DS.DSCAT = DISPOSITION EVENT, DSDECOD:
-//	   COMPLETED                                  CompletePatient
-//	   WITHDRAWAL BY SUBJECT                      WithdrawConsent
-//	   any other                                  DiscontinuePatient, DSDECOD as the reason
+//	   SCREEN FAILURE                             RecordScreenFailure, as above
+//	   any other                                  EndParticipation: the day, DSDECOD as the coded reason, DSTERM as the detail
 //
 // DM.ARM is in no command, because the users are blinded.
 func TestPilotStudyIsReproduced(t *testing.T) {
@@ -81,7 +80,7 @@ func TestPilotStudyIsReproduced(t *testing.T) {
 	in.must(manager, enrollment.OpenEnrollment{InStudy: inStudy, Caps: enrollment.Caps{Target: 254, Study: 300}})
 
 	var position uint64
-	want := map[patient.Status]int{}
+	want, reasons := map[patient.Status]int{}, map[patient.EndReason]int{}
 	for _, r := range dm {
 		crc := coordinators[r["SITEID"]]
 		age, err := strconv.Atoi(r["AGE"])
@@ -104,16 +103,11 @@ func TestPilotStudyIsReproduced(t *testing.T) {
 				failure := patient.RecordScreenFailure{OfPatient: of, On: on, Reasoned: domain.Because(d["DSTERM"])}
 				position = in.must(crc, failure).Position
 				want[patient.StatusScreenFailed]++
-			case "COMPLETED":
-				position = in.must(crc, patient.CompletePatient{OfPatient: of, On: on}).Position
-				want[patient.StatusCompleted]++
-			case "WITHDRAWAL BY SUBJECT":
-				position = in.must(crc, patient.WithdrawConsent{OfPatient: of, On: on, Reason: d["DSTERM"]}).Position
-				want[patient.StatusWithdrawn]++
 			default:
-				discontinuation := patient.DiscontinuePatient{OfPatient: of, On: on, Reasoned: domain.Because(d["DSDECOD"])}
-				position = in.must(crc, discontinuation).Position
-				want[patient.StatusDiscontinued]++
+				reason := patient.EndReason(d["DSDECOD"])
+				position = in.must(crc, patient.EndParticipation{OfPatient: of, On: on, Reason: reason, Detail: d["DSTERM"]}).Position
+				want[reason.Status()]++
+				reasons[reason]++
 			}
 		}
 	}
@@ -140,15 +134,21 @@ func TestPilotStudyIsReproduced(t *testing.T) {
 		}
 	}
 	got, rows := map[patient.Status]int{}, in.allPatients(manager, id, "", position)
-	numbers := map[string]bool{}
+	numbers, ended := map[string]bool{}, map[patient.EndReason]int{}
 	for _, r := range rows {
 		got[r.Status]++
+		if r.EndCode != "" {
+			ended[r.EndCode]++
+		}
 		if r.PatientNumber != "" {
 			numbers[r.PatientNumber] = true
 		}
 	}
 	if len(rows) != 306 || len(numbers) != 254 || fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("the list holds %d patients, %d numbers, %v; want %v", len(rows), len(numbers), got, want)
+	}
+	if fmt.Sprint(ended) != fmt.Sprint(reasons) || reasons[patient.EndedAsPlanned] != 110 || reasons[patient.EndedByDeath] == 0 {
+		t.Errorf("the list has the reasons %v; want %v", ended, reasons)
 	}
 	if n := len(in.allPatients(coordinators["701"], id, "701", position)); n != screened["701"] {
 		t.Errorf("site 701's list holds %d of %d patients", n, screened["701"])

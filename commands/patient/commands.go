@@ -28,6 +28,7 @@ var Commands = []commands.Command{
 				Reasoned: domain.Because("Inclusion criterion 3 is not met")}),
 	commands.HandleWithFacts(patient.Decider, commands.StudyOfPatient, patient.RequestEnrollment).
 		AllowedTo(access.SiteStaff).
+		RecordingRefusals("not_eligible", "criterion_unanswered", "consent_missing", "enrolled_before_consent", "consent_version_not_in_force").
 		Described("Request a patient's enrolment",
 			patient.EnrollPatient{OfPatient: domain.ForPatient("PAIN1.S-0001"), On: "2026-02-03"}),
 	commands.Handle(patient.Decider, patient.Confirm).
@@ -74,6 +75,46 @@ var Commands = []commands.Command{
 		Described("Undo the last step that ended something, which was recorded in error",
 			patient.UndoPatientStep{OfPatient: domain.ForPatient("PAIN1.S-0001"), Step: patient.StepWithdrawal,
 				Reasoned: domain.Because("Recorded for the wrong patient")}),
+	commands.Handle(patient.Decider, patient.Override).
+		AllowedTo(access.Investigators).
+		Reauthenticated().
+		Described("Allow the enrolment of a patient who does not satisfy a criterion; asks for a fresh sign-in",
+			patient.OverrideEligibility{OfPatient: domain.ForPatient("PAIN1.S-0001"), Criteria: []string{"pain-4"},
+				Reasoned: domain.Because("Pain of 3.9 on average; agreed with the sponsor's medical monitor")}),
+	commands.Handle(patient.Decider, patient.Deviate).
+		AllowedTo(access.SiteStaff, access.Monitors, access.DataManagers).
+		Described("Record that the protocol was not followed; the patient stays in the study",
+			patient.RecordProtocolDeviation{OfPatient: domain.ForPatient("PAIN1.S-0001"), What: patient.DeviationEligibility, Important: true,
+				FoundOn: "2026-03-15", Reasoned: domain.Because("Opioids within 30 days before the enrolment, found at source data verification")}),
+	commands.HandleWithFacts(patient.Decider, commands.StudyOfPatient, patient.CorrectVisit).
+		AllowedTo(access.SiteStaff).
+		Described("Correct the day of a visit",
+			patient.CorrectVisitDate{OfPatient: domain.ForPatient("PAIN1.S-0001"), Visit: "week-4", From: "2026-03-03", To: "2026-03-02",
+				Reasoned: domain.Because("The appointment book says the second")}),
+	commands.Handle(patient.Decider, patient.Void).
+		AllowedTo(access.SiteStaff).
+		Described("Record that a visit was recorded in error, such as for the wrong patient",
+			patient.VoidVisit{OfPatient: domain.ForPatient("PAIN1.S-0001"), Visit: "week-4",
+				Reasoned: domain.Because("It was another patient's visit")}),
+	commands.Handle(patient.Decider, patient.CorrectConsent).
+		AllowedTo(access.SiteStaff).
+		Described("Correct the day on which a consent was signed",
+			patient.CorrectConsentDate{OfPatient: domain.ForPatient("PAIN1.S-0001"), ConsentVersion: "1.0", From: "2026-02-01", To: "2026-01-31",
+				Reasoned: domain.Because("The form has the day before")}),
+	commands.Handle(patient.Decider, patient.CorrectEnrollment).
+		AllowedTo(access.SiteStaff).
+		Described("Correct the day of an enrolment",
+			patient.CorrectEnrollmentDate{OfPatient: domain.ForPatient("PAIN1.S-0001"), From: "2026-02-03", To: "2026-02-02",
+				Reasoned: domain.Because("Mistyped")}),
+	commands.HandleWithFacts(patient.Decider, commands.StudyOfPatient, patient.CorrectAgeAtScreening).
+		AllowedTo(access.SiteStaff).
+		Described("Correct a patient's age at screening",
+			patient.CorrectAge{OfPatient: domain.ForPatient("PAIN1.S-0001"), From: 54, To: 45, Reasoned: domain.Because("Digits transposed")}),
+	commands.HandleWithFacts(patient.Decider, commands.StudyOfPatient, patient.CorrectRecordedSex).
+		AllowedTo(access.SiteStaff).
+		Described("Correct a patient's sex",
+			patient.CorrectSex{OfPatient: domain.ForPatient("PAIN1.S-0001"), From: patient.Female, To: patient.Male,
+				Reasoned: domain.Because("Mistyped")}),
 	commands.HandleWithFacts(patient.Decider, commands.StudyOfPatient, patient.Transfer).
 		AllowedTo(access.DataManagers).
 		Described("Move a patient to another site of the study",

@@ -1,6 +1,7 @@
 package patient
 
 import (
+	"maps"
 	"slices"
 
 	"casebook/domain"
@@ -12,8 +13,8 @@ import (
 // malformed_date, captured_in_future, patient_not_found, patient_ended, consent_missing, patient_status,
 // enrolled_before_screening, enrolled_before_consent, study_not_found, site_not_found, site_not_active, activity_paused, and
 // consent_version_not_in_force if an amendment has brought a new consent version since the signature. By the criteria
-// and factors of the protocol, it refuses criterion_unanswered, not_eligible, unknown_criterion, unknown_factor_level
-// and unknown_factor.
+// and factors of the protocol, it refuses criterion_unanswered, not_eligible, unknown_criterion, unknown_factor_level,
+// unknown_factor, factor_not_derivable and factor_contradicts_record.
 func RequestEnrollment(p Patient, s study.Study, cmd EnrollPatient, call domain.Call) ([]Event, error) {
 	if err := cmd.On.NotAfterToday("on", call.At); err != nil {
 		return nil, err
@@ -41,54 +42,109 @@ func RequestEnrollment(p Patient, s study.Study, cmd EnrollPatient, call domain.
 			"the patient has signed consent version %s, which is not the one in force", p.ConsentVersion).
 			At("patient").Do("have the version of the protocol in force signed first (ICH E6(R3) 2.8)")
 	}
-	if err := eligible(s.Protocol.Criteria, cmd.Criteria); err != nil {
+	overridden, err := eligible(s.Protocol.Criteria, cmd.Criteria, p.Overridden)
+	if err != nil {
 		return nil, err
 	}
 	t := s.Treatment()
-	if err := stratified(t, cmd.Factors); err != nil {
+	factors, err := p.levels(s, cmd.Factors)
+	if err != nil {
 		return nil, err
 	}
 	return []Event{EnrollmentRequested{Patient: p.ID, Study: p.Study, Site: p.Site, On: cmd.On, Attempt: p.Attempts + 1,
 		Protocol: s.Protocol.Version, ConsentVersion: p.ConsentVersion, Criteria: cmd.Criteria,
-		Randomise: t.Randomised, Kits: t.Kits, Factors: cmd.Factors}}, nil
+		Randomise: t.Randomised, Kits: t.Kits, Factors: factors, Overridden: overridden}}, nil
 }
 
 // eligible refuses a patient who does not satisfy every criterion of the protocol (ICH E6(R3) 2.7.1: eligibility is
-// confirmed before enrolment).
-func eligible(criteria []study.Criterion, met map[string]bool) error {
+// confirmed before enrolment), unless the criterion was overridden. It returns the overridden criteria that are not satisfied.
+func eligible(criteria []study.Criterion, met map[string]bool, overridden []string) (unmet []string, err error) {
 	for _, c := range criteria {
 		answer, given := met[c.ID]
 		switch {
 		case !given:
-			return refuse.Because("criterion_unanswered", "criterion %s is not answered", c.ID).
+			return nil, refuse.Because("criterion_unanswered", "criterion %s is not answered", c.ID).
 				At("criteria").Do("answer every criterion of the protocol")
-		case answer == c.Exclusion:
-			return refuse.Because("not_eligible", "the patient is not eligible by criterion %s", c.ID).At("criteria").Do("record a screen failure")
+		case answer != c.Exclusion:
+		case slices.Contains(overridden, c.ID):
+			unmet = append(unmet, c.ID)
+		default:
+			return nil, refuse.Because("not_eligible", "the patient is not eligible by criterion %s", c.ID).At("criteria").
+				Do("record a screen failure")
 		}
 	}
 	for id := range met {
 		if !slices.ContainsFunc(criteria, func(c study.Criterion) bool { return c.ID == id }) {
-			return refuse.Because("unknown_criterion", "the protocol has no criterion %.80q", id).
+			return nil, refuse.Because("unknown_criterion", "the protocol has no criterion %.80q", id).
 				At("criteria").Do("answer only the criteria of the protocol")
 		}
 	}
-	return nil
+	return unmet, nil
 }
 
-// stratified refuses factors and levels that the protocol does not have, so that no draw fails because of them.
-func stratified(t study.Treatment, factors map[string]string) error {
-	for _, f := range t.Factors {
-		if !slices.Contains(f.Levels, factors[f.ID]) {
-			return refuse.Because("unknown_factor_level", "factor %s has no level %.80q", f.ID, factors[f.ID]).
+// levels returns the patient's level of every factor of the protocol, so that no draw fails because of them. Levels that the
+// record determines, such as that of the age, are derived from it. It refuses factor_not_derivable, factor_contradicts_record,
+// unknown_factor_level and unknown_factor.
+func (p Patient) levels(s study.Study, given map[string]string) (map[string]string, error) {
+	factors := s.Treatment().Factors
+	all := maps.Clone(given)
+	for _, f := range factors {
+		if f.DerivedFrom != "" {
+			derived, known := p.derived(s, f)
+			switch typed, isTyped := given[f.ID]; {
+			case !known:
+				return nil, refuse.Because("factor_not_derivable", "factor %s follows from the %s, which is not recorded", f.ID, f.DerivedFrom).
+					At("factors").Do("correct the patient's record first")
+			case isTyped && typed != derived:
+				return nil, refuse.Because("factor_contradicts_record", "factor %s is %.80q, but by the patient's %s it is %q", f.ID, typed,
+					f.DerivedFrom, derived).At("factors").Do("leave the factor out, or correct the patient's record")
+			}
+			if all == nil {
+				all = map[string]string{}
+			}
+			all[f.ID] = derived
+		}
+		if !slices.Contains(f.Levels, all[f.ID]) {
+			return nil, refuse.Because("unknown_factor_level", "factor %s has no level %.80q", f.ID, all[f.ID]).
 				At("factors").Do("give each factor of the protocol one of its levels")
 		}
 	}
-	for id := range factors {
-		if !slices.ContainsFunc(t.Factors, func(f study.Factor) bool { return f.ID == id }) {
-			return refuse.Because("unknown_factor", "the protocol has no factor %.80q", id).At("factors").Do("give only the factors of the protocol")
+	for id := range given {
+		if !slices.ContainsFunc(factors, func(f study.Factor) bool { return f.ID == id }) {
+			return nil, refuse.Because("unknown_factor", "the protocol has no factor %.80q", id).At("factors").
+				Do("give only the factors of the protocol")
 		}
 	}
-	return nil
+	return all, nil
+}
+
+// derived returns the patient's level of a factor that follows from the record. known says that the record has what it
+// follows from.
+func (p Patient) derived(s study.Study, f study.Factor) (level string, known bool) {
+	switch f.DerivedFrom {
+	case study.FromAge:
+		return f.LevelOfAge(p.AgeYears), p.AgeYears > 0
+	case study.FromSex:
+		return string(p.Sex), p.Sex != ""
+	case study.FromSite:
+		return string(p.Site), true
+	case study.FromCountry:
+		return s.Sites[p.Site].Country, true
+	}
+	return "", false
+}
+
+// stratumError returns DeviationRandomisation for a patient who was drawn with another level than the record has, else "".
+func (p Patient) stratumError(s study.Study) DeviationKind {
+	if p.EnrolledOn == "" {
+		return ""
+	}
+	for _, f := range s.Treatment().Factors {
+		if level, known := p.derived(s, f); known && p.Factors[f.ID] != "" && p.Factors[f.ID] != level {
+			return DeviationRandomisation
+		}
+	}
+	return ""
 }
 
 // Confirm records that an enrolment succeeded. If it is sent twice, it records nothing the second time. It refuses

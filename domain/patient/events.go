@@ -27,6 +27,14 @@ var events = []domain.EventType{
 	domain.Stored[ParticipationEnded]("ParticipationEnded"),
 	domain.Stored[StepUndone]("PatientStepUndone"),
 	domain.Stored[Transferred]("PatientTransferred"),
+	domain.Stored[VisitDateCorrected]("VisitDateCorrected"),
+	domain.Stored[VisitVoided]("VisitVoided"),
+	domain.Stored[ConsentDateCorrected]("ConsentDateCorrected"),
+	domain.Stored[EnrollmentDateCorrected]("EnrollmentDateCorrected"),
+	domain.Stored[AgeCorrected]("PatientAgeCorrected"),
+	domain.Stored[SexCorrected]("PatientSexCorrected"),
+	domain.Stored[EligibilityOverridden]("EligibilityOverridden"),
+	domain.Stored[ProtocolDeviationRecorded]("ProtocolDeviationRecorded").ForReaders(),
 }
 
 // withdrewEverything is the upcast of ConsentWithdrawn from version 1, which ended the participation and with it everything
@@ -83,6 +91,8 @@ type EnrollmentRequested struct {
 	Randomise bool              `json:"randomise,omitempty"`
 	Kits      bool              `json:"kits,omitempty"`
 	Factors   map[string]string `json:"factors,omitempty"`
+	// Overridden are the criteria that the patient does not satisfy, and need not. They may be deviations.
+	Overridden []string `json:"overridden,omitempty"`
 }
 
 // Enrolled confirms the enrolment: the patient has a place and a number.
@@ -106,6 +116,8 @@ type VisitRecorded struct {
 	On      domain.Date      `json:"on"`
 	// Dispense says that the patient gets a kit at the visit, according to the protocol.
 	Dispense bool `json:"dispense,omitempty"`
+	// Candidate says that the visit took place outside of its window, which may be a deviation; somebody has to confirm it.
+	Candidate DeviationKind `json:"candidate,omitempty"`
 }
 
 // ConsentWithdrawn says what a patient no longer consents to.

@@ -212,8 +212,10 @@ func TestR8_EveryCommandInEveryStatus(t *testing.T) {
 		none      = "consent_missing"
 	)
 	for status, want := range map[patient.Status][14]string{
-		//                               Screen, Consent, again, ScreenFail, Enrol, Confirm, other, Fail, Withdraw, Discontinue, Complete, End, StopTreatment, Transfer
-		"":                             {yes, nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody},
+		//                               Screen, Consent, again, ScreenFail, Enrol, Confirm, other, Fail, Withdraw,
+		//                               Discontinue, Complete, End, StopTreatment, Transfer
+		"": {yes, nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody, nobody,
+			nobody},
 		patient.StatusScreened:         {exists, yes, yes, yes, none, wrong, wrong, same, none, wrong, wrong, wrong, untreated, yes},
 		patient.StatusConsented:        {exists, twice, yes, yes, yes, wrong, wrong, same, yes, wrong, wrong, wrong, untreated, yes},
 		patient.StatusScreenFailed:     {exists, ended, ended, ended, ended, ended, ended, same, none, ended, ended, ended, ended, ended},

@@ -1,7 +1,6 @@
 package patient
 
 import (
-	"maps"
 	"slices"
 
 	"casebook/domain"
@@ -15,16 +14,24 @@ type Patient struct {
 	Zone            string
 	ScreeningNumber string
 	PatientNumber   string
+	// Sex and AgeYears are as recorded at screening; "" and 0 if they were not.
+	Sex      Sex
+	AgeYears int
 	// Status is the participation, and Treatment is separate from it.
 	Status         Status
 	Treatment      Treatment
 	ConsentVersion string
 	ScreenedOn     domain.Date
 	ConsentedOn    domain.Date
+	// Consents are all signatures, in the order in which they were recorded.
+	Consents []Signature
 	// FirstConsentOn is the day of the first signature.
 	FirstConsentOn domain.Date
 	// RequestedOn is the day of enrolment in the last request.
 	RequestedOn domain.Date
+	// Factors are the levels in the last request, and Overridden the criteria that the patient need not satisfy.
+	Factors    map[string]string
+	Overridden []string
 	// Attempts counts the requests of an enrolment.
 	Attempts   int
 	EnrolledOn domain.Date
@@ -77,25 +84,18 @@ func evolve(before Patient, e Event) Patient {
 	switch e := e.(type) {
 	case Screened:
 		p.ID, p.Study, p.Site, p.Zone, p.ScreeningNumber = e.Patient, e.Study, e.Site, e.Zone, e.ScreeningNumber
-		p.ScreenedOn, p.RescreeningOf = e.On, e.RescreeningOf
+		p.ScreenedOn, p.RescreeningOf, p.Sex, p.AgeYears = e.On, e.RescreeningOf, e.Sex, e.AgeYears
 	case ConsentRecorded:
-		p.ConsentVersion, p.ConsentedOn = e.ConsentVersion, e.On
-		if p.FirstConsentOn == "" {
-			p.FirstConsentOn = e.On
-		}
+		p = p.signed(append(slices.Clone(p.Consents), Signature{Version: e.ConsentVersion, On: e.On}))
 	case ScreenFailureRecorded:
 		p.EndedOn = e.On
 	case EnrollmentRequested:
-		p.RequestedOn = e.On
+		p.RequestedOn, p.Factors = e.On, e.Factors
 		p.Attempts++
 	case Enrolled:
 		p.EnrolledOn, p.PatientNumber = e.On, e.PatientNumber
 	case VisitRecorded:
-		p.Visits = maps.Clone(p.Visits)
-		if p.Visits == nil {
-			p.Visits = map[string]domain.Date{}
-		}
-		p.Visits[e.Visit] = e.On
+		p = p.visited(e.Visit, e.On)
 	case ConsentWithdrawn:
 		p.Withdrawn = append(slices.Clone(p.Withdrawn), e.Extent...)
 		if e.EndsParticipation {
@@ -119,7 +119,12 @@ func evolve(before Patient, e Event) Patient {
 		p.EndedOn, p.TreatmentEndedOn, p.Withdrawn, p.Died = e.EndedOn, e.TreatmentEndedOn, e.Withdrawn, false
 	case Transferred:
 		p.Site = e.To
+	case EligibilityOverridden:
+		p.Overridden = append(slices.Clone(p.Overridden), e.Criteria...)
+	case VisitDateCorrected, VisitVoided, ConsentDateCorrected, EnrollmentDateCorrected, AgeCorrected, SexCorrected:
+		p = p.corrected(e)
 	case EnrollmentFailed, DoseResumed: // change only the status or the treatment
+	case ProtocolDeviationRecorded: // is for readers
 	}
 	p.undoable = before.remembering(e, p)
 	return p

@@ -145,22 +145,29 @@ func TestStepsAreUndone(t *testing.T) {
 		undone patient.StepUndone
 	}{
 		"screen failure": {[]patient.Event{screened, consented}, patient.StepScreenFailure, screenFailed,
-			patient.StepUndone{From: patient.StatusScreenFailed, FromTreatment: patient.TreatmentNotStarted, Status: patient.StatusConsented, Treatment: patient.TreatmentNotStarted}},
+			patient.StepUndone{From: patient.StatusScreenFailed, FromTreatment: patient.TreatmentNotStarted,
+				Status: patient.StatusConsented, Treatment: patient.TreatmentNotStarted}},
 		"withdrawal": {histories[patient.StatusEnrolled], patient.StepWithdrawal, withdrawn,
-			patient.StepUndone{From: patient.StatusWithdrawn, FromTreatment: patient.TreatmentEnded, Status: patient.StatusEnrolled, Treatment: patient.TreatmentOn}},
+			patient.StepUndone{From: patient.StatusWithdrawn, FromTreatment: patient.TreatmentEnded,
+				Status: patient.StatusEnrolled, Treatment: patient.TreatmentOn}},
 		"completion": {histories[patient.StatusEnrolled], patient.StepCompletion, completed,
-			patient.StepUndone{From: patient.StatusCompleted, FromTreatment: patient.TreatmentEnded, Status: patient.StatusEnrolled, Treatment: patient.TreatmentOn}},
+			patient.StepUndone{From: patient.StatusCompleted, FromTreatment: patient.TreatmentEnded,
+				Status: patient.StatusEnrolled, Treatment: patient.TreatmentOn}},
 		"death of another": {histories[patient.StatusEnrolled], patient.StepParticipationEnd, died,
-			patient.StepUndone{From: patient.StatusDiscontinued, FromTreatment: patient.TreatmentEnded, Status: patient.StatusEnrolled, Treatment: patient.TreatmentOn}},
+			patient.StepUndone{From: patient.StatusDiscontinued, FromTreatment: patient.TreatmentEnded,
+				Status: patient.StatusEnrolled, Treatment: patient.TreatmentOn}},
 		"end of the treatment": {histories[patient.StatusEnrolled], patient.StepTreatmentEnd, stopped,
-			patient.StepUndone{From: patient.StatusEnrolled, FromTreatment: patient.TreatmentEnded, Status: patient.StatusEnrolled,
+			patient.StepUndone{From: patient.StatusEnrolled, FromTreatment: patient.TreatmentEnded,
+				Status:    patient.StatusEnrolled,
 				Treatment: patient.TreatmentOn}},
 		"completion after the treatment": {append(histories[patient.StatusEnrolled][:4:4], stopped), patient.StepCompletion, completed,
-			patient.StepUndone{From: patient.StatusCompleted, FromTreatment: patient.TreatmentEnded, Status: patient.StatusEnrolled, Treatment: patient.TreatmentEnded,
+			patient.StepUndone{From: patient.StatusCompleted, FromTreatment: patient.TreatmentEnded,
+				Status: patient.StatusEnrolled, Treatment: patient.TreatmentEnded,
 				TreatmentEndedOn: "2026-03-01"}},
 		// The process of the enrolment has given up meanwhile.
 		"withdrawal during the enrolment": {histories[patient.StatusEnrolling], patient.StepWithdrawal, withdrawn,
-			patient.StepUndone{From: patient.StatusWithdrawn, FromTreatment: patient.TreatmentNotStarted, Status: patient.StatusEnrollmentFailed,
+			patient.StepUndone{From: patient.StatusWithdrawn, FromTreatment: patient.TreatmentNotStarted,
+				Status:    patient.StatusEnrollmentFailed,
 				Treatment: patient.TreatmentNotStarted}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -192,7 +199,8 @@ func TestUndoingLeavesLaterStepsAlone(t *testing.T) {
 		Given(patient.DoseHeld{Patient: anna, On: "2026-03-02", Reason: "nausea"}).
 		When(undoing(patient.StepWithdrawal, "the wrong patient")).
 		Then(patient.StepUndone{Patient: anna, Step: patient.StepWithdrawal, On: "2026-03-01", From: patient.StatusEnrolled,
-			FromTreatment: patient.TreatmentHeld, Status: patient.StatusEnrolled, Treatment: patient.TreatmentHeld, Reason: "the wrong patient"}).State()
+			FromTreatment: patient.TreatmentHeld, Status: patient.StatusEnrolled, Treatment: patient.TreatmentHeld,
+			Reason: "the wrong patient"}).State()
 	if len(after.Withdrawn) > 0 || after.Treatment != patient.TreatmentHeld {
 		t.Errorf("the patient is %+v", after)
 	}

@@ -66,7 +66,8 @@ func Undo(p Patient, cmd UndoPatientStep, _ domain.Call) ([]Event, error) {
 		return nil, refuse.WrongState("later_step", "a %s was recorded after it, on %s", last.step.words(), last.on).At("step").
 			Do("undo that one first")
 	}
-	undone := StepUndone{Patient: cmd.Patient, Step: cmd.Step, On: last.on, From: p.Status, FromTreatment: p.Treatment, Status: p.Status, Treatment: p.Treatment,
+	undone := StepUndone{Patient: cmd.Patient, Step: cmd.Step, On: last.on, From: p.Status,
+		FromTreatment: p.Treatment, Status: p.Status, Treatment: p.Treatment,
 		EndedOn: last.endedOn, TreatmentEndedOn: last.treatmentEndedOn, Withdrawn: last.withdrawn, Reason: cmd.Reason}
 	if last.status != "" {
 		undone.Status = last.status

@@ -45,5 +45,19 @@ func RecordAttendance(p Patient, s study.Study, cmd RecordVisit, call domain.Cal
 	}
 	// A patient whose dose is held gets the kit when it is resumed.
 	dispense := p.Treatment.underWay() && slices.Contains(s.Treatment().DispensingVisits, cmd.Visit)
-	return []Event{VisitRecorded{Patient: p.ID, Visit: cmd.Visit, On: cmd.On, Dispense: dispense}}, nil
+	recorded := VisitRecorded{Patient: p.ID, Visit: cmd.Visit, On: cmd.On, Dispense: dispense}
+	if outOfWindow(visit, p.EnrolledOn, cmd.On) {
+		recorded.Candidate = DeviationVisit
+	}
+	return []Event{recorded}, nil
+}
+
+// outOfWindow says whether a day lies outside of a visit's window. Visits of the screening, and visits for which the protocol
+// allows no days, have none.
+func outOfWindow(v study.Visit, enrolledOn, on domain.Date) bool {
+	if v.Day < 0 || v.DaysBefore+v.DaysAfter == 0 || enrolledOn == "" {
+		return false
+	}
+	day := on.DaysSince(enrolledOn)
+	return day < v.Day-v.DaysBefore || day > v.Day+v.DaysAfter
 }

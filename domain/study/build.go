@@ -151,6 +151,9 @@ func (p Protocol) validateTreatment() error {
 		if err := uniqueIDs("treatment.factors.levels", f.Levels, func(l string) (string, string) { return l, "" }); err != nil {
 			return err
 		}
+		if err := f.validateSource(); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -17,7 +17,7 @@ var events = []domain.EventType{
 	domain.Stored[Created]("StudyCreated"),
 	// Since version 2, a protocol may refer to instruments that were published on their own. A program that knows only
 	// version 1 must not read such an event, because it would see a protocol without these instruments. Since version 3, an
-	// instrument can be about doses.
+	// instrument can be about doses, and a factor can follow from the patient's record.
 	domain.Stored[ProtocolVersionPublished]("ProtocolVersionPublished", domain.Unchanged, domain.Unchanged),
 	domain.Stored[SiteAdded]("SiteAdded"),
 	domain.Stored[SiteActivated]("SiteActivated"),
@@ -127,13 +127,6 @@ type Treatment struct {
 	// DispensingVisits are the visits at which the patient gets the next kit. The first kit comes with the enrolment.
 	DispensingVisits []string `json:"dispensingVisits,omitempty" doc:"Visits after the enrolment at which a patient gets the next kit"`
 	InEmergency      string   `json:"inEmergency,omitempty" maxLength:"2000" doc:"What to do when a patient is unblinded in an emergency, whatever the arm"`
-}
-
-// Factor is a property of patients with a few levels, such as a site's country or a grade of severity.
-type Factor struct {
-	ID     string   `json:"id" minLength:"1"`
-	Title  string   `json:"title"`
-	Levels []string `json:"levels" minItems:"1"`
 }
 
 // Arm is a treatment that patients can be assigned to. The arms are public; the patients in them are blinded.

@@ -58,8 +58,8 @@ func ReleaseHeld(s Stock, cmd ReleaseHold, _ domain.Call) ([]StockEvent, error) 
 
 // Allocate gives a patient a kit of the patient's arm: the held one, or else, by chance, one that expires first. The answer is
 // KitAllocated, or AllocationFailed with the code no_stock, not_randomised, patient_ended, treatment_ended, dose_held or
-// patient_transferred. A patient who has a kit for the visit gets no second one, unless the first was never given out and no longer can be, or was
-// set aside when the patient left in error: then it is replaced.
+// patient_transferred. A patient who has a kit for the visit gets no second one, unless the first was never given out and
+// no longer can be: then it is replaced. A kit that was set aside when the patient left in error is the patient's again.
 func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent, error) {
 	at := OfStock{cmd.Study, LocationID(cmd.Site)}
 	slot := Slot{cmd.Patient, cmd.Visit}
@@ -155,10 +155,9 @@ func SetAside(s Stock, cmd SetKitsAside, _ domain.Call) ([]StockEvent, error) {
 }
 
 // Dispense hands a patient the allocated kit. It refuses malformed_date, captured_in_future, kit_not_at_location,
-// kit_not_allocated_to_patient, kit_status, activity_paused, patient_ended, treatment_ended, dose_held, patient_transferred,
-// lot_recalled, kit_expired and kit_expires_soon. No patient
-// gets a kit that has expired or soon will (R37; ICH E6(R3) 3.15.3(c)), and none is dispensed before the draw and the
-// allocation (R8).
+// kit_not_allocated_to_patient, kit_status, patient_ended, treatment_ended, dose_held, patient_transferred,
+// lot_recalled, kit_expired and kit_expires_soon. No patient gets a kit that has expired or soon will (R37; ICH E6(R3)
+// 3.15.3(c)), and none is dispensed before the draw and the allocation (R8).
 func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent, error) {
 	if err := cmd.On.NotAfterToday("on", call.At); err != nil {
 		return nil, err

@@ -42,6 +42,14 @@ var SiteEnrollment = projections.New(enrollmentviews.SiteEnrollments, projection
 	projections.On(func(s *entered, e patient.ParticipationEnded, at projections.Envelope) {
 		counted(s, at, e.On, func(c *enrollmentviews.Enrolling) { c.Left(e.Reason.Status(), 1) })
 	}),
+	projections.On(func(s *entered, e patient.ConsentDateCorrected, at projections.Envelope) {
+		counted(s, at, e.From, func(c *enrollmentviews.Enrolling) { c.Consented-- })
+		counted(s, at, e.To, func(c *enrollmentviews.Enrolling) { c.Consented++ })
+	}),
+	projections.On(func(s *entered, e patient.EnrollmentDateCorrected, at projections.Envelope) {
+		counted(s, at, e.From, func(c *enrollmentviews.Enrolling) { c.Enrolled-- })
+		counted(s, at, e.To, func(c *enrollmentviews.Enrolling) { c.Enrolled++ })
+	}),
 	projections.On(func(s *entered, e patient.StepUndone, at projections.Envelope) {
 		if e.From != e.Status {
 			counted(s, at, e.On, func(c *enrollmentviews.Enrolling) { c.Left(e.From, -1) })

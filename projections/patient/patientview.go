@@ -1,6 +1,9 @@
 package patient
 
 import (
+	"strconv"
+	"strings"
+
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/patient"
@@ -24,13 +27,21 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 		step(v, e, at, e.On, e.Reason)
 		v.EndedOn = e.On
 	}),
-	projections.On(func(v *view, e patient.EnrollmentRequested, at projections.Envelope) { step(v, e, at, e.On, "") }),
+	projections.On(func(v *view, e patient.EnrollmentRequested, at projections.Envelope) {
+		step(v, e, at, e.On, "")
+		if len(e.Overridden) > 0 {
+			propose(v, at, patient.DeviationEligibility, e.On, strings.Join(e.Overridden, ", "))
+		}
+	}),
 	projections.On(func(v *view, e patient.Enrolled, at projections.Envelope) {
 		v.PatientNumber = e.PatientNumber
 		step(v, e, at, e.On, "")
 	}),
 	projections.On(func(v *view, e patient.EnrollmentFailed, at projections.Envelope) { step(v, e, at, "", e.Reason) }),
-	projections.On(func(v *view, e patient.VisitRecorded, at projections.Envelope) { step(v, e, at, e.On, e.Visit) }),
+	projections.On(func(v *view, e patient.VisitRecorded, at projections.Envelope) {
+		step(v, e, at, e.On, e.Visit)
+		propose(v, at, e.Candidate, e.On, e.Visit)
+	}),
 	projections.On(func(v *view, e patient.ConsentWithdrawn, at projections.Envelope) {
 		step(v, e, at, e.On, e.Reason)
 		v.Withdrawn = append(v.Withdrawn, e.Extent...)
@@ -62,6 +73,39 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 	projections.On(func(v *view, e patient.Transferred, at projections.Envelope) {
 		step(v, e, at, e.On, string(e.To)+": "+e.Reason)
 		v.Site = e.To
+	}),
+	projections.On(func(v *view, e patient.EligibilityOverridden, at projections.Envelope) {
+		step(v, e, at, "", strings.Join(e.Criteria, ", ")+": "+e.Reason)
+	}),
+	projections.On(func(v *view, e patient.ProtocolDeviationRecorded, at projections.Envelope) {
+		step(v, e, at, e.FoundOn, string(e.What)+": "+e.Reason)
+		v.Deviate(patientviews.Deviation{What: e.What, Important: e.Important, FoundOn: e.FoundOn, Reason: e.Reason, By: at.Metadata.Actor,
+			RecordedAt: at.Metadata.RecordedAt})
+	}),
+	projections.On(func(v *view, e patient.VisitDateCorrected, at projections.Envelope) {
+		corrected(v, e, at, e.Visit, string(e.From), string(e.To), e.Reason)
+		propose(v, at, e.Candidate, e.To, e.Visit)
+	}),
+	projections.On(func(v *view, e patient.VisitVoided, at projections.Envelope) {
+		step(v, e, at, e.On, e.Visit+": "+e.Reason)
+	}),
+	projections.On(func(v *view, e patient.ConsentDateCorrected, at projections.Envelope) {
+		corrected(v, e, at, e.ConsentVersion, string(e.From), string(e.To), e.Reason)
+		propose(v, at, e.Candidate, e.To, e.ConsentVersion)
+	}),
+	projections.On(func(v *view, e patient.EnrollmentDateCorrected, at projections.Envelope) {
+		corrected(v, e, at, "", string(e.From), string(e.To), e.Reason)
+		propose(v, at, e.Candidate, e.To, "")
+	}),
+	projections.On(func(v *view, e patient.AgeCorrected, at projections.Envelope) {
+		corrected(v, e, at, "", strconv.Itoa(e.From), strconv.Itoa(e.To), e.Reason)
+		v.AgeYears = e.To
+		propose(v, at, e.Candidate, "", strconv.Itoa(e.To))
+	}),
+	projections.On(func(v *view, e patient.SexCorrected, at projections.Envelope) {
+		corrected(v, e, at, "", string(e.From), string(e.To), e.Reason)
+		v.Sex = e.To
+		propose(v, at, e.Candidate, "", string(e.To))
 	}),
 
 	projections.On(func(v *view, e diary.InstrumentAssigned, at projections.Envelope) {
@@ -102,6 +146,19 @@ func step(v *view, e patient.Event, at projections.Envelope, on domain.Date, not
 	if v.Treatment == patient.TreatmentEnded && before != patient.TreatmentEnded {
 		v.TreatmentEndedOn = on
 	}
+}
+
+// corrected adds a correction to the history, with the old value and the new one.
+func corrected(v *view, e patient.Event, at projections.Envelope, what, from, to, reason string) {
+	if what != "" {
+		what += ": "
+	}
+	step(v, e, at, "", what+from+" -> "+to+": "+reason)
+}
+
+// propose adds what may be a deviation.
+func propose(v *view, at projections.Envelope, what patient.DeviationKind, on domain.Date, note string) {
+	v.Propose(patientviews.Candidate{What: what, Step: at.Type, On: on, Note: note, RecordedAt: at.Metadata.RecordedAt})
 }
 
 func firstScore(scores []diary.ScoreResult) *float64 {

@@ -52,6 +52,8 @@ type PatientRow struct {
 	Withdrawn         []patient.Extent      `bson:"withdrawn,omitempty" json:"withdrawn,omitempty" doc:"What the patient no longer consents to"`
 	LastDiaryAt       *time.Time            `bson:"lastDiaryAt,omitempty" json:"lastDiaryAt,omitempty" doc:"When the newest diary was captured"`
 	LastActivityAt    time.Time             `bson:"lastActivityAt" json:"lastActivityAt" doc:"When the patient or the site recorded something last; a window that was missed does not count"`
+	Deviations        int                   `bson:"deviations,omitempty" json:"deviations,omitempty" doc:"Protocol deviations that somebody has recorded"`
+	Candidates        int                   `bson:"candidates,omitempty" json:"candidates,omitempty" doc:"What may be a deviation, and waits for somebody to look at"`
 	Risks             int                   `bson:"risks" json:"risks" doc:"Risks flagged so far"`
 	Compliance        diaryviews.Compliance `bson:"compliance" json:"compliance" doc:"How the patient keeps the diary"`
 }

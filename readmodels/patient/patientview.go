@@ -50,6 +50,8 @@ type PatientDocument struct {
 	EndedOn           domain.Date           `bson:"endedOn,omitempty" json:"endedOn,omitempty" doc:"Last day of the participation"`
 	TreatmentEndedOn  domain.Date           `bson:"treatmentEndedOn,omitempty" json:"treatmentEndedOn,omitempty" doc:"Last day of the treatment"`
 	Withdrawn         []patient.Extent      `bson:"withdrawn,omitempty" json:"withdrawn,omitempty" doc:"What the patient no longer consents to"`
+	Deviations        []Deviation           `bson:"deviations,omitempty" json:"deviations,omitempty" doc:"Protocol deviations that somebody has recorded, the newest last, at most 100"`
+	Candidates        []Candidate           `bson:"candidates,omitempty" json:"candidates,omitempty" doc:"What may be a deviation, the newest last, at most 100"`
 	Steps             []Step                `bson:"steps" json:"steps" doc:"How the patient got there"`
 	Instruments       []AnsweredBy          `bson:"instruments" json:"instruments" doc:"What the patient answers, with the trend"`
 	Risks             []Risk                `bson:"risks" json:"risks" doc:"Risks flagged, the newest last, at most 100"`
@@ -64,6 +66,40 @@ type Step struct {
 	Note       string        `bson:"note,omitempty" json:"note,omitempty" doc:"The signed version, the visit, the site, or the reason"`
 	By         domain.UserID `bson:"by" json:"by" doc:"Who recorded it"`
 	RecordedAt time.Time     `bson:"recordedAt" json:"recordedAt" doc:"When it was recorded"`
+}
+
+// Deviation is a protocol deviation that somebody has recorded.
+type Deviation struct {
+	What       patient.DeviationKind `bson:"what" json:"what" doc:"What it is about"`
+	Important  bool                  `bson:"important,omitempty" json:"important,omitempty" doc:"Whether it may affect rights, safety or the data"`
+	FoundOn    domain.Date           `bson:"foundOn" json:"foundOn" doc:"Day on which it was found"`
+	Reason     string                `bson:"reason" json:"reason" doc:"What happened, and why"`
+	By         domain.UserID         `bson:"by" json:"by" doc:"Who recorded it"`
+	RecordedAt time.Time             `bson:"recordedAt" json:"recordedAt" doc:"When it was recorded"`
+}
+
+// Candidate is something that may be a protocol deviation. A person decides whether to record one.
+type Candidate struct {
+	What       patient.DeviationKind `bson:"what" json:"what" doc:"What it would be about"`
+	Step       string                `bson:"step" json:"step" doc:"The event's name"`
+	On         domain.Date           `bson:"on,omitempty" json:"on,omitempty" doc:"The day it happened, as the site wrote it"`
+	Note       string                `bson:"note,omitempty" json:"note,omitempty" doc:"The visit, the criteria, or the value"`
+	RecordedAt time.Time             `bson:"recordedAt" json:"recordedAt" doc:"When it was recorded"`
+}
+
+// maxDeviations bounds the newest deviations, and the newest candidates, that a document holds.
+const maxDeviations = 100
+
+// Deviate adds a deviation.
+func (v *PatientDocument) Deviate(d Deviation) {
+	v.Deviations = readmodels.LatestOf(append(v.Deviations, d), maxDeviations)
+}
+
+// Propose adds something that may be a deviation; what is "" if it is none.
+func (v *PatientDocument) Propose(c Candidate) {
+	if c.What != "" {
+		v.Candidates = readmodels.LatestOf(append(v.Candidates, c), maxDeviations)
+	}
 }
 
 // AnsweredBy is an instrument that is assigned to the patient, with the newest windows.
