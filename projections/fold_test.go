@@ -159,7 +159,8 @@ func TestStudyOverview(t *testing.T) {
 	s.patient = "S.2"
 	s.tell(patient.Screened{Patient: "S.2", Study: "S", Site: "01", ScreeningNumber: "2", On: "2026-02-10", Zone: "UTC"},
 		patient.ScreenFailureRecorded{Patient: "S.2", On: "2026-02-11", Reason: "r"}, patient.EnrollmentFailed{Patient: "S.2"},
-		patient.ConsentWithdrawn{Patient: "S.2", EndsParticipation: true}, patient.Discontinued{Patient: "S.2"}, patient.Completed{Patient: "S.2"},
+		patient.ConsentWithdrawn{Patient: "S.2", EndsParticipation: true}, patient.Discontinued{Patient: "S.2"},
+		patient.Completed{Patient: "S.2"},
 		enrollment.TargetSet{Study: "S", Caps: enrollment.Caps{Target: 6, Study: 12}}, enrollment.Closed{Study: "S"},
 		study.SiteClosed{Study: "S", Site: "01"})
 	figures := studyviews.Figures{

@@ -272,12 +272,12 @@ func (w *stocks) acts() []func() {
 			act(w, site, "", knowing(supply.PutBack), supply.RecordNotDispensed{Site: siteID, OfPatient: ofPatient, Kit: kit, Reasoned: reason})
 		},
 		func() {
-			if rapid.IntRange(0, 4).Draw(w.T, "recall") == 0 {
+			if rapid.IntRange(0, 2).Draw(w.T, "recall") == 0 {
 				act(w, site, "", knowing(supply.QuarantineKitsOfLot), supply.QuarantineLot{
 					AtLocation: supply.AtLocation{Study: "S", Location: site}, Lot: "L1", Reasoned: reason})
 			}
 		},
-		tell, tell, tell,
+		tell, tell, tell, tell, tell,
 		func() {
 			act(w, location, "", knowing(supply.RecordKitLoss), supply.ReportKitLost{AtLocation: atLocation, Kit: some[0], Reasoned: reason})
 		},

@@ -162,7 +162,8 @@ func TestDailyLifeOfKits(t *testing.T) {
 	t.Run("second depot: depot to depot", func(t *testing.T) {
 		s.t = t
 		s.must(s.supplier, supply.OpenDepot{InStudy: ofStudy, Depot: "E", Name: "Second depot"})
-		s.must(s.supplier, supply.RegisterKits{InStudy: ofStudy, Depot: "D", CSV: "kit,arm,lot,expiry\nD-1,drug,L2,2031-12-31\nD-2,drug,L2,2031-12-31\n"})
+		s.must(s.supplier, supply.RegisterKits{InStudy: ofStudy, Depot: "D",
+			CSV: "kit,arm,lot,expiry\nD-1,drug,L2,2031-12-31\nD-2,drug,L2,2031-12-31\n"})
 		s.must(s.supplier, supply.ReleaseBatch{InStudy: ofStudy, Lot: "L2", Certificate: "C-2"})
 		s.stands("D-1", supply.KitAvailable)
 		s.stands("D-2", supply.KitAvailable)
@@ -183,7 +184,8 @@ func TestDailyLifeOfKits(t *testing.T) {
 
 	t.Run("expiry extended", func(t *testing.T) {
 		s.t = t
-		extend := supply.ExtendExpiry{InStudy: ofStudy, Lot: "L2", To: "2033-06-30", Certificate: "S-1", Reasoned: domain.Because("Stability data")}
+		extend := supply.ExtendExpiry{InStudy: ofStudy, Lot: "L2", To: "2033-06-30", Certificate: "S-1",
+			Reasoned: domain.Because("Stability data")}
 		relabel := supply.ConfirmRelabelling{AtLocation: s.at("02"), Kits: []supply.KitNumber{"D-1"}}
 		s.refused(s.supplier, "expiry_not_extended", relabel)
 		s.refused(s.crc, "not_allowed", extend)
@@ -226,7 +228,8 @@ func TestDailyLifeOfKits(t *testing.T) {
 		s.must(s.supplier, recall)
 		s.stands("D-1", supply.KitIsRecalled)
 		s.must(s.supplier, supply.WithdrawLotRecall{InStudy: ofStudy, Lot: "L2", Reasoned: domain.Because("L1 was meant")})
-		s.must(s.supplier, supply.ReleaseKits{AtLocation: s.at("02"), Kits: []supply.KitNumber{"D-1"}, Reasoned: domain.Because("Recalled by error")})
+		s.must(s.supplier, supply.ReleaseKits{AtLocation: s.at("02"), Kits: []supply.KitNumber{"D-1"},
+			Reasoned: domain.Because("Recalled by error")})
 		s.stands("D-1", supply.KitAvailable)
 		s.send(s.otherCRC, "02", "D", s.supplier, "D-1") // so that the patient can get one of another lot
 		s.must(s.supplier, supply.ReleaseKits{AtLocation: s.at("D"), Kits: []supply.KitNumber{"D-1"}, Reasoned: because})
@@ -244,7 +247,8 @@ func TestDailyLifeOfKits(t *testing.T) {
 		})
 		told := s.must(s.crc, supply.RecordRecallAction{Site: "01", OfPatient: of, Kit: kit, Action: supply.PatientWillReturn,
 			On: "2026-03-01", Note: "Comes tomorrow"}).Position
-		if k := s.kit(s.crc, kit, told); k.RecallAction != supply.PatientWillReturn || k.Custody[len(k.Custody)-1].What != "RecallActionRecorded" {
+		if k := s.kit(s.crc, kit, told); k.RecallAction != supply.PatientWillReturn ||
+			k.Custody[len(k.Custody)-1].What != "RecallActionRecorded" {
 			t.Errorf("the kit is %+v", k)
 		}
 		s.eventually("another kit is asked for", func() bool { return s.kit(s.crc, kit, 0).Replaced || s.waits(of) })
@@ -255,12 +259,16 @@ func TestDailyLifeOfKits(t *testing.T) {
 		s.t = t
 		s.must(s.manager, enrollment.CloseEnrollment{InStudy: ofStudy, Reasoned: domain.Because("Target reached")})
 		s.must(s.manager, study.CloseSite{AtSite: domain.ForSite(s.study, "02"), On: "2026-04-01", Reasoned: domain.Because("Staff has left")})
-		s.must(s.supplier, supply.RegisterKits{InStudy: ofStudy, Depot: "D", CSV: "kit,arm,lot,expiry\nC-1,drug,L3,2031-12-31\nC-2,drug,L3,2031-12-31\n"})
+		s.must(s.supplier, supply.RegisterKits{InStudy: ofStudy, Depot: "D",
+			CSV: "kit,arm,lot,expiry\nC-1,drug,L3,2031-12-31\nC-2,drug,L3,2031-12-31\n"})
 		s.must(s.supplier, supply.ReleaseBatch{InStudy: ofStudy, Lot: "L3", Certificate: "C-3"})
 		s.must(s.supplier, supply.SetResupplyRule{InStudy: ofStudy,
 			Rule: supply.ResupplyRule{Site: "02", Depot: "D", Trigger: 1, Target: 30, OverdueDays: 7}})
 		s.eventually("the closed site is sent kits", func() bool {
-			return slices.ContainsFunc(s.kits(s.manager, "D"), func(k supplyviews.Kit) bool { return k.Kit == "C-1" && k.Status == supply.KitPacked })
+			return slices.ContainsFunc(s.kits(s.manager, "D"), func(k supplyviews.Kit) bool {
+				return k.Kit == "C-1" &&
+					k.Status == supply.KitPacked
+			})
 		})
 		s.must(s.supplier, supply.EndResupply{InStudy: ofStudy, Site: "02", Reasoned: domain.Because("No patient is treated there")})
 		s.refused(s.supplier, "no_resupply_rule", supply.EndResupply{InStudy: ofStudy, Site: "02", Reasoned: because})
@@ -295,7 +303,8 @@ func TestDailyLifeOfKits(t *testing.T) {
 		s.refused(s.crc, "not_allowed", stop)
 		stopped := s.must(officer, stop).Position
 
-		s.refused(s.crc, "activity_paused", patient.ScreenPatient{AtSite: domain.ForSite(s.study, "01"), ScreeningNumber: "ST-1", On: "2026-04-02"})
+		s.refused(s.crc, "activity_paused", patient.ScreenPatient{AtSite: domain.ForSite(s.study, "01"), ScreeningNumber: "ST-1",
+			On: "2026-04-02"})
 		s.refused(s.crc, "activity_paused", patient.EnrollPatient{OfPatient: waiting, On: "2026-02-03", Criteria: map[string]bool{"adult": true}})
 		s.refused(s.crc, "activity_paused", supply.DispenseKit{Site: "01", OfPatient: of, Kit: kit, On: "2026-04-02"})
 		s.refused(s.supplier, "activity_paused", supply.CreateShipment{FromLocation: supply.FromLocation{Study: s.study, From: "D"}, To: "01",

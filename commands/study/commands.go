@@ -58,7 +58,8 @@ var Commands = []commands.Command{
 	commands.Handle(study.Decider, study.Suspend).
 		AllowedTo(access.DataManagers, access.SafetyOfficers).
 		Described("Stop screening, randomisation, dispensing or shipping at all sites, or at those of a country",
-			study.SuspendStudy{InStudy: domain.ForStudy("PAIN1"), Activities: []study.Activity{study.ActivityRandomisation, study.ActivityDispensing},
+			study.SuspendStudy{InStudy: domain.ForStudy("PAIN1"), Activities: []study.Activity{study.ActivityRandomisation,
+				study.ActivityDispensing},
 				Reasoned: domain.Because("A SUSAR is being assessed")}),
 	commands.Handle(study.Decider, study.GoOn).
 		AllowedTo(access.DataManagers, access.SafetyOfficers).

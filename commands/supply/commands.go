@@ -160,7 +160,8 @@ var Commands = []commands.Command{
 			return err
 		}).
 		Described("Allocate a kit for a patient between the visits of the protocol",
-			supply.DispenseUnscheduled{Site: "DE-01", OfPatient: domain.ForPatient("PAIN1.S-0001"), Reasoned: domain.Because("Travels for six weeks")}),
+			supply.DispenseUnscheduled{Site: "DE-01", OfPatient: domain.ForPatient("PAIN1.S-0001"),
+				Reasoned: domain.Because("Travels for six weeks")}),
 	commands.Handle(supply.StockDecider, supply.PutBack).
 		AllowedTo(access.SiteStaff).
 		Described("Put an allocated kit back that the patient was not given",

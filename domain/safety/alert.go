@@ -44,7 +44,8 @@ const (
 )
 
 // Kinds are all kinds of alerts.
-var Kinds = []Kind{RiskFlagged, DiariesMissed, ShipmentOverdue, ResupplyShort, PatientWithoutKit, KitsAffected, RecalledKitAtHome, ActivityPaused,
+var Kinds = []Kind{RiskFlagged, DiariesMissed, ShipmentOverdue, ResupplyShort, PatientWithoutKit, KitsAffected, RecalledKitAtHome,
+	ActivityPaused,
 	BlindBroken, ProcessStuck}
 
 // Schema implements domain.HasSchema.

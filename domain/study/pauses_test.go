@@ -27,10 +27,12 @@ func TestPauses(t *testing.T) {
 		return scenario.Sent(study.Resume, study.ResumeSite{AtSite: domain.ForSite(id, "A"), Activities: a, Reasoned: because}, call)
 	}
 	suspend := func(country string, a ...study.Activity) func(study.Study) ([]study.Event, error) {
-		return scenario.Sent(study.Suspend, study.SuspendStudy{InStudy: domain.ForStudy(id), Country: country, Activities: a, Reasoned: because}, call)
+		return scenario.Sent(study.Suspend, study.SuspendStudy{InStudy: domain.ForStudy(id), Country: country, Activities: a,
+			Reasoned: because}, call)
 	}
 	goOn := func(country string, a ...study.Activity) func(study.Study) ([]study.Event, error) {
-		return scenario.Sent(study.GoOn, study.ResumeStudy{InStudy: domain.ForStudy(id), Country: country, Activities: a, Reasoned: because}, call)
+		return scenario.Sent(study.GoOn, study.ResumeStudy{InStudy: domain.ForStudy(id), Country: country, Activities: a,
+			Reasoned: because}, call)
 	}
 	stops := func(s study.Study, site domain.SiteID, a study.Activity, want bool) {
 		t.Helper()
@@ -68,7 +70,8 @@ func TestPauses(t *testing.T) {
 	reopen := scenario.Sent(study.Reopen, study.ReopenSite{AtSite: domain.ForSite(id, "A"), On: "2026-03-10", Reasoned: because}, call)
 	given.When(reopen).ThenRefused("site_not_closed")
 	closed := given.Given(study.SiteClosed{Study: id, Site: "A", On: "2026-03-01"})
-	if again := closed.When(reopen).Then(study.SiteReopened{Study: id, Site: "A", On: "2026-03-10", Reason: because.Reason}).State(); !again.SiteIsActive("A") ||
+	if again := closed.When(reopen).Then(study.SiteReopened{Study: id, Site: "A", On: "2026-03-10",
+		Reason: because.Reason}).State(); !again.SiteIsActive("A") ||
 		again.Sites["A"].ClosedOn != "" {
 		t.Errorf("the site is %+v", again.Sites["A"])
 	}

@@ -374,7 +374,8 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 			t.Fatalf("kit %s held %d doses, and %d are accounted for: %+v", e.Kit, k.Units, k.doses, e)
 		}
 	case supply.KitsExpired:
-		all := a.of(t, e, e.Location, e.Kits, supply.KitAvailable, supply.KitPacked, supply.KitIsAllocated, supply.KitQuarantined, supply.KitIsRecalled)
+		all := a.of(t, e, e.Location, e.Kits, supply.KitAvailable, supply.KitPacked, supply.KitIsAllocated, supply.KitQuarantined,
+			supply.KitIsRecalled)
 		for i, k := range all {
 			if k.Expiry > e.Through {
 				t.Fatalf("kit %s expires on %s, after %s", e.Kits[i], k.Expiry, e.Through)

@@ -181,11 +181,8 @@ func Destroy(s Stock, f Facts, cmd DestroyKits, call domain.Call) ([]StockEvent,
 
 // destroyable says whether nobody needs the kit any more.
 func destroyable(k Kit) bool {
-	switch k.Status {
-	case KitIsReturned, KitSentBack, KitUnavailable, KitExpired, KitDamaged, KitQuarantined, KitIsRecalled:
-		return true
-	}
-	return false
+	return slices.Contains([]KitStatus{KitIsReturned, KitSentBack, KitUnavailable, KitExpired, KitDamaged, KitQuarantined, KitIsRecalled},
+		k.Status)
 }
 
 // destructionMustBeApproved refuses a destruction at a site that was not approved (code destruction_not_approved), or that no second

@@ -167,7 +167,8 @@ func TestDestroyAndLose(t *testing.T) {
 		Given(supply.KitsReleased{OfStock: site, Kits: kits("K1")}).When(allocate(inArm(x), anna, "v")).
 		Then(supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K1", Visit: "v", Replaces: "K2"})
 	// One of a former visit is not.
-	allocated.Given(supply.KitDispensed{OfStock: site, Patient: anna, Kit: "K2", Visit: "v"}, supply.KitsReleased{OfStock: site, Kits: kits("K1")},
+	allocated.Given(supply.KitDispensed{OfStock: site, Patient: anna, Kit: "K2", Visit: "v"}, supply.KitsReleased{OfStock: site,
+		Kits: kits("K1")},
 		supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K1", Visit: "w"}).When(reportKitLost("K2", "r")).Then(lost).
 		When(allocate(inArm(x), anna, "v")).Then()
 }

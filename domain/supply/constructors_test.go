@@ -224,7 +224,8 @@ func expire(l supply.LocationID, through domain.Date) stockDecision {
 
 // destroy destroys kits as a depot does. What a site needs for it is the matter of TestASiteDestroysWithApprovalAndWitness.
 func destroy(l supply.LocationID, kits ...supply.KitNumber) stockDecision {
-	return decisionWith(supply.Destroy, asDepot(l), supply.DestroyKits{AtLocation: atLocation(l), Kits: kits, On: "2026-03-10", Certificate: "c"})
+	return decisionWith(supply.Destroy, asDepot(l), supply.DestroyKits{AtLocation: atLocation(l), Kits: kits, On: "2026-03-10",
+		Certificate: "c"})
 }
 
 // asDepot are facts in which a location is a depot.

@@ -648,7 +648,8 @@ func (w *world) quarantine() {
 
 func (w *world) releaseKits() {
 	at := w.location()
-	cmd := supply.ReleaseKits{AtLocation: atLocation(at), Reasoned: reason, Kits: w.drawKits(at, 2, supply.KitQuarantined, supply.KitIsRecalled)}
+	cmd := supply.ReleaseKits{AtLocation: atLocation(at), Reasoned: reason, Kits: w.drawKits(at, 2, supply.KitQuarantined,
+		supply.KitIsRecalled)}
 	decideOn(w, at, "", nil, supply.ReleaseFromQuarantine, cmd)
 }
 
@@ -673,7 +674,8 @@ func (w *world) actions() []func() {
 		times(8, w.planResupply), times(1, func() { w.rule(w.site()) }),
 		times(5, w.hold), times(1, w.releaseHold), times(8, w.allocate), times(8, w.dispense), times(1, w.leave),
 		times(5, w.returnKit), times(5, w.reconcile),
-		times(2, w.quarantine), times(2, w.releaseKits), times(1, w.expire), times(1, w.destroy), times(1, w.approveDestruction), times(1, w.loseKit),
+		times(2, w.quarantine), times(2, w.releaseKits), times(1, w.expire), times(1, w.destroy), times(1, w.approveDestruction),
+		times(1, w.loseKit),
 		times(1, w.find), times(3, w.replace), times(1, w.askUnscheduled), times(2, w.putBack), times(1, w.relabel),
 		times(1, w.recordRecallAction), times(1, w.withdrawRecall),
 		times(2, w.letTimePass),

@@ -359,13 +359,15 @@ func Extend(s Supply, cmd ExtendExpiry, _ domain.Call) ([]Event, error) {
 		}
 	}
 	if cmd.To <= latest {
-		return nil, refuse.Because("expiry_not_later", "kits of lot %s may be used until %s already", cmd.Lot, latest).At("to").Do("name a later day")
+		return nil, refuse.Because("expiry_not_later", "kits of lot %s may be used until %s already", cmd.Lot,
+			latest).At("to").Do("name a later day")
 	}
-	return []Event{LotExpiryExtended{Study: cmd.Study, Lot: cmd.Lot, To: blind.Of(cmd.To), Certificate: cmd.Certificate, Reason: cmd.Reason}}, nil
+	return []Event{LotExpiryExtended{Study: cmd.Study, Lot: cmd.Lot, To: blind.Of(cmd.To), Certificate: cmd.Certificate,
+		Reason: cmd.Reason}}, nil
 }
 
-// mustHaveLot refuses a lot that was not released, and of which no kit was registered (code lot_not_found). It returns ErrKeysMissing if the program cannot
-// open the contents of a delivery.
+// mustHaveLot refuses a lot that was not released, and of which no kit was registered (code lot_not_found). It returns ErrKeysMissing
+// if the program cannot open the contents of a delivery.
 func (s Supply) mustHaveLot(lot string) error {
 	if _, known := s.Lots[lot]; known {
 		return nil // a lot may be released before its kits arrive

@@ -10,8 +10,8 @@ import (
 )
 
 // Replace gives a patient another kit in place of one: of the kits that can be given out, or as soon as there is one. It refuses
-// unknown_code, reason_required, value_too_long, patient_ended, treatment_ended, patient_transferred, dose_held, not_randomised, kit_not_at_location, kit_not_allocated_to_patient, kit_status,
-// kit_replaced, kit_not_recalled and kit_not_dispensed.
+// unknown_code, reason_required, value_too_long, patient_ended, treatment_ended, patient_transferred, dose_held, not_randomised,
+// kit_not_at_location, kit_not_allocated_to_patient, kit_status, kit_replaced, kit_not_recalled and kit_not_dispensed.
 func Replace(s Stock, f Facts, cmd ReplaceKit, call domain.Call) ([]StockEvent, error) {
 	if err := domain.First(domain.Reason(cmd.Reason), cmd.Cause.validate(), f.mustBeTreated(cmd.Patient)); err != nil {
 		return nil, err
@@ -106,7 +106,8 @@ func PutBack(s Stock, cmd RecordNotDispensed, _ domain.Call) ([]StockEvent, erro
 // done. It refuses unknown_code, malformed_date, captured_in_future, value_too_long, kit_not_at_location,
 // kit_not_allocated_to_patient, kit_status and kit_not_recalled.
 func RecordAction(s Stock, cmd RecordRecallAction, call domain.Call) ([]StockEvent, error) {
-	if err := domain.First(cmd.Action.validate(), cmd.On.NotAfterToday("on", call.At), domain.OptionalText("note", cmd.Note, 500)); err != nil {
+	if err := domain.First(cmd.Action.validate(), cmd.On.NotAfterToday("on", call.At), domain.OptionalText("note", cmd.Note,
+		500)); err != nil {
 		return nil, err
 	}
 	k, err := s.ofPatient(cmd.Kit, cmd.Patient, "an action of a recall", KitIsDispensed, KitLostByPatient, KitIsReturned)

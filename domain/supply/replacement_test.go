@@ -26,7 +26,8 @@ func insteadOf(old, kit supply.KitNumber) supply.KitAllocated {
 func TestReplaceKit(t *testing.T) {
 	at := strictStockAt(t, site, "K1", "K2", "K3").Given(kitAllocated(anna, "K2"))
 	home := at.Given(kitDispensed(anna, "K2", ""))
-	replaced := home.When(replace(inArm(x), anna, "K2", supply.LostByPatient)).Then(askedInstead("K2", supply.LostByPatient), insteadOf("K2", "K1"))
+	replaced := home.When(replace(inArm(x), anna, "K2", supply.LostByPatient)).Then(askedInstead("K2", supply.LostByPatient),
+		insteadOf("K2", "K1"))
 	if k, _ := replaced.State().Kits.Get("K2"); k.Status != supply.KitLostByPatient || !k.Replaced {
 		t.Errorf("the lost kit is %+v", k)
 	}
@@ -40,7 +41,8 @@ func TestReplaceKit(t *testing.T) {
 	waits.When(replace(inArm(x), anna, "K1", supply.KitWasDamaged)).ThenRefused("kit_replaced")
 
 	// What was not given out waits in quarantine for a decision, except when it is broken.
-	wrong := at.When(replace(inArm(x), anna, "K2", supply.KitMisallocated)).Then(askedInstead("K2", supply.KitMisallocated), insteadOf("K2", "K1"))
+	wrong := at.When(replace(inArm(x), anna, "K2", supply.KitMisallocated)).Then(askedInstead("K2", supply.KitMisallocated),
+		insteadOf("K2", "K1"))
 	if k, _ := wrong.State().Kits.Get("K2"); k.Status != supply.KitQuarantined {
 		t.Errorf("the kit is %+v", k)
 	}
@@ -153,7 +155,8 @@ func TestFoundKits(t *testing.T) {
 
 // A site destroys what it was allowed to destroy, and somebody else has to see it. A depot decides by itself.
 func TestASiteDestroysWithApprovalAndWitness(t *testing.T) {
-	approving := decision(supply.Approve, supply.ApproveDestruction{AtLocation: atLocation("A"), Kits: kits("K1"), Reasoned: domain.Because("r")})
+	approving := decision(supply.Approve, supply.ApproveDestruction{AtLocation: atLocation("A"), Kits: kits("K1"),
+		Reasoned: domain.Because("r")})
 	destroying := func(witness domain.UserID, atSite bool) stockDecision {
 		return decisionWith(supply.Destroy, facts(func(f *supply.Facts) { f.WitnessAtSite = atSite }),
 			supply.DestroyKits{AtLocation: atLocation("A"), Kits: kits("K1"), On: "2026-03-10", Certificate: "c", Witness: witness})
@@ -174,12 +177,14 @@ func TestASiteDestroysWithApprovalAndWitness(t *testing.T) {
 
 // A lot may be used for longer, and each of its kits as soon as it has a new label.
 func TestExtendedExpiry(t *testing.T) {
-	given := withDepot(t).Given(supply.KitsRegistered{Study: pain, Depot: "D", Delivery: 1, Kits: kits("K2", "K4"), Contents: contentsOf("K2", "K4")})
+	given := withDepot(t).Given(supply.KitsRegistered{Study: pain, Depot: "D", Delivery: 1, Kits: kits("K2", "K4"),
+		Contents: contentsOf("K2", "K4")})
 	extending := func(lot string, to domain.Date) func(supply.Supply) ([]supply.Event, error) {
 		return scenario.Sent(supply.Extend, supply.ExtendExpiry{InStudy: domain.ForStudy(pain), Lot: lot, To: to, Certificate: "S-1",
 			Reasoned: domain.Because("stability data")}, call)
 	}
-	extended := supply.LotExpiryExtended{Study: pain, Lot: "L2", To: blind.Of(domain.Date("2026-12-01")), Certificate: "S-1", Reason: "stability data"}
+	extended := supply.LotExpiryExtended{Study: pain, Lot: "L2", To: blind.Of(domain.Date("2026-12-01")), Certificate: "S-1",
+		Reason: "stability data"}
 	after := given.When(extending("L2", "2026-12-01")).Then(extended)
 	after.When(extending("L2", "2026-12-01")).ThenRefused("expiry_not_later")
 	given.When(extending("L2", "2026-06-01")).ThenRefused("expiry_not_later")

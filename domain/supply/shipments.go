@@ -99,11 +99,7 @@ func Create(s Stock, f Facts, cmd CreateShipment, call domain.Call) ([]StockEven
 	may := func(k Kit) bool { return k.Status == KitAvailable }
 	if !fromDepot {
 		may = func(k Kit) bool {
-			switch k.Status {
-			case KitAvailable, KitIsReturned, KitUnavailable, KitExpired, KitDamaged, KitIsRecalled:
-				return true
-			}
-			return false
+			return slices.Contains([]KitStatus{KitAvailable, KitIsReturned, KitUnavailable, KitExpired, KitDamaged, KitIsRecalled}, k.Status)
 		}
 		if _, toDepot := f.Supply.Depots[cmd.To]; !toDepot {
 			return nil, refuse.Because("shipment_between_sites", "kits move between a depot and a site").At("to").Do("send them to a depot")
@@ -330,8 +326,8 @@ func Cancel(s Stock, cmd CancelShipment, _ domain.Call) ([]StockEvent, error) {
 }
 
 // Dispatch hands a shipment to the carrier. It refuses shipment_not_found, shipment_status, malformed_date,
-// captured_in_future, value_too_long, activity_paused, kits_not_sendable if a lot was recalled in the meantime, and kit_status for a kit that
-// was quarantined, lost or expired in the meantime.
+// captured_in_future, value_too_long, activity_paused, kits_not_sendable if a lot was recalled in the meantime, and kit_status for a
+// kit that was quarantined, lost or expired in the meantime.
 func Dispatch(s Stock, f Facts, cmd DispatchShipment, call domain.Call) ([]StockEvent, error) {
 	if err := domain.First(cmd.On.NotAfterToday("on", call.At), domain.OptionalText("carrier", cmd.Carrier, 200)); err != nil {
 		return nil, err
