@@ -23,6 +23,7 @@ import (
 	"casebook/domain/user"
 	"casebook/loadtest"
 	"casebook/readmodels"
+	studyviews "casebook/readmodels/study"
 	userviews "casebook/readmodels/user"
 )
 
@@ -190,14 +191,15 @@ func TestViewsAreManagedFromTheCommandLine(t *testing.T) {
 			t.Errorf("casebook projections %v does not print %q but:\n%s", args, want, printed)
 		}
 	}
-	prints("study-overview_v1_b2", exitOK, "rebuild", "study-overview", "--reason", "to see")
+	first := fmt.Sprintf("study-overview_v%d", studyviews.StudyOverviews.Version)
+	prints(first+"_b2", exitOK, "rebuild", "study-overview", "--reason", "to see")
 	prints("differing  0", exitOK, "verify", "study-overview")
 	if printed := projections(exitOK, "as-of", "study-overview", "--time", "2020-01-01T00:00:00Z"); strings.Contains(printed, "_id") {
 		t.Errorf("in 2020 the view had documents: %s", printed)
 	}
 	prints("no such build", exitFailure, "diff", "study-overview")
-	prints(`"differing": 0`, exitOK, "diff", "study-overview", "--build", "study-overview_v1", "--json")
-	prints("dropped", exitOK, "drop", "study-overview", "study-overview_v1", "--reason", "space")
+	prints(`"differing": 0`, exitOK, "diff", "study-overview", "--build", first, "--json")
+	prints("dropped", exitOK, "drop", "study-overview", first, "--reason", "space")
 	for _, wrong := range [][]string{
 		{"rebuild", "nothing"}, {"verify", "nothing"}, {"skip", "alerts", "--reason", "x"}, {"cancel", "alerts", "--reason", "x"},
 	} {
@@ -208,7 +210,7 @@ func TestViewsAreManagedFromTheCommandLine(t *testing.T) {
 	prints(errNoRebuild.Error(), exitFailure, "cancel", "study-overview", "--reason", "it is done already")
 	prints(errShowsAll.Error(), exitFailure, "retry", "alerts", "--reason", "x")
 	prints(errShowsAll.Error(), exitFailure, "skip", "alerts", "--reason", "x")
-	prints(errActiveBuild.Error(), exitFailure, "drop", "study-overview", "study-overview_v1_b2", "--reason", "x")
+	prints(errActiveBuild.Error(), exitFailure, "drop", "study-overview", first+"_b2", "--reason", "x")
 	prints(errNoBuild.Error(), exitFailure, "drop", "study-overview", "study-overview_v9", "--reason", "x")
 	for view, want := range map[string]int{"study-overview": 2, "alerts": 0} {
 		recorded := 0
