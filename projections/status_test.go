@@ -78,6 +78,8 @@ func TestViewsShowTheKitAndShipmentStatusesOfTheDomain(t *testing.T) {
 			evenly(w.acts()).Draw(r, "act")()
 			w.compare()
 		}
+		w.recall()
+		w.compare()
 		for _, e := range w.story.events {
 			seen[e.Type]++
 		}
@@ -93,6 +95,8 @@ func TestViewsShowTheKitAndShipmentStatusesOfTheDomain(t *testing.T) {
 		}
 	}
 }
+
+var patientsOfStocks = []domain.PatientID{"S.1", "S.2", "S.3"}
 
 // stocks are a depot and two sites, and the views of what they decide.
 type stocks struct {
@@ -172,7 +176,7 @@ func (w *stocks) acts() []func() {
 	if location != "D" {
 		to = "D"
 	}
-	who := evenly([]domain.PatientID{"S.1", "S.2", "S.3"}).Draw(w.T, "patient")
+	who := evenly(patientsOfStocks).Draw(w.T, "patient")
 	here := slices.Sorted(maps.Keys(maps.Collect(w.at[location].Kits.All())))
 	some := rapid.SliceOfNDistinct(evenly(here), 1, min(3, len(here)), rapid.ID[supply.KitNumber]).Draw(w.T, "kits")
 	kit := supply.KitNumber("none")
@@ -221,10 +225,6 @@ func (w *stocks) acts() []func() {
 		act(w, site, "", knowing(supply.Return), supply.ReturnKit{Site: siteID, OfPatient: ofPatient, Kit: kit, On: on})
 		act(w, site, "", knowing(supply.Reconcile), supply.ReconcileKit{Site: siteID, OfPatient: ofPatient, Kit: kit, Used: 2})
 	}
-	tell := func() {
-		act(w, site, "", knowing(supply.RecordAction), supply.RecordRecallAction{Site: siteID, OfPatient: ofPatient, Kit: kit,
-			Action: supply.PatientTold, On: on})
-	}
 	expire := func() {
 		w.now = w.now.AddDate(0, 0, 10)
 		act(w, location, "", knowing(supply.Expire), supply.ExpireKits{AtLocation: atLocation, Through: domain.DateOf(w.now)})
@@ -272,15 +272,29 @@ func (w *stocks) acts() []func() {
 			act(w, site, "", knowing(supply.PutBack), supply.RecordNotDispensed{Site: siteID, OfPatient: ofPatient, Kit: kit, Reasoned: reason})
 		},
 		func() {
-			if rapid.IntRange(0, 2).Draw(w.T, "recall") == 0 {
-				act(w, site, "", knowing(supply.QuarantineKitsOfLot), supply.QuarantineLot{
-					AtLocation: supply.AtLocation{Study: "S", Location: site}, Lot: "L1", Reasoned: reason})
+			if evenly([]bool{true, 9: false}).Draw(w.T, "recall") { // most walks go on without
+				w.recall()
 			}
 		},
-		tell, tell, tell, tell, tell,
 		func() {
 			act(w, location, "", knowing(supply.RecordKitLoss), supply.ReportKitLost{AtLocation: atLocation, Kit: some[0], Reasoned: reason})
 		},
+	}
+}
+
+// recall takes the lot back at both sites, and tells every patient who has a kit of it. Afterwards little can happen,
+// since there is no other lot.
+func (w *stocks) recall() {
+	reason := domain.Because("r")
+	for _, site := range []supply.LocationID{"01", "02"} {
+		act(w, site, "", knowing(supply.QuarantineKitsOfLot), supply.QuarantineLot{
+			AtLocation: supply.AtLocation{Study: "S", Location: site}, Lot: "L1", Reasoned: reason})
+		for _, who := range patientsOfStocks {
+			for _, kit := range w.at[site].KitsOf(who) {
+				act(w, site, "", knowing(supply.RecordAction), supply.RecordRecallAction{Site: domain.SiteID(site),
+					OfPatient: domain.ForPatient(who), Kit: kit, Action: supply.PatientTold, On: domain.DateOf(w.now)})
+			}
+		}
 	}
 }
 
