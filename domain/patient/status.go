@@ -1,6 +1,9 @@
 package patient
 
-import "casebook/domain"
+import (
+	"casebook/domain"
+	"casebook/domain/study"
+)
 
 // Status is the status of a patient in the study; "" before the screening.
 type Status string
@@ -61,21 +64,18 @@ func (s Status) After(event Event) Status {
 }
 
 // Phase is the part of the study that a patient is in; "" before the screening and after the participation.
-type Phase string
+type Phase = study.Phase
 
 // The phases, as they follow from the participation and the treatment.
 const (
-	PhaseScreening Phase = "screening"
-	PhaseRunIn     Phase = "run_in"
-	PhaseTreatment Phase = "treatment"
-	PhaseFollowUp  Phase = "follow_up"
+	PhaseScreening = study.PhaseScreening
+	PhaseRunIn     = study.PhaseRunIn
+	PhaseTreatment = study.PhaseTreatment
+	PhaseFollowUp  = study.PhaseFollowUp
 )
 
 // Phases are all phases.
-var Phases = []Phase{PhaseScreening, PhaseRunIn, PhaseTreatment, PhaseFollowUp}
-
-// Schema implements domain.HasSchema.
-func (Phase) Schema() domain.Schema { return domain.OneOf(Phases...) }
+var Phases = study.Phases
 
 // PhaseOf returns the phase of a patient with this status and this treatment.
 func PhaseOf(s Status, t Treatment) Phase {

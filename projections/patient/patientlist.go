@@ -81,7 +81,15 @@ var PatientList = projections.New(patientviews.PatientLists, projections.ByPatie
 		if captured := e.CapturedAt.UTC(); r.LastDiaryAt == nil || r.LastDiaryAt.Before(captured) {
 			r.LastDiaryAt = &captured
 		}
-		r.Compliance.Answered(e.Late, e.AfterMissed)
+		r.Compliance.Answered(e)
+	}),
+	projections.On(func(r *row, e diary.Voided, at projections.Envelope) {
+		r.LastActivityAt = at.Metadata.RecordedAt
+		r.Compliance.Void(e)
+	}),
+	projections.On(func(r *row, _ diary.Held, at projections.Envelope) {
+		r.LastActivityAt = at.Metadata.RecordedAt
+		r.Compliance.Held++
 	}),
 	projections.On(func(r *row, _ diary.WindowMissed, _ projections.Envelope) { r.Compliance.WasMissed() }),
 	projections.On(func(r *row, _ diary.RiskFlagged, _ projections.Envelope) { r.Risks++ }),

@@ -110,13 +110,28 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 
 	projections.On(func(v *view, e diary.InstrumentAssigned, at projections.Envelope) {
 		v.Assigned(patientviews.AnsweredBy{Instrument: e.Instrument.ID, Version: e.Instrument.Version, Title: e.Instrument.Title,
-			Zone: e.Zone, From: e.From, Until: e.Until})
+			Zone: e.Zone, From: e.From, Until: e.Until, Phase: e.Phase})
+		v.UpdatedAt = at.Metadata.RecordedAt
+	}),
+	projections.On(func(v *view, e diary.InstrumentStopped, at projections.Envelope) {
+		v.Stopped(e)
+		v.UpdatedAt = at.Metadata.RecordedAt
+	}),
+	projections.On(func(v *view, e diary.LanguageSet, at projections.Envelope) {
+		v.Language, v.UpdatedAt = e.Language, at.Metadata.RecordedAt
+	}),
+	projections.On(func(v *view, e diary.Voided, at projections.Envelope) {
+		v.Void(e)
+		v.UpdatedAt = at.Metadata.RecordedAt
+	}),
+	projections.On(func(v *view, _ diary.Held, at projections.Envelope) {
+		v.Compliance.Held++
 		v.UpdatedAt = at.Metadata.RecordedAt
 	}),
 	projections.On(func(v *view, e diary.Submitted, at projections.Envelope) {
-		v.Decided(e.Instrument, patientviews.TrendPoint{Window: e.Window.ID, Opens: e.Window.Opens.UTC(), Late: e.Late,
+		v.Decided(e.Instrument, patientviews.TrendPoint{Window: e.Window.ID, Opens: e.Window.Opens.UTC(), Late: e.Late, Mode: e.Mode,
 			Score: firstScore(e.Scores)})
-		v.Compliance.Answered(e.Late, e.AfterMissed)
+		v.Compliance.Answered(e)
 		v.UpdatedAt = at.Metadata.RecordedAt
 	}),
 	projections.On(func(v *view, e diary.RiskFlagged, at projections.Envelope) {

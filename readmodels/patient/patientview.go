@@ -20,7 +20,7 @@ import (
 )
 
 // PatientViews is the view of whole patients, with one document per patient.
-var PatientViews = readmodels.View{Name: "patient-view", Version: 4}
+var PatientViews = readmodels.View{Name: "patient-view", Version: 5}
 
 const (
 	// TrendLength bounds the windows in the trend of an instrument: a month of a daily diary. The view of diaries has all
@@ -55,6 +55,7 @@ type PatientDocument struct {
 	Steps             []Step                `bson:"steps" json:"steps" doc:"How the patient got there"`
 	Instruments       []AnsweredBy          `bson:"instruments" json:"instruments" doc:"What the patient answers, with the trend"`
 	Risks             []Risk                `bson:"risks" json:"risks" doc:"Risks flagged, the newest last, at most 100"`
+	Language          diary.Language        `bson:"language,omitempty" json:"language,omitempty" doc:"Language in which the patient is shown diaries"`
 	Compliance        diaryviews.Compliance `bson:"compliance" json:"compliance" doc:"How the patient keeps the diaries"`
 	UpdatedAt         time.Time             `bson:"updatedAt" json:"updatedAt" doc:"When the newest of these facts was recorded"`
 }
@@ -110,6 +111,8 @@ type AnsweredBy struct {
 	Zone       string        `bson:"zone" json:"zone" doc:"Zone that its windows follow"`
 	From       domain.Date   `bson:"from" json:"from" doc:"First day"`
 	Until      domain.Date   `bson:"until" json:"until" doc:"Last day on which a window opens"`
+	Phase      patient.Phase `bson:"phase,omitempty" json:"phase,omitempty" doc:"The phase for which the protocol assigned it; left out if a person did"`
+	Stopped    string        `bson:"stopped,omitempty" json:"stopped,omitempty" doc:"Why it was stopped before its last day"`
 	Trend      []TrendPoint  `bson:"trend" json:"trend" doc:"The newest windows in order, at most 30"`
 }
 
@@ -121,6 +124,8 @@ type TrendPoint struct {
 	Opens  time.Time `bson:"o" json:"-"`
 	Missed bool      `bson:"m,omitempty" json:"missed,omitempty" doc:"It passed unanswered"`
 	Late   bool      `bson:"l,omitempty" json:"late,omitempty" doc:"Captured after the window"`
+	// Mode is how it came in.
+	Mode diary.Mode `bson:"e,omitempty" json:"mode,omitempty" doc:"How it came in; left out for the patient's own entry"`
 	// Score is the instrument's first score, if it could be computed.
 	Score *float64 `bson:"s,omitempty" json:"score,omitempty" doc:"The instrument's first score"`
 	Risk  bool     `bson:"r,omitempty" json:"risk,omitempty" doc:"The diary flagged a risk"`
@@ -159,6 +164,31 @@ func (v *PatientDocument) Assigned(a AnsweredBy) {
 		}
 	}
 	v.Instruments = append(v.Instruments, a)
+}
+
+// Stopped ends an instrument.
+func (v *PatientDocument) Stopped(e diary.InstrumentStopped) {
+	for i := range v.Instruments {
+		if a := &v.Instruments[i]; a.Instrument == e.Instrument && a.Until > e.Until {
+			a.Until, a.Stopped = e.Until, e.Reason
+		}
+	}
+}
+
+// Void takes a diary out of the trend and the figures. Its window is missed again if it was before.
+func (v *PatientDocument) Void(e diary.Voided) {
+	v.Compliance.Void(e)
+	for i := range v.Instruments {
+		a := &v.Instruments[i]
+		at := a.point(e.Window.ID)
+		switch {
+		case a.Instrument != e.Instrument || at < 0:
+		case e.AfterMissed:
+			a.Trend[at] = TrendPoint{Window: e.Window.ID, Opens: e.Window.Opens.UTC(), Missed: true}
+		default:
+			a.Trend = slices.Delete(a.Trend, at, at+1)
+		}
+	}
 }
 
 // Point returns the trend's point of a window, or nil if the trend does not contain the window any more.

@@ -16,7 +16,7 @@ import (
 )
 
 // Processes are the processes of this context.
-var Processes = []sagas.Process{FollowUp, Missed}
+var Processes = []sagas.Process{FollowUp, Missed, Phases}
 
 // followed is what the follow-up knows of a patient.
 type followed struct {
@@ -33,6 +33,10 @@ var FollowUp = sagas.DefineByClock("diary-follow-up",
 	takeTurn,
 	sagas.Begin[diary.InstrumentAssigned](sagas.ByPatient, followed.assigned),
 	sagas.Begin[patient.StepUndone](sagas.ByPatient, followed.undone),
+	// What is missed may change with these.
+	sagas.Begin[diary.Voided](sagas.ByPatient, again[diary.Voided]),
+	sagas.Begin[patient.VisitRecorded](sagas.ByPatient, again[patient.VisitRecorded]),
+	sagas.Begin[patient.VisitDateCorrected](sagas.ByPatient, again[patient.VisitDateCorrected]),
 )
 
 // assigned begins to follow a patient who was assigned an instrument. Reminders begin at once. Windows are closed only
@@ -41,6 +45,11 @@ func (f followed) assigned(a diary.InstrumentAssigned, at eventlog.Recorded) (fo
 	if from := at.Metadata.RecordedAt.Add(time.Duration(a.Instrument.Schedule.Late.SyncHours) * time.Hour); from.After(f.closeFrom) {
 		f.closeFrom = from
 	}
+	return f, at.Metadata.RecordedAt
+}
+
+// again takes a turn because of an event.
+func again[E any](f followed, _ E, at eventlog.Recorded) (followed, time.Time) {
 	return f, at.Metadata.RecordedAt
 }
 
