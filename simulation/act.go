@@ -86,7 +86,8 @@ func (s *simulation) enrol(ctx context.Context, c *course) error {
 	until := c.enrolledOn.AddDays(84)
 	for _, instrumentID := range []instrument.ID{instrument.PainDiary().ID, instrument.PHQ9().ID} {
 		if err := s.send(ctx, crc, fmt.Sprintf("%s/assign/%s", key, instrumentID),
-			diary.AssignInstrument{OfPatient: domain.ForPatient(id), Instrument: instrumentID, From: c.enrolledOn, Until: until}); err != nil {
+			diary.AssignInstrument{OfPatient: domain.ForPatient(id), Instrument: instrumentID, From: c.enrolledOn, Until: until,
+				On: c.enrolledOn}); err != nil {
 			return err
 		}
 	}

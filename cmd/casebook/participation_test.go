@@ -36,6 +36,8 @@ type site struct {
 	hired bool
 	// supplier keeps the depots, and knows what the kits hold.
 	supplier string
+	// phones are the tokens of patients' own accounts.
+	phones map[domain.UserID]string
 	// given are the kits that were dispensed.
 	given []supply.KitNumber
 }
@@ -219,6 +221,19 @@ func (s *site) figures(position uint64) studyviews.EnrollmentFigures {
 	return overview.Figures.EnrollmentFigures
 }
 
+// phone returns the token of the patient's own account.
+func (s *site) phone(of domain.OfPatient) string {
+	s.t.Helper()
+	id := domain.UserID("phone." + strings.ToLower(string(of.Patient)))
+	if s.phones == nil {
+		s.phones = map[domain.UserID]string{}
+	}
+	if s.phones[id] == "" {
+		s.phones[id] = s.account(id, user.Grant{Role: user.PatientRole, Study: s.study, Patient: of.Patient})
+	}
+	return s.phones[id]
+}
+
 func (s *site) entry(of domain.OfPatient, id instrument.ID, day int) diary.SubmitDiary {
 	return diary.SubmitDiary{OfPatient: of, Instrument: id, Zone: "Europe/Berlin",
 		CapturedAt: time.Date(2026, 3, day, 20, 30, 0, 0, time.FixedZone("", 3600)),
@@ -285,7 +300,7 @@ func TestDailyLifeOfATrial(t *testing.T) {
 		s.t = t
 		of := s.enrolled()
 		for _, id := range []instrument.ID{instrument.PainDiary().ID, "doses"} {
-			s.must(s.crc, diary.AssignInstrument{OfPatient: of, Instrument: id, From: "2026-03-01", Until: "2026-03-31"})
+			s.must(s.crc, diary.AssignInstrument{OfPatient: of, Instrument: id, From: "2026-03-01", Until: "2026-03-31", On: "2026-03-01"})
 		}
 		kit := s.kitOf(s.crc, of, "01")
 		stopped := s.must(s.crc, patient.DiscontinueTreatment{OfPatient: of, On: "2026-03-05", Reason: patient.EndedByAdverseEvent,
@@ -297,9 +312,9 @@ func TestDailyLifeOfATrial(t *testing.T) {
 		})
 		s.refused(s.crc, "kit_status", supply.DispenseKit{Site: "01", OfPatient: of, Kit: kit, On: "2026-03-06"})
 		// Diaries go on, those about doses do not. Visits go on, without kits.
-		s.must(s.crc, s.entry(of, instrument.PainDiary().ID, 10))
-		s.must(s.crc, s.entry(of, "doses", 5))
-		s.refused(s.crc, "treatment_ended", s.entry(of, "doses", 10))
+		s.must(s.phone(of), s.entry(of, instrument.PainDiary().ID, 10))
+		s.must(s.phone(of), s.entry(of, "doses", 5))
+		s.refused(s.phone(of), "treatment_ended", s.entry(of, "doses", 10))
 		s.must(s.crc, patient.RecordVisit{OfPatient: of, Visit: "week-4", On: "2026-03-10"})
 		s.refused(s.crc, "treatment_not_under_way", patient.HoldDose{OfPatient: of, On: "2026-03-10", Reasoned: because})
 		ended := s.must(s.crc, patient.EndParticipation{OfPatient: of, On: "2026-04-10", Reason: patient.EndedAsPlanned}).Position
