@@ -54,6 +54,10 @@ func sample(goType reflect.Type) any {
 		return diary.Submitted{Instrument: pain.ID, Window: diary.Window{ID: window}}
 	case reflect.TypeFor[diary.WindowMissed]():
 		return diary.WindowMissed{Instrument: pain.ID, Window: diary.Window{ID: window}}
+	case reflect.TypeFor[diary.Voided]():
+		return diary.Voided{Instrument: pain.ID, Window: diary.Window{ID: window}}
+	case reflect.TypeFor[diary.Held]():
+		return diary.Held{Instrument: pain.ID, Version: pain.Version, Window: diary.Window{ID: "held/2026-03-02T08:00:00Z"}}
 	case reflect.TypeFor[diary.Corrected]():
 		return diary.Corrected{Instrument: pain.ID, Window: window}
 	case reflect.TypeFor[diary.ReminderDue]():
