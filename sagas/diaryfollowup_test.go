@@ -39,7 +39,8 @@ func (w *world) assign(ids ...instrument.ID) domain.PatientID {
 	w.t.Helper()
 	who := w.enroll()
 	for _, id := range ids {
-		w.must(w.crc, diary.AssignInstrument{OfPatient: domain.ForPatient(who), Instrument: id, From: "2026-02-03", Until: "2026-02-05", On: "2026-02-03"})
+		w.must(w.crc, diary.AssignInstrument{OfPatient: domain.ForPatient(who), Instrument: id, From: "2026-02-03",
+			Until: "2026-02-05", On: "2026-02-03"})
 	}
 	return who
 }

@@ -67,6 +67,8 @@ var Commands = []commands.Command{
 			diary.SetDiaryLanguage{OfPatient: domain.ForPatient("PAIN1.S-0001"), Language: "de"}),
 	commands.HandleWithFacts(diary.Decider, PlanOf, diary.Follow).
 		AllowedTo(access.Processes),
+	commands.HandleWithFacts(diary.Decider, commands.PatientOf, diary.OpenWindows).
+		AllowedTo(access.Processes),
 	commands.HandleWithFacts(diary.Decider, commands.PatientOf, diary.Remind).
 		AllowedTo(access.Processes),
 	commands.HandleWithFacts(diary.Decider, commands.PatientOf, diary.CloseWindows).

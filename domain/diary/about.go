@@ -26,6 +26,12 @@ func (e Voided) OfWindow() (instrument.ID, string) { return e.Instrument, e.Wind
 // OfWindow implements OfWindow.
 func (e Held) OfWindow() (instrument.ID, string) { return e.Instrument, e.Window.ID }
 
+// OfWindow implements OfWindow.
+func (e VisitWindowOpened) OfWindow() (instrument.ID, string) { return e.Instrument, e.Window.ID }
+
+// About implements domain.Described.
+func (e VisitWindowOpened) About() string { return about(e) }
+
 // About implements domain.Described.
 func (e Voided) About() string { return about(e) }
 

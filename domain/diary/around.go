@@ -44,17 +44,50 @@ func (a *Assignment) aroundVisits(who patient.Patient) []Window {
 // visitPrefix begins the ids of windows around visits, which end with the visit's id.
 const visitPrefix = "visit/"
 
-// undecidedAroundVisits returns the windows around visits that are neither answered nor missed, count, and that the patient is
-// expected to answer.
-func (a *Assignment) undecidedAroundVisits(who patient.Patient) []Window {
-	last := domain.Date("")
-	if a.fault == nil {
-		last = a.lastDay(who)
+// OpenVisitWindows records the windows around the patient's visits that are open, so that they are missed if nobody answers. The diary
+// follow-up sends it when a visit was recorded. A window that had closed when the visit was recorded did not exist for the patient: it
+// can be answered late, and is not missed.
+type OpenVisitWindows struct {
+	domain.OfPatient
+}
+
+// VisitWindowOpened says that a visit was recorded while the window around it was open, or before.
+type VisitWindowOpened struct {
+	Patient    domain.PatientID `json:"patient"`
+	Instrument instrument.ID    `json:"instrument"`
+	Window     Window           `json:"window"`
+}
+
+func (VisitWindowOpened) diaryEvent() {}
+
+// OpenWindows decides about OpenVisitWindows.
+func OpenWindows(d Diary, who patient.Patient, cmd OpenVisitWindows, call domain.Call) ([]Event, error) {
+	var events []Event
+	for i := range d.assignments {
+		a := &d.assignments[i]
+		for _, w := range a.aroundVisits(who) {
+			status := a.otherStatus(w.ID)
+			if status&Opened == 0 && !status.decided() && call.At.Before(w.Closes) && !w.Opens.Before(a.CountsFrom) && a.asksOn(who, w) {
+				events = append(events, VisitWindowOpened{Patient: cmd.Patient, Instrument: a.ID, Window: w})
+			}
+		}
 	}
+	return events, nil
+}
+
+// undecidedAroundVisits returns the windows around visits that are neither answered nor missed, and that the patient is expected to
+// answer.
+func (a *Assignment) undecidedAroundVisits(who patient.Patient) []Window {
 	return slices.DeleteFunc(a.aroundVisits(who), func(w Window) bool {
-		return a.otherStatus(w.ID).decided() || w.Opens.Before(a.CountsFrom) ||
-			last != "" && domain.DateOf(a.zone.In(w.Opens)) > last
+		status := a.otherStatus(w.ID)
+		return status&Opened == 0 || status.decided() || !a.asksOn(who, w)
 	})
+}
+
+// asksOn says whether the window opens until the last day on which the patient is asked.
+func (a *Assignment) asksOn(who patient.Patient, w Window) bool {
+	last := a.lastDay(who)
+	return last == "" || domain.DateOf(a.zone.In(w.Opens)) <= last
 }
 
 func (a *Assignment) otherStatus(window string) Status {

@@ -119,7 +119,8 @@ func TestTranscribe(t *testing.T) {
 func TestCorrectionsKeepTheMode(t *testing.T) {
 	who := enrolled("Asia/Shanghai")
 	first := submitted(t, "2026-03-01", shanghai(t, "2026-03-01 20:30"))
-	first.Entered = diary.Entered{Mode: diary.ByTranscription, Respondent: diary.RespondentPatient, Source: diary.SourcePaper, Reason: "Broken"}
+	first.Entered = diary.Entered{Mode: diary.ByTranscription, Respondent: diary.RespondentPatient, Source: diary.SourcePaper,
+		Reason: "Broken"}
 	corrected := diary.Corrected{Patient: anna, Instrument: painNRS, Window: "2026-03-01/evening", Reason: "mistyped",
 		Changes: []diary.Change{{Item: "worst", Old: 3.0, New: 4.0}}, Scores: intensity(2.25, "mild")}
 	events := []diary.Event{first, corrected}

@@ -29,6 +29,7 @@ var events = []domain.EventType{
 	domain.Stored[Held]("DiaryHeld"),
 	domain.Stored[InstrumentStopped]("InstrumentStopped"),
 	domain.Stored[LanguageSet]("DiaryLanguageSet"),
+	domain.Stored[VisitWindowOpened]("DiaryVisitWindowOpened").InNoView("it is about a window that nobody has answered yet"),
 	domain.Stored[ReminderDue]("DiaryReminderDue").InNoView("reminders are for the patient's device"),
 }
 

@@ -137,7 +137,7 @@ func (p place) othersUpTo() []pastWindow {
 	last := p.window().Opens
 	var all []pastWindow
 	for _, o := range p.others {
-		if !o.window.Opens.After(last) && o.status&Waiting == 0 {
+		if !o.window.Opens.After(last) && o.status&(Answered|Missed) != 0 {
 			all = append(all, pastWindow{opens: o.window.Opens, status: o.status})
 		}
 	}

@@ -74,12 +74,24 @@ func TestWindowsAroundVisits(t *testing.T) {
 	g.When(submitting(seen, shanghai(t, "2026-03-11 11:59"), mild())).Then(entry(first, "2026-03-11 11:59", true))
 	g.When(submitting(seen, shanghai(t, "2026-03-11 12:00"), mild())).ThenRefused("no_window")
 
-	// A window that ran out is missed once; one of a visit that did not take place is not.
+	// A window that ran out is missed once; one of a visit that did not take place is not, nor one that had closed when the visit was
+	// recorded.
+	now := func(local string) func(diary.Diary) ([]diary.Event, error) {
+		return scenario.SentWithFacts(diary.OpenWindows, seen, diary.OpenVisitWindows{OfPatient: domain.ForPatient(anna)},
+			call(shanghai(t, local)))
+	}
+	opened := func(w diary.Window) diary.Event {
+		return diary.VisitWindowOpened{Patient: anna, Instrument: painNRS, Window: w}
+	}
+	at := shanghai(t, "2026-03-20 00:00")
+	g.When(closingFor(seen, at, at)).Then()
+	g.When(now("2026-03-11 00:00")).Then(opened(second))
+	g = g.When(now("2026-03-10 23:59")).Then(opened(first), opened(second))
+	g.When(now("2026-03-10 23:59")).Then()
 	due, ok := g.State().NextDue(seen)
 	if want := first.Closes.Add(36 * time.Hour); !ok || !due.Equal(want) {
 		t.Errorf("the next window is due at %s, %v; want %s", due, ok, want)
 	}
-	at := shanghai(t, "2026-03-20 00:00")
 	gone := diary.WindowMissed{Patient: anna, Instrument: painNRS, Window: first}
 	missedBoth := g.When(closingFor(seen, at, at)).Then(gone, diary.WindowMissed{Patient: anna, Instrument: painNRS, Window: second})
 	missedBoth.When(closingFor(seen, at, at)).Then()
@@ -97,7 +109,8 @@ func TestWindowsAroundVisits(t *testing.T) {
 	g.When(closingFor(left, at, at)).Then(gone)
 	// A transcription names the window.
 	e := entry(first, "2026-03-12 09:00", true)
-	e.Entered = diary.Entered{Mode: diary.ByInterviewer, Respondent: diary.RespondentPatient, Source: diary.SourceInterview, Reason: "Phone broken"}
+	e.Entered = diary.Entered{Mode: diary.ByInterviewer, Respondent: diary.RespondentPatient, Source: diary.SourceInterview,
+		Reason: "Phone broken"}
 	g.When(transcribing(t, seen, func(c *diary.TranscribeDiary) {
 		c.Source, c.Window, c.AnsweredAt = diary.SourceInterview, "visit/week-1", shanghai(t, "2026-03-12 09:00")
 	})).Then(e)
@@ -183,7 +196,8 @@ func TestInstrumentsFollowThePhase(t *testing.T) {
 	pain := diary.Planned{Definition: instrument.PainDiary()}
 	phq := diary.Planned{Definition: instrument.PHQ9(), Days: 28}
 	plan := func(who patient.Patient, now string, all ...diary.Planned) func(diary.Diary) ([]diary.Event, error) {
-		return scenario.SentWithFacts(diary.Follow, diary.Plan{Patient: who, Instruments: all}, diary.FollowPhase{OfPatient: domain.ForPatient(anna)},
+		return scenario.SentWithFacts(diary.Follow, diary.Plan{Patient: who, Instruments: all},
+			diary.FollowPhase{OfPatient: domain.ForPatient(anna)},
 			call(shanghai(t, now)))
 	}
 	began := since(assigned(instrument.PainDiary()), shanghai(t, "2026-03-01 15:00"))

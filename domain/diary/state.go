@@ -84,6 +84,8 @@ const (
 	Waiting
 	// Emptied is the status of a window that has had a diary which was voided. It says nothing about what the window has now.
 	Emptied
+	// Opened is the status of a window around a visit that was recorded before the window closed.
+	Opened
 )
 
 // decided says whether the window is answered or missed, or the entry is held.
@@ -98,7 +100,7 @@ func (d Diary) Assignments() []Assignment { return slices.Clone(d.assignments) }
 // Status returns the status of the window with this id; 0 for an unknown window.
 func (d Diary) Status(id instrument.ID, window string) Status {
 	if p, ok := d.find(id, window); ok {
-		return p.status() &^ Emptied
+		return p.status() &^ (Emptied | Opened)
 	}
 	return 0
 }
@@ -160,6 +162,8 @@ func evolve(d Diary, e Event) Diary {
 		return d.withStatus(e.Instrument, e.Version, e.Window, func(Status) Status { return Waiting })
 	case Voided:
 		return d.withStatus(e.Instrument, 0, e.Window, func(s Status) Status { return s&^(Answered|Waiting) | Emptied })
+	case VisitWindowOpened:
+		return d.withStatus(e.Instrument, 0, e.Window, func(s Status) Status { return s | Opened })
 	case ReminderDue:
 		return d.withReminder(e)
 	case LanguageSet:

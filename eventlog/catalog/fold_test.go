@@ -54,6 +54,8 @@ func sample(goType reflect.Type) any {
 		return diary.Submitted{Instrument: pain.ID, Window: diary.Window{ID: window}}
 	case reflect.TypeFor[diary.WindowMissed]():
 		return diary.WindowMissed{Instrument: pain.ID, Window: diary.Window{ID: window}}
+	case reflect.TypeFor[diary.VisitWindowOpened]():
+		return diary.VisitWindowOpened{Instrument: pain.ID, Window: diary.Window{ID: "visit/week-4"}}
 	case reflect.TypeFor[diary.Voided]():
 		return diary.Voided{Instrument: pain.ID, Window: diary.Window{ID: window}}
 	case reflect.TypeFor[diary.Held]():

@@ -157,7 +157,8 @@ var diaryOrders = []readmodels.Order[Diary]{
 // diaries is the query of a patient's diaries.
 var diaries = readmodels.Declare(readmodels.Query{
 	Name: "PatientDiaries", Path: "/api/v1/patients/{patient}/diaries", Summary: "A patient's diaries",
-	Doc:    "Every decided window with answers, scores, risks and corrections, with who entered it and how; and what is held or does not count.",
+	Doc: "Every decided window with answers, scores, risks and corrections, with who entered it and how; and what is held or does " +
+		"not count.",
 	OpenTo: access.To(access.ClinicalReaders, access.ThePatient), Reach: readmodels.ReachPatient, Views: []readmodels.View{Diaries},
 	Sort: readmodels.SortBy(diaryOrders, "By when the windows opened;"),
 }, ListDiaries)

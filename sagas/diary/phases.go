@@ -10,6 +10,7 @@ import (
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/patient"
+	"casebook/domain/study"
 	"casebook/eventlog"
 	"casebook/sagas"
 )
@@ -36,7 +37,16 @@ func changed[E any](p phased, _ E, at eventlog.Recorded) (phased, time.Time) {
 
 // followPhase has the patient's instruments follow the phase, and ends the turns until the next change.
 func followPhase(ctx context.Context, d *sagas.Desk, of string, _ phased) (next time.Time, err error) {
-	follow := diary.FollowPhase{OfPatient: domain.ForPatient(domain.PatientID(of))}
+	id := domain.PatientID(of)
+	// Most studies assign nothing by phases, and their enrolments need no more than this.
+	s, err := commands.ReadNewest(ctx, d.Reader(), study.Decider, string(id.Study()))
+	if err != nil {
+		return time.Time{}, fmt.Errorf("read the study: %w", err)
+	}
+	if !s.AssignsByPhase {
+		return time.Time{}, nil
+	}
+	follow := diary.FollowPhase{OfPatient: domain.ForPatient(id)}
 	state, err := commands.ReadNewest(ctx, d.Reader(), diary.Decider, of)
 	if err != nil {
 		return time.Time{}, fmt.Errorf("read the diary: %w", err)
