@@ -59,6 +59,8 @@ var entitled = map[string]struct {
 	"ResumeDose":                {thePatient, siteStaff},
 	"EndParticipation":          {thePatient, siteStaff},
 	"UndoPatientStep":           {thePatient, append([]user.Role{user.DataManager}, siteStaff...)},
+	"VoidRegistration":          {thePatient, append([]user.Role{user.DataManager}, siteStaff...)},
+	"DismissDeviationCandidate": {thePatient, []user.Role{user.Monitor, user.DataManager}},
 	"TransferPatient":           {thePatient, managers},
 	"OverrideEligibility":       {thePatient, []user.Role{user.Investigator}},
 	"RecordProtocolDeviation":   {thePatient, append([]user.Role{user.Monitor, user.DataManager}, siteStaff...)},

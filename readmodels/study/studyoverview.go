@@ -20,7 +20,7 @@ import (
 )
 
 // StudyOverviews is the view of studies, with one document per study.
-var StudyOverviews = readmodels.View{Name: "study-overview", Version: 2}
+var StudyOverviews = readmodels.View{Name: "study-overview", Version: 3}
 
 // StudyOverview holds the facts and figures of a study.
 type StudyOverview struct {
@@ -113,6 +113,8 @@ func (f *EnrollmentFigures) Left(as patient.Status, n int) {
 		f.Discontinued += n
 	case patient.StatusCompleted:
 		f.Completed += n
+	case patient.StatusRegisteredInError: // is about nobody
+		f.Screened -= n
 	default: // the others are in the study
 	}
 }
