@@ -34,6 +34,9 @@ func (s *simulation) act(ctx context.Context, c *course, day domain.Date) error 
 			return err
 		}
 	}
+	if err := s.meet(ctx, c, day); err != nil {
+		return err
+	}
 	if err := s.answer(ctx, c, day); err != nil {
 		return err
 	}
@@ -272,6 +275,12 @@ func (s *simulation) count(a answer) {
 				c.KitsDispensed++
 			case "ConsentWithdrawn", "PatientDiscontinued":
 				c.EndedEarly++
+			case "TreatmentDiscontinued":
+				c.TreatmentStopped++
+			case "KitReplacementAsked":
+				c.KitsReplaced++
+			case "RecallActionRecorded":
+				c.ToldOfRecall++
 			case "DiarySubmitted":
 				c.Diaries++
 				if e.Data.Late {

@@ -32,6 +32,7 @@ type course struct {
 	endReason string
 	evenings  []evening
 	moods     []mood
+	incident  incident
 	// kit is the kit that was dispensed last.
 	kit supply.KitNumber
 }
@@ -79,6 +80,7 @@ func plan(o Options) ([]*course, error) {
 		}
 		courses[i] = c
 	}
+	planIncidents(courses)
 	return courses, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"casebook/cmd/casebook/contexts"
 	"casebook/domain/diary"
 	"casebook/domain/instrument"
+	"casebook/domain/patient"
 	"casebook/domain/scenario"
 	"casebook/domain/user"
 )
@@ -50,6 +51,10 @@ func sample(goType reflect.Type) any {
 	switch goType {
 	case reflect.TypeFor[diary.InstrumentAssigned]():
 		return diary.InstrumentAssigned{Instrument: *pain, Zone: "Europe/Berlin", From: "2026-03-01", Until: "2026-03-31"}
+	case reflect.TypeFor[patient.ProtocolDeviationRecorded](): // of a corrected age
+		return patient.ProtocolDeviationRecorded{Candidate: "age"}
+	case reflect.TypeFor[patient.DeviationCandidateDismissed]():
+		return patient.DeviationCandidateDismissed{Candidate: "age"}
 	case reflect.TypeFor[diary.Submitted]():
 		return diary.Submitted{Instrument: pain.ID, Window: diary.Window{ID: window}}
 	case reflect.TypeFor[diary.WindowMissed]():

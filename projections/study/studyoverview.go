@@ -90,8 +90,17 @@ var StudyOverview = projections.New(studyviews.StudyOverviews, projections.ByStu
 	}),
 	projections.On(func(o *overview, e patient.StepUndone, at projections.Envelope) {
 		if e.From != e.Status {
-			count(o, at, func(f *studyviews.Figures) { f.Left(e.From, -1) })
+			count(o, at, func(f *studyviews.Figures) {
+				f.Left(e.From, -1)
+				f.Left(e.Status, 1) // a screen failure that was voided
+			})
 		}
+	}),
+	projections.On(func(o *overview, e patient.RegistrationVoided, at projections.Envelope) {
+		count(o, at, func(f *studyviews.Figures) {
+			f.Left(e.From, -1)
+			f.Left(patient.StatusRegisteredInError, 1)
+		})
 	}),
 	projections.On(func(o *overview, e diary.Submitted, at projections.Envelope) {
 		count(o, at, func(f *studyviews.Figures) {

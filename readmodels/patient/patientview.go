@@ -51,7 +51,7 @@ type PatientDocument struct {
 	TreatmentEndedOn  domain.Date           `bson:"treatmentEndedOn,omitempty" json:"treatmentEndedOn,omitempty" doc:"Last day of the treatment"`
 	Withdrawn         []patient.Extent      `bson:"withdrawn,omitempty" json:"withdrawn,omitempty" doc:"What the patient no longer consents to"`
 	Deviations        []Deviation           `bson:"deviations,omitempty" json:"deviations,omitempty" doc:"Protocol deviations that somebody has recorded, the newest last, at most 100"`
-	Candidates        []Candidate           `bson:"candidates,omitempty" json:"candidates,omitempty" doc:"What may be a deviation, the newest last, at most 100"`
+	Candidates        []Candidate           `bson:"candidates,omitempty" json:"candidates,omitempty" doc:"What may be a deviation and waits for somebody to look at, the newest last, at most 100"`
 	Steps             []Step                `bson:"steps" json:"steps" doc:"How the patient got there"`
 	Instruments       []AnsweredBy          `bson:"instruments" json:"instruments" doc:"What the patient answers, with the trend"`
 	Risks             []Risk                `bson:"risks" json:"risks" doc:"Risks flagged, the newest last, at most 100"`
@@ -81,6 +81,7 @@ type Deviation struct {
 
 // Candidate is something that may be a protocol deviation. A person decides whether to record one.
 type Candidate struct {
+	ID         patient.CandidateID   `bson:"id" json:"id" doc:"What somebody names who decides about it"`
 	What       patient.DeviationKind `bson:"what" json:"what" doc:"What it would be about"`
 	Step       string                `bson:"step" json:"step" doc:"The event's name"`
 	On         domain.Date           `bson:"on,omitempty" json:"on,omitempty" doc:"The day it happened, as the site wrote it"`
@@ -96,8 +97,10 @@ func (v *PatientDocument) Deviate(d Deviation) {
 	v.Deviations = readmodels.LatestOf(append(v.Deviations, d), maxDeviations)
 }
 
-// Propose adds something that may be a deviation; what is "" if it is none.
+// Propose adds something that may be a deviation, in place of a former candidate with the same id. What is "" if it is none, or
+// none any more.
 func (v *PatientDocument) Propose(c Candidate) {
+	v.Candidates = slices.DeleteFunc(v.Candidates, func(o Candidate) bool { return o.ID == c.ID })
 	if c.What != "" {
 		v.Candidates = readmodels.LatestOf(append(v.Candidates, c), maxDeviations)
 	}

@@ -114,6 +114,8 @@ func (f *EnrollmentFigures) Left(as patient.Status, n int) {
 		f.Discontinued += n
 	case patient.StatusCompleted:
 		f.Completed += n
+	case patient.StatusRegisteredInError: // is about nobody
+		f.Screened -= n
 	default: // the others are in the study
 	}
 }
