@@ -142,7 +142,7 @@ func PlanOf[C domain.AboutPatient](ctx context.Context, reader commands.Reader, 
 	if err != nil {
 		return plan, err
 	}
-	for _, a := range s.InstrumentsOf(patient.PhaseOf(p.Status, p.Treatment)) {
+	for _, a := range s.InstrumentsOf(study.Phase(patient.PhaseOf(p.Status, p.Treatment))) {
 		definition, err := inForce(ctx, reader, s, a.Instrument)
 		if err != nil {
 			return plan, err

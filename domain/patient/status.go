@@ -1,9 +1,6 @@
 package patient
 
-import (
-	"casebook/domain"
-	"casebook/domain/study"
-)
+import "casebook/domain"
 
 // Status is the status of a patient in the study; "" before the screening.
 type Status string
@@ -69,18 +66,21 @@ func (s Status) After(event Event) Status {
 }
 
 // Phase is the part of the study that a patient is in; "" before the screening and after the participation.
-type Phase = study.Phase
+type Phase string
 
 // The phases, as they follow from the participation and the treatment.
 const (
-	PhaseScreening = study.PhaseScreening
-	PhaseRunIn     = study.PhaseRunIn
-	PhaseTreatment = study.PhaseTreatment
-	PhaseFollowUp  = study.PhaseFollowUp
+	PhaseScreening Phase = "screening"
+	PhaseRunIn     Phase = "run_in"
+	PhaseTreatment Phase = "treatment"
+	PhaseFollowUp  Phase = "follow_up"
 )
 
 // Phases are all phases.
-var Phases = study.Phases
+var Phases = []Phase{PhaseScreening, PhaseRunIn, PhaseTreatment, PhaseFollowUp}
+
+// Schema implements domain.HasSchema.
+func (Phase) Schema() domain.Schema { return domain.OneOf(Phases...) }
 
 // PhaseOf returns the phase of a patient with this status and this treatment.
 func PhaseOf(s Status, t Treatment) Phase {

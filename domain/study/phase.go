@@ -2,20 +2,16 @@ package study
 
 import "casebook/domain"
 
-// Phase is the part of the study that a patient is in; "" before the screening and after the participation. Package
-// domain/patient says in which phase a patient is.
+// Phase is a part of the study to which the protocol assigns instruments. Its values are those of patient.Phase with the same names,
+// which package domain/patient derives from a patient's participation and treatment.
 type Phase string
 
-// The phases.
+// The phases to which instruments can be assigned: diaries begin with the enrolment.
 const (
-	PhaseScreening Phase = "screening"
 	PhaseRunIn     Phase = "run_in"
 	PhaseTreatment Phase = "treatment"
 	PhaseFollowUp  Phase = "follow_up"
 )
 
-// Phases are all phases.
-var Phases = []Phase{PhaseScreening, PhaseRunIn, PhaseTreatment, PhaseFollowUp}
-
 // Schema implements domain.HasSchema.
-func (Phase) Schema() domain.Schema { return domain.OneOf(Phases...) }
+func (Phase) Schema() domain.Schema { return domain.OneOf(PhaseRunIn, PhaseTreatment, PhaseFollowUp) }
