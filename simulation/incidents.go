@@ -21,10 +21,15 @@ const (
 	losesKit incident = "loses a kit"
 	// stopsTreatment is a patient whose treatment ends for an adverse event, and who is followed up.
 	stopsTreatment incident = "stops the treatment"
+	// writesOnPaper is a patient whose phone is broken on one evening, and whose diary the site transcribes.
+	writesOnPaper incident = "writes on paper"
 )
 
+// paperDay is how many days after the enrolment the patient of writesOnPaper has no phone.
+const paperDay = 6
+
 // incidents are all incidents, in the order in which the patients have them.
-var incidents = []incident{losesKit, stopsTreatment}
+var incidents = []incident{losesKit, stopsTreatment, writesOnPaper}
 
 const (
 	// incidentDay is how many days after the enrolment an incident happens.
@@ -48,8 +53,13 @@ func planIncidents(courses []*course) {
 		if len(left) == 0 {
 			return
 		}
-		if c.failure == "" && c.endsOn == "" {
-			c.incident, left = left[0], left[1:]
+		if c.failure != "" || c.endsOn != "" {
+			continue
+		}
+		c.incident, left = left[0], left[1:]
+		if c.incident == writesOnPaper && len(c.evenings) > paperDay {
+			e := &c.evenings[paperDay]
+			e.onPaper, e.missed, e.late, e.correction = true, false, false, 0
 		}
 	}
 }
@@ -74,6 +84,8 @@ func (s *simulation) meet(ctx context.Context, c *course, day domain.Date) error
 		}
 		c.kit = next
 		return s.send(ctx, crc, key+"/kit/dispense/replacement", supply.DispenseKit{Site: c.site.id, OfPatient: of, Kit: next, On: day})
+	case writesOnPaper: // see transcribe
+		return nil
 	case stopsTreatment:
 		return s.sendAll(ctx, crc, key, patient.DiscontinueTreatment{OfPatient: of, On: day, Reason: patient.EndedByAdverseEvent,
 			Detail: "Nausea, grade 3"})

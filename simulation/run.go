@@ -65,10 +65,12 @@ type Counts struct {
 	ToldOfRecall     int `json:"toldOfRecall"`
 	Diaries          int `json:"diaries"`
 	Late             int `json:"late"`
-	AfterMissed      int `json:"afterMissed"`
-	Missed           int `json:"missed"`
-	Corrected        int `json:"corrected"`
-	Risks            int `json:"risks"`
+	// Transcribed counts the diaries that staff have entered from paper.
+	Transcribed int `json:"transcribed"`
+	AfterMissed int `json:"afterMissed"`
+	Missed      int `json:"missed"`
+	Corrected   int `json:"corrected"`
+	Risks       int `json:"risks"`
 }
 
 // Summary describes the simulated study, and names accounts and a patient with which to explore it.
