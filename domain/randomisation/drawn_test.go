@@ -20,7 +20,7 @@ func correcting(who int, levels ...string) decision {
 
 func breaking(who int, reason string) decision {
 	return scenario.Sent(randomisation.Break, randomisation.BreakBlind{
-		OfPatient: domain.ForPatient(patient(who)), Reasoned: domain.Because(reason)}, call)
+		Patient: patient(who), Reasoned: domain.Because(reason)}, call)
 }
 
 func TestCorrect(t *testing.T) {
@@ -102,7 +102,7 @@ func TestBreak(t *testing.T) {
 	broken := randomisation.BlindBroken{Study: pain, Patient: patient(1), Reason: "overdose"}
 	// A second request is recorded too.
 	after := drawn.When(breaking(1, "overdose")).Then(broken).When(breaking(1, "overdose")).Then(broken)
-	again := randomisation.BreakBlind{OfPatient: domain.ForPatient(patient(1)), Reasoned: domain.Because("overdose"), Again: true}
+	again := randomisation.BreakBlind{Patient: patient(1), Reasoned: domain.Because("overdose"), Again: true}
 	after.When(scenario.Sent(randomisation.Break, again, call)).Then(randomisation.BlindShownAgain{Study: pain, Patient: patient(1)})
 	again.Study = "OTHER"
 	after.When(scenario.Sent(randomisation.Break, again, call)).ThenRefused("malformed_id")

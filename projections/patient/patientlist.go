@@ -60,6 +60,7 @@ var PatientList = projections.New(patientviews.PatientLists, projections.ByPatie
 		}
 		r.Withdrawn = e.Withdrawn
 	}),
+	ofPatient(func(r *row, e patient.Unblinded) { r.Unblinded, r.UnblindedOn = e.Kind, e.On }),
 	ofPatient(func(r *row, e patient.Transferred) { r.Site = e.To }),
 	ofPatient(func(*row, patient.EligibilityOverridden) {}),
 	ofPatient(func(r *row, _ patient.ProtocolDeviationRecorded) { r.Deviations++ }),

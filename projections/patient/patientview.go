@@ -70,6 +70,10 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 		step(v, e, at, e.On, string(e.Step)+": "+e.Reason)
 		v.EndedOn, v.TreatmentEndedOn, v.Withdrawn = e.EndedOn, e.TreatmentEndedOn, e.Withdrawn
 	}),
+	projections.On(func(v *view, e patient.Unblinded, at projections.Envelope) {
+		step(v, e, at, e.On, string(e.Kind))
+		v.Unblinded, v.UnblindedOn = e.Kind, e.On
+	}),
 	projections.On(func(v *view, e patient.Transferred, at projections.Envelope) {
 		step(v, e, at, e.On, string(e.To)+": "+e.Reason)
 		v.Site = e.To
