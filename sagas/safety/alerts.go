@@ -60,7 +60,7 @@ func byNewAlert[E any](_ E, at eventlog.Recorded) []string {
 // unblindingToTell names the instance of the alert about an unblinding that nobody had planned. There is none about one for a
 // safety report: alerts and their messages reach the site, which must not hear of it (Regulation (EU) 536/2014, Annex III, 2.4).
 func unblindingToTell(e randomisation.BlindBroken, at eventlog.Recorded) []string {
-	if !e.Kind.ChangesTrial() {
+	if e.Kind == study.UnblindedForSafetyReport || e.Kind == study.UnblindedAsPlanned {
 		return nil
 	}
 	return byNewAlert(e, at)
