@@ -313,8 +313,8 @@ func (in installation) refusals(t *testing.T, s simulation.Summary, into map[str
 func (in installation) unblindInAnEmergency(t *testing.T, password string, s simulation.Summary) {
 	t.Helper()
 	breakBlind := randomisation.BreakBlind{
-		Patient: s.Patient,
-		Reasoned:  domain.Because("overdose; treatment depends on it"),
+		Patient:  s.Patient,
+		Reasoned: domain.Because("overdose; treatment depends on it"),
 	}
 	withoutSignIn, err := in.tokens.Sign("dr.lindner", time.Now(), time.Hour)
 	if err != nil {

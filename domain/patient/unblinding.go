@@ -14,8 +14,8 @@ import (
 type Unblinded struct {
 	Patient domain.PatientID `json:"patient"`
 	Kind    study.Unblinding `json:"kind"`
-	// On is the UTC day on which the arm became known.
-	On domain.Date `json:"on"`
+	// At is when the arm became known. Of two unblindings, the earlier one may be recorded later.
+	At time.Time `json:"at"`
 	// KnownTo are the accounts of those who know the arm, as far as they have one.
 	KnownTo []domain.UserID `json:"knownTo,omitempty"`
 	// AssessmentsByOthers says that they record no more visits of the patient, as the protocol in force has it.
@@ -40,7 +40,7 @@ func Unblind(p Patient, s study.Study, cmd MarkUnblinded, _ domain.Call) ([]Even
 		return nil, patientNotFound()
 	}
 	after, on := s.Treatment().Unblinding(), domain.DateOf(cmd.At.In(time.UTC))
-	events := []Event{Unblinded{Patient: p.ID, Kind: cmd.Kind, On: on, KnownTo: cmd.KnownTo,
+	events := []Event{Unblinded{Patient: p.ID, Kind: cmd.Kind, At: cmd.At.UTC(), KnownTo: cmd.KnownTo,
 		AssessmentsByOthers: after.AssessmentsByOthers && cmd.Kind.ChangesTrial()}}
 	if slices.Contains(after.EndsTreatment, cmd.Kind) && p.Treatment.underWay() {
 		// The day in UTC may lie before the day of the enrolment at the site.

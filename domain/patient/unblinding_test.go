@@ -27,7 +27,7 @@ func unblinded(s study.Study, kind study.Unblinding, at time.Time, knownTo ...do
 // The study decides what follows from an unblinding. A protocol that says nothing means what every log of today means: nothing.
 func TestWhatFollowsFromAnUnblinding(t *testing.T) {
 	at := time.Date(2026, 3, 1, 1, 30, 0, 0, time.FixedZone("", 2*3600)) // the last day of February in UTC
-	mark := patient.Unblinded{Patient: anna, Kind: study.UnblindedInEmergency, On: "2026-02-28", KnownTo: []domain.UserID{"dr.one"}}
+	mark := patient.Unblinded{Patient: anna, Kind: study.UnblindedInEmergency, At: at.UTC(), KnownTo: []domain.UserID{"dr.one"}}
 	after := onTreatment(t).When(unblinded(following(nil), study.UnblindedInEmergency, at, "dr.one")).Then(mark)
 	is(t, after.State(), patient.StatusEnrolled, patient.TreatmentOn, patient.PhaseTreatment)
 
@@ -38,7 +38,7 @@ func TestWhatFollowsFromAnUnblinding(t *testing.T) {
 	// A second unblinding ends nothing that has ended, and an accident has a setting of its own.
 	ended.When(unblinded(ends, study.UnblindedInEmergency, at, "dr.one")).Then(mark)
 	onTreatment(t).When(unblinded(ends, study.UnblindedByAccident, at)).
-		Then(patient.Unblinded{Patient: anna, Kind: study.UnblindedByAccident, On: "2026-02-28"})
+		Then(patient.Unblinded{Patient: anna, Kind: study.UnblindedByAccident, At: at.UTC()})
 	// The end can be undone like any other.
 	if undone, err := undoing(patient.StepTreatmentEnd, "wrong patient")(ended.State()); err != nil ||
 		ended.State().Treatment.After(undone[0]) != patient.TreatmentOn {
@@ -55,7 +55,7 @@ func TestAssessmentsByThoseWhoDoNotKnowTheArm(t *testing.T) {
 		return scenario.SentWithFacts(patient.RecordAttendance, s, patient.RecordVisit{OfPatient: ofAnna, Visit: "week-4", On: "2026-03-03"}, by)
 	}
 	visited := patient.VisitRecorded{Patient: anna, Visit: "week-4", On: "2026-03-03", Dispense: true}
-	mark := patient.Unblinded{Patient: anna, On: "2026-03-01", KnownTo: []domain.UserID{"dr.one"}}
+	mark := patient.Unblinded{Patient: anna, At: at, KnownTo: []domain.UserID{"dr.one"}}
 	for _, c := range []struct {
 		kind   study.Unblinding
 		others bool

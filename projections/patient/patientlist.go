@@ -60,7 +60,11 @@ var PatientList = projections.New(patientviews.PatientLists, projections.ByPatie
 		}
 		r.Withdrawn = e.Withdrawn
 	}),
-	ofPatient(func(r *row, e patient.Unblinded) { r.Unblinded, r.UnblindedOn = e.Kind, e.On }),
+	ofPatient(func(r *row, e patient.Unblinded) {
+		if at := e.At.UTC(); r.UnblindedAt == nil || r.UnblindedAt.Before(at) {
+			r.Unblinded, r.UnblindedAt = e.Kind, &at
+		}
+	}),
 	ofPatient(func(r *row, e patient.Transferred) { r.Site = e.To }),
 	ofPatient(func(*row, patient.EligibilityOverridden) {}),
 	ofPatient(func(r *row, _ patient.ProtocolDeviationRecorded) { r.Deviations++ }),

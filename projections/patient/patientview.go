@@ -71,8 +71,10 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 		v.EndedOn, v.TreatmentEndedOn, v.Withdrawn = e.EndedOn, e.TreatmentEndedOn, e.Withdrawn
 	}),
 	projections.On(func(v *view, e patient.Unblinded, at projections.Envelope) {
-		step(v, e, at, e.On, string(e.Kind))
-		v.Unblinded, v.UnblindedOn = e.Kind, e.On
+		step(v, e, at, domain.DateOf(e.At.UTC()), string(e.Kind))
+		if known := e.At.UTC(); v.UnblindedAt == nil || v.UnblindedAt.Before(known) {
+			v.Unblinded, v.UnblindedAt = e.Kind, &known
+		}
 	}),
 	projections.On(func(v *view, e patient.Transferred, at projections.Envelope) {
 		step(v, e, at, e.On, string(e.To)+": "+e.Reason)

@@ -52,7 +52,7 @@ type PatientDocument struct {
 	TreatmentEndedOn  domain.Date           `bson:"treatmentEndedOn,omitempty" json:"treatmentEndedOn,omitempty" doc:"Last day of the treatment"`
 	Withdrawn         []patient.Extent      `bson:"withdrawn,omitempty" json:"withdrawn,omitempty" doc:"What the patient no longer consents to"`
 	Unblinded         study.Unblinding      `bson:"unblinded,omitempty" json:"unblinded,omitempty" doc:"How the arm has become known last; left out where nobody at the site and in the trial knows it, and for the patient"`
-	UnblindedOn       domain.Date           `bson:"unblindedOn,omitempty" json:"unblindedOn,omitempty" doc:"On which day, in UTC"`
+	UnblindedAt       *time.Time            `bson:"unblindedAt,omitempty" json:"unblindedAt,omitempty" doc:"When"`
 	Deviations        []Deviation           `bson:"deviations,omitempty" json:"deviations,omitempty" doc:"Protocol deviations that somebody has recorded, the newest last, at most 100"`
 	Candidates        []Candidate           `bson:"candidates,omitempty" json:"candidates,omitempty" doc:"What may be a deviation, the newest last, at most 100"`
 	Steps             []Step                `bson:"steps" json:"steps" doc:"How the patient got there"`
@@ -256,7 +256,7 @@ func LoadPatientView(ctx context.Context, r readmodels.Request, q PatientQuery) 
 
 // withoutUnblinding leaves out for the patient that the arm has become known: what the patient is told is the site's to say.
 func (v *PatientDocument) withoutUnblinding() {
-	v.Unblinded, v.UnblindedOn = "", ""
+	v.Unblinded, v.UnblindedAt = "", nil
 	v.Steps = slices.DeleteFunc(slices.Clone(v.Steps), func(s Step) bool { return s.What == patientUnblinded })
 	for i := range v.Steps {
 		if v.Steps[i].By == unblindingProcess { // the treatment was ended, and the note says why
