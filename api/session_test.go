@@ -203,7 +203,7 @@ func TestR16_ThePasswordOfAnAdministratorIsChangedFirst(t *testing.T) {
 
 	_, signedIn = p.signIn("")
 	signedIn.accepted(tr.transcription(4)) // daily work goes on
-	unblind := randomisation.BreakBlind{OfPatient: domain.ForPatient(tr.patient),
+	unblind := randomisation.BreakBlind{Patient: tr.patient,
 		Reasoned: domain.Because("overdose")}
 	signedIn.command(unblind).refused(t, http.StatusForbidden, "account_not_confirmed")
 	admin.command(user.ConfirmAccount{OfUser: of}).refused(t, http.StatusUnprocessableEntity, "second_person_required")
@@ -256,7 +256,7 @@ func TestR15_UnblindingAsksForASecondFactorWhereTheStudyDoes(t *testing.T) {
 	tr := newTrial(t)
 	p := newPerson(t, c, user.Grant{Role: user.Investigator, Study: tr.study, Site: "01"})
 	of := domain.ForUser(p.id)
-	unblind := randomisation.BreakBlind{OfPatient: domain.ForPatient(tr.patient),
+	unblind := randomisation.BreakBlind{Patient: tr.patient,
 		Reasoned: domain.Because("overdose")}
 	passes := func(c client) bool { return read[Problem](t, c.command(unblind)).Code != "second_factor_required" }
 	_, withPassword := p.signIn("")

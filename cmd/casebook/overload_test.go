@@ -247,7 +247,7 @@ func TestOverloadFigures(t *testing.T) {
 	}
 	unblinding := func(who domain.PatientID, n int64) (string, string, string, string, any) {
 		return http.MethodPost, "/api/v1/commands/BreakBlind", of(doctors, n), fmt.Sprintf("blind-%d-%d", n, time.Now().UnixNano()),
-			randomisation.BreakBlind{OfPatient: domain.ForPatient(who), Reasoned: domain.Because("overdose")}
+			randomisation.BreakBlind{Patient: who, Reasoned: domain.Because("overdose")}
 	}
 	unblinded := func(_ context.Context, n int64) (string, string, string, string, any) {
 		return unblinding(enrolled.Items[0].Patient, n)

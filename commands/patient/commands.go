@@ -35,6 +35,8 @@ var Commands = []commands.Command{
 		AllowedTo(access.Processes),
 	commands.Handle(patient.Decider, patient.Fail).
 		AllowedTo(access.Processes),
+	commands.HandleWithFacts(patient.Decider, commands.StudyOfPatient, patient.Unblind).
+		AllowedTo(access.Processes),
 	commands.HandleWithFacts(patient.Decider, commands.StudyOfPatient, patient.RecordAttendance).
 		AllowedTo(access.SiteStaff).
 		Described("Record that a planned visit took place",

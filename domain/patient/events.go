@@ -33,6 +33,7 @@ var events = []domain.EventType{
 	domain.Stored[EnrollmentDateCorrected]("EnrollmentDateCorrected"),
 	domain.Stored[AgeCorrected]("PatientAgeCorrected"),
 	domain.Stored[SexCorrected]("PatientSexCorrected"),
+	domain.Stored[Unblinded]("PatientUnblinded"),
 	domain.Stored[EligibilityOverridden]("EligibilityOverridden"),
 	domain.Stored[ProtocolDeviationRecorded]("ProtocolDeviationRecorded"),
 	domain.Stored[DeviationCandidateDismissed]("DeviationCandidateDismissed"),

@@ -46,6 +46,8 @@ type Patient struct {
 	RescreeningOf domain.PatientID
 	// Visits are the days of the visits that took place.
 	Visits map[string]domain.Date
+	// unblindedAssessors are those who know the arm, where the protocol has others assess the patient.
+	unblindedAssessors []domain.UserID
 
 	// Candidates are what may be a deviation, and waits for somebody to look at.
 	Candidates Candidates
@@ -128,6 +130,10 @@ func evolve(before Patient, e Event) Patient {
 		p.Overridden = append(slices.Clone(p.Overridden), e.Criteria...)
 	case VisitDateCorrected, VisitVoided, ConsentDateCorrected, EnrollmentDateCorrected, AgeCorrected, SexCorrected:
 		p = p.corrected(e)
+	case Unblinded:
+		if e.AssessmentsByOthers {
+			p.unblindedAssessors = append(slices.Clone(p.unblindedAssessors), e.KnownTo...)
+		}
 	case EnrollmentFailed, DoseResumed: // change only the status or the treatment
 	case ProtocolDeviationRecorded, DeviationCandidateDismissed: // answer a candidate, or nothing
 	}

@@ -60,7 +60,7 @@ func (s Status) After(event Event) Status {
 		return StatusRegisteredInError
 	case VisitRecorded, TreatmentDiscontinued, DoseHeld, DoseResumed, Transferred, EligibilityOverridden, ProtocolDeviationRecorded,
 		DeviationCandidateDismissed,
-		VisitDateCorrected, VisitVoided, ConsentDateCorrected, EnrollmentDateCorrected, AgeCorrected, SexCorrected: // change no status
+		VisitDateCorrected, VisitVoided, ConsentDateCorrected, EnrollmentDateCorrected, AgeCorrected, SexCorrected, Unblinded: // change no status
 	}
 	return s
 }

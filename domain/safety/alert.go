@@ -37,7 +37,7 @@ const (
 	RecalledKitAtHome Kind = "recalled_kit_at_home"
 	// ActivityPaused is about activities that were stopped, or go on, at a site, in a country or in the whole study.
 	ActivityPaused Kind = "activity_paused"
-	// BlindBroken is an emergency unblinding.
+	// BlindBroken is an unblinding in an emergency, or by accident.
 	BlindBroken Kind = "blind_broken"
 	// ProcessStuck is a process, such as an enrolment, that waits beyond its time.
 	ProcessStuck Kind = "process_stuck"

@@ -122,7 +122,7 @@ func (p Protocol) validateTreatment() error {
 		return nil
 	}
 	if err := domain.First(domain.Between("protocol.treatment.doNotDispenseDays", t.DoNotDispenseDays, 0, maxVisitDays),
-		domain.OptionalText("protocol.treatment.inEmergency", t.InEmergency, maxInstructionChars)); err != nil {
+		domain.OptionalText("protocol.treatment.inEmergency", t.InEmergency, maxInstructionChars), t.Unblinding().validate()); err != nil {
 		return err
 	}
 	switch {

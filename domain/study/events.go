@@ -17,8 +17,9 @@ var events = []domain.EventType{
 	domain.Stored[Created]("StudyCreated"),
 	// Since version 2, a protocol may refer to instruments that were published on their own. A program that knows only
 	// version 1 must not read such an event, because it would see a protocol without these instruments. Since version 3, an
-	// instrument can be about doses, and a factor can follow from the patient's record.
-	domain.Stored[ProtocolVersionPublished]("ProtocolVersionPublished", domain.Unchanged, domain.Unchanged),
+	// instrument can be about doses, and a factor can follow from the patient's record. Since version 4, a protocol can say what
+	// follows from an unblinding.
+	domain.Stored[ProtocolVersionPublished]("ProtocolVersionPublished", domain.Unchanged, domain.Unchanged, domain.Unchanged),
 	domain.Stored[SiteAdded]("SiteAdded"),
 	domain.Stored[SiteActivated]("SiteActivated"),
 	domain.Stored[SiteClosed]("SiteClosed"),
@@ -144,6 +145,8 @@ type Treatment struct {
 	// DispensingVisits are the visits at which the patient gets the next kit. The first kit comes with the enrolment.
 	DispensingVisits []string `json:"dispensingVisits,omitempty" doc:"Visits after the enrolment at which a patient gets the next kit"`
 	InEmergency      string   `json:"inEmergency,omitempty" maxLength:"2000" doc:"What to do when a patient is unblinded in an emergency, whatever the arm"`
+	// AfterUnblinding is nil where the protocol says nothing: the treatment and its assessments then go on as before.
+	AfterUnblinding *AfterUnblinding `json:"afterUnblinding,omitempty" doc:"What follows from the unblinding of a patient; nothing where it is left out"`
 }
 
 // Arm is a treatment that patients can be assigned to. The arms are public; the patients in them are blinded.

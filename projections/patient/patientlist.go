@@ -57,6 +57,11 @@ var PatientList = projections.New(patientviews.PatientLists, projections.ByPatie
 		}
 		r.Withdrawn = e.Withdrawn
 	}),
+	ofPatient(func(r *row, e patient.Unblinded) {
+		if at := e.At.UTC(); r.UnblindedAt == nil || r.UnblindedAt.Before(at) {
+			r.Unblinded, r.UnblindedAt = e.Kind, &at
+		}
+	}),
 	ofPatient(func(r *row, e patient.RegistrationVoided) { r.EndedOn, r.EndReason = e.ScreenedOn, e.Reason }),
 	ofPatient(func(*row, patient.DeviationCandidateDismissed) {}),
 	ofPatient(func(r *row, e patient.Transferred) { r.Site = e.To }),

@@ -68,6 +68,12 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 		step(v, e, at, e.On, string(e.Step)+": "+e.Reason)
 		v.EndedOn, v.TreatmentEndedOn, v.Withdrawn = e.EndedOn, e.TreatmentEndedOn, e.Withdrawn
 	}),
+	projections.On(func(v *view, e patient.Unblinded, at projections.Envelope) {
+		step(v, e, at, domain.DateOf(e.At.UTC()), string(e.Kind))
+		if known := e.At.UTC(); v.UnblindedAt == nil || v.UnblindedAt.Before(known) {
+			v.Unblinded, v.UnblindedAt = e.Kind, &known
+		}
+	}),
 	projections.On(func(v *view, e patient.Transferred, at projections.Envelope) {
 		step(v, e, at, e.On, string(e.To)+": "+e.Reason)
 		v.Site = e.To

@@ -7,6 +7,7 @@ import (
 	"casebook/access"
 	"casebook/domain"
 	"casebook/domain/patient"
+	"casebook/domain/study"
 	"casebook/readmodels"
 	diaryviews "casebook/readmodels/diary"
 
@@ -50,6 +51,8 @@ type PatientRow struct {
 	TreatmentEndedOn  domain.Date       `bson:"treatmentEndedOn,omitempty" json:"treatmentEndedOn,omitempty" doc:"Last day of the treatment"`
 	TreatmentEndCode  patient.EndReason `bson:"treatmentEndCode,omitempty" json:"treatmentEndCode,omitempty" doc:"Why the treatment ended, a term of CDISC NCOMPLT; left out where only a text was recorded"`
 	Withdrawn         []patient.Extent  `bson:"withdrawn,omitempty" json:"withdrawn,omitempty" doc:"What the patient no longer consents to"`
+	Unblinded         study.Unblinding  `bson:"unblinded,omitempty" json:"unblinded,omitempty" doc:"How the arm has become known last; left out where nobody at the site and in the trial knows it"`
+	UnblindedAt       *time.Time        `bson:"unblindedAt,omitempty" json:"unblindedAt,omitempty" doc:"When"`
 	LastDiaryAt       *time.Time        `bson:"lastDiaryAt,omitempty" json:"lastDiaryAt,omitempty" doc:"When the newest diary was captured"`
 	LastActivityAt    time.Time         `bson:"lastActivityAt" json:"lastActivityAt" doc:"When the patient or the site recorded something last; a window that was missed does not count"`
 	Deviations        int               `bson:"deviations,omitempty" json:"deviations,omitempty" doc:"Protocol deviations that somebody has recorded"`

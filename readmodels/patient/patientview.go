@@ -12,6 +12,7 @@ import (
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
 	"casebook/domain/refuse"
+	"casebook/domain/study"
 	"casebook/readmodels"
 	diaryviews "casebook/readmodels/diary"
 
@@ -50,6 +51,8 @@ type PatientDocument struct {
 	EndedOn           domain.Date           `bson:"endedOn,omitempty" json:"endedOn,omitempty" doc:"Last day of the participation"`
 	TreatmentEndedOn  domain.Date           `bson:"treatmentEndedOn,omitempty" json:"treatmentEndedOn,omitempty" doc:"Last day of the treatment"`
 	Withdrawn         []patient.Extent      `bson:"withdrawn,omitempty" json:"withdrawn,omitempty" doc:"What the patient no longer consents to"`
+	Unblinded         study.Unblinding      `bson:"unblinded,omitempty" json:"unblinded,omitempty" doc:"How the arm has become known last; left out where nobody at the site and in the trial knows it, and for the patient"`
+	UnblindedAt       *time.Time            `bson:"unblindedAt,omitempty" json:"unblindedAt,omitempty" doc:"When"`
 	Deviations        []Deviation           `bson:"deviations,omitempty" json:"deviations,omitempty" doc:"Protocol deviations that somebody has recorded, the newest last, at most 100"`
 	Candidates        []Candidate           `bson:"candidates,omitempty" json:"candidates,omitempty" doc:"What may be a deviation and waits for somebody to look at, the newest last, at most 100"`
 	Steps             []Step                `bson:"steps" json:"steps" doc:"How the patient got there"`
@@ -268,6 +271,9 @@ func LoadPatientView(ctx context.Context, r readmodels.Request, q PatientQuery) 
 	if shown.PatientDocument, err = loadPatient(ctx, r, q); err != nil {
 		return shown, err
 	}
+	if r.Caller.IsPatient() {
+		shown.withoutUnblinding()
+	}
 	streams := []string{patient.Decider.Stream(string(q.Patient)), diary.Decider.Stream(string(q.Patient))}
 	if shown.Damaged, err = r.Store.DamagedRecords(ctx, streams...); err != nil {
 		return shown, err
@@ -280,6 +286,24 @@ func LoadPatientView(ctx context.Context, r readmodels.Request, q PatientQuery) 
 	}
 	return shown, err
 }
+
+// withoutUnblinding leaves out for the patient that the arm has become known: what the patient is told is the site's to say.
+func (v *PatientDocument) withoutUnblinding() {
+	v.Unblinded, v.UnblindedAt = "", nil
+	v.Steps = slices.DeleteFunc(slices.Clone(v.Steps), func(s Step) bool { return s.What == patientUnblinded })
+	for i := range v.Steps {
+		if v.Steps[i].By == unblindingProcess { // the treatment was ended, and the note says why
+			v.Steps[i].Note = ""
+		}
+	}
+}
+
+const (
+	// patientUnblinded is the name of the event that marks a patient as unblinded.
+	patientUnblinded = "PatientUnblinded"
+	// unblindingProcess is the process that records it, and what follows from it.
+	unblindingProcess = domain.UserID("process:unblinding")
+)
 
 func loadPatient(ctx context.Context, r readmodels.Request, q PatientQuery) (v PatientDocument, err error) {
 	if !q.AsOf.IsPresent() {
