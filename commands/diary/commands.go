@@ -41,8 +41,8 @@ var Commands = []commands.Command{
 			diary.CloseDiaryWindows{OfPatient: domain.ForPatient("PAIN1.S-0001"), Through: exampleMoment}),
 }
 
-// prescription reads the facts of AssignInstrument: the patient, and the instrument as the protocol in force defines
-// it.
+// prescription reads the facts of AssignInstrument: the patient, and the instrument as the patient's version of the protocol
+// defines it.
 func prescription(ctx context.Context, reader commands.Reader, c diary.AssignInstrument) (diary.Prescription, error) {
 	p, err := commands.Read(ctx, reader, patient.Decider, string(c.Patient))
 	if err != nil {
@@ -52,6 +52,7 @@ func prescription(ctx context.Context, reader commands.Reader, c diary.AssignIns
 	if err != nil {
 		return diary.Prescription{}, err
 	}
+	s = p.Follows(s)
 	var published instrument.Versions
 	if _, referred := s.InstrumentReference(c.Instrument); referred {
 		published, err = commands.ReadNewest(ctx, reader, instrument.Decider, instrument.StreamID(p.Study, c.Instrument))

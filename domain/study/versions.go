@@ -166,6 +166,16 @@ type published struct {
 	forEverybody bool
 }
 
+// withVersion returns the versions with one more, or with another of its number.
+func withVersion(all []published, v published) []published {
+	if n := v.Version; n > 0 && n <= len(all) {
+		all = slices.Clone(all)
+		all[n-1] = v
+		return all
+	}
+	return append(slices.Clip(all), v)
+}
+
 // Version returns a version of the protocol, or nil if it is not published.
 func (s Study) Version(n int) *Protocol {
 	if n < 1 || n > len(s.versions) {
@@ -173,6 +183,9 @@ func (s Study) Version(n int) *Protocol {
 	}
 	return s.versions[n-1].Protocol
 }
+
+// Newest returns the number of the newest version, 0 for none.
+func (s Study) Newest() int { return len(s.versions) }
 
 // As returns the study with another version of the protocol in force; none for a version that is not published.
 func (s Study) As(version int) Study {
@@ -329,8 +342,8 @@ func (s Study) ConsentOn(consent string, site domain.SiteID, on domain.Date) (ve
 	}
 	first := s.Version(with[0])
 	if on < first.PublishedOn {
-		return 0, refuse.Because("consent_before_publication", "consent version %s was published on %s, after %s", consent, first.PublishedOn, on).
-			At("on").Do("check the day and the version on the form")
+		return 0, refuse.Because("consent_before_publication", "consent version %s was published on %s, after %s", consent,
+			first.PublishedOn, on).At("on").Do("check the day and the version on the form")
 	}
 	if !slices.ContainsFunc(with, func(n int) bool {
 		since, reached := s.Reached(n, site)
@@ -339,8 +352,8 @@ func (s Study) ConsentOn(consent string, site domain.SiteID, on domain.Date) (ve
 		return 0, refuse.Because("consent_before_approval", "consent version %s was not approved for site %s on %s", consent, site, on).
 			At("on").Do("record the approval first, or check the day and the version on the form")
 	}
-	return 0, refuse.Because("consent_version_not_in_force", "consent version %s was not the one in force at site %s on %s", consent, site, on).
-		At("consentVersion").Do(fmt.Sprintf("have the version signed that is in force, %s", s.consentInForce(site)))
+	return 0, refuse.Because("consent_version_not_in_force", "consent version %s was not the one in force at site %s on %s", consent,
+		site, on).At("consentVersion").Do(fmt.Sprintf("have the version signed that is in force, %s", s.consentInForce(site)))
 }
 
 func (s Study) consentInForce(site domain.SiteID) string {
