@@ -51,6 +51,8 @@ type ConsentRecorded struct {
 	Signers  []Signer `json:"signers,omitempty"`
 	Assent   bool     `json:"assent,omitempty"`
 	Language string   `json:"language,omitempty"`
+	// Again says that the patient was asked to sign again, and has done so with this form.
+	Again bool `json:"again,omitempty"`
 	// Superseded says that the patient had signed a later version before this one was recorded.
 	Superseded bool `json:"superseded,omitempty"`
 }
@@ -81,7 +83,8 @@ func Consent(p Patient, s study.Study, cmd RecordConsent, call domain.Call) ([]E
 	}
 	later := slices.ContainsFunc(p.Consents, func(c Signature) bool { return c.Protocol > version })
 	return []Event{ConsentRecorded{Patient: cmd.Patient, ConsentVersion: cmd.ConsentVersion, On: cmd.On, Protocol: version,
-		Signers: cmd.Signers, Assent: cmd.Assent, Language: cmd.Language, Superseded: later}}, nil
+		Signers: cmd.Signers, Assent: cmd.Assent, Language: cmd.Language, Superseded: later,
+		Again: p.Reconsent.liftedBy(version, cmd.ConsentVersion)}}, nil
 }
 
 // validate refuses unknown_code, signer_missing and malformed_language.

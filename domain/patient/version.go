@@ -151,9 +151,9 @@ func RefuseReconsent(p Patient, cmd RecordReconsentRefusal, call domain.Call) ([
 		Reason: cmd.Reason}}, nil
 }
 
-// Lifts says whether a signature is the one that was to be given again. Decisions and views both use it.
-func (r *Reconsent) Lifts(e ConsentRecorded) bool {
-	return r != nil && (e.Protocol >= r.Protocol || e.ConsentVersion == r.ConsentVersion)
+// liftedBy says whether a form is the one that was to be signed again: that of the version that asked for it, or of a later one.
+func (r *Reconsent) liftedBy(protocol int, consent string) bool {
+	return r != nil && (protocol >= r.Protocol || consent == r.ConsentVersion)
 }
 
 // Blocked says whether something is blocked until the patient signs the consent again.
@@ -175,7 +175,7 @@ type unsigned struct{ since, signed domain.Date }
 
 // signedAgain returns the patient after a signature that may have been awaited.
 func (p Patient) signedAgain(e ConsentRecorded) Patient {
-	if !p.Reconsent.Lifts(e) {
+	if !e.Again || p.Reconsent == nil {
 		return p
 	}
 	if p.Blocked(study.BlocksVisits) {

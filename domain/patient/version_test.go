@@ -20,8 +20,8 @@ func amendedAt(approvedOn domain.Date, change func(*study.Protocol)) study.Study
 		change(&p)
 	}
 	first := study.Protocol{Version: 1, ConsentVersion: "1.0", Visits: []study.Visit{{ID: "week-4", Day: 28}}}
-	s := study.Decider.Evolve(theStudy(), study.ProtocolVersionPublished{Study: pain, Protocol: first})
-	s = study.Decider.Evolve(s, study.ProtocolVersionPublished{Study: pain, Protocol: p})
+	s := study.Decider.Evolve(theStudy(), study.ProtocolVersionPublished{Study: pain, Protocol: first, ByPatient: true})
+	s = study.Decider.Evolve(s, study.ProtocolVersionPublished{Study: pain, Protocol: p, ByPatient: true})
 	if approvedOn != "" {
 		s = study.Decider.Evolve(s, study.ProtocolApprovedAtSite{Study: pain, Site: "A", Version: 2, ApprovedOn: approvedOn})
 	}
@@ -72,7 +72,7 @@ func TestReconsentLiftsTheBlock(t *testing.T) {
 	given.When(visiting(s, "week-6", "2026-03-07")).ThenRefused("reconsent_required")
 	given.When(visiting(s, "week-6", "2026-03-04")).Then(patient.VisitRecorded{Patient: anna, Visit: "week-6", On: "2026-03-04"})
 	signed := given.When(consenting(s, "2.0", "2026-03-08")).
-		Then(patient.ConsentRecorded{Patient: anna, ConsentVersion: "2.0", On: "2026-03-08", Protocol: 2})
+		Then(patient.ConsentRecorded{Patient: anna, ConsentVersion: "2.0", On: "2026-03-08", Protocol: 2, Again: true})
 	if p := signed.State(); p.Blocked(study.BlocksDispensing) || p.Reconsent != nil || p.ConsentVersion != "2.0" {
 		t.Errorf("the patient is %+v", p)
 	}
@@ -92,13 +92,13 @@ func TestWhoHasToSignAgain(t *testing.T) {
 	in(t, patient.StatusEnrolled).When(applying(treated, 2, "2026-03-05")).Then(applied("2026-03-05"))
 	in(t, patient.StatusEnrolled).Given(stopped).When(applying(treated, 2, "2026-03-05")).Then(bare)
 	// A version on the way that asks for it counts, although the last one does not.
-	third := study.Decider.Evolve(s, study.ProtocolVersionPublished{Study: pain, Protocol: study.Protocol{Version: 3, ConsentVersion: "3.0",
-		PublishedOn: "2026-03-04"}})
+	third := study.Decider.Evolve(s, study.ProtocolVersionPublished{Study: pain, ByPatient: true,
+		Protocol: study.Protocol{Version: 3, ConsentVersion: "3.0", PublishedOn: "2026-03-04"}})
 	want := applied("2026-03-05")
 	want.To, want.Reconsent.ConsentVersion = 3, "3.0"
 	given := in(t, patient.StatusEnrolled).When(applying(third, 3, "2026-03-05")).Then(want)
 	given.When(consenting(third, "3.0", "2026-03-06")).
-		Then(patient.ConsentRecorded{Patient: anna, ConsentVersion: "3.0", On: "2026-03-06", Protocol: 3})
+		Then(patient.ConsentRecorded{Patient: anna, ConsentVersion: "3.0", On: "2026-03-06", Protocol: 3, Again: true})
 	// What is awaited stays awaited when a version follows that asks for nothing.
 	p := in(t, patient.StatusEnrolled).Given(applied("2026-03-05"),
 		patient.ProtocolVersionApplied{Patient: anna, From: 2, To: 3, On: "2026-03-06"}).State()
@@ -118,7 +118,7 @@ func TestRefusingToSignAgain(t *testing.T) {
 		t.Error("a refusal lifts the block")
 	}
 	p := given.When(consenting(amendedAt("2026-03-02", nil), "2.0", "2026-03-08")).
-		Then(patient.ConsentRecorded{Patient: anna, ConsentVersion: "2.0", On: "2026-03-08", Protocol: 2}).State()
+		Then(patient.ConsentRecorded{Patient: anna, ConsentVersion: "2.0", On: "2026-03-08", Protocol: 2, Again: true}).State()
 	if p.Reconsent != nil || p.ReconsentRefusedOn != "" {
 		t.Errorf("the patient is %+v", p)
 	}
@@ -187,7 +187,7 @@ func TestTransferNeedsTheApprovalOfTheVersion(t *testing.T) {
 
 // Logs from before patients had versions of their own have no number in a request, and amendments that were for everybody.
 func TestOlderLogsFollowTheAmendmentForEverybody(t *testing.T) {
-	s := study.Decider.Evolve(theStudy(), study.ProtocolVersionPublished{Study: pain, ForEverybody: true,
+	s := study.Decider.Evolve(theStudy(), study.ProtocolVersionPublished{Study: pain,
 		Protocol: study.Protocol{Version: 2, ConsentVersion: "2.0", Visits: []study.Visit{{ID: "week-6", Day: 42}}}})
 	given := in(t, patient.StatusEnrolled)
 	if got := given.State().ProtocolIn(s); got != 2 {

@@ -66,7 +66,7 @@ func Publish(s Study, published PublishedInstruments, cmd PublishProtocolVersion
 	if err != nil {
 		return nil, err
 	}
-	return []Event{ProtocolVersionPublished{Study: cmd.Study, Protocol: protocol}}, nil
+	return []Event{ProtocolVersionPublished{Study: cmd.Study, Protocol: protocol, ByPatient: true}}, nil
 }
 
 func (s Study) protocolVersion() int {

@@ -19,7 +19,7 @@ var events = []domain.EventType{
 	// version 1 must not read such an event, because it would see a protocol without these instruments. Since version 3, an
 	// instrument can be about doses, and a factor can follow from the patient's record. Since version 4, a version reaches sites and
 	// patients one by one; before, it was in force for everybody at once.
-	domain.Stored[ProtocolVersionPublished]("ProtocolVersionPublished", domain.Unchanged, domain.Unchanged, forEverybody),
+	domain.Stored[ProtocolVersionPublished]("ProtocolVersionPublished", domain.Unchanged, domain.Unchanged, domain.Unchanged),
 	domain.Stored[SiteAdded]("SiteAdded"),
 	domain.Stored[SiteActivated]("SiteActivated"),
 	domain.Stored[SiteClosed]("SiteClosed"),
@@ -45,9 +45,9 @@ type Created struct {
 type ProtocolVersionPublished struct {
 	Study    domain.StudyID `json:"study"`
 	Protocol Protocol       `json:"protocol"`
-	// ForEverybody says that the version was in force for all sites and patients at once. Only events from before sites and patients
-	// had versions of their own say so.
-	ForEverybody bool `json:"forEverybody,omitempty"`
+	// ByPatient says that the version reaches sites and patients one by one. Events from before that was possible do not say so: their
+	// versions were in force for everybody at once.
+	ByPatient bool `json:"byPatient,omitempty"`
 }
 
 // SiteAdded adds a site to the study. The site may not screen or enrol before it is activated.

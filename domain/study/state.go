@@ -130,7 +130,7 @@ func evolve(s Study, e Event) Study {
 	case ProtocolVersionPublished:
 		s.Protocol = &e.Protocol
 		s.instruments = s.using(&e.Protocol)
-		s.versions = withVersion(s.versions, published{Protocol: &e.Protocol, forEverybody: e.ForEverybody})
+		s.versions = withVersion(s.versions, published{Protocol: &e.Protocol, forEverybody: !e.ByPatient})
 	case ProtocolApprovedAtSite:
 		s.Sites = withApproval(s.Sites, e.Site, e.Version, e.ApprovedOn)
 	case SiteApprovalWithdrawn:

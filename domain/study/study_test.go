@@ -55,7 +55,7 @@ func published(p study.Protocol) study.ProtocolVersionPublished {
 	if p.Version > 1 && p.PublishedOn == "" {
 		p.PublishedOn = "2026-03-10"
 	}
-	return study.ProtocolVersionPublished{Study: pain, Protocol: p}
+	return study.ProtocolVersionPublished{Study: pain, Protocol: p, ByPatient: true}
 }
 
 var (

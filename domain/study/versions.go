@@ -103,12 +103,6 @@ type SiteApprovalWithdrawn struct {
 func (ProtocolApprovedAtSite) studyEvent() {}
 func (SiteApprovalWithdrawn) studyEvent()  {}
 
-// forEverybody is the upcast of ProtocolVersionPublished from version 3: the version was in force for all sites and patients at once.
-func forEverybody(old map[string]any) (map[string]any, error) {
-	old["forEverybody"] = true
-	return old, nil
-}
-
 // ApproveAtSite decides about ApproveProtocolAtSite. It refuses study_not_found, site_not_found, protocol_version_not_found,
 // value_missing, value_too_long, malformed_date, captured_in_future, approved_before_publication and protocol_approved.
 func ApproveAtSite(s Study, cmd ApproveProtocolAtSite, call domain.Call) ([]Event, error) {

@@ -62,7 +62,7 @@ func TestAVersionReachesASiteWithItsApproval(t *testing.T) {
 // A log from before sites and patients had versions of their own means what it meant: its amendments were for everybody.
 func TestOlderAmendmentsWereForEverybody(t *testing.T) {
 	old := func(version int) study.ProtocolVersionPublished {
-		return study.ProtocolVersionPublished{Study: pain, Protocol: protocol(version), ForEverybody: true}
+		return study.ProtocolVersionPublished{Study: pain, Protocol: protocol(version)}
 	}
 	s := begun(t).Given(added, old(1), old(2), published(protocol(3))).State()
 	for version, want := range map[int]int{0: 2, 1: 2, 2: 2, 3: 3} {

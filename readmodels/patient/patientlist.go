@@ -19,7 +19,7 @@ import (
 //
 // Every day something is recorded about a patient, so only two indexes contain the last activity. They begin with the
 // status. A list without a status asks for all statuses, and the store merges them.
-var PatientLists = readmodels.View{Name: "patient-list", Version: 3, Indexes: []mongo.IndexModel{
+var PatientLists = readmodels.View{Name: "patient-list", Version: 4, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "_id"),
 	readmodels.IndexOn("study", "site", "_id"),
 	readmodels.IndexOn("study", "status", "_id"),
@@ -43,6 +43,7 @@ type PatientRow struct {
 	ScreenedOn        domain.Date           `bson:"screenedOn" json:"screenedOn" doc:"Day of screening"`
 	ConsentedOn       domain.Date           `bson:"consentedOn,omitempty" json:"consentedOn,omitempty" doc:"Day of the consent in force"`
 	ConsentVersion    string                `bson:"consentVersion,omitempty" json:"consentVersion,omitempty" doc:"Version that was signed last"`
+	ProtocolVersion   int                   `bson:"protocolVersion,omitempty" json:"protocolVersion,omitempty" doc:"Version of the protocol by which the enrolment was requested, or that was applied since"`
 	EnrolledOn        domain.Date           `bson:"enrolledOn,omitempty" json:"enrolledOn,omitempty" doc:"Day of enrolment"`
 	EndedOn           domain.Date           `bson:"endedOn,omitempty" json:"endedOn,omitempty" doc:"Last day of participation"`
 	EndCode           patient.EndReason     `bson:"endCode,omitempty" json:"endCode,omitempty" doc:"Why it ended, a term of CDISC NCOMPLT; left out where only a text was recorded"`
