@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"slices"
@@ -138,10 +139,10 @@ func TestAmendmentsReachSitesAndPatients(t *testing.T) {
 		if _, listed := s.reconsents(s.crc, "site=01", signed)[early.Patient]; listed {
 			t.Error("a signed consent is still due")
 		}
-		if _, listed := s.reconsents(s.crc, "state=signed", signed)[early.Patient]; !listed {
+		if _, listed := s.reconsents(s.crc, "site=01&state=signed", signed)[early.Patient]; !listed {
 			t.Error("the signed consent is not found")
 		}
-		asOf := "asOf=" + url.QueryEscape(before.UTC().Format(time.RFC3339Nano))
+		asOf := "site=01&asOf=" + url.QueryEscape(before.UTC().Format(time.RFC3339Nano))
 		if row := s.reconsents(s.crc, asOf, signed)[early.Patient]; row.State != patientviews.ReconsentDue {
 			t.Errorf("before the signature the worklist had %+v", row)
 		}
@@ -318,7 +319,12 @@ func (s *site) armDropped() {
 		s.must(manager, command)
 	}
 	minimise(s.installation, id, fresh("arms.statistician"))
-	supplySite(s.installation, id, supplier, crc, 24)
+	const count = 24
+	supplySite(s.installation, id, supplier, crc, count)
+	contents := map[supply.KitNumber]string{} // as supplySite numbers them
+	for i, k := range rand.New(rand.NewPCG(1, 1)).Perm(count) {
+		contents[supply.KitNumber(fmt.Sprintf("%04d", i))] = []string{"X", "Y"}[k%2]
+	}
 	of := domain.ForPatient(domain.NewPatientID(id, "1"))
 	s.must(crc, patient.ScreenPatient{AtSite: domain.ForSite(id, "01"), ScreeningNumber: "1", On: "2026-02-01"})
 	s.must(crc, patient.RecordConsent{OfPatient: of, ConsentVersion: "1", On: "2026-02-01"})
@@ -364,10 +370,9 @@ func (s *site) armDropped() {
 		}
 		return len(allocated) == 2
 	})
-	s.study = id
 	for _, n := range allocated {
-		if k := s.kit(supplier, n, 0); string(k.Arm) != arm {
-			s.t.Errorf("kit %s is of arm %q, want %q", n, k.Arm, arm)
+		if got := contents[n]; got != arm {
+			s.t.Errorf("kit %s is of arm %q, want %q", n, got, arm)
 		}
 	}
 	s.must(supplier, supply.RegisterKits{InStudy: inStudy, Depot: "D", CSV: "kit,arm,lot,expiry\n9001," + arm + ",L2,2099-01-01\n"})
