@@ -47,8 +47,8 @@ var Commands = []commands.Command{
 		AllowedTo(access.Processes),
 }
 
-// alertFacts reads the facts of RaiseAlert: the study, as the patient's version of the protocol has it if the alert is about one, and for an alert about missed diaries how many the patient has
-// missed in a row.
+// alertFacts reads the facts of RaiseAlert: the study, as the patient's version of the protocol has it if the alert is about a patient,
+// and for an alert about missed diaries how many the patient has missed.
 func alertFacts(ctx context.Context, reader commands.Reader, c safety.RaiseAlert) (f safety.Facts, err error) {
 	if f.Study, err = commands.Read(ctx, reader, study.Decider, string(c.Study)); err != nil {
 		return f, err
@@ -65,6 +65,9 @@ func alertFacts(ctx context.Context, reader commands.Reader, c safety.RaiseAlert
 	}
 	d, err := commands.ReadNewest(ctx, reader, diary.Decider, string(c.Patient))
 	f.MissedInARow = d.MissedInARow(c.Instrument, c.Window)
+	if within := f.Study.AlertPolicy().MissedWithin; within != nil {
+		f.MissedTooOften = d.MissedTooOften(c.Instrument, c.Window, within.Missed, within.Days)
+	}
 	return f, err
 }
 

@@ -37,7 +37,9 @@ var events = []domain.EventType{
 	domain.Stored[EligibilityOverridden]("EligibilityOverridden"),
 	domain.Stored[ProtocolVersionApplied]("ProtocolVersionApplied"),
 	domain.Stored[ReconsentRefused]("ReconsentRefused"),
-	domain.Stored[ProtocolDeviationRecorded]("ProtocolDeviationRecorded").ForReaders(),
+	domain.Stored[ProtocolDeviationRecorded]("ProtocolDeviationRecorded"),
+	domain.Stored[DeviationCandidateDismissed]("DeviationCandidateDismissed"),
+	domain.Stored[RegistrationVoided]("RegistrationVoided"),
 }
 
 // withdrewEverything is the upcast of ConsentWithdrawn from version 1, which ended the participation and with it everything

@@ -56,6 +56,9 @@ type Patient struct {
 	// Visits are the days of the visits that took place.
 	Visits map[string]domain.Date
 
+	// Candidates are what may be a deviation, and waits for somebody to look at.
+	Candidates Candidates
+
 	// unsigned are the times in which visits were blocked.
 	unsigned []unsigned
 	// former are the sites that the patient was at before, the oldest first.
@@ -128,6 +131,8 @@ func evolve(before Patient, e Event) Patient {
 	case ParticipationEnded:
 		p.EndedOn, p.Died = e.On, e.Reason == EndedByDeath
 		p = p.treatedUntil(before, e.On)
+	case RegistrationVoided:
+		p.EndedOn = e.ScreenedOn
 	case StepUndone:
 		p.EndedOn, p.TreatmentEndedOn, p.Withdrawn, p.Died = e.EndedOn, e.TreatmentEndedOn, e.Withdrawn, false
 	case Transferred:
@@ -145,8 +150,9 @@ func evolve(before Patient, e Event) Patient {
 	case VisitDateCorrected, VisitVoided, ConsentDateCorrected, EnrollmentDateCorrected, AgeCorrected, SexCorrected:
 		p = p.corrected(e)
 	case EnrollmentFailed, DoseResumed: // change only the status or the treatment
-	case ProtocolDeviationRecorded: // is for readers
+	case ProtocolDeviationRecorded, DeviationCandidateDismissed: // answer a candidate, or nothing
 	}
+	p.Candidates = p.Candidates.After(e)
 	p.undoable = before.remembering(e, p)
 	return p
 }

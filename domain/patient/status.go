@@ -1,6 +1,9 @@
 package patient
 
-import "casebook/domain"
+import (
+	"casebook/domain"
+	"casebook/domain/study"
+)
 
 // Status is the status of a patient in the study; "" before the screening.
 type Status string
@@ -16,11 +19,13 @@ const (
 	StatusWithdrawn        Status = "withdrawn"
 	StatusDiscontinued     Status = "discontinued"
 	StatusCompleted        Status = "completed"
+	// StatusRegisteredInError is that of a record that is about nobody.
+	StatusRegisteredInError Status = "registered_in_error"
 )
 
 // Statuses are all statuses of a patient.
 var Statuses = []Status{StatusScreened, StatusConsented, StatusScreenFailed, StatusEnrolling, StatusEnrolled, StatusEnrollmentFailed,
-	StatusWithdrawn, StatusDiscontinued, StatusCompleted}
+	StatusWithdrawn, StatusDiscontinued, StatusCompleted, StatusRegisteredInError}
 
 // Schema implements domain.HasSchema.
 func (Status) Schema() domain.Schema { return domain.OneOf(Statuses...) }
@@ -54,7 +59,10 @@ func (s Status) After(event Event) Status {
 		return e.Reason.Status()
 	case StepUndone:
 		return e.Status
+	case RegistrationVoided:
+		return StatusRegisteredInError
 	case VisitRecorded, TreatmentDiscontinued, DoseHeld, DoseResumed, Transferred, EligibilityOverridden, ProtocolDeviationRecorded,
+		DeviationCandidateDismissed,
 		ProtocolVersionApplied, ReconsentRefused, VisitDateCorrected, VisitVoided, ConsentDateCorrected, EnrollmentDateCorrected,
 		AgeCorrected, SexCorrected: // change no status
 	}
@@ -62,21 +70,18 @@ func (s Status) After(event Event) Status {
 }
 
 // Phase is the part of the study that a patient is in; "" before the screening and after the participation.
-type Phase string
+type Phase = study.Phase
 
 // The phases, as they follow from the participation and the treatment.
 const (
-	PhaseScreening Phase = "screening"
-	PhaseRunIn     Phase = "run_in"
-	PhaseTreatment Phase = "treatment"
-	PhaseFollowUp  Phase = "follow_up"
+	PhaseScreening = study.PhaseScreening
+	PhaseRunIn     = study.PhaseRunIn
+	PhaseTreatment = study.PhaseTreatment
+	PhaseFollowUp  = study.PhaseFollowUp
 )
 
 // Phases are all phases.
-var Phases = []Phase{PhaseScreening, PhaseRunIn, PhaseTreatment, PhaseFollowUp}
-
-// Schema implements domain.HasSchema.
-func (Phase) Schema() domain.Schema { return domain.OneOf(Phases...) }
+var Phases = study.Phases
 
 // PhaseOf returns the phase of a patient with this status and this treatment.
 func PhaseOf(s Status, t Treatment) Phase {
@@ -92,7 +97,7 @@ func PhaseOf(s Status, t Treatment) Phase {
 		case TreatmentEnded:
 			return PhaseFollowUp
 		}
-	case StatusScreenFailed, StatusWithdrawn, StatusDiscontinued, StatusCompleted: // in no phase any more
+	case StatusScreenFailed, StatusWithdrawn, StatusDiscontinued, StatusCompleted, StatusRegisteredInError: // in no phase any more
 	}
 	return ""
 }

@@ -23,6 +23,9 @@ type Study struct {
 	// SecondFactor says that signing and unblinding ask for a second factor.
 	SecondFactor bool
 
+	// AssignsByPhase says that a protocol version has assigned instruments to phases, the one in force or an earlier one.
+	AssignsByPhase bool
+
 	// instruments holds the uses of every instrument by protocol versions, including instruments that the version in force
 	// leaves out.
 	instruments map[instrument.ID]usage
@@ -131,6 +134,7 @@ func evolve(s Study, e Event) Study {
 		s.Protocol = &e.Protocol
 		s.instruments = s.using(&e.Protocol)
 		s.versions = withVersion(s.versions, published{Protocol: &e.Protocol, forEverybody: !e.ByPatient})
+		s.AssignsByPhase = s.AssignsByPhase || len(e.Protocol.PhaseInstruments) > 0
 	case ProtocolApprovedAtSite:
 		s.Sites = withApproval(s.Sites, e.Site, e.Version, e.ApprovedOn)
 	case SiteApprovalWithdrawn:
