@@ -20,16 +20,42 @@ type contents struct {
 	changed map[domain.PatientID]bool
 }
 
-// ofStudy is what envelopes say of a study. It has every arm that any version of the protocol has had.
+// ofStudy is what envelopes say of a study. It has every version of the protocol with its arms.
 type ofStudy struct {
-	title string
-	arms  map[domain.ArmID]Arm
-	sites map[domain.SiteID]string
+	title    string
+	versions []ofVersion
+	sites    map[domain.SiteID]string
+}
+
+type ofVersion struct {
+	number int
+	arms   []Arm
+}
+
+// arm returns what a version says of an arm: the one that a patient follows, or else the last one before it that has the arm, or
+// the next one after it. follows is 0 for a patient whose version no event names, such as in a log from before versions reached
+// patients one by one; the newest one then counts.
+func (s *ofStudy) arm(id domain.ArmID, follows int) Arm {
+	found, best := Arm{ID: id}, 0
+	for _, v := range s.versions {
+		rank := v.number + 1
+		if follows > 0 && v.number > follows {
+			rank = -v.number
+		}
+		for _, a := range v.arms {
+			if a.ID == id && (best == 0 || rank > best) {
+				found, best = a, rank
+			}
+		}
+	}
+	return found
 }
 
 type ofPatient struct {
 	Content
 	drawn bool
+	// follows is the version of the protocol that the patient follows; 0 if no event names it.
+	follows int
 }
 
 func newContents() *contents {
@@ -54,7 +80,7 @@ func (c *contents) follow(at eventlog.Recorded) {
 
 func (c *contents) study(id domain.StudyID) *ofStudy {
 	if c.studies[id] == nil {
-		c.studies[id] = &ofStudy{arms: map[domain.ArmID]Arm{}, sites: map[domain.SiteID]string{}}
+		c.studies[id] = &ofStudy{sites: map[domain.SiteID]string{}}
 	}
 	return c.studies[id]
 }
@@ -78,6 +104,7 @@ func (c *contents) ofStudy(id domain.StudyID, e study.Event) {
 	case study.SiteAdded:
 		of.sites[e.Site] = e.Name
 	case study.ProtocolVersionPublished:
+		v := ofVersion{number: e.Protocol.Version}
 		for _, a := range e.Protocol.Arms {
 			arm := Arm{ID: domain.ArmID(a.ID), Title: a.Title, Dose: a.Dose}
 			if a.InEmergency != "" {
@@ -86,8 +113,9 @@ func (c *contents) ofStudy(id domain.StudyID, e study.Event) {
 			if t := e.Protocol.Treatment; t != nil && t.InEmergency != "" {
 				arm.ToDo = append(arm.ToDo, t.InEmergency)
 			}
-			of.arms[arm.ID] = arm
+			v.arms = append(v.arms, arm)
 		}
+		of.versions = append(of.versions, v)
 		for p, known := range c.patients {
 			if known.drawn && known.Study == id {
 				c.changed[p] = true
@@ -105,6 +133,10 @@ func (p *ofPatient) ofPatient(e patient.Event) {
 		p.PatientNumber = e.PatientNumber
 	case patient.Transferred:
 		p.Site = e.To
+	case patient.EnrollmentRequested:
+		p.follows = e.Protocol
+	case patient.ProtocolVersionApplied:
+		p.follows = e.To
 	}
 }
 
@@ -178,8 +210,10 @@ func (c *contents) of(id domain.PatientID) (Content, []Arm) {
 	content := p.Content
 	content.StudyTitle, content.SiteName = in.title, in.sites[content.Site]
 	content.Kits = slices.Clone(content.Kits)
-	if arm, known := in.arms[content.Arm.ID]; known {
-		content.Arm = arm
+	content.Arm = in.arm(content.Arm.ID, p.follows)
+	var all []Arm
+	for _, v := range in.versions {
+		all = append(all, v.arms...)
 	}
-	return content, slices.Collect(maps.Values(in.arms))
+	return content, all
 }

@@ -32,6 +32,7 @@ var lookedAt = map[string]map[string][]string{
 	"Deviations":     {"what": nil, "only": nil, "site": {"patient"}},
 	"PatientDiaries": {"only": nil},
 	"Patients":       {"treatment": nil, "phase": nil, "endCode": nil},
+	"Reconsents":     {"asOf": nil, "state": {"asOf"}, "dueBefore": {"asOf", "state"}},
 	"Processes":      {"process": {"site", "sort"}, "stage": nil},
 	"StudyUsers":     {"role": nil},
 	"Users":          {"role": nil},
@@ -224,6 +225,8 @@ func stored(r *rand.Rand, field string, view readmodels.View) any {
 		return one("PAIN1", "") // the other is the trail of accounts
 	case "process":
 		return one("enrollment", "resupply", "safety")
+	case "by":
+		return fmt.Sprintf("2026-03-%02d", 1+r.IntN(28))
 	case "users":
 		return one("nurse.one", "nurse.two")
 	case "level":

@@ -95,8 +95,8 @@ func setSender(_ context.Context, _ *commands.Handler, r commands.Request, c *di
 	return nil
 }
 
-// prescription reads the facts of AssignInstrument: the patient, and the instrument as the protocol in force defines
-// it.
+// prescription reads the facts of AssignInstrument: the patient, and the instrument as the patient's version of the protocol
+// defines it.
 func prescription(ctx context.Context, reader commands.Reader, c diary.AssignInstrument) (diary.Prescription, error) {
 	return prescribed(ctx, reader, c.Patient, c.Instrument)
 }
@@ -115,11 +115,11 @@ func prescribed(ctx context.Context, reader commands.Reader, of domain.PatientID
 	if err != nil {
 		return diary.Prescription{}, err
 	}
-	definition, err := inForce(ctx, reader, s, id)
+	definition, err := inForce(ctx, reader, p.Follows(s), id)
 	return diary.Prescription{Patient: p, Definition: definition}, err
 }
 
-// inForce returns an instrument as the protocol in force defines it; nil if the protocol has none.
+// inForce returns an instrument as the version of the protocol in force defines it; nil if the version has none.
 func inForce(ctx context.Context, reader commands.Reader, s study.Study, id instrument.ID) (*instrument.Definition, error) {
 	var published instrument.Versions
 	if _, referred := s.InstrumentReference(id); referred {
@@ -142,6 +142,7 @@ func PlanOf[C domain.AboutPatient](ctx context.Context, reader commands.Reader, 
 	if err != nil {
 		return plan, err
 	}
+	s = p.Follows(s)
 	for _, a := range s.InstrumentsOf(study.Phase(patient.PhaseOf(p.Status, p.Treatment))) {
 		definition, err := inForce(ctx, reader, s, a.Instrument)
 		if err != nil {

@@ -20,7 +20,15 @@ var Commands = []commands.Command{
 	commands.HandleWithFacts(patient.Decider, commands.StudyOfPatient, patient.Consent).
 		AllowedTo(access.SiteStaff).
 		Described("Record the informed consent that a patient signed",
-			patient.RecordConsent{OfPatient: domain.ForPatient("PAIN1.S-0001"), ConsentVersion: "1.0", On: "2026-02-01"}),
+			patient.RecordConsent{OfPatient: domain.ForPatient("PAIN1.S-0001"), ConsentVersion: "1.0", On: "2026-02-01", Language: "de"}),
+	commands.HandleWithFacts(patient.Decider, commands.StudyOfPatient, patient.Apply).
+		AllowedTo(access.SiteStaff, access.DataManagers).
+		Described("Have an enrolled patient follow a newer version of the protocol",
+			patient.ApplyProtocolVersion{OfPatient: domain.ForPatient("PAIN1.S-0001"), Version: 2, On: "2026-03-05"}),
+	commands.Handle(patient.Decider, patient.RefuseReconsent).
+		AllowedTo(access.SiteStaff).
+		Described("Record that a patient does not sign the consent again",
+			patient.RecordReconsentRefusal{OfPatient: domain.ForPatient("PAIN1.S-0001"), On: "2026-03-06"}),
 	commands.Handle(patient.Decider, patient.FailScreening).
 		AllowedTo(access.SiteStaff).
 		Described("Record that a patient failed the screening",
@@ -28,7 +36,8 @@ var Commands = []commands.Command{
 				Reasoned: domain.Because("Inclusion criterion 3 is not met")}),
 	commands.HandleWithFacts(patient.Decider, commands.StudyOfPatient, patient.RequestEnrollment).
 		AllowedTo(access.SiteStaff).
-		RecordingRefusals("not_eligible", "criterion_unanswered", "consent_missing", "enrolled_before_consent", "consent_version_not_in_force").
+		RecordingRefusals("not_eligible", "criterion_unanswered", "consent_missing", "enrolled_before_consent", "consent_version_not_in_force",
+			"protocol_not_approved").
 		Described("Request a patient's enrolment",
 			patient.EnrollPatient{OfPatient: domain.ForPatient("PAIN1.S-0001"), On: "2026-02-03"}),
 	commands.Handle(patient.Decider, patient.Confirm).
@@ -107,7 +116,7 @@ var Commands = []commands.Command{
 		Described("Record that a visit was recorded in error, such as for the wrong patient",
 			patient.VoidVisit{OfPatient: domain.ForPatient("PAIN1.S-0001"), Visit: "week-4",
 				Reasoned: domain.Because("It was another patient's visit")}),
-	commands.Handle(patient.Decider, patient.CorrectConsent).
+	commands.HandleWithFacts(patient.Decider, commands.StudyOfPatient, patient.CorrectConsent).
 		AllowedTo(access.SiteStaff).
 		Described("Correct the day on which a consent was signed",
 			patient.CorrectConsentDate{OfPatient: domain.ForPatient("PAIN1.S-0001"), ConsentVersion: "1.0", From: "2026-02-01", To: "2026-01-31",

@@ -76,19 +76,24 @@ func enrollmentOfStudy(ctx context.Context, reader commands.Reader, c randomisat
 // errSealedArm says that a decision needs an arm that this program cannot read.
 var errSealedArm = errors.New("the patient's arm is sealed: this program runs without the blinding keys")
 
-// ArmOf returns the patient's arm: the one arm of a study that is not randomised, else the drawn one, or "" before the
-// draw. It fails if the program has no blinding keys.
-func ArmOf(ctx context.Context, reader commands.Reader, p domain.PatientID, in study.Study) (domain.ArmID, error) {
-	if !in.Treatment().Randomised {
-		return supply.ArmOfAll(in.Protocol), nil
+// ArmOf returns the patient's arm: the drawn one, which outlives every amendment; for a patient who was not drawn, the one arm
+// of the patient's version of the protocol, or of the version that the patient was enrolled by, if it does not randomise; or "". in
+// is the study as the patient's version has it. It fails if the program has no blinding keys.
+func ArmOf(ctx context.Context, reader commands.Reader, who patient.Patient, in study.Study) (domain.ArmID, error) {
+	undrawn := supply.ArmOfAll(in.Protocol)
+	if undrawn == "" {
+		undrawn = supply.ArmOfAll(in.Version(who.EnrolledBy))
 	}
-	drawn, err := commands.ReadNewest(ctx, reader, randomisation.Decider, string(p.Study()))
+	if !in.Randomises() {
+		return undrawn, nil
+	}
+	drawn, err := commands.ReadNewest(ctx, reader, randomisation.Decider, string(who.Study))
 	if err != nil {
 		return "", err
 	}
-	arm, found := drawn.ArmOf(p)
+	arm, found := drawn.ArmOf(who.ID)
 	if !found {
-		return "", nil
+		return undrawn, nil
 	}
 	plain, open := arm.Open()
 	if !open {
@@ -97,7 +102,7 @@ func ArmOf(ctx context.Context, reader commands.Reader, p domain.PatientID, in s
 	return plain, nil
 }
 
-// drawFacts reads the facts of a draw: whether the patient still takes part, the protocol, and the arms of which the
+// drawFacts reads the facts of a draw: whether the patient still takes part, the patient's version of the protocol, and the arms of which the
 // site holds a kit for the patient.
 func drawFacts(ctx context.Context, reader commands.Reader, c randomisation.RandomisePatient) (f randomisation.Facts, err error) {
 	who, err := commands.ReadNewest(ctx, reader, patient.Decider, string(c.Patient))
@@ -107,7 +112,8 @@ func drawFacts(ctx context.Context, reader commands.Reader, c randomisation.Rand
 	if f.Ended = !who.MayGetKits(); f.Ended {
 		return f, nil
 	}
-	if f.Study, err = commands.Read(ctx, reader, study.Decider, string(c.Study)); err != nil || !f.Study.Treatment().Kits {
+	in, err := commands.Read(ctx, reader, study.Decider, string(c.Study))
+	if f.Study = who.Follows(in); err != nil || !f.Study.Treatment().Kits {
 		return f, err
 	}
 	stock, err := commands.ReadNewest(ctx, reader, supply.StockDecider, supply.StockID(c.Study, supply.LocationID(c.Site)))

@@ -161,24 +161,37 @@ func unblind(ctx context.Context, reader commands.Reader, r randomisation.Random
 		return nil, errSealedArm
 	}
 	shown := Unblinded{Study: c.AboutStudy(), Patient: c.Patient, Arm: arm, ToDo: []string{}}
-	// The arm may have been dropped from the protocol since the patient was drawn. The last version that has it counts.
+	// The arm may have been dropped from the protocol since the patient was drawn. The patient's version counts, or else the last
+	// one before it that has the arm, or the newest where the patient's record is damaged.
+	who, err := commands.ReadEvents(ctx, reader, patient.Decider, string(c.Patient))
+	if err != nil {
+		return nil, err
+	}
 	events, err := commands.ReadEvents(ctx, reader, study.Decider, string(shown.Study))
 	if err != nil {
 		return nil, err
 	}
-	for _, e := range events {
-		switch e := e.(type) {
-		case study.Created:
-			shown.StudyTitle = e.Title
-		case study.ProtocolVersionPublished:
-			shown.asIn(e.Protocol)
+	in := study.Decider.Fold(events...)
+	shown.StudyTitle = in.Title
+	follows := patient.Decider.Fold(who...).ProtocolIn(in)
+	for n := follows; n > 0; n-- {
+		if shown.asIn(in.Version(n)) {
+			return shown, nil
+		}
+	}
+	for n := in.Newest(); n > follows; n-- {
+		if shown.asIn(in.Version(n)) {
+			return shown, nil
 		}
 	}
 	return shown, nil
 }
 
-// asIn takes over what a version of the protocol says, if it has the arm.
-func (u *Unblinded) asIn(p study.Protocol) {
+// asIn takes over what a version of the protocol says, and says whether it has the arm.
+func (u *Unblinded) asIn(p *study.Protocol) bool {
+	if p == nil {
+		return false
+	}
 	for _, a := range p.Arms {
 		if domain.ArmID(a.ID) != u.Arm {
 			continue
@@ -190,5 +203,7 @@ func (u *Unblinded) asIn(p study.Protocol) {
 		if t := p.Treatment; t != nil && t.InEmergency != "" {
 			u.ToDo = append(u.ToDo, t.InEmergency)
 		}
+		return true
 	}
+	return false
 }

@@ -8,6 +8,7 @@ import (
 	"casebook/commands"
 	"casebook/domain"
 	"casebook/domain/diary"
+	"casebook/domain/patient"
 	"casebook/domain/refuse"
 	"casebook/domain/safety"
 	"casebook/domain/study"
@@ -35,6 +36,9 @@ var Commands = []commands.Command{
 		Narrowed(byKind).
 		Described("End an alert",
 			safety.CloseAlert{OfAlert: safety.OfAlert{Alert: exampleAlert}, Outcome: "The rescue medication was increased"}),
+	commands.Handle(safety.Decider, safety.Settle).
+		Scoped(scopeOfAlert).
+		AllowedTo(access.Processes),
 	commands.HandleWithFacts(safety.Decider, studyOfAlert, safety.Escalate).
 		Scoped(scopeOfAlert).
 		AllowedTo(access.Processes),
@@ -43,11 +47,21 @@ var Commands = []commands.Command{
 		AllowedTo(access.Processes),
 }
 
-// alertFacts reads the facts of RaiseAlert: the study, and for an alert about missed diaries how many the patient has
-// missed.
+// alertFacts reads the facts of RaiseAlert: the study, as the patient's version of the protocol has it if the alert is about a patient,
+// and for an alert about missed diaries how many the patient has missed.
 func alertFacts(ctx context.Context, reader commands.Reader, c safety.RaiseAlert) (f safety.Facts, err error) {
-	if f.Study, err = commands.Read(ctx, reader, study.Decider, string(c.Study)); err != nil || c.Kind != safety.DiariesMissed {
+	if f.Study, err = commands.Read(ctx, reader, study.Decider, string(c.Study)); err != nil {
 		return f, err
+	}
+	if c.Patient != "" {
+		who, err := commands.Read(ctx, reader, patient.Decider, string(c.Patient))
+		if err != nil {
+			return f, err
+		}
+		f.Study = who.Follows(f.Study)
+	}
+	if c.Kind != safety.DiariesMissed {
+		return f, nil
 	}
 	d, err := commands.ReadNewest(ctx, reader, diary.Decider, string(c.Patient))
 	f.MissedInARow = d.MissedInARow(c.Instrument, c.Window)

@@ -21,7 +21,7 @@ var Commands = []commands.Command{
 				Sponsor: "University of Example", Phase: "II"}),
 	commands.HandleWithFacts(study.Decider, publishedInstruments, study.Publish).
 		AllowedTo(access.DataManagers).
-		Described("Put the first protocol version, or an amendment, into force",
+		Described("Publish the first protocol version, or an amendment, which then reaches sites and patients one by one",
 			study.PublishProtocolVersion{InStudy: domain.ForStudy("PAIN1"), Protocol: study.Protocol{
 				Version: 1, ConsentVersion: "1.0", Arms: []study.Arm{{ID: "walk", Title: "Daily walking"}, {ID: "usual", Title: "Care as usual"}},
 				Visits: []study.Visit{{ID: "baseline", Title: "Baseline", Day: 0}}, Instruments: []instrument.Definition{instrumentcommands.Example}}}),
@@ -33,6 +33,16 @@ var Commands = []commands.Command{
 		AllowedTo(access.DataManagers).
 		Described("Activate a site, so that it may screen and enrol patients",
 			study.ActivateSite{InStudy: domain.ForStudy("PAIN1"), Site: "DE-01", On: "2026-01-15"}),
+	commands.Handle(study.Decider, study.ApproveAtSite).
+		AllowedTo(access.DataManagers).
+		Described("Record that an ethics committee has approved a version of the protocol for a site",
+			study.ApproveProtocolAtSite{InStudy: domain.ForStudy("PAIN1"), Site: "DE-01", Version: 1, ApprovedOn: "2026-01-10",
+				By: "Ethics committee of the Charite", Reference: "EA1/042/26"}),
+	commands.Handle(study.Decider, study.WithdrawApproval).
+		AllowedTo(access.DataManagers).
+		Described("Take the approval of a protocol version for a site back; patients who follow it stay on it",
+			study.WithdrawSiteApproval{InStudy: domain.ForStudy("PAIN1"), Site: "DE-01", Version: 1,
+				Reasoned: domain.Because("Recorded for the wrong site")}),
 	commands.Handle(study.Decider, study.Close).
 		Scoped(commands.WholeStudy).
 		AllowedTo(access.DataManagers).

@@ -203,6 +203,7 @@ func onPatientKits[C domain.AboutPatient](decide stockDecision[C]) *commands.Dec
 		if err != nil {
 			return facts, err
 		}
+		facts.Study = who.Follows(facts.Study)
 		facts.Enrolled = who.Participating()
 		facts.Participating = facts.Enrolled || who.Status == patient.StatusEnrolling
 		switch who.Treatment {
@@ -215,7 +216,10 @@ func onPatientKits[C domain.AboutPatient](decide stockDecision[C]) *commands.Dec
 		if at, _ := supply.StockOf(c); facts.Withheld == "" && at.Location != supply.LocationID(who.Site) {
 			facts.Withheld = supply.PatientIsTransferred
 		}
-		facts.Arm, err = randomisationcommands.ArmOf(ctx, reader, c.AboutPatient(), facts.Study)
+		if facts.Withheld == "" && who.Blocked(study.BlocksDispensing) {
+			facts.Withheld = supply.ReconsentIsDue
+		}
+		facts.Arm, err = randomisationcommands.ArmOf(ctx, reader, who, facts.Study)
 		return facts, err
 	}, decide)
 }

@@ -14,8 +14,8 @@ import (
 // maxYears bounds an assignment, and thereby the size of a diary's state.
 const maxYears = 10
 
-// Prescription is the facts of Assign: the patient, and the instrument as the protocol in force defines it (nil if the
-// protocol has no such instrument).
+// Prescription is the facts of Assign: the patient, and the instrument as the patient's version of the protocol
+// defines it (nil if the version has no such instrument).
 type Prescription struct {
 	Patient    patient.Patient
 	Definition *instrument.Definition
@@ -39,7 +39,7 @@ func Assign(d Diary, facts Prescription, cmd AssignInstrument, call domain.Call)
 			At("instrument").Do("no doses are recorded after the treatment")
 	}
 	if facts.Definition == nil || facts.Definition.ID != cmd.Instrument {
-		return nil, refuse.Because("unknown_instrument", "the protocol in force has no instrument %q", cmd.Instrument).
+		return nil, refuse.Because("unknown_instrument", "the version of the protocol that the patient follows has no instrument %q", cmd.Instrument).
 			At("instrument").Do("use an instrument of the protocol, or publish an amendment with it")
 	}
 	if err := facts.Definition.Validate(); err != nil {

@@ -16,13 +16,6 @@ type ScreenPatient struct {
 	RescreeningOf domain.PatientID `json:"rescreeningOf,omitempty" doc:"The same person's earlier record in the study, which ended with a screen failure"`
 }
 
-// RecordConsent records the informed consent that the patient signed.
-type RecordConsent struct {
-	domain.OfPatient
-	ConsentVersion string      `json:"consentVersion" minLength:"1" doc:"Version of the form that was signed; it must be the one in force"`
-	On             domain.Date `json:"on" doc:"Day of the signature"`
-}
-
 // RecordScreenFailure records that a patient is not enrolled because of a screen failure.
 type RecordScreenFailure struct {
 	domain.OfPatient

@@ -144,9 +144,9 @@ func CorrectVisit(p Patient, s study.Study, cmd CorrectVisitDate, call domain.Ca
 		return nil, err
 	}
 	corrected := VisitDateCorrected{Patient: p.ID, Visit: cmd.Visit, From: cmd.From, To: cmd.To, Reason: cmd.Reason}
-	visit, known := s.Visit(cmd.Visit)
+	visit, known := p.Follows(s).Visit(cmd.Visit)
 	switch {
-	case cmd.To < p.FirstConsentOn:
+	case cmd.To < p.FirstConsentOn, p.wasBlocked(cmd.To):
 		corrected.Candidate = DeviationConsent
 	case known && visit.Day >= 0 && cmd.To < p.EnrolledOn, known && outOfWindow(visit, p.EnrolledOn, cmd.To):
 		corrected.Candidate = DeviationVisit
@@ -182,7 +182,7 @@ func (p Patient) visitOn(visit, reason string) (domain.Date, error) {
 
 // CorrectConsent decides about CorrectConsentDate. It refuses reason_required, value_too_long, malformed_date,
 // captured_in_future, patient_not_found, consent_not_recorded, other_value_recorded and nothing_to_correct.
-func CorrectConsent(p Patient, cmd CorrectConsentDate, call domain.Call) ([]Event, error) {
+func CorrectConsent(p Patient, s study.Study, cmd CorrectConsentDate, call domain.Call) ([]Event, error) {
 	if err := domain.First(domain.Reason(cmd.Reason), cmd.To.NotAfterToday("to", call.At)); err != nil {
 		return nil, err
 	}
@@ -199,10 +199,16 @@ func CorrectConsent(p Patient, cmd CorrectConsentDate, call domain.Call) ([]Even
 	}
 	corrected := ConsentDateCorrected{Patient: p.ID, ConsentVersion: cmd.ConsentVersion, From: cmd.From, To: cmd.To, Reason: cmd.Reason}
 	first := p.firstProcedureOn()
-	if i == 0 && first != "" && cmd.To > first {
+	if i == 0 && first != "" && cmd.To > first || tooEarly(s.ConsentOn(cmd.ConsentVersion, p.siteOn(cmd.To), cmd.To)) {
 		corrected.Candidate = DeviationConsent
 	}
 	return []Event{corrected}, nil
+}
+
+// tooEarly says whether a form was refused because it was signed before its publication or its approval.
+func tooEarly(_ int, err error) bool {
+	r, refused := refuse.As(err)
+	return refused && (r.Code == "consent_before_publication" || r.Code == "consent_before_approval")
 }
 
 // firstProcedureOn returns the day of the first visit, or of the enrolment if that was earlier; "" before both.
@@ -261,7 +267,7 @@ func CorrectAgeAtScreening(p Patient, s study.Study, cmd CorrectAge, _ domain.Ca
 	}
 	now := p
 	now.AgeYears = cmd.To
-	return []Event{AgeCorrected{Patient: p.ID, From: cmd.From, To: cmd.To, Reason: cmd.Reason, Candidate: now.stratumError(s)}}, nil
+	return []Event{AgeCorrected{Patient: p.ID, From: cmd.From, To: cmd.To, Reason: cmd.Reason, Candidate: now.stratumError(p.Follows(s))}}, nil
 }
 
 // CorrectRecordedSex decides about CorrectSex. It refuses reason_required, value_too_long, value_missing, unknown_code,
@@ -279,7 +285,7 @@ func CorrectRecordedSex(p Patient, s study.Study, cmd CorrectSex, _ domain.Call)
 	}
 	now := p
 	now.Sex = cmd.To
-	return []Event{SexCorrected{Patient: p.ID, From: cmd.From, To: cmd.To, Reason: cmd.Reason, Candidate: now.stratumError(s)}}, nil
+	return []Event{SexCorrected{Patient: p.ID, From: cmd.From, To: cmd.To, Reason: cmd.Reason, Candidate: now.stratumError(p.Follows(s))}}, nil
 }
 
 // mayCorrect refuses a correction of a value that is not the recorded one, because somebody may have corrected it meanwhile
@@ -299,6 +305,17 @@ func mayCorrect[T ~string](recorded, from, to T) error {
 type Signature struct {
 	Version string
 	On      domain.Date
+	// Protocol is the version of the protocol that was in force on that day; 0 in older logs.
+	Protocol int
+}
+
+// with returns the signatures with one more. One that was recorded late goes before the first of a later version.
+func (p Patient) with(e ConsentRecorded) []Signature {
+	at := len(p.Consents)
+	if e.Superseded {
+		at = slices.IndexFunc(p.Consents, func(s Signature) bool { return s.Protocol > e.Protocol })
+	}
+	return slices.Insert(slices.Clone(p.Consents), max(at, 0), Signature{Version: e.ConsentVersion, On: e.On, Protocol: e.Protocol})
 }
 
 // signature returns the index of the consent of a version, or -1.

@@ -137,10 +137,10 @@ func TestVisitDatesAreCorrected(t *testing.T) {
 }
 
 func TestConsentDatesAreCorrected(t *testing.T) {
-	again := patient.ConsentRecorded{Patient: anna, ConsentVersion: "2.0", On: "2026-03-02"}
+	again := patient.ConsentRecorded{Patient: anna, ConsentVersion: "2.0", On: "2026-03-02", Protocol: 2}
 	given := in(t, patient.StatusEnrolled).Given(again)
 	correct := func(version string, from, to domain.Date) decision {
-		return correcting(patient.CorrectConsent, patient.CorrectConsentDate{OfPatient: ofAnna, ConsentVersion: version, From: from, To: to,
+		return correctingIn(patient.CorrectConsent, patient.CorrectConsentDate{OfPatient: ofAnna, ConsentVersion: version, From: from, To: to,
 			Reasoned: domain.Because("mistyped")})
 	}
 	corrected := func(version string, from, to domain.Date, candidate patient.DeviationKind) patient.ConsentDateCorrected {

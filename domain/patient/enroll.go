@@ -11,8 +11,9 @@ import (
 
 // RequestEnrollment begins the enrolment of a patient. It may be repeated after a failed enrolment. It refuses
 // malformed_date, captured_in_future, patient_not_found, patient_ended, consent_missing, patient_status,
-// enrolled_before_screening, enrolled_before_consent, study_not_found, site_not_found, site_not_active, activity_paused, and
-// consent_version_not_in_force if an amendment has brought a new consent version since the signature. By the criteria
+// enrolled_before_screening, enrolled_before_consent, study_not_found, site_not_found, site_not_active, activity_paused,
+// protocol_not_approved, and consent_version_not_in_force if an amendment has brought a new consent version to the site since the
+// signature. By the criteria
 // and factors of the protocol, it refuses criterion_unanswered, not_eligible, unknown_criterion, unknown_factor_level,
 // unknown_factor, factor_not_derivable and factor_contradicts_record.
 func RequestEnrollment(p Patient, s study.Study, cmd EnrollPatient, call domain.Call) ([]Event, error) {
@@ -34,9 +35,10 @@ func RequestEnrollment(p Patient, s study.Study, cmd EnrollPatient, call domain.
 	if err := siteMustBeActive(s, p.Study, p.Site); err != nil {
 		return nil, err
 	}
-	if err := s.MustNotBePaused(p.Site, study.ActivityRandomisation, "patient"); err != nil {
+	if err := domain.First(s.MustNotBePaused(p.Site, study.ActivityRandomisation, "patient"), s.MustBeApproved(p.Site)); err != nil {
 		return nil, err
 	}
+	s = p.Follows(s)
 	if s.Protocol == nil || p.ConsentVersion != s.Protocol.ConsentVersion {
 		return nil, refuse.Because("consent_version_not_in_force",
 			"the patient has signed consent version %s, which is not the one in force", p.ConsentVersion).

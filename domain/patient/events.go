@@ -12,7 +12,8 @@ type Event interface{ patientEvent() }
 // events are the events of the stream with their stored names.
 var events = []domain.EventType{
 	domain.Stored[Screened]("PatientScreened"),
-	domain.Stored[ConsentRecorded]("ConsentRecorded"),
+	// Since version 2, a consent can be recorded late, when a later one has been signed already.
+	domain.Stored[ConsentRecorded]("ConsentRecorded", domain.Unchanged),
 	domain.Stored[ScreenFailureRecorded]("ScreenFailureRecorded"),
 	domain.Stored[EnrollmentRequested]("EnrollmentRequested"),
 	domain.Stored[Enrolled]("PatientEnrolled"),
@@ -35,6 +36,8 @@ var events = []domain.EventType{
 	domain.Stored[SexCorrected]("PatientSexCorrected"),
 	domain.Stored[Unblinded]("PatientUnblinded"),
 	domain.Stored[EligibilityOverridden]("EligibilityOverridden"),
+	domain.Stored[ProtocolVersionApplied]("ProtocolVersionApplied"),
+	domain.Stored[ReconsentRefused]("ReconsentRefused"),
 	domain.Stored[ProtocolDeviationRecorded]("ProtocolDeviationRecorded"),
 	domain.Stored[DeviationCandidateDismissed]("DeviationCandidateDismissed"),
 	domain.Stored[RegistrationVoided]("RegistrationVoided"),
@@ -61,13 +64,6 @@ type Screened struct {
 	AgeYears int    `json:"ageYears,omitempty"`
 	// RescreeningOf is the same person's earlier record in the study, which ended with a screen failure.
 	RescreeningOf domain.PatientID `json:"rescreeningOf,omitempty"`
-}
-
-// ConsentRecorded records the informed consent that the patient signed (ICH E6(R3) 2.8).
-type ConsentRecorded struct {
-	Patient        domain.PatientID `json:"patient"`
-	ConsentVersion string           `json:"consentVersion"`
-	On             domain.Date      `json:"on"`
 }
 
 // ScreenFailureRecorded says that a patient is not enrolled because of a screen failure.

@@ -129,7 +129,7 @@ func completing(on domain.Date) decision {
 var (
 	screened = patient.Screened{Patient: anna, Study: pain, Site: "A", ScreeningNumber: "S-1", On: "2026-02-01",
 		Zone: "Europe/Berlin", Sex: patient.Female, AgeYears: 44}
-	consented    = patient.ConsentRecorded{Patient: anna, ConsentVersion: "1.0", On: "2026-02-02"}
+	consented    = patient.ConsentRecorded{Patient: anna, ConsentVersion: "1.0", On: "2026-02-02", Protocol: 1}
 	screenFailed = patient.ScreenFailureRecorded{Patient: anna, On: "2026-03-01", Reason: "criterion 3"}
 	requested    = requestedOn("2026-02-03", 1, "1.0")
 	enrolled     = patient.Enrolled{Patient: anna, On: "2026-02-03", PatientNumber: "PAIN1-00001"}
@@ -175,7 +175,7 @@ func in(t testing.TB, status patient.Status) scenario.Given[patient.Patient, pat
 // TestR8_EveryCommandInEveryStatus has a row for every status and a column for every command. A cell says whether the
 // command is accepted, records nothing, or is refused with a code.
 func TestR8_EveryCommandInEveryStatus(t *testing.T) {
-	signedAmendment := patient.ConsentRecorded{Patient: anna, ConsentVersion: "2.0", On: "2026-03-02"}
+	signedAmendment := patient.ConsentRecorded{Patient: anna, ConsentVersion: "2.0", On: "2026-03-02", Protocol: 2}
 	anotherNumber := patient.Enrolled{Patient: anna, On: "2026-02-03", PatientNumber: "PAIN1-00002"}
 	commands := []struct {
 		name   string
@@ -295,10 +295,10 @@ func TestConsent(t *testing.T) {
 	given.When(consenting(theStudy(), "1.0", "x")).ThenRefused("malformed_date")
 	// The consent may be signed before the screening.
 	given.When(consenting(theStudy(), "1.0", "2026-01-15")).
-		Then(patient.ConsentRecorded{Patient: anna, ConsentVersion: "1.0", On: "2026-01-15"})
+		Then(patient.ConsentRecorded{Patient: anna, ConsentVersion: "1.0", On: "2026-01-15", Protocol: 1})
 	// The signature of a later version does not change the patient's status.
 	again := in(t, patient.StatusEnrolled).When(consenting(amended(), "2.0", "2026-03-02")).
-		Then(patient.ConsentRecorded{Patient: anna, ConsentVersion: "2.0", On: "2026-03-02"}).State()
+		Then(patient.ConsentRecorded{Patient: anna, ConsentVersion: "2.0", On: "2026-03-02", Protocol: 2}).State()
 	if again.Status != patient.StatusEnrolled || again.ConsentVersion != "2.0" || again.ConsentedOn != "2026-03-02" {
 		t.Errorf("the patient is %+v", again)
 	}
@@ -312,7 +312,7 @@ func TestR8_NobodyIsEnrolledBeforeTheConsent(t *testing.T) {
 	given.When(enrolling(theStudy(), "2026-02-30")).ThenRefused("malformed_date")
 	given.When(enrolling(siteClosed(), "2026-02-03")).ThenRefused("site_not_active")
 	given.When(enrolling(study.Study{}, "2026-02-03")).ThenRefused("study_not_found")
-	in(t, patient.StatusScreened).Given(patient.ConsentRecorded{Patient: anna, ConsentVersion: "1.0", On: "2026-01-15"}).
+	in(t, patient.StatusScreened).Given(patient.ConsentRecorded{Patient: anna, ConsentVersion: "1.0", On: "2026-01-15", Protocol: 1}).
 		When(enrolling(theStudy(), "2026-01-31")).ThenRefused("enrolled_before_screening")
 	in(t, patient.StatusEnrolling).When(confirming("")).ThenRefused("value_missing")
 	in(t, patient.StatusEnrolling).When(confirming(strings.Repeat("1", 51))).ThenRefused("value_too_long")
@@ -363,7 +363,7 @@ func TestConsentIsNotWithdrawnBeforeItsSignature(t *testing.T) {
 		in(t, status).When(withdrawing(consented.On, "")).Then(withdrawnOn(consented.On))
 	}
 	// The day of the latest signature counts.
-	again := in(t, patient.StatusEnrolled).Given(patient.ConsentRecorded{Patient: anna, ConsentVersion: "2.0", On: "2026-03-02"})
+	again := in(t, patient.StatusEnrolled).Given(patient.ConsentRecorded{Patient: anna, ConsentVersion: "2.0", On: "2026-03-02", Protocol: 2})
 	again.When(withdrawing("2026-03-01", "")).ThenRefused("withdrawn_before_consent")
 	again.When(withdrawing("2026-03-02", "")).Then(withdrawnOn("2026-03-02"))
 }
@@ -509,13 +509,13 @@ func drawn(t *rapid.T) decision {
 // Between the signature and the enrolment, an amendment may bring a new consent version, which must be signed first.
 func TestNoEnrolmentWithSupersededConsent(t *testing.T) {
 	screened := patient.Screened{Patient: anna, Study: pain, Site: "A", ScreeningNumber: "S-1", On: "2026-02-01", Zone: "Europe/Berlin"}
-	consented := patient.ConsentRecorded{Patient: anna, ConsentVersion: "1.0", On: "2026-02-01"}
+	consented := patient.ConsentRecorded{Patient: anna, ConsentVersion: "1.0", On: "2026-02-01", Protocol: 1}
 	signed := scenario.For(t, patient.Decider).Given(screened, consented)
 	want := requestedOn("2026-02-03", 1, "2.0")
 	want.Protocol = 2
 	signed.When(enrolling(amended(), "2026-02-03")).ThenRefused("consent_version_not_in_force")
 	signed.When(consenting(amended(), "2.0", "2026-02-02")).
-		Then(patient.ConsentRecorded{Patient: anna, ConsentVersion: "2.0", On: "2026-02-02"}).
+		Then(patient.ConsentRecorded{Patient: anna, ConsentVersion: "2.0", On: "2026-02-02", Protocol: 2}).
 		When(enrolling(amended(), "2026-02-03")).
 		Then(want)
 }

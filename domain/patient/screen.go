@@ -16,7 +16,8 @@ type Screening struct {
 }
 
 // Screen begins the stream of a patient who is screened. It refuses malformed_id, malformed_date, captured_in_future,
-// value_out_of_range, unknown_code, study_not_found, site_not_found, site_not_active, patient_exists, unknown_zone, and
+// value_out_of_range, unknown_code, study_not_found, site_not_found, site_not_active, protocol_not_approved, activity_paused,
+// patient_exists, unknown_zone, and
 // earlier_record_not_found, earlier_record_open and rescreened_before_failure for a person who is screened again.
 func Screen(p Patient, facts Screening, cmd ScreenPatient, call domain.Call) ([]Event, error) {
 	s := facts.Study
@@ -28,7 +29,7 @@ func Screen(p Patient, facts Screening, cmd ScreenPatient, call domain.Call) ([]
 	if err := siteMustBeActive(s, cmd.Study, cmd.Site); err != nil {
 		return nil, err
 	}
-	if err := s.MustNotBePaused(cmd.Site, study.ActivityScreening, "site"); err != nil {
+	if err := domain.First(s.MustBeApproved(cmd.Site), s.MustNotBePaused(cmd.Site, study.ActivityScreening, "site")); err != nil {
 		return nil, err
 	}
 	if p.Exists() {
@@ -64,29 +65,6 @@ func (p Patient) mayBeRescreened(cmd ScreenPatient) error {
 			At("rescreeningOf").Do("record the screen failure first")
 	}
 	return cmd.On.NotBefore(p.EndedOn, "rescreened_before_failure", "on", "the screening", "the earlier screen failure")
-}
-
-// Consent records an informed consent. It may be signed before or after the day of screening, but it must be the
-// version in force. A participating patient signs again when a new version comes into force (ICH E6(R3) 2.8). It
-// refuses malformed_date, captured_in_future, patient_not_found, patient_ended, consent_version_not_in_force and
-// consent_recorded.
-func Consent(p Patient, s study.Study, cmd RecordConsent, call domain.Call) ([]Event, error) {
-	if err := cmd.On.NotAfterToday("on", call.At); err != nil {
-		return nil, err
-	}
-	if err := p.mustNotHaveEnded(); err != nil {
-		return nil, err
-	}
-	if s.Protocol == nil || cmd.ConsentVersion != s.Protocol.ConsentVersion {
-		return nil, refuse.Because("consent_version_not_in_force", "consent version %.80q is not the one in force", cmd.ConsentVersion).
-			At("consentVersion").Do("have the version of the protocol in force signed")
-	}
-	if cmd.ConsentVersion == p.ConsentVersion {
-		return nil, refuse.WrongState("consent_recorded",
-			"the patient has signed consent version %s on %s", p.ConsentVersion, p.ConsentedOn).
-			At("consentVersion").Do("nothing is left to do until another version is in force")
-	}
-	return []Event{ConsentRecorded{Patient: cmd.Patient, ConsentVersion: cmd.ConsentVersion, On: cmd.On}}, nil
 }
 
 // FailScreening records a screen failure. It refuses reason_required, value_too_long, malformed_date,

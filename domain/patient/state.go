@@ -29,6 +29,15 @@ type Patient struct {
 	FirstConsentOn domain.Date
 	// RequestedOn is the day of enrolment in the last request.
 	RequestedOn domain.Date
+	// Protocol is the version of the protocol that the last request was decided by, or that was applied since; 0 before it, and in
+	// older logs. EnrolledBy is that of the request. ProtocolIn has the version that the patient follows.
+	Protocol, EnrolledBy int
+	// AppliedOn is the day since which the patient follows the version that was applied last.
+	AppliedOn domain.Date
+	// Reconsent is the consent that the patient has to sign again; nil for none. ReconsentRefusedOn is the day on which the patient
+	// refused to.
+	Reconsent          *Reconsent
+	ReconsentRefusedOn domain.Date
 	// Factors are the levels in the last request, and Overridden the criteria that the patient need not satisfy.
 	Factors    map[string]string
 	Overridden []string
@@ -52,6 +61,10 @@ type Patient struct {
 	// Candidates are what may be a deviation, and waits for somebody to look at.
 	Candidates Candidates
 
+	// unsigned are the times in which visits were blocked.
+	unsigned []unsigned
+	// former are the sites that the patient was at before, the oldest first.
+	former []formerSite
 	// undoable are the steps that can be undone, the last one at the end.
 	undoable []undoable
 }
@@ -91,11 +104,11 @@ func evolve(before Patient, e Event) Patient {
 		p.ID, p.Study, p.Site, p.Zone, p.ScreeningNumber = e.Patient, e.Study, e.Site, e.Zone, e.ScreeningNumber
 		p.ScreenedOn, p.RescreeningOf, p.Sex, p.AgeYears = e.On, e.RescreeningOf, e.Sex, e.AgeYears
 	case ConsentRecorded:
-		p = p.signed(append(slices.Clone(p.Consents), Signature{Version: e.ConsentVersion, On: e.On}))
+		p = p.signed(p.with(e)).signedAgain(e)
 	case ScreenFailureRecorded:
 		p.EndedOn = e.On
 	case EnrollmentRequested:
-		p.RequestedOn, p.Factors = e.On, e.Factors
+		p.RequestedOn, p.Factors, p.Protocol, p.EnrolledBy = e.On, e.Factors, e.Protocol, e.Protocol
 		p.Attempts++
 	case Enrolled:
 		p.EnrolledOn, p.PatientNumber = e.On, e.PatientNumber
@@ -125,7 +138,15 @@ func evolve(before Patient, e Event) Patient {
 	case StepUndone:
 		p.EndedOn, p.TreatmentEndedOn, p.Withdrawn, p.Died = e.EndedOn, e.TreatmentEndedOn, e.Withdrawn, false
 	case Transferred:
+		p.former = append(slices.Clip(p.former), formerSite{site: p.Site, until: e.On})
 		p.Site = e.To
+	case ProtocolVersionApplied:
+		p.Protocol, p.AppliedOn = e.To, e.On
+		if e.Reconsent != nil {
+			p.Reconsent, p.ReconsentRefusedOn = e.Reconsent, ""
+		}
+	case ReconsentRefused:
+		p.ReconsentRefusedOn = e.On
 	case EligibilityOverridden:
 		p.Overridden = append(slices.Clone(p.Overridden), e.Criteria...)
 	case VisitDateCorrected, VisitVoided, ConsentDateCorrected, EnrollmentDateCorrected, AgeCorrected, SexCorrected:

@@ -60,7 +60,8 @@ func (s Status) After(event Event) Status {
 		return StatusRegisteredInError
 	case VisitRecorded, TreatmentDiscontinued, DoseHeld, DoseResumed, Transferred, EligibilityOverridden, ProtocolDeviationRecorded,
 		DeviationCandidateDismissed,
-		VisitDateCorrected, VisitVoided, ConsentDateCorrected, EnrollmentDateCorrected, AgeCorrected, SexCorrected, Unblinded: // change no status
+		ProtocolVersionApplied, ReconsentRefused, VisitDateCorrected, VisitVoided, ConsentDateCorrected, EnrollmentDateCorrected,
+		AgeCorrected, SexCorrected, Unblinded: // change no status
 	}
 	return s
 }

@@ -16,8 +16,8 @@ type TransferPatient struct {
 
 // Transfer decides about TransferPatient. From then on the new site has the rights, and supplies and follows up the patient.
 // What the former site has recorded stays its own. It refuses reason_required, value_too_long, malformed_date,
-// captured_in_future, patient_not_found, patient_ended, enrollment_in_progress, same_site, site_not_found, site_not_active
-// and transferred_before_screening.
+// captured_in_future, patient_not_found, patient_ended, enrollment_in_progress, same_site, site_not_found, site_not_active,
+// protocol_not_approved and transferred_before_screening.
 func Transfer(p Patient, s study.Study, cmd TransferPatient, call domain.Call) ([]Event, error) {
 	if err := domain.First(domain.Reason(cmd.Reason), cmd.On.NotAfterToday("on", call.At), p.mustNotHaveEnded()); err != nil {
 		return nil, err
@@ -31,6 +31,10 @@ func Transfer(p Patient, s study.Study, cmd TransferPatient, call domain.Call) (
 	}
 	if err := domain.At("to", siteMustBeActive(s, p.Study, cmd.To)); err != nil {
 		return nil, err
+	}
+	if follows := p.ProtocolIn(s); s.InForceAt(cmd.To, "") < follows { // the site may not treat the patient by it
+		return nil, refuse.Because("protocol_not_approved", "version %d of the protocol, which the patient follows, is not approved for site %s",
+			follows, cmd.To).At("to").Do("record the approval of the ethics committee first (ICH E6(R3) 4.3.5)")
 	}
 	if err := cmd.On.NotBefore(p.ScreenedOn, "transferred_before_screening", "on", "the transfer", "the screening"); err != nil {
 		return nil, err

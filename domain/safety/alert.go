@@ -37,6 +37,8 @@ const (
 	RecalledKitAtHome Kind = "recalled_kit_at_home"
 	// ActivityPaused is about activities that were stopped, or go on, at a site, in a country or in the whole study.
 	ActivityPaused Kind = "activity_paused"
+	// ReconsentOverdue is a patient who has not signed the consent again in time.
+	ReconsentOverdue Kind = "reconsent_overdue"
 	// BlindBroken is an unblinding in an emergency, or by accident.
 	BlindBroken Kind = "blind_broken"
 	// ProcessStuck is a process, such as an enrolment, that waits beyond its time.
@@ -45,8 +47,7 @@ const (
 
 // Kinds are all kinds of alerts.
 var Kinds = []Kind{RiskFlagged, DiariesMissed, ShipmentOverdue, ResupplyShort, PatientWithoutKit, KitsAffected, RecalledKitAtHome,
-	ActivityPaused,
-	BlindBroken, ProcessStuck}
+	ActivityPaused, ReconsentOverdue, BlindBroken, ProcessStuck}
 
 // Schema implements domain.HasSchema.
 func (Kind) Schema() domain.Schema { return domain.OneOf(Kinds...) }
@@ -250,6 +251,15 @@ type CloseAlert struct {
 	Outcome string `json:"outcome" minLength:"1" maxLength:"1000" doc:"How it ended"`
 }
 
+// SettleAlert closes an alert whose cause is gone. The process that has raised it sends it.
+type SettleAlert struct {
+	OfAlert
+	Outcome string `json:"outcome"`
+}
+
+// GivenReason returns the outcome, which is recorded as the reason.
+func (c SettleAlert) GivenReason() string { return c.Outcome }
+
 // EscalateAlert escalates an alert to a level. The safety process sends it when nobody has reviewed the alert in time.
 type EscalateAlert struct {
 	OfAlert
@@ -303,6 +313,15 @@ func Close(a Alert, cmd CloseAlert, _ domain.Call) ([]Event, error) {
 	}
 	if !a.Reviewed {
 		return []Event{AlertReviewed{Alert: cmd.Alert}, AlertClosed{Alert: cmd.Alert, Outcome: cmd.Outcome}}, nil
+	}
+	return []Event{AlertClosed{Alert: cmd.Alert, Outcome: cmd.Outcome}}, nil
+}
+
+// Settle closes an alert whose cause is gone. It records nothing if somebody has closed it already, so that SettleAlert may be sent
+// twice.
+func Settle(a Alert, cmd SettleAlert, _ domain.Call) ([]Event, error) {
+	if !a.Exists() || a.Closed {
+		return nil, nil
 	}
 	return []Event{AlertClosed{Alert: cmd.Alert, Outcome: cmd.Outcome}}, nil
 }

@@ -39,15 +39,16 @@ func Create(s Study, cmd CreateStudy, _ domain.Call) ([]Event, error) {
 	return []Event{Created{Study: cmd.Study, Title: cmd.Title, Sponsor: cmd.Sponsor, Phase: cmd.Phase}}, nil
 }
 
-// Publish puts a protocol version into force. The version numbers have no gaps. An instrument whose content changed
+// Publish publishes a protocol version. A first version is in force everywhere, unless it asks for the approval of each site. An
+// amendment is applied to each patient who is enrolled already. The version numbers have no gaps. An instrument whose content changed
 // must have a higher version than before, even if a protocol version in between left it out, so that no recorded answer
 // changes its meaning. A protocol contains an instrument, or refers by version and hash to one that was published on
 // its own. published holds the states of the streams of all these instruments (see NamedInstruments).
 //
 // It refuses study_not_found, protocol_version_order, instrument_version_order, unknown_instrument_version,
-// instrument_hash_mismatch, invalid_protocol, invalid_instrument, invalid_rule, value_missing, value_too_long and
-// value_out_of_range.
-func Publish(s Study, published PublishedInstruments, cmd PublishProtocolVersion, _ domain.Call) ([]Event, error) {
+// instrument_hash_mismatch, invalid_protocol, invalid_instrument, invalid_rule, value_missing, value_too_long,
+// value_out_of_range, malformed_date and captured_in_future.
+func Publish(s Study, published PublishedInstruments, cmd PublishProtocolVersion, call domain.Call) ([]Event, error) {
 	if err := s.mustExist(cmd.Study); err != nil {
 		return nil, err
 	}
@@ -61,7 +62,11 @@ func Publish(s Study, published PublishedInstruments, cmd PublishProtocolVersion
 	if err := s.mayUse(&cmd.Protocol, published); err != nil {
 		return nil, err
 	}
-	return []Event{ProtocolVersionPublished{Study: cmd.Study, Protocol: cmd.Protocol}}, nil
+	protocol, err := cmd.Protocol.rollout(s.Protocol, call)
+	if err != nil {
+		return nil, err
+	}
+	return []Event{ProtocolVersionPublished{Study: cmd.Study, Protocol: protocol, ByPatient: true}}, nil
 }
 
 func (s Study) protocolVersion() int {

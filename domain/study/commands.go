@@ -12,7 +12,7 @@ type CreateStudy struct {
 	Phase          string `json:"phase,omitempty" maxLength:"20" doc:"Clinical phase, such as II"`
 }
 
-// PublishProtocolVersion puts the first version of the protocol, or an amendment, into force.
+// PublishProtocolVersion publishes the first version of the protocol, or an amendment.
 type PublishProtocolVersion struct {
 	domain.InStudy
 	Protocol Protocol `json:"protocol" doc:"The whole version"`

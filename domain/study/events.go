@@ -17,8 +17,8 @@ var events = []domain.EventType{
 	domain.Stored[Created]("StudyCreated"),
 	// Since version 2, a protocol may refer to instruments that were published on their own. A program that knows only
 	// version 1 must not read such an event, because it would see a protocol without these instruments. Since version 3, an
-	// instrument can be about doses, and a factor can follow from the patient's record. Since version 4, a protocol can say what
-	// follows from an unblinding.
+	// instrument can be about doses, and a factor can follow from the patient's record. Since version 4, a version reaches sites and
+	// patients one by one (before, it was in force for everybody at once), and can say what follows from an unblinding.
 	domain.Stored[ProtocolVersionPublished]("ProtocolVersionPublished", domain.Unchanged, domain.Unchanged, domain.Unchanged),
 	domain.Stored[SiteAdded]("SiteAdded"),
 	domain.Stored[SiteActivated]("SiteActivated"),
@@ -28,6 +28,8 @@ var events = []domain.EventType{
 	domain.Stored[SiteReopened]("SiteReopened"),
 	domain.Stored[Suspended]("StudySuspended"),
 	domain.Stored[Resumed]("StudyResumed"),
+	domain.Stored[ProtocolApprovedAtSite]("ProtocolApprovedAtSite"),
+	domain.Stored[SiteApprovalWithdrawn]("SiteApprovalWithdrawn"),
 	domain.Stored[SecondFactorRequired]("SecondFactorRequired").InNoView("the audit trail shows it"),
 }
 
@@ -39,10 +41,13 @@ type Created struct {
 	Phase   string         `json:"phase,omitempty"`
 }
 
-// ProtocolVersionPublished puts the first version of the protocol, or an amendment, into force.
+// ProtocolVersionPublished publishes the first version of the protocol, or an amendment.
 type ProtocolVersionPublished struct {
 	Study    domain.StudyID `json:"study"`
 	Protocol Protocol       `json:"protocol"`
+	// ByPatient says that the version reaches sites and patients one by one. Events from before that was possible do not say so: their
+	// versions were in force for everybody at once.
+	ByPatient bool `json:"byPatient,omitempty"`
 }
 
 // SiteAdded adds a site to the study. The site may not screen or enrol before it is activated.
@@ -89,11 +94,17 @@ type Protocol struct {
 	// Version is a number that grows by one with every amendment.
 	Version int `json:"version" minimum:"1" doc:"1 for the first, one more for each amendment"`
 	// ConsentVersion is the informed consent form that patients sign under this version.
-	ConsentVersion string                  `json:"consentVersion" minLength:"1" doc:"The informed consent form in force"`
-	Arms           []Arm                   `json:"arms,omitempty" doc:"What patients can be assigned to"`
-	Visits         []Visit                 `json:"visits,omitempty" doc:"The schedule of visits"`
-	Forms          []Form                  `json:"forms,omitempty" doc:"Case report forms, stored as they come"`
-	Instruments    []instrument.Definition `json:"instruments,omitempty" doc:"What patients answer themselves"`
+	ConsentVersion string `json:"consentVersion" minLength:"1" doc:"The informed consent form of this version"`
+	// PublishedOn is "" for a first version of which no day is known.
+	PublishedOn  domain.Date `json:"publishedOn,omitempty" doc:"Day of publication; no consent to it is older. For an amendment that leaves it out, the day on which it is recorded"`
+	SiteApproval bool        `json:"siteApproval,omitempty" doc:"Whether a site works by the version only after its approval, which ApproveProtocolAtSite records"`
+	Reconsent    *Reconsent  `json:"reconsent,omitempty" doc:"Which patients have to sign again when the amendment is applied to them; nobody when left out"`
+	Minors       *Minors     `json:"minors,omitempty" doc:"Who signs for minors; nobody else than for adults when left out"`
+
+	Arms        []Arm                   `json:"arms,omitempty" doc:"What patients can be assigned to"`
+	Visits      []Visit                 `json:"visits,omitempty" doc:"The schedule of visits"`
+	Forms       []Form                  `json:"forms,omitempty" doc:"Case report forms, stored as they come"`
+	Instruments []instrument.Definition `json:"instruments,omitempty" doc:"What patients answer themselves"`
 	// InstrumentReferences name instruments that were published on their own, in addition to those in Instruments.
 	InstrumentReferences []instrument.Reference `json:"instrumentReferences,omitempty" doc:"Instruments that were published by PublishInstrument, by version and hash"`
 	// PhaseInstruments are assigned to every patient who is in the phase, and stopped when the patient leaves it.

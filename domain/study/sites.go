@@ -29,7 +29,7 @@ func Add(s Study, cmd AddSite, _ domain.Call) ([]Event, error) {
 
 // Activate allows a site to screen and enrol patients. It needs a protocol in force, because approvals are given for a
 // protocol version (ICH E6(R3) 4.3.5). It refuses study_not_found, site_not_found, malformed_date, captured_in_future,
-// no_protocol, site_active and site_closed.
+// no_protocol, protocol_not_approved, site_active and site_closed.
 func Activate(s Study, cmd ActivateSite, call domain.Call) ([]Event, error) {
 	site, err := s.site(cmd.Study, cmd.Site)
 	if err != nil {
@@ -47,6 +47,9 @@ func Activate(s Study, cmd ActivateSite, call domain.Call) ([]Event, error) {
 			Do("nothing is left to do: it may screen and enrol")
 	case site.Status == SiteIsClosed:
 		return nil, siteClosed(cmd.Site)
+	}
+	if err := s.MustBeApproved(cmd.Site); err != nil {
+		return nil, err
 	}
 	return []Event{SiteActivated{Study: cmd.Study, Site: cmd.Site, On: cmd.On}}, nil
 }

@@ -14,7 +14,8 @@ type Study struct {
 	ID      domain.StudyID
 	Title   string
 	Sponsor string
-	// Protocol is the version in force; nil before the first is published.
+	// Protocol is the newest version, nil before the first is published. In what As returns, it is the version that a patient or a
+	// site follows.
 	Protocol *Protocol
 	Sites    map[domain.SiteID]Site
 	// Suspended are the activities that are stopped, by country; "" is the whole study.
@@ -28,6 +29,8 @@ type Study struct {
 	// instruments holds the uses of every instrument by protocol versions, including instruments that the version in force
 	// leaves out.
 	instruments map[instrument.ID]usage
+	// versions are all published versions, in their order.
+	versions []published
 }
 
 // usage is how the study's protocol versions have used one instrument.
@@ -50,6 +53,8 @@ type Site struct {
 	ClosedOn    domain.Date
 	// Paused are the activities that are stopped at this site alone, in ascending order.
 	Paused []Activity
+	// Approved are the days on which versions of the protocol were approved for the site.
+	Approved map[int]domain.Date
 }
 
 // SiteStatus is the status of a site. Only an active site may screen and enrol patients.
@@ -128,7 +133,12 @@ func evolve(s Study, e Event) Study {
 	case ProtocolVersionPublished:
 		s.Protocol = &e.Protocol
 		s.instruments = s.using(&e.Protocol)
+		s.versions = withVersion(s.versions, published{Protocol: &e.Protocol, forEverybody: !e.ByPatient})
 		s.AssignsByPhase = s.AssignsByPhase || len(e.Protocol.PhaseInstruments) > 0
+	case ProtocolApprovedAtSite:
+		s.Sites = withApproval(s.Sites, e.Site, e.Version, e.ApprovedOn)
+	case SiteApprovalWithdrawn:
+		s.Sites = withApproval(s.Sites, e.Site, e.Version, "")
 	case SecondFactorRequired:
 		s.SecondFactor = e.Required
 	case SiteAdded:

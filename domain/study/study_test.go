@@ -50,8 +50,12 @@ func protocol(version int, instruments ...instrument.Definition) study.Protocol 
 	return study.Protocol{Version: version, ConsentVersion: fmt.Sprintf("%d.0", version), Instruments: instruments}
 }
 
+// published is a version that was recorded at call; an amendment gets the day from it.
 func published(p study.Protocol) study.ProtocolVersionPublished {
-	return study.ProtocolVersionPublished{Study: pain, Protocol: p}
+	if p.Version > 1 && p.PublishedOn == "" {
+		p.PublishedOn = "2026-03-10"
+	}
+	return study.ProtocolVersionPublished{Study: pain, Protocol: p, ByPatient: true}
 }
 
 var (

@@ -57,8 +57,8 @@ func ReleaseHeld(s Stock, cmd ReleaseHold, _ domain.Call) ([]StockEvent, error) 
 }
 
 // Allocate gives a patient a kit of the patient's arm: the held one, or else, by chance, one that expires first. The answer is
-// KitAllocated, or AllocationFailed with the code no_stock, not_randomised, patient_ended, treatment_ended, dose_held or
-// patient_transferred. A patient who has a kit for the visit gets no second one, unless the first was never given out and
+// KitAllocated, or AllocationFailed with the code no_stock, not_randomised, patient_ended, treatment_ended, dose_held,
+// reconsent_due or patient_transferred. A patient who has a kit for the visit gets no second one, unless the first was never given out and
 // no longer can be: then it is replaced. A kit that was set aside when the patient left in error is the patient's again.
 func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent, error) {
 	at := OfStock{cmd.Study, LocationID(cmd.Site)}
@@ -155,7 +155,7 @@ func SetAside(s Stock, cmd SetKitsAside, _ domain.Call) ([]StockEvent, error) {
 }
 
 // Dispense hands a patient the allocated kit. It refuses malformed_date, captured_in_future, kit_not_at_location,
-// kit_not_allocated_to_patient, kit_status, patient_ended, treatment_ended, dose_held, patient_transferred,
+// kit_not_allocated_to_patient, kit_status, patient_ended, treatment_ended, dose_held, patient_transferred, reconsent_required,
 // lot_recalled, kit_expired and kit_expires_soon. No patient gets a kit that has expired or soon will (R37; ICH E6(R3)
 // 3.15.3(c)), and none is dispensed before the draw and the allocation (R8).
 func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent, error) {
@@ -187,7 +187,8 @@ func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent
 	return []StockEvent{KitDispensed{OfStock: at, Patient: cmd.Patient, Kit: cmd.Kit, Visit: k.Visit, On: cmd.On}}, nil
 }
 
-// mustGetKits refuses a patient who gets no kits now (codes patient_ended, treatment_ended, patient_transferred, dose_held).
+// mustGetKits refuses a patient who gets no kits now (codes patient_ended, treatment_ended, patient_transferred,
+// dose_held, reconsent_required).
 func (f Facts) mustGetKits(p domain.PatientID) error {
 	if !f.Participating {
 		return refuse.WrongState("patient_ended", "patient %s does not take part any more", p).At("patient").Do("set the kit aside")
@@ -201,6 +202,9 @@ func (f Facts) mustGetKits(p domain.PatientID) error {
 	case DoseIsHeld:
 		return refuse.WrongState("dose_held", "the treatment of patient %s is interrupted", p).At("patient").
 			Do("keep the kit until the dose is resumed")
+	case ReconsentIsDue:
+		return refuse.WrongState("reconsent_required", "patient %s has not signed the consent again", p).At("patient").
+			Do("record the signature first; keep the kit until then")
 	}
 	return nil
 }

@@ -202,7 +202,7 @@ func Register(s Supply, in study.Study, cmd RegisterKits, _ domain.Call) ([]Even
 	if _, exists := s.Depots[cmd.Depot]; !exists {
 		return nil, refuse.NotFound("depot_not_found", "study %s has no depot %s", cmd.Study, cmd.Depot).At("depot").Do("open it first")
 	}
-	contents, err := readKits(cmd.CSV, in.Protocol)
+	contents, err := readKits(cmd.CSV, in.Arms())
 	if err != nil {
 		return nil, err
 	}
@@ -223,7 +223,7 @@ func Register(s Supply, in study.Study, cmd RegisterKits, _ domain.Call) ([]Even
 
 // readKits reads the file of a delivery. Its refusals name lines and never quote the file, because refusals are
 // recorded, and if columns are mixed up, any value could be an arm.
-func readKits(text string, protocol *study.Protocol) (KitContents, error) {
+func readKits(text string, arms []study.Arm) (KitContents, error) {
 	r := csv.NewReader(strings.NewReader(strings.TrimPrefix(text, "\ufeff"))) // spreadsheets write a byte order mark
 	r.TrimLeadingSpace = true
 	header, err := r.Read()
@@ -265,7 +265,7 @@ func readKits(text string, protocol *study.Protocol) (KitContents, error) {
 			inLine(line, "the expiry", c.Expiry.Validate()), inLine(line, "units", domain.Between("units", c.Units, 1, 10_000))); err != nil {
 			return nil, err
 		}
-		if protocol == nil || !slices.ContainsFunc(protocol.Arms, func(a study.Arm) bool { return domain.ArmID(a.ID) == c.Arm }) {
+		if !slices.ContainsFunc(arms, func(a study.Arm) bool { return domain.ArmID(a.ID) == c.Arm }) {
 			return nil, refuse.Because("unknown_arm", "line %d names an arm that the protocol does not have", line).
 				At("csv").Do("use the protocol's arm ids")
 		}
@@ -429,7 +429,7 @@ func SetRule(s Supply, in study.Study, cmd SetResupplyRule, _ domain.Call) ([]Ev
 		return nil, refuse.Because("invalid_resupply_rule", "the target %d lies below the trigger %d", r.Target, r.Trigger).
 			At("rule.target").Do("use a target from the trigger up")
 	}
-	if in.Protocol != nil && len(in.Protocol.Arms) > 1 && r.Target < r.Trigger+leastSpare {
+	if len(in.Arms()) > 1 && r.Target < r.Trigger+leastSpare {
 		return nil, refuse.Because("resupply_rule_reveals_arms", "with the trigger %d and the target %d, the shipments would follow the arm of "+
 			"each kit that is used", r.Trigger, r.Target).At("rule.target").Do("use a target of at least the trigger and 2")
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // Replace gives a patient another kit in place of one: of the kits that can be given out, or as soon as there is one. It refuses
-// unknown_code, reason_required, value_too_long, patient_ended, treatment_ended, patient_transferred, dose_held, not_randomised,
+// unknown_code, reason_required, value_too_long, patient_ended, treatment_ended, patient_transferred, dose_held, reconsent_required, not_randomised,
 // kit_not_at_location, kit_not_allocated_to_patient, kit_status, kit_replaced, kit_not_recalled and kit_not_dispensed.
 func Replace(s Stock, f Facts, cmd ReplaceKit, call domain.Call) ([]StockEvent, error) {
 	if err := domain.First(domain.Reason(cmd.Reason), cmd.Cause.validate(), f.mustBeTreated(cmd.Patient)); err != nil {
@@ -38,7 +38,8 @@ func Replace(s Stock, f Facts, cmd ReplaceKit, call domain.Call) ([]StockEvent, 
 }
 
 // AskUnscheduled allocates a kit for a patient between the visits of the protocol, at once or as soon as there is one. It refuses
-// reason_required, value_too_long, patient_ended, treatment_ended, patient_transferred, dose_held and not_randomised.
+// reason_required, value_too_long, patient_ended, treatment_ended, patient_transferred, dose_held, reconsent_required and
+// not_randomised.
 func AskUnscheduled(s Stock, f Facts, cmd DispenseUnscheduled, call domain.Call) ([]StockEvent, error) {
 	if err := domain.First(domain.Reason(cmd.Reason), f.mustBeTreated(cmd.Patient)); err != nil {
 		return nil, err

@@ -272,7 +272,8 @@ func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEven
 	if err != nil {
 		return nil, err
 	}
-	demanded := rule.fill(f.Study.Protocol.Arms, have, atDepot, s.Raised[to], func(i int) uint64 {
+	// A drawn arm outlives every amendment, so that patients of an arm that was dropped are supplied as well.
+	demanded := rule.fill(f.Study.Arms(), have, atDepot, s.Raised[to], func(i int) uint64 {
 		return by.seed.Number(fmt.Sprint("arm/", i), by.choice.Number)
 	})
 	kits, err := s.firstOf(demanded.want, f.Supply, by)

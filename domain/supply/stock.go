@@ -77,6 +77,8 @@ const (
 	TreatmentHasEnded    Withholding = "treatment_ended"
 	DoseIsHeld           Withholding = "dose_held"
 	PatientIsTransferred Withholding = "patient_transferred"
+	// ReconsentIsDue says that the protocol gives out nothing before the patient signs the consent again.
+	ReconsentIsDue Withholding = "reconsent_due"
 )
 
 // words is the reason as a sentence has it.
@@ -86,6 +88,8 @@ func (w Withholding) words() string {
 		return "the patient's treatment is interrupted"
 	case PatientIsTransferred:
 		return "the patient was transferred to another site"
+	case ReconsentIsDue:
+		return "the patient has not signed the consent again"
 	default:
 		return "the patient's treatment has ended"
 	}

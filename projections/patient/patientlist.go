@@ -18,10 +18,16 @@ var PatientList = projections.New(patientviews.PatientLists, projections.ByPatie
 		r.Patient, r.Study, r.Site, r.ScreeningNumber, r.ScreenedOn = e.Patient, e.Study, e.Site, e.ScreeningNumber, e.On
 		r.RescreeningOf = e.RescreeningOf
 	}),
-	ofPatient(func(r *row, e patient.ConsentRecorded) { r.ConsentedOn, r.ConsentVersion = e.On, e.ConsentVersion }),
+	ofPatient(func(r *row, e patient.ConsentRecorded) {
+		if !e.Superseded {
+			r.ConsentedOn, r.ConsentVersion = e.On, e.ConsentVersion
+		}
+	}),
+	ofPatient(func(r *row, e patient.ProtocolVersionApplied) { r.ProtocolVersion = e.To }),
+	ofPatient(func(*row, patient.ReconsentRefused) {}),
 	ofPatient(func(r *row, e patient.ScreenFailureRecorded) { r.EndedOn, r.EndReason = e.On, e.Reason }),
 	ofPatient(func(r *row, e patient.EnrollmentRequested) {
-		r.EndReason = ""
+		r.EndReason, r.ProtocolVersion = "", e.Protocol
 	}),
 	ofPatient(func(r *row, e patient.Enrolled) { r.EnrolledOn, r.PatientNumber = e.On, e.PatientNumber }),
 	ofPatient(func(r *row, e patient.EnrollmentFailed) { r.EndReason = e.Reason }),

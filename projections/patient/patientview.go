@@ -22,6 +22,18 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 	}),
 	projections.On(func(v *view, e patient.ConsentRecorded, at projections.Envelope) {
 		step(v, e, at, e.On, e.ConsentVersion)
+		v.Reconsent.Signed(e)
+	}),
+	projections.On(func(v *view, e patient.ProtocolVersionApplied, at projections.Envelope) {
+		step(v, e, at, e.On, strconv.Itoa(e.From)+" -> "+strconv.Itoa(e.To))
+		if v.ProtocolVersion = e.To; e.Reconsent != nil {
+			asked := patientviews.Asked(*e.Reconsent)
+			v.Reconsent = &asked
+		}
+	}),
+	projections.On(func(v *view, e patient.ReconsentRefused, at projections.Envelope) {
+		step(v, e, at, e.On, strings.TrimSuffix(e.ConsentVersion+": "+e.Reason, ": "))
+		v.Reconsent.Refused(e)
 	}),
 	projections.On(func(v *view, e patient.ScreenFailureRecorded, at projections.Envelope) {
 		step(v, e, at, e.On, e.Reason)
@@ -29,6 +41,7 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 	}),
 	projections.On(func(v *view, e patient.EnrollmentRequested, at projections.Envelope) {
 		step(v, e, at, e.On, "")
+		v.ProtocolVersion = e.Protocol
 		propose(v, e, at, e.On, strings.Join(e.Overridden, ", "))
 	}),
 	projections.On(func(v *view, e patient.Enrolled, at projections.Envelope) {
@@ -172,6 +185,7 @@ func step(v *view, e patient.Event, at projections.Envelope, on domain.Date, not
 	before := v.Treatment
 	v.Status, v.Treatment, v.UpdatedAt = v.Status.After(e), v.Treatment.After(e), at.Metadata.RecordedAt
 	v.Phase = patient.PhaseOf(v.Status, v.Treatment)
+	v.Reconsent.Ended(e)
 	if v.Treatment == patient.TreatmentEnded && before != patient.TreatmentEnded {
 		v.TreatmentEndedOn = on
 	}

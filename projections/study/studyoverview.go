@@ -1,6 +1,8 @@
 package study
 
 import (
+	"slices"
+
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/enrollment"
@@ -27,6 +29,14 @@ var StudyOverview = projections.New(studyviews.StudyOverviews, projections.ByStu
 	}),
 	projections.On(func(o *overview, e study.SiteActivated, at projections.Envelope) {
 		siteAfter(o, e.Site, e, at).ActivatedOn = e.On
+	}),
+	projections.On(func(o *overview, e study.ProtocolApprovedAtSite, at projections.Envelope) {
+		site := siteAfter(o, e.Site, e, at)
+		site.Approvals = append(site.Approvals, studyviews.Approval{Version: e.Version, ApprovedOn: e.ApprovedOn, By: e.By, Reference: e.Reference})
+	}),
+	projections.On(func(o *overview, e study.SiteApprovalWithdrawn, at projections.Envelope) {
+		site := siteAfter(o, e.Site, e, at)
+		site.Approvals = slices.DeleteFunc(site.Approvals, func(a studyviews.Approval) bool { return a.Version == e.Version })
 	}),
 	projections.On(func(o *overview, e study.SiteClosed, at projections.Envelope) { siteAfter(o, e.Site, e, at) }),
 	projections.On(func(o *overview, e study.SiteReopened, at projections.Envelope) {

@@ -44,6 +44,7 @@ type PatientRow struct {
 	ScreenedOn        domain.Date       `bson:"screenedOn" json:"screenedOn" doc:"Day of screening"`
 	ConsentedOn       domain.Date       `bson:"consentedOn,omitempty" json:"consentedOn,omitempty" doc:"Day of the consent in force"`
 	ConsentVersion    string            `bson:"consentVersion,omitempty" json:"consentVersion,omitempty" doc:"Version that was signed last"`
+	ProtocolVersion   int               `bson:"protocolVersion,omitempty" json:"protocolVersion,omitempty" doc:"Version of the protocol by which the enrolment was requested, or that was applied since"`
 	EnrolledOn        domain.Date       `bson:"enrolledOn,omitempty" json:"enrolledOn,omitempty" doc:"Day of enrolment"`
 	EndedOn           domain.Date       `bson:"endedOn,omitempty" json:"endedOn,omitempty" doc:"Last day of participation"`
 	EndCode           patient.EndReason `bson:"endCode,omitempty" json:"endCode,omitempty" doc:"Why it ended, a term of CDISC NCOMPLT; left out where only a text was recorded"`

@@ -36,31 +36,34 @@ const (
 // PatientDocument is all that is known of a patient except the identity, which is kept elsewhere.
 type PatientDocument struct {
 	readmodels.Header `bson:",inline"`
-	Patient           domain.PatientID      `bson:"patient" json:"patient" doc:"The patient"`
-	Study             domain.StudyID        `bson:"study" json:"study" doc:"The study"`
-	Site              domain.SiteID         `bson:"site" json:"site" doc:"The site"`
-	ScreeningNumber   string                `bson:"screeningNumber" json:"screeningNumber" doc:"Number given at screening"`
-	PatientNumber     string                `bson:"patientNumber,omitempty" json:"patientNumber,omitempty" doc:"Number given at the enrolment"`
-	Zone              string                `bson:"zone" json:"zone" doc:"IANA time zone the patient lives in"`
-	Sex               patient.Sex           `bson:"sex,omitempty" json:"sex,omitempty" doc:"Sex, CDISC C66731"`
-	AgeYears          int                   `bson:"ageYears,omitempty" json:"ageYears,omitempty" doc:"Age at screening"`
-	RescreeningOf     domain.PatientID      `bson:"rescreeningOf,omitempty" json:"rescreeningOf,omitempty" doc:"The same person's earlier record, which ended with a screen failure"`
-	Status            patient.Status        `bson:"status" json:"status" doc:"Status of the participation"`
-	Treatment         patient.Treatment     `bson:"treatment" json:"treatment" doc:"Status of the treatment with study drug"`
-	Phase             patient.Phase         `bson:"phase,omitempty" json:"phase,omitempty" doc:"Part of the study that the patient is in; left out after the participation"`
-	EndedOn           domain.Date           `bson:"endedOn,omitempty" json:"endedOn,omitempty" doc:"Last day of the participation"`
-	TreatmentEndedOn  domain.Date           `bson:"treatmentEndedOn,omitempty" json:"treatmentEndedOn,omitempty" doc:"Last day of the treatment"`
-	Withdrawn         []patient.Extent      `bson:"withdrawn,omitempty" json:"withdrawn,omitempty" doc:"What the patient no longer consents to"`
-	Unblinded         study.Unblinding      `bson:"unblinded,omitempty" json:"unblinded,omitempty" doc:"How the arm has become known last; left out where nobody at the site and in the trial knows it, and for the patient"`
-	UnblindedAt       *time.Time            `bson:"unblindedAt,omitempty" json:"unblindedAt,omitempty" doc:"When"`
-	Deviations        []Deviation           `bson:"deviations,omitempty" json:"deviations,omitempty" doc:"Protocol deviations that somebody has recorded, the newest last, at most 100"`
-	Candidates        []Candidate           `bson:"candidates,omitempty" json:"candidates,omitempty" doc:"What may be a deviation and waits for somebody to look at, the newest last, at most 100"`
-	Steps             []Step                `bson:"steps" json:"steps" doc:"How the patient got there"`
-	Instruments       []AnsweredBy          `bson:"instruments" json:"instruments" doc:"What the patient answers, with the trend"`
-	Risks             []Risk                `bson:"risks" json:"risks" doc:"Risks flagged, the newest last, at most 100"`
-	Language          diary.Language        `bson:"language,omitempty" json:"language,omitempty" doc:"Language in which the patient is shown diaries"`
-	Compliance        diaryviews.Compliance `bson:"compliance" json:"compliance" doc:"How the patient keeps the diaries"`
-	UpdatedAt         time.Time             `bson:"updatedAt" json:"updatedAt" doc:"When the newest of these facts was recorded"`
+	Patient           domain.PatientID  `bson:"patient" json:"patient" doc:"The patient"`
+	Study             domain.StudyID    `bson:"study" json:"study" doc:"The study"`
+	Site              domain.SiteID     `bson:"site" json:"site" doc:"The site"`
+	ScreeningNumber   string            `bson:"screeningNumber" json:"screeningNumber" doc:"Number given at screening"`
+	PatientNumber     string            `bson:"patientNumber,omitempty" json:"patientNumber,omitempty" doc:"Number given at the enrolment"`
+	Zone              string            `bson:"zone" json:"zone" doc:"IANA time zone the patient lives in"`
+	Sex               patient.Sex       `bson:"sex,omitempty" json:"sex,omitempty" doc:"Sex, CDISC C66731"`
+	AgeYears          int               `bson:"ageYears,omitempty" json:"ageYears,omitempty" doc:"Age at screening"`
+	RescreeningOf     domain.PatientID  `bson:"rescreeningOf,omitempty" json:"rescreeningOf,omitempty" doc:"The same person's earlier record, which ended with a screen failure"`
+	Status            patient.Status    `bson:"status" json:"status" doc:"Status of the participation"`
+	Treatment         patient.Treatment `bson:"treatment" json:"treatment" doc:"Status of the treatment with study drug"`
+	Phase             patient.Phase     `bson:"phase,omitempty" json:"phase,omitempty" doc:"Part of the study that the patient is in; left out after the participation"`
+	EndedOn           domain.Date       `bson:"endedOn,omitempty" json:"endedOn,omitempty" doc:"Last day of the participation"`
+	TreatmentEndedOn  domain.Date       `bson:"treatmentEndedOn,omitempty" json:"treatmentEndedOn,omitempty" doc:"Last day of the treatment"`
+	Withdrawn         []patient.Extent  `bson:"withdrawn,omitempty" json:"withdrawn,omitempty" doc:"What the patient no longer consents to"`
+	// ProtocolVersion is 0 before the first request to enrol: the patient then follows the version that is in force at the site.
+	ProtocolVersion int                   `bson:"protocolVersion,omitempty" json:"protocolVersion,omitempty" doc:"Version of the protocol by which the enrolment was requested, or that was applied since; before, the patient follows the site's"`
+	Reconsent       *Reconsent            `bson:"reconsent,omitempty" json:"reconsent,omitempty" doc:"The consent that the patient was asked to sign again last"`
+	Unblinded       study.Unblinding      `bson:"unblinded,omitempty" json:"unblinded,omitempty" doc:"How the arm has become known last; left out where nobody at the site and in the trial knows it, and for the patient"`
+	UnblindedAt     *time.Time            `bson:"unblindedAt,omitempty" json:"unblindedAt,omitempty" doc:"When"`
+	Deviations      []Deviation           `bson:"deviations,omitempty" json:"deviations,omitempty" doc:"Protocol deviations that somebody has recorded, the newest last, at most 100"`
+	Candidates      []Candidate           `bson:"candidates,omitempty" json:"candidates,omitempty" doc:"What may be a deviation and waits for somebody to look at, the newest last, at most 100"`
+	Steps           []Step                `bson:"steps" json:"steps" doc:"How the patient got there"`
+	Instruments     []AnsweredBy          `bson:"instruments" json:"instruments" doc:"What the patient answers, with the trend"`
+	Risks           []Risk                `bson:"risks" json:"risks" doc:"Risks flagged, the newest last, at most 100"`
+	Language        diary.Language        `bson:"language,omitempty" json:"language,omitempty" doc:"Language in which the patient is shown diaries"`
+	Compliance      diaryviews.Compliance `bson:"compliance" json:"compliance" doc:"How the patient keeps the diaries"`
+	UpdatedAt       time.Time             `bson:"updatedAt" json:"updatedAt" doc:"When the newest of these facts was recorded"`
 }
 
 // Step is one step of a patient through the study.

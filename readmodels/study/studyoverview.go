@@ -30,7 +30,7 @@ type StudyOverview struct {
 	Title             string         `bson:"title" json:"title" doc:"Full title"`
 	Sponsor           string         `bson:"sponsor" json:"sponsor" doc:"Who is responsible"`
 	Phase             string         `bson:"phase,omitempty" json:"phase,omitempty" doc:"Clinical phase"`
-	ProtocolVersion   int            `bson:"protocolVersion,omitempty" json:"protocolVersion,omitempty" doc:"Protocol version in force"`
+	ProtocolVersion   int            `bson:"protocolVersion,omitempty" json:"protocolVersion,omitempty" doc:"Newest version of the protocol"`
 	ConsentVersion    string         `bson:"consentVersion,omitempty" json:"consentVersion,omitempty" doc:"Informed consent form in force"`
 	Enrollment        EnrollmentView `bson:"enrollment" json:"enrollment" doc:"Whether patients may enter, and how many"`
 	Suspended         []Suspension   `bson:"suspended,omitempty" json:"suspended,omitempty" doc:"What is stopped for a time, in the whole study or in a country"`
@@ -55,8 +55,18 @@ type SiteOverview struct {
 	Status      string        `bson:"status" json:"status" enum:"added,active,closed" doc:"Whether it may screen and enrol"`
 	ActivatedOn domain.Date   `bson:"activatedOn,omitempty" json:"activatedOn,omitempty" doc:"Day of activation"`
 	Figures     Figures       `bson:"figures" json:"figures" doc:"The site's figures"`
+	// Approvals are the versions of the protocol that are approved for the site, in the order in which they were recorded.
+	Approvals []Approval `bson:"approvals,omitempty" json:"approvals,omitempty" doc:"Versions of the protocol that are approved for the site"`
 	// Paused are the activities that are stopped at this site alone.
 	Paused []study.Activity `bson:"paused,omitempty" json:"paused,omitempty" doc:"What is stopped at this site for a time"`
+}
+
+// Approval is the approval of a version of the protocol for a site.
+type Approval struct {
+	Version    int         `bson:"version" json:"version" doc:"The version"`
+	ApprovedOn domain.Date `bson:"approvedOn" json:"approvedOn" doc:"Day of the approval"`
+	By         string      `bson:"by" json:"by" doc:"The ethics committee"`
+	Reference  string      `bson:"reference,omitempty" json:"reference,omitempty" doc:"Its reference"`
 }
 
 // Suspension is what is stopped for a time.
@@ -217,7 +227,7 @@ type StudyRow struct {
 	Title           string         `json:"title" doc:"Full title"`
 	Sponsor         string         `json:"sponsor" doc:"Who is responsible"`
 	Phase           string         `json:"phase,omitempty" doc:"Clinical phase"`
-	ProtocolVersion int            `json:"protocolVersion,omitempty" doc:"Protocol version in force"`
+	ProtocolVersion int            `json:"protocolVersion,omitempty" doc:"Newest version of the protocol"`
 	EnrollmentOpen  bool           `json:"enrollmentOpen" doc:"Whether patients may enter"`
 	Roles           []user.Role    `json:"roles" doc:"The caller's roles in it"`
 }

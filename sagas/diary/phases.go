@@ -29,6 +29,7 @@ var Phases = sagas.DefineByClock("diary-phases",
 	sagas.Begin[patient.TreatmentDiscontinued](sagas.ByPatient, changed[patient.TreatmentDiscontinued]),
 	sagas.Begin[patient.ConsentWithdrawn](sagas.ByPatient, changed[patient.ConsentWithdrawn]),
 	sagas.Begin[patient.StepUndone](sagas.ByPatient, changed[patient.StepUndone]),
+	sagas.Begin[patient.ProtocolVersionApplied](sagas.ByPatient, changed[patient.ProtocolVersionApplied]),
 )
 
 func changed[E any](p phased, _ E, at eventlog.Recorded) (phased, time.Time) {

@@ -1,4 +1,3 @@
-// Package patient holds the process of what follows for a patient whose arm has become known.
 package patient
 
 import (
@@ -10,9 +9,6 @@ import (
 	"casebook/eventlog"
 	"casebook/sagas"
 )
-
-// Processes are the processes of this context.
-var Processes = []sagas.Process{Unblinding}
 
 // unblinding is what the process remembers of a patient: nothing.
 type unblinding struct{}

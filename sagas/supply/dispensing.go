@@ -19,7 +19,8 @@ type dispensing struct {
 	// Unanswered are the visits for which the answer has not come yet.
 	Unanswered []string `json:"unanswered,omitempty"`
 	// SetAside are the visits whose kits were set aside before they were given out, and Paused those for which a kit was
-	// withheld: the dose was held, the treatment had ended, or the patient was at another site. "" is the kit of the enrolment.
+	// withheld: the dose was held, the treatment had ended, the consent was to be signed again, or the patient was at another site. ""
+	// is the kit of the enrolment.
 	SetAside []string `json:"setAside,omitempty"`
 	Paused   []string `json:"paused,omitempty"`
 	// Site is where the patient was transferred to.
@@ -30,7 +31,8 @@ type dispensing struct {
 
 // Dispensing is the process that allocates a patient's next kit at each visit that dispenses one. It allocates another kit
 // if the allocated one can no longer be given out, or was left behind at the site that the patient was transferred from. It
-// ends with the treatment. It asks again for what is due when a held dose is resumed, or an end is undone.
+// ends with the treatment. It asks again for what is due when a held dose is resumed, the consent is signed again, or an end is
+// undone.
 var Dispensing = sagas.Define("dispensing",
 	sagas.Sends(supply.AllocateKit{}),
 	sagas.On(atDispensingVisit, dispensing.visitRecorded),
@@ -46,9 +48,10 @@ var Dispensing = sagas.Define("dispensing",
 	sagas.On[patient.ParticipationEnded](sagas.ByPatient, treatmentEnded),
 	sagas.On[patient.TreatmentDiscontinued](sagas.ByPatient, treatmentEnded),
 	sagas.On[patient.DoseResumed](sagas.ByPatient, dispensing.doseResumed),
+	sagas.On[patient.ConsentRecorded](sagas.ByPatient, dispensing.consentRecorded),
 	sagas.On[patient.StepUndone](sagas.ByPatient, dispensing.stepUndone),
 	sagas.On[patient.Transferred](sagas.ByPatient, dispensing.transferred),
-).OfPatients().InGroup("dispensing-3").Upcast(awaitsNothingYet, stayedAtOneSite)
+).OfPatients().InGroup("dispensing-4").Upcast(awaitsNothingYet, stayedAtOneSite)
 
 // awaitsNothingYet reads what an instance remembered in version 1, which awaited no answers.
 func awaitsNothingYet(state map[string]any) (map[string]any, error) { return state, nil }
@@ -205,6 +208,14 @@ func (s dispensing) doseResumed(e patient.DoseResumed, o sagas.Occurrence) (saga
 		return sagas.Reaction[dispensing]{}, false
 	}
 	return s.askAgain(o.Study, o.Site, e.Patient, "the dose is resumed"), true
+}
+
+// consentRecorded asks for the kits that were due while the patient had not signed the consent again.
+func (s dispensing) consentRecorded(e patient.ConsentRecorded, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
+	if s.Ended || len(s.Paused) == 0 {
+		return sagas.Reaction[dispensing]{}, false
+	}
+	return s.askAgain(o.Study, o.Site, e.Patient, "the consent is signed again"), true
 }
 
 // stepUndone goes on with the dispensing if the patient is treated again.

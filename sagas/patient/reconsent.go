@@ -1,0 +1,148 @@
+package patient
+
+import (
+	"fmt"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/patient"
+	"casebook/domain/process"
+	"casebook/domain/safety"
+	"casebook/sagas"
+)
+
+// awaiting is what the process remembers of a consent that a patient has to sign again.
+type awaiting struct {
+	Study domain.StudyID `json:"study,omitempty"`
+	Site  domain.SiteID  `json:"site,omitempty"`
+	// Due is the consent; nil when there is nothing to wait for.
+	Due *patient.Reconsent `json:"due,omitempty"`
+	// Source is the event that asked for it.
+	Source string `json:"source,omitempty"`
+	// Alert is the alert that the consent is overdue, and Raised how many there were for this consent.
+	Alert  safety.AlertID `json:"alert,omitempty"`
+	Raised int            `json:"raised,omitempty"`
+	// Refused says that the patient has refused to sign.
+	Refused bool `json:"refused,omitempty"`
+}
+
+type reaction = sagas.Reaction[awaiting]
+
+// overdueTimer fires when the last day for the signature has ended everywhere.
+const overdueTimer = "overdue"
+
+// Reconsent is the process that watches the day until which a patient has to sign the consent again. It raises an alert when the day
+// has passed, and settles the alert when the consent is there, when the patient refuses, or when the patient leaves the study.
+var Reconsent = sagas.Define("reconsent",
+	sagas.Sends(safety.RaiseAlert{}, safety.SettleAlert{}),
+	sagas.On[patient.ProtocolVersionApplied](sagas.ByPatient, awaiting.applied),
+	sagas.On[patient.ConsentRecorded](sagas.ByPatient, awaiting.signed),
+	sagas.On[patient.ReconsentRefused](sagas.ByPatient, awaiting.refused),
+	sagas.On[patient.Transferred](sagas.ByPatient, awaiting.transferred),
+	sagas.On[patient.ConsentWithdrawn](sagas.ByPatient, awaiting.withdrawn),
+	sagas.On[patient.Discontinued](sagas.ByPatient, left),
+	sagas.On[patient.Completed](sagas.ByPatient, left),
+	sagas.On[patient.ParticipationEnded](sagas.ByPatient, left),
+	sagas.On[patient.StepUndone](sagas.ByPatient, awaiting.undone),
+	sagas.OnTimer(awaiting.overdue),
+).OfPatients()
+
+const stageWaits = "waits for the consent"
+
+func none() (reaction, bool) { return reaction{}, false }
+
+// applied begins to wait. An older consent that is awaited still is replaced.
+func (s awaiting) applied(e patient.ProtocolVersionApplied, o sagas.Occurrence) (reaction, bool) {
+	if e.Reconsent == nil {
+		return none()
+	}
+	r := s.settled("a later version of the protocol asks for another consent")
+	r.State = awaiting{Study: o.Study, Site: o.Site, Due: e.Reconsent, Source: o.ID}
+	return r.State.wait(r, o), true
+}
+
+// wait sets the timer.
+func (s awaiting) wait(r reaction, o sagas.Occurrence) reaction {
+	at := o.At
+	if day, err := s.Due.By.Time(); err == nil { // every command records a day
+		at = day.Add(36 * time.Hour)
+	}
+	r.Stage, r.Outcome, r.Cancel = stageWaits, "", nil
+	r.Set = []process.Timer{{Name: overdueTimer, At: at}}
+	return r
+}
+
+func (s awaiting) overdue(_ sagas.Fired, o sagas.Occurrence) (reaction, bool) {
+	if s.Due == nil || s.Refused || s.Alert != "" {
+		return none()
+	}
+	s.Raised++
+	of := sagas.AlertFrom(s.Study, fmt.Sprintf("%s/reconsent/%d", s.Source, s.Raised))
+	s.Alert = of.Alert
+	return reaction{State: s, Stage: "overdue", Outcome: process.Held, Commands: []any{safety.RaiseAlert{OfAlert: of, Study: s.Study,
+		Site: s.Site, Patient: domain.PatientID(o.Of), Kind: safety.ReconsentOverdue, Severity: safety.Routine,
+		Summary: fmt.Sprintf("Patient %s has not signed consent version %s, which was due by %s.", o.Of, s.Due.ConsentVersion, s.Due.By),
+		Source:  s.Source, OccurredAt: o.At}}}, true
+}
+
+func (s awaiting) signed(e patient.ConsentRecorded, _ sagas.Occurrence) (reaction, bool) {
+	if s.Due == nil || !e.Again {
+		return none()
+	}
+	r := s.settled(fmt.Sprintf("The patient signed consent version %s on %s.", e.ConsentVersion, e.On))
+	r.State.Due, r.State.Refused, r.Stage = nil, false, "signed"
+	return r, true
+}
+
+func (s awaiting) refused(e patient.ReconsentRefused, _ sagas.Occurrence) (reaction, bool) {
+	if s.Due == nil {
+		return none()
+	}
+	r := s.settled(fmt.Sprintf("The patient refused on %s to sign consent version %s.", e.On, e.ConsentVersion))
+	r.State.Refused, r.Stage = true, "refused"
+	return r, true
+}
+
+// transferred has a later alert raised at the new site.
+func (s awaiting) transferred(e patient.Transferred, o sagas.Occurrence) (reaction, bool) {
+	if s.Due == nil {
+		return none()
+	}
+	s.Site = e.To
+	return reaction{State: s, Stage: o.Stage, Outcome: o.Outcome, Note: "the patient is at another site"}, true
+}
+
+func (s awaiting) withdrawn(e patient.ConsentWithdrawn, o sagas.Occurrence) (reaction, bool) {
+	if !e.EndsParticipation {
+		return none()
+	}
+	return left(s, e, o)
+}
+
+func left[E any](s awaiting, _ E, _ sagas.Occurrence) (reaction, bool) {
+	if s.Due == nil {
+		return none()
+	}
+	r := s.settled("The patient's participation has ended.")
+	r.Stage = "the patient has left"
+	return r, true
+}
+
+// undone waits again if the patient is in the study again.
+func (s awaiting) undone(e patient.StepUndone, o sagas.Occurrence) (reaction, bool) {
+	if s.Due == nil || s.Refused || e.EndedOn != "" || e.From == e.Status {
+		return none()
+	}
+	return s.wait(reaction{State: s, Note: "the end is undone"}, o), true
+}
+
+// settled ends the wait, and the alert if there is one.
+func (s awaiting) settled(outcome string) reaction {
+	r := reaction{Outcome: process.Completed, Cancel: []string{overdueTimer}}
+	if s.Alert != "" {
+		r.Commands = []any{safety.SettleAlert{OfAlert: safety.OfAlert{Alert: s.Alert}, Outcome: outcome}}
+	}
+	s.Alert = ""
+	r.State = s
+	return r
+}
