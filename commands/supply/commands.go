@@ -46,11 +46,11 @@ var Commands = []commands.Command{
 			supply.ExtendExpiry{InStudy: domain.ForStudy("PAIN1"), Lot: "L-1", To: "2027-12-31", Certificate: "S-2026-0004",
 				Reasoned: domain.Because("Stability data of 24 months")}),
 	commands.Handle(supply.Decider, supply.EndRule).
-		AllowedTo(access.SupplyManagers).
+		AllowedTo(access.SupplyManagers, access.StudyManagers).
 		Described("End the resupply of a site by its rule",
 			supply.EndResupply{InStudy: domain.ForStudy("PAIN1"), Site: "DE-01", Reasoned: domain.Because("The last patient has ended treatment")}),
 	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.SetRule).
-		AllowedTo(access.SupplyManagers).
+		AllowedTo(access.SupplyManagers, access.StudyManagers).
 		Described("Say when a site is sent kits, and how many",
 			supply.SetResupplyRule{InStudy: domain.ForStudy("PAIN1"),
 				Rule: supply.ResupplyRule{Site: "DE-01", Depot: "DEPOT", Trigger: 2, Target: 6, OverdueDays: 7}}),
@@ -126,6 +126,7 @@ var Commands = []commands.Command{
 			supply.ConfirmRelabelling{AtLocation: atSite, Kits: exampleKits}),
 	onPatientKits(supply.Hold).
 		AllowedTo(access.Processes).
+		Upcast(domain.Unchanged).
 		PreparedBy(func(_ context.Context, c *supply.HoldStock) (err error) {
 			c.Seed, err = commands.NewSeed()
 			return err
@@ -203,7 +204,7 @@ func onPatientKits[C domain.AboutPatient](decide stockDecision[C]) *commands.Dec
 		if err != nil {
 			return facts, err
 		}
-		facts.Enrolled = who.Participating()
+		facts.Enrolled, facts.Levels = who.Participating(), who.Factors
 		facts.Participating = facts.Enrolled || who.Status == patient.StatusEnrolling
 		switch who.Treatment {
 		case patient.TreatmentEnded:
@@ -215,7 +216,7 @@ func onPatientKits[C domain.AboutPatient](decide stockDecision[C]) *commands.Dec
 		if at, _ := supply.StockOf(c); facts.Withheld == "" && at.Location != supply.LocationID(who.Site) {
 			facts.Withheld = supply.PatientIsTransferred
 		}
-		facts.Arm, err = randomisationcommands.ArmOf(ctx, reader, c.AboutPatient(), facts.Study)
+		facts.Arm, facts.Closed, err = randomisationcommands.ArmOf(ctx, reader, c.AboutPatient(), facts.Study)
 		return facts, err
 	}, decide)
 }

@@ -14,8 +14,12 @@ var events = []domain.EventType{
 	domain.Stored[Screened]("PatientScreened"),
 	domain.Stored[ConsentRecorded]("ConsentRecorded"),
 	domain.Stored[ScreenFailureRecorded]("ScreenFailureRecorded"),
-	domain.Stored[EnrollmentRequested]("EnrollmentRequested"),
-	domain.Stored[Enrolled]("PatientEnrolled"),
+	// Since version 2, a patient can be enrolled without a draw, for a run-in.
+	domain.Stored[EnrollmentRequested]("EnrollmentRequested", domain.Unchanged),
+	domain.Stored[Enrolled]("PatientEnrolled", domain.Unchanged),
+	domain.Stored[RandomisationRequested]("RandomisationRequested"),
+	domain.Stored[RandomisationConfirmed]("RandomisationConfirmed"),
+	domain.Stored[RandomisationNotPossible]("RandomisationNotPossible"),
 	domain.Stored[EnrollmentFailed]("EnrollmentFailed"),
 	domain.Stored[VisitRecorded]("VisitRecorded"),
 	domain.Stored[ConsentWithdrawn]("ConsentWithdrawn", withdrewEverything),
@@ -91,6 +95,8 @@ type EnrollmentRequested struct {
 	Randomise bool              `json:"randomise,omitempty"`
 	Kits      bool              `json:"kits,omitempty"`
 	Factors   map[string]string `json:"factors,omitempty"`
+	// DrawnLater says that the protocol draws patients some time after the enrolment; Randomise and Kits are then false.
+	DrawnLater bool `json:"drawnLater,omitempty"`
 	// Overridden are the criteria that the patient does not satisfy, and need not. They may be deviations.
 	Overridden []string `json:"overridden,omitempty"`
 }
@@ -100,6 +106,10 @@ type Enrolled struct {
 	Patient       domain.PatientID `json:"patient"`
 	On            domain.Date      `json:"on"`
 	PatientNumber string           `json:"patientNumber"`
+	// RunIn says that the treatment begins later, with the draw.
+	RunIn bool `json:"runIn,omitempty"`
+	// RandomisedOn is the day of the draw in the patient's time zone; "" without a draw, and in events of version 1.
+	RandomisedOn domain.Date `json:"randomisedOn,omitempty"`
 }
 
 // EnrollmentFailed ends a requested enrolment. It may be requested again.

@@ -54,7 +54,7 @@ func (s Status) After(event Event) Status {
 		return e.Reason.Status()
 	case StepUndone:
 		return e.Status
-	case VisitRecorded, TreatmentDiscontinued, DoseHeld, DoseResumed, Transferred, EligibilityOverridden, ProtocolDeviationRecorded,
+	case RandomisationRequested, RandomisationConfirmed, RandomisationNotPossible, VisitRecorded, TreatmentDiscontinued, DoseHeld, DoseResumed, Transferred, EligibilityOverridden, ProtocolDeviationRecorded,
 		VisitDateCorrected, VisitVoided, ConsentDateCorrected, EnrollmentDateCorrected, AgeCorrected, SexCorrected: // change no status
 	}
 	return s

@@ -155,7 +155,7 @@ func (p Protocol) validateTreatment() error {
 			return err
 		}
 	}
-	return nil
+	return p.validateStages()
 }
 
 func (p Protocol) validateArmsAndForms() error {

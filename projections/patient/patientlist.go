@@ -26,7 +26,12 @@ var PatientList = projections.New(patientviews.PatientLists, projections.ByPatie
 			proposed(r, patient.DeviationEligibility)
 		}
 	}),
-	ofPatient(func(r *row, e patient.Enrolled) { r.EnrolledOn, r.PatientNumber = e.On, e.PatientNumber }),
+	ofPatient(func(r *row, e patient.Enrolled) {
+		r.EnrolledOn, r.PatientNumber, r.RandomisedOn = e.On, e.PatientNumber, e.RandomisedOn
+	}),
+	ofPatient(func(*row, patient.RandomisationRequested) {}),
+	ofPatient(func(r *row, e patient.RandomisationConfirmed) { r.RandomisedOn, r.Stage = e.On, e.Stage }),
+	ofPatient(func(*row, patient.RandomisationNotPossible) {}),
 	ofPatient(func(r *row, e patient.EnrollmentFailed) { r.EndReason = e.Reason }),
 	ofPatient(func(r *row, e patient.VisitRecorded) { proposed(r, e.Candidate) }),
 	ofPatient(func(r *row, e patient.ConsentWithdrawn) {

@@ -34,8 +34,16 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 		}
 	}),
 	projections.On(func(v *view, e patient.Enrolled, at projections.Envelope) {
-		v.PatientNumber = e.PatientNumber
+		v.PatientNumber, v.RandomisedOn = e.PatientNumber, e.RandomisedOn
 		step(v, e, at, e.On, "")
+	}),
+	projections.On(func(v *view, e patient.RandomisationRequested, at projections.Envelope) { step(v, e, at, "", e.Stage) }),
+	projections.On(func(v *view, e patient.RandomisationConfirmed, at projections.Envelope) {
+		v.RandomisedOn, v.Stage = e.On, e.Stage
+		step(v, e, at, e.On, e.Stage)
+	}),
+	projections.On(func(v *view, e patient.RandomisationNotPossible, at projections.Envelope) {
+		step(v, e, at, "", e.Reason)
 	}),
 	projections.On(func(v *view, e patient.EnrollmentFailed, at projections.Envelope) { step(v, e, at, "", e.Reason) }),
 	projections.On(func(v *view, e patient.VisitRecorded, at projections.Envelope) {

@@ -1,0 +1,114 @@
+package randomisation
+
+import (
+	"maps"
+	"slices"
+
+	"casebook/domain"
+)
+
+// SetListAlert says when somebody is told that a list ends soon.
+type SetListAlert struct {
+	domain.InStudy
+	Remaining       int `json:"remaining" minimum:"0" maximum:"1000" doc:"An alert is raised when a stratum has fewer unused entries than this; 0 asks for none before the end"`
+	domain.Reasoned `doc:"Why"`
+}
+
+// ListAlertSet says when somebody is told that a list ends soon.
+type ListAlertSet struct {
+	Study     domain.StudyID `json:"study"`
+	Remaining int            `json:"remaining"`
+	Reason    string         `json:"reason"`
+}
+
+// ListRanLow says how many entries of a stratum are left, where they are few or where there are enough again. The number
+// counts the unused entries of all arms, closed ones too: it follows from the length of the list and the number of draws, and
+// tells no arm.
+type ListRanLow struct {
+	Study  domain.StudyID `json:"study"`
+	Stage  string         `json:"stage,omitempty"`
+	Scheme string         `json:"scheme"`
+	// Factors are the levels of the stratum.
+	Factors   map[string]string `json:"factors,omitempty"`
+	Remaining int               `json:"remaining"`
+	// Exhausted says that a patient could not be drawn. Remaining is then 0, whatever is left: how many entries cannot be used
+	// would tell how many of the others belong to an arm.
+	Exhausted bool `json:"exhausted,omitempty"`
+	// Enough says that the list was extended, and that the entries are not few any more.
+	Enough bool `json:"enough,omitempty"`
+	// Tell says that somebody has to be told: the entries have just become few, or there is none for a patient.
+	Tell bool `json:"tell,omitempty"`
+}
+
+// maxAlertBelow bounds the number of entries that are few.
+const maxAlertBelow = 1000
+
+// Watch decides about SetListAlert. It refuses reason_required, value_too_long and value_out_of_range.
+func Watch(_ Randomisation, cmd SetListAlert, _ domain.Call) ([]Event, error) {
+	if err := domain.First(domain.Reason(cmd.Reason), domain.Between("remaining", cmd.Remaining, 0, maxAlertBelow)); err != nil {
+		return nil, err
+	}
+	return []Event{ListAlertSet{Study: cmd.Study, Remaining: cmd.Remaining, Reason: cmd.Reason}}, nil
+}
+
+// runsLow returns what is told about the patient's stratum after more of its entries are used.
+func (r Randomisation) runsLow(cmd RandomisePatient, c choice, used int) []Event {
+	if c.scheme.method != MethodList {
+		return nil
+	}
+	left := c.stage.unused(c.scheme, c.stratum) - used
+	if left >= r.alertBelow {
+		return nil
+	}
+	_, known := c.stage.low.Get(c.stratum)
+	return []Event{ListRanLow{Study: cmd.Study, Stage: cmd.Stage, Scheme: c.scheme.id, Factors: maps.Clone(cmd.Factors), Remaining: left,
+		Tell: !known || left == 0}}
+}
+
+// exhausted returns what is told when no entry can be used for a patient. It is told once until the list is extended.
+func (r Randomisation) exhausted(cmd RandomisePatient, c choice) []Event {
+	if told, _ := c.stage.low.Get(c.stratum); told {
+		return nil
+	}
+	return []Event{ListRanLow{Study: cmd.Study, Stage: cmd.Stage, Scheme: c.scheme.id, Factors: maps.Clone(cmd.Factors), Exhausted: true,
+		Tell: true}}
+}
+
+// withLow remembers a stratum whose entries are few, and whether it was told that there is none for a patient.
+func (r Randomisation) withLow(e ListRanLow) Randomisation {
+	st := r.stages[e.Stage]
+	s := r.schemes[e.Scheme]
+	if s == nil || st.active != e.Scheme {
+		return r
+	}
+	stratum, wrong := s.stratum(e.Factors)
+	if wrong != "" {
+		return r
+	}
+	if st.low = st.low.Set(stratum, e.Exhausted); e.Enough {
+		st.low = st.low.Delete(stratum)
+	}
+	return r.withStage(e.Stage, st)
+}
+
+// replenished returns what is told about the strata that had few entries before a list was extended.
+func (r Randomisation) replenished(study domain.StudyID, name string) []Event {
+	s := r.schemes[name]
+	var events []Event
+	for _, id := range slices.Sorted(maps.Keys(r.stages)) {
+		st := r.stages[id]
+		if st.active != name {
+			continue
+		}
+		for _, stratum := range slices.Sorted(maps.Keys(st.low.Plain())) {
+			factors := map[string]string{}
+			for i, level := range levels(s.factors, stratum) {
+				factors[s.factors[i].ID] = level
+			}
+			left := st.unused(s, stratum)
+			events = append(events, ListRanLow{Study: study, Stage: id, Scheme: name, Factors: factors, Remaining: left,
+				Enough: left >= max(r.alertBelow, 1)})
+		}
+	}
+	return events
+}
