@@ -42,6 +42,8 @@ var (
 	SupplyManagers = Permission{user.SupplyManager, user.UnblindedSupplyManager}
 	// UnblindedSupply may know the arm of each kit.
 	UnblindedSupply = Permission{user.UnblindedSupplyManager}
+	// KnowingArms are the roles that know who is in which arm, or which arm a kit is for.
+	KnowingArms = To(Statisticians, UnblindedSupply)
 	// Investigators are responsible for the patients of a site.
 	Investigators = Permission{user.Investigator}
 	// Auditors read everything that is recorded of a study, and change nothing.

@@ -229,7 +229,7 @@ func stored(r *rand.Rand, field string, view readmodels.View) any {
 		return one("patient", "site")
 	case "order":
 		if slices.ContainsFunc(view.Indexes, func(x driver.IndexModel) bool { return slices.Contains(fieldsOf(x), "raisedAt") }) {
-			return r.IntN(6)
+			return r.IntN(12)
 		}
 		return r.Float64()
 	case "given.patient":

@@ -93,22 +93,33 @@ func (r Randomisation) withLow(e ListRanLow) Randomisation {
 
 // replenished returns what is told about the strata that had few entries before a list was extended.
 func (r Randomisation) replenished(study domain.StudyID, name string) []Event {
-	s := r.schemes[name]
 	var events []Event
 	for _, id := range slices.Sorted(maps.Keys(r.stages)) {
-		st := r.stages[id]
-		if st.active != name {
-			continue
+		if r.stages[id].active == name {
+			events = append(events, r.lowStrata(study, id, func(left int) ListRanLow {
+				return ListRanLow{Remaining: left, Enough: left >= max(r.alertBelow, 1)}
+			})...)
 		}
-		for _, stratum := range slices.Sorted(maps.Keys(st.low.Plain())) {
-			factors := map[string]string{}
-			for i, level := range levels(s.factors, stratum) {
-				factors[s.factors[i].ID] = level
-			}
-			left := st.unused(s, stratum)
-			events = append(events, ListRanLow{Study: study, Stage: id, Scheme: name, Factors: factors, Remaining: left,
-				Enough: left >= max(r.alertBelow, 1)})
+	}
+	return events
+}
+
+// lowStrata returns what is told about each stratum of a stage that is known to have few entries.
+func (r Randomisation) lowStrata(study domain.StudyID, id string, tell func(left int) ListRanLow) []Event {
+	st := r.stages[id]
+	s := r.schemes[st.active]
+	if s == nil || s.method != MethodList {
+		return nil
+	}
+	var events []Event
+	for _, stratum := range slices.Sorted(maps.Keys(st.low.Plain())) {
+		factors := map[string]string{}
+		for i, level := range levels(s.factors, stratum) {
+			factors[s.factors[i].ID] = level
 		}
+		e := tell(st.unused(s, stratum))
+		e.Study, e.Stage, e.Scheme, e.Factors = study, id, s.id, factors
+		events = append(events, e)
 	}
 	return events
 }

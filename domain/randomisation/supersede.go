@@ -65,8 +65,10 @@ func Supersede(r Randomisation, s study.Study, cmd SupersedeScheme, _ domain.Cal
 		return nil, refuse.Because("counting_not_possible", "a list has entries, and counts no patients").At("counting").
 			Do("use fresh, or a scheme of minimisation")
 	}
-	return []Event{SchemeSuperseded{Study: cmd.Study, Stage: cmd.Stage, Scheme: cmd.Scheme, Former: former, Counting: cmd.Counting,
-		Reason: cmd.Reason}}, nil
+	// Nobody needs the former list any more.
+	events := r.lowStrata(cmd.Study, cmd.Stage, func(left int) ListRanLow { return ListRanLow{Remaining: left, Enough: true} })
+	return append(events, SchemeSuperseded{Study: cmd.Study, Stage: cmd.Stage, Scheme: cmd.Scheme, Former: former, Counting: cmd.Counting,
+		Reason: cmd.Reason}), nil
 }
 
 // withSuperseded counts the patients of the stage again, in the arms and levels of the new scheme. A patient who was drawn

@@ -37,6 +37,10 @@ const (
 	RecalledKitAtHome Kind = "recalled_kit_at_home"
 	// ActivityPaused is about activities that were stopped, or go on, at a site, in a country or in the whole study.
 	ActivityPaused Kind = "activity_paused"
+	// ListRunsLow is a randomisation list that ends soon, or has no entry for a patient.
+	ListRunsLow Kind = "list_runs_low"
+	// AllocationForced is a draw that was limited to the arms in stock.
+	AllocationForced Kind = "allocation_forced"
 	// BlindBroken is an emergency unblinding.
 	BlindBroken Kind = "blind_broken"
 	// ProcessStuck is a process, such as an enrolment, that waits beyond its time.
@@ -45,8 +49,7 @@ const (
 
 // Kinds are all kinds of alerts.
 var Kinds = []Kind{RiskFlagged, DiariesMissed, ShipmentOverdue, ResupplyShort, PatientWithoutKit, KitsAffected, RecalledKitAtHome,
-	ActivityPaused,
-	BlindBroken, ProcessStuck}
+	ActivityPaused, ListRunsLow, AllocationForced, BlindBroken, ProcessStuck}
 
 // Schema implements domain.HasSchema.
 func (Kind) Schema() domain.Schema { return domain.OneOf(Kinds...) }
@@ -60,6 +63,12 @@ func (AlertID) Schema() domain.Schema {
 func (k Kind) OfSupply() bool {
 	return k == ShipmentOverdue || k == ResupplyShort || k == KitsAffected || k == PatientWithoutKit
 }
+
+// OfArms says that only roles that know arms see the alert, because it could help others to find out who is in the same arm.
+func (k Kind) OfArms() bool { return k == ListRunsLow || k == AllocationForced }
+
+// OfSponsor says that the alert is about the study as a whole, so that study managers see it too.
+func (k Kind) OfSponsor() bool { return k.OfSupply() || k == ActivityPaused }
 
 // Severity says how urgent an alert is.
 type Severity string

@@ -22,7 +22,8 @@ var events = []domain.EventType{
 	domain.Stored[ProtocolVersionPublished]("ProtocolVersionPublished", domain.Unchanged, domain.Unchanged, domain.Unchanged),
 	domain.Stored[SiteAdded]("SiteAdded"),
 	domain.Stored[SiteActivated]("SiteActivated"),
-	domain.Stored[SiteClosed]("SiteClosed"),
+	// Since version 2, what was open at the site can be recorded.
+	domain.Stored[SiteClosed]("SiteClosed", domain.Unchanged),
 	domain.Stored[SitePaused]("SitePaused"),
 	domain.Stored[SiteResumed]("SiteResumed"),
 	domain.Stored[SiteReopened]("SiteReopened"),
@@ -69,6 +70,8 @@ type SiteClosed struct {
 	Site   domain.SiteID  `json:"site"`
 	On     domain.Date    `json:"on"`
 	Reason string         `json:"reason"`
+	// Checklist is what was open at the site, as the closer confirmed it.
+	Checklist []ChecklistItem `json:"checklist,omitempty"`
 }
 
 // SecondFactorRequired says whether signing and unblinding in the study ask for a second factor at the sign-in.

@@ -34,7 +34,7 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 		}
 	}),
 	projections.On(func(v *view, e patient.Enrolled, at projections.Envelope) {
-		v.PatientNumber, v.RandomisedOn = e.PatientNumber, e.RandomisedOn
+		v.PatientNumber, v.EnrolledOn, v.RandomisedOn = e.PatientNumber, e.On, e.RandomisedOn
 		step(v, e, at, e.On, "")
 	}),
 	projections.On(func(v *view, e patient.RandomisationRequested, at projections.Envelope) { step(v, e, at, "", e.Stage) }),
@@ -104,6 +104,7 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 	projections.On(func(v *view, e patient.EnrollmentDateCorrected, at projections.Envelope) {
 		corrected(v, e, at, "", string(e.From), string(e.To), e.Reason)
 		propose(v, at, e.Candidate, e.To, "")
+		v.EnrolledOn = e.To
 	}),
 	projections.On(func(v *view, e patient.AgeCorrected, at projections.Envelope) {
 		corrected(v, e, at, "", strconv.Itoa(e.From), strconv.Itoa(e.To), e.Reason)

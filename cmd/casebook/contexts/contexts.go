@@ -41,6 +41,7 @@ import (
 	enrollmentprojections "casebook/projections/enrollment"
 	patientprojections "casebook/projections/patient"
 	processprojections "casebook/projections/process"
+	randomisationprojections "casebook/projections/randomisation"
 	safetyprojections "casebook/projections/safety"
 	studyprojections "casebook/projections/study"
 	supplyprojections "casebook/projections/supply"
@@ -52,6 +53,7 @@ import (
 	patientviews "casebook/readmodels/patient"
 	processviews "casebook/readmodels/process"
 	projectionviews "casebook/readmodels/projection"
+	randomisationviews "casebook/readmodels/randomisation"
 	safetyviews "casebook/readmodels/safety"
 	studyviews "casebook/readmodels/study"
 	supplyviews "casebook/readmodels/supply"
@@ -129,6 +131,7 @@ func Projections() []projections.Projection {
 		supplyprojections.Projections,
 		auditprojections.Projections(Streams()),
 		enrollmentprojections.Projections,
+		randomisationprojections.Projections,
 		userprojections.Projections,
 	)
 }
@@ -144,6 +147,7 @@ func Queries() []readmodels.Query {
 		processviews.Queries,
 		safetyviews.Queries,
 		supplyviews.Queries,
+		randomisationviews.Queries,
 		auditviews.Queries,
 		projectionviews.Queries,
 	)
