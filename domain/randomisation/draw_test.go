@@ -37,7 +37,7 @@ func wasForced(who, number int) randomisation.AllocationForced {
 }
 
 func exhausted(levels ...string) randomisation.ListRanLow {
-	return randomisation.ListRanLow{Study: pain, Scheme: "one", Factors: factorsOf(levels...), Exhausted: true, Tell: true}
+	return randomisation.ListRanLow{Study: pain, Scheme: "one", Factors: factorsOf(levels...), Exhausted: true, Few: true, Tell: true}
 }
 
 func TestRandomiseByList(t *testing.T) {

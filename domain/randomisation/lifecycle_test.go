@@ -115,7 +115,7 @@ func TestExtendAndRunLow(t *testing.T) {
 	given.When(watching(-1)).ThenRefused("value_out_of_range")
 	watched := given.When(watching(2)).Then(randomisation.ListAlertSet{Study: pain, Remaining: 2, Reason: "two weeks of recruitment"})
 	low := func(left int, tell bool) randomisation.ListRanLow {
-		return randomisation.ListRanLow{Study: pain, Scheme: "one", Remaining: left, Tell: tell}
+		return randomisation.ListRanLow{Study: pain, Scheme: "one", Remaining: left, Few: true, Tell: tell}
 	}
 	end := watched.When(drawing(s, two, 1)).Then(drawnFromList(1, 1, 1, verum, nil)).
 		When(drawing(s, two, 2)).Then(drawnFromList(2, 2, 2, placebo, nil), low(1, true)).
@@ -124,7 +124,7 @@ func TestExtendAndRunLow(t *testing.T) {
 
 	more := randomisation.ExtendRandomisationList{Scheme: "one", CSV: "arm\nverum\nverum\nplacebo\n"}
 	events := must(t, end.State(), extending(more))
-	if e := events[len(events)-1].(randomisation.ListRanLow); !e.Enough || e.Remaining != 3 {
+	if e := events[len(events)-1].(randomisation.ListRanLow); e.Few || e.Remaining != 3 {
 		t.Errorf("after the extension there is %+v", e)
 	}
 	end.Given(events...).When(drawing(s, two, 4)).Then(drawnFromList(4, 4, 4, verum, nil)).

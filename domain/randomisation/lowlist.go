@@ -3,6 +3,7 @@ package randomisation
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"casebook/domain"
 )
@@ -34,8 +35,8 @@ type ListRanLow struct {
 	// Exhausted says that a patient could not be drawn. Remaining is then 0, whatever is left: how many entries cannot be used
 	// would tell how many of the others belong to an arm.
 	Exhausted bool `json:"exhausted,omitempty"`
-	// Enough says that the list was extended, and that the entries are not few any more.
-	Enough bool `json:"enough,omitempty"`
+	// Few is false when the list was extended or replaced, and the entries are not few any more.
+	Few bool `json:"few,omitempty"`
 	// Tell says that somebody has to be told: the entries have just become few, or there is none for a patient.
 	Tell bool `json:"tell,omitempty"`
 }
@@ -60,35 +61,37 @@ func (r Randomisation) runsLow(cmd RandomisePatient, c choice, used int) []Event
 	if left >= r.alertBelow {
 		return nil
 	}
-	_, known := c.stage.low.Get(c.stratum)
+	_, known := r.low.Get(stratumKey(cmd.Stage, c.scheme.id, cmd.Factors))
 	return []Event{ListRanLow{Study: cmd.Study, Stage: cmd.Stage, Scheme: c.scheme.id, Factors: maps.Clone(cmd.Factors), Remaining: left,
-		Tell: !known || left == 0}}
+		Few: true, Tell: !known || left == 0}}
 }
 
 // exhausted returns what is told when no entry can be used for a patient. It is told once until the list is extended.
 func (r Randomisation) exhausted(cmd RandomisePatient, c choice) []Event {
-	if told, _ := c.stage.low.Get(c.stratum); told {
+	if told, known := r.low.Get(stratumKey(cmd.Stage, c.scheme.id, cmd.Factors)); known && told.Exhausted {
 		return nil
 	}
 	return []Event{ListRanLow{Study: cmd.Study, Stage: cmd.Stage, Scheme: c.scheme.id, Factors: maps.Clone(cmd.Factors), Exhausted: true,
-		Tell: true}}
+		Few: true, Tell: true}}
 }
 
 // withLow remembers a stratum whose entries are few, and whether it was told that there is none for a patient.
 func (r Randomisation) withLow(e ListRanLow) Randomisation {
-	st := r.stages[e.Stage]
-	s := r.schemes[e.Scheme]
-	if s == nil || st.active != e.Scheme {
-		return r
+	if key := stratumKey(e.Stage, e.Scheme, e.Factors); e.Few {
+		r.low = r.low.Set(key, &e)
+	} else {
+		r.low = r.low.Delete(key)
 	}
-	stratum, wrong := s.stratum(e.Factors)
-	if wrong != "" {
-		return r
+	return r
+}
+
+// stratumKey names a stratum of a list.
+func stratumKey(stage, scheme string, factors map[string]string) string {
+	parts := []string{stage, scheme}
+	for _, factor := range slices.Sorted(maps.Keys(factors)) {
+		parts = append(parts, factor, factors[factor])
 	}
-	if st.low = st.low.Set(stratum, e.Exhausted); e.Enough {
-		st.low = st.low.Delete(stratum)
-	}
-	return r.withStage(e.Stage, st)
+	return strings.Join(parts, "\x1f")
 }
 
 // replenished returns what is told about the strata that had few entries before a list was extended.
@@ -97,7 +100,7 @@ func (r Randomisation) replenished(study domain.StudyID, name string) []Event {
 	for _, id := range slices.Sorted(maps.Keys(r.stages)) {
 		if r.stages[id].active == name {
 			events = append(events, r.lowStrata(study, id, func(left int) ListRanLow {
-				return ListRanLow{Remaining: left, Enough: left >= max(r.alertBelow, 1)}
+				return ListRanLow{Remaining: left, Few: left < max(r.alertBelow, 1)}
 			})...)
 		}
 	}
@@ -111,14 +114,16 @@ func (r Randomisation) lowStrata(study domain.StudyID, id string, tell func(left
 	if s == nil || s.method != MethodList {
 		return nil
 	}
+	low := r.low.Plain()
 	var events []Event
-	for _, stratum := range slices.Sorted(maps.Keys(st.low.Plain())) {
-		factors := map[string]string{}
-		for i, level := range levels(s.factors, stratum) {
-			factors[s.factors[i].ID] = level
+	for _, key := range slices.Sorted(maps.Keys(low)) {
+		of := low[key]
+		stratum, wrong := s.stratum(of.Factors)
+		if of.Stage != id || of.Scheme != s.id || wrong != "" {
+			continue
 		}
 		e := tell(st.unused(s, stratum))
-		e.Study, e.Stage, e.Scheme, e.Factors = study, id, s.id, factors
+		e.Study, e.Stage, e.Scheme, e.Factors = study, id, s.id, of.Factors
 		events = append(events, e)
 	}
 	return events

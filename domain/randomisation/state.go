@@ -22,6 +22,8 @@ type Randomisation struct {
 	cohorts []cohort
 	// alertBelow is how many unused entries of a stratum are few; 0 if nobody wants to be told.
 	alertBelow int
+	// low are the strata whose list is known to end soon, with what was told last.
+	low persistent.Map[string, *ListRanLow]
 	// drawn has the last draw of every patient.
 	drawn persistent.Map[domain.PatientID, *drawn]
 	// stages are the draws that the study has, by id; "" is the first one.
@@ -45,8 +47,6 @@ type stage struct {
 	balance persistent.Map[level, *tally]
 	// used says which entries of the active list are used, for each stratum.
 	used persistent.Map[int, *usage]
-	// low are the strata whose list is known to end soon.
-	low persistent.Map[int, bool]
 }
 
 // level names one level of one factor.

@@ -66,7 +66,7 @@ func Supersede(r Randomisation, s study.Study, cmd SupersedeScheme, _ domain.Cal
 			Do("use fresh, or a scheme of minimisation")
 	}
 	// Nobody needs the former list any more.
-	events := r.lowStrata(cmd.Study, cmd.Stage, func(left int) ListRanLow { return ListRanLow{Remaining: left, Enough: true} })
+	events := r.lowStrata(cmd.Study, cmd.Stage, func(left int) ListRanLow { return ListRanLow{Remaining: left} })
 	return append(events, SchemeSuperseded{Study: cmd.Study, Stage: cmd.Stage, Scheme: cmd.Scheme, Former: former, Counting: cmd.Counting,
 		Reason: cmd.Reason}), nil
 }

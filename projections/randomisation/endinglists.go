@@ -17,6 +17,6 @@ var EndingLists = projections.New(randomisationviews.EndingLists,
 	}),
 	projections.On(func(l *randomisationviews.EndingList, e randomisation.ListRanLow, at projections.Envelope) {
 		l.Study, l.Stage, l.Scheme, l.Factors, l.Remaining, l.Exhausted = e.Study, e.Stage, e.Scheme, e.Factors, e.Remaining, e.Exhausted
-		l.Few, l.UpdatedAt = !e.Enough, at.Metadata.RecordedAt
+		l.Few, l.UpdatedAt = e.Few, at.Metadata.RecordedAt
 	}),
 )
