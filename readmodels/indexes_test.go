@@ -225,6 +225,8 @@ func stored(r *rand.Rand, field string, view readmodels.View) any {
 		return one("enrollment", "resupply", "safety")
 	case "users":
 		return one("nurse.one", "nurse.two")
+	case "few":
+		return r.IntN(2) == 0
 	case "level":
 		return one("patient", "site")
 	case "order":
