@@ -29,6 +29,7 @@ import (
 // Some are so only beside one of the parameters that are named with them. It is so for all of a query without any.
 var lookedAt = map[string]map[string][]string{
 	"Alerts":         {"kind": nil},
+	"Deviations":     {"what": nil, "only": nil, "site": {"patient"}},
 	"PatientDiaries": {"only": nil},
 	"Patients":       {"treatment": nil, "phase": nil, "endCode": nil},
 	"Processes":      {"process": {"site", "sort"}, "stage": nil},
@@ -124,7 +125,7 @@ func TestEveryQueryUsesAnIndex(t *testing.T) {
 					}
 				}
 			}
-			if answered == 0 || different == 0 {
+			if answered == 0 || different == 0 && q.Name != "SiteClosing" { // which counts as the dashboard does
 				t.Errorf("it was answered %d times, with %d commands that no other query has sent", answered, different)
 			}
 		})
@@ -141,6 +142,7 @@ var callers = [][]user.Grant{
 	{{Role: user.CRC, Study: "PAIN1", Site: "DE-01"}},
 	{{Role: user.Monitor, Study: "PAIN1", Site: "DE-01"}, {Role: user.Monitor, Study: "PAIN1", Site: "DE-02"}},
 	{{Role: user.SupplyManager, Study: "PAIN1"}},
+	{{Role: user.Statistician, Study: "PAIN1"}},
 	{{Role: user.Admin}},
 }
 

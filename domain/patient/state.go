@@ -54,6 +54,9 @@ type Patient struct {
 
 	// randomise says that the last requested enrolment has a draw.
 	randomise bool
+	// Candidates are what may be a deviation, and waits for somebody to look at.
+	Candidates Candidates
+
 	// undoable are the steps that can be undone, the last one at the end.
 	undoable []undoable
 }
@@ -132,6 +135,8 @@ func evolve(before Patient, e Event) Patient {
 	case ParticipationEnded:
 		p.EndedOn, p.Died = e.On, e.Reason == EndedByDeath
 		p = p.treatedUntil(before, e.On)
+	case RegistrationVoided:
+		p.EndedOn = e.ScreenedOn
 	case StepUndone:
 		p.EndedOn, p.TreatmentEndedOn, p.Withdrawn, p.Died = e.EndedOn, e.TreatmentEndedOn, e.Withdrawn, false
 	case Transferred:
@@ -141,11 +146,12 @@ func evolve(before Patient, e Event) Patient {
 	case VisitDateCorrected, VisitVoided, ConsentDateCorrected, EnrollmentDateCorrected, AgeCorrected, SexCorrected:
 		p = p.corrected(e)
 	case EnrollmentFailed, DoseResumed: // change only the status or the treatment
-	case ProtocolDeviationRecorded: // is for readers
+	case ProtocolDeviationRecorded, DeviationCandidateDismissed: // answer a candidate, or nothing
 	}
 	if p.ended() || p.Treatment == TreatmentEnded { // nobody is drawn any more
 		p.Drawing = false
 	}
+	p.Candidates = p.Candidates.After(e)
 	p.undoable = before.remembering(e, p)
 	return p
 }
