@@ -38,10 +38,14 @@ var (
 	SafetyOfficers = Permission{user.SafetyOfficer}
 	// Statisticians analyse a study.
 	Statisticians = Permission{user.Statistician}
+	// StudyManagers act for the sponsor: caps, pauses and resupply rules. They know no arm, and read no clinical data.
+	StudyManagers = Permission{user.StudyManager}
 	// SupplyManagers ship kits and keep their stock.
 	SupplyManagers = Permission{user.SupplyManager, user.UnblindedSupplyManager}
 	// UnblindedSupply may know the arm of each kit.
 	UnblindedSupply = Permission{user.UnblindedSupplyManager}
+	// KnowingArms are the roles that know who is in which arm, or which arm a kit is for.
+	KnowingArms = To(Statisticians, UnblindedSupply)
 	// Investigators are responsible for the patients of a site.
 	Investigators = Permission{user.Investigator}
 	// Auditors read everything that is recorded of a study, and change nothing.
@@ -54,7 +58,7 @@ var (
 	// ClinicalReaders may read a patient's clinical data within their scope.
 	ClinicalReaders = To(SiteStaff, Monitors, DataManagers, SafetyOfficers, Statisticians, Auditors)
 	// StudyMembers may read a study's definition and its figures.
-	StudyMembers = To(ClinicalReaders, SupplyManagers)
+	StudyMembers = To(ClinicalReaders, SupplyManagers, StudyManagers)
 )
 
 // Principal is a proven identity with its grants at the time of the request.

@@ -19,7 +19,7 @@ import (
 
 // everyRole lists the roles that can be granted.
 var everyRole = []user.Role{user.PatientRole, user.Caregiver, user.CRC, user.Investigator, user.Monitor, user.DataManager,
-	user.SupplyManager, user.UnblindedSupplyManager, user.SafetyOfficer, user.Statistician, user.Auditor, user.Admin}
+	user.SupplyManager, user.UnblindedSupplyManager, user.SafetyOfficer, user.StudyManager, user.Statistician, user.Auditor, user.Admin}
 
 // What a command or query touches.
 const (
@@ -45,10 +45,10 @@ var entitled = map[string]struct {
 	"PublishProtocolVersion":    {theStudy, managers},
 	"AddSite":                   {theStudy, managers},
 	"ActivateSite":              {theStudy, managers},
-	"CloseSite":                 {theStudy, managers},
-	"OpenEnrollment":            {theStudy, managers},
-	"CloseEnrollment":           {theStudy, managers},
-	"SetEnrollmentTarget":       {theStudy, managers},
+	"CloseSite":                 {theStudy, sponsors},
+	"OpenEnrollment":            {theStudy, sponsors},
+	"CloseEnrollment":           {theStudy, sponsors},
+	"SetEnrollmentTarget":       {theStudy, sponsors},
 	"ScreenPatient":             {theSite, siteStaff},
 	"RecordConsent":             {thePatient, siteStaff},
 	"RecordScreenFailure":       {thePatient, siteStaff},
@@ -94,13 +94,19 @@ var entitled = map[string]struct {
 	"DefineMinimisation":        {theStudy, statisticians},
 	"ActivateRandomisation":     {theStudy, statisticians},
 	"SetCohortCaps":             {theStudy, statisticians},
+	"SetLevelCaps":              {theStudy, append([]user.Role{user.StudyManager}, statisticians...)},
+	"SupersedeScheme":           {theStudy, statisticians},
+	"CloseArm":                  {theStudy, statisticians},
+	"ExtendRandomisationList":   {theStudy, statisticians},
+	"SetListAlert":              {theStudy, statisticians},
+	"RequestRandomisation":      {thePatient, siteStaff},
 	"RevealSeed":                {theStudy, statisticians},
 	"CorrectStratum":            {thePatient, []user.Role{user.Investigator, user.DataManager}},
 	"BreakBlind":                {thePatient, []user.Role{user.Investigator, user.SafetyOfficer}},
 	"RegisterKits":              {theStudy, unblindedSuppliers},
 	"ReleaseBatch":              {theStudy, unblindedSuppliers},
 	"RecallLot":                 {theStudy, unblindedSuppliers},
-	"SetResupplyRule":           {theStudy, suppliers},
+	"SetResupplyRule":           {theStudy, append([]user.Role{user.StudyManager}, suppliers...)},
 	"CreateShipment":            {theSite, keepers},
 	"CancelShipment":            {theSite, keepers},
 	"DispatchShipment":          {theSite, keepers},
@@ -109,11 +115,11 @@ var entitled = map[string]struct {
 	"QuarantineKits":            {theSite, keepers},
 	"ReleaseKits":               {theSite, suppliers},
 	"DestroyKits":               {theSite, siteStaff}, // at a depot, who keeps it
-	"PauseSite":                 {theStudy, append([]user.Role{user.SafetyOfficer}, managers...)},
-	"ResumeSite":                {theStudy, append([]user.Role{user.SafetyOfficer}, managers...)},
-	"SuspendStudy":              {theStudy, append([]user.Role{user.SafetyOfficer}, managers...)},
-	"ResumeStudy":               {theStudy, append([]user.Role{user.SafetyOfficer}, managers...)},
-	"ReopenSite":                {theStudy, managers},
+	"PauseSite":                 {theStudy, append([]user.Role{user.SafetyOfficer}, sponsors...)},
+	"ResumeSite":                {theStudy, append([]user.Role{user.SafetyOfficer}, sponsors...)},
+	"SuspendStudy":              {theStudy, append([]user.Role{user.SafetyOfficer}, sponsors...)},
+	"ResumeStudy":               {theStudy, append([]user.Role{user.SafetyOfficer}, sponsors...)},
+	"ReopenSite":                {theStudy, sponsors},
 	"ApproveDestruction":        {theSite, suppliers},
 	"ReportKitFound":            {theSite, keepers},
 	"ConfirmRelabelling":        {theSite, unblindedSuppliers},
@@ -123,7 +129,7 @@ var entitled = map[string]struct {
 	"RecordRecallAction":        {thePatient, siteStaff},
 	"WithdrawLotRecall":         {theStudy, unblindedSuppliers},
 	"ExtendExpiry":              {theStudy, unblindedSuppliers},
-	"EndResupply":               {theStudy, suppliers},
+	"EndResupply":               {theStudy, append([]user.Role{user.StudyManager}, suppliers...)},
 	"ReportKitLost":             {theSite, keepers},
 	"DispenseKit":               {thePatient, siteStaff},
 	"ReturnKit":                 {thePatient, siteStaff},
@@ -176,6 +182,8 @@ var entitled = map[string]struct {
 	"AccountabilityByPatient": {theSite, readers},
 	"EnrollmentBySite":        {ownSites, members},
 	"SiteDashboard":           {theSite, readers},
+	"SiteClosing":             {theSite, append([]user.Role{user.StudyManager, user.DataManager, user.Monitor}, siteStaff...)},
+	"EndingLists":             {theStudy, statisticians},
 	"StudyUsers":              {theStudy, []user.Role{user.DataManager, user.Auditor}},
 	"Users":                   {theSystem, admins},
 	"StudyTrail":              {theSite, []user.Role{user.Monitor, user.DataManager, user.Auditor}},
@@ -185,6 +193,7 @@ var entitled = map[string]struct {
 
 var (
 	managers  = []user.Role{user.DataManager}
+	sponsors  = []user.Role{user.DataManager, user.StudyManager}
 	siteStaff = []user.Role{user.CRC, user.Investigator}
 	admins    = []user.Role{user.Admin}
 
@@ -194,7 +203,7 @@ var (
 	suppliers          = []user.Role{user.SupplyManager, user.UnblindedSupplyManager}
 	unblindedSuppliers = []user.Role{user.UnblindedSupplyManager}
 	keepers            = append(slices.Clone(suppliers), siteStaff...)
-	members            = append(slices.Clone(suppliers), readers...)
+	members            = append(append(slices.Clone(suppliers), user.StudyManager), readers...)
 )
 
 // asker is a user with one grant, and how the scope of that grant relates to the scope of the request.
@@ -329,7 +338,8 @@ func TestR4_CommandsAreOpenToWhomTheDomainSaysAndNobodyElse(t *testing.T) {
 }
 
 // asksForPresence are the commands whose sender has to have signed in just now (21 CFR 11.200(a)(1)).
-var asksForPresence = map[string]bool{"ActivateRandomisation": true, "BreakBlind": true, "RevealSeed": true, "OverrideEligibility": true,
+var asksForPresence = map[string]bool{"ActivateRandomisation": true, "SupersedeScheme": true, "CloseArm": true,
+	"BreakBlind": true, "RevealSeed": true, "OverrideEligibility": true,
 	"RequireSecondFactor": true, "OfferSecondFactor": true, "EnrolSecondFactor": true,
 	"ResolveDamage": true, "ConfirmDamageResolution": true}
 
@@ -374,7 +384,7 @@ func TestR15_APresentPersonIsAskedForInEveryWay(t *testing.T) {
 func TestR4_NoAdministratorReachesArms(t *testing.T) {
 	// handlesArms are the commands whose sender brings or learns what is in which arm.
 	handlesArms := []string{"UploadRandomisationList", "GenerateRandomisationList", "DefineMinimisation", "ActivateRandomisation",
-		"SetCohortCaps", "RevealSeed", "BreakBlind", "RegisterKits", "ReleaseBatch", "RecallLot", "WithdrawLotRecall",
+		"SetCohortCaps", "SupersedeScheme", "CloseArm", "ExtendRandomisationList", "RevealSeed", "BreakBlind", "RegisterKits", "ReleaseBatch", "RecallLot", "WithdrawLotRecall",
 		"ExtendExpiry", "ConfirmRelabelling"}
 	// signed are commands that ask for presence because somebody answers for them in person, and that show no arm.
 	signed := []string{"OverrideEligibility"}

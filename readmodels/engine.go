@@ -314,6 +314,15 @@ func (r Request) MayKnowPatients(study domain.StudyID, site domain.SiteID) bool 
 	return r.Caller.MayKnowPatient(domain.Scope{Study: study, Site: site})
 }
 
+// Holds says whether the caller has a role in the whole study that the permission is open to.
+func (r Request) Holds(permission access.Permission, study domain.StudyID) bool {
+	_, err := r.Caller.Authorize(r.query.Name, permission, domain.Scope{Study: study})
+	return err == nil
+}
+
+// MayKnowArms says whether the caller has a role that knows the arms of the study.
+func (r Request) MayKnowArms(study domain.StudyID) bool { return r.Holds(access.KnowingArms, study) }
+
 // AsOf returns the documents of a patient in a view as they were at a moment, by their keys.
 func (r Request) AsOf(ctx context.Context, view View, patient domain.PatientID, at Moment) (map[string]Document, error) {
 	if r.Past == nil {

@@ -41,6 +41,15 @@ var Commands = []commands.Command{
 		Described("Request a patient's enrolment",
 			patient.EnrollPatient{OfPatient: domain.ForPatient("PAIN1.S-0001"), On: "2026-02-03"}),
 	commands.Handle(patient.Decider, patient.Confirm).
+		AllowedTo(access.Processes).
+		Upcast(domain.Unchanged),
+	commands.HandleWithFacts(patient.Decider, commands.StudyOfPatient, patient.RequestDraw).
+		AllowedTo(access.SiteStaff).
+		Described("Request the draw of an enrolled patient after a run-in, or of a treated patient for a later stage",
+			patient.RequestRandomisation{OfPatient: domain.ForPatient("PAIN1.S-0001"), Factors: map[string]string{"age": "under-50"}}),
+	commands.Handle(patient.Decider, patient.ConfirmDraw).
+		AllowedTo(access.Processes),
+	commands.Handle(patient.Decider, patient.FailDraw).
 		AllowedTo(access.Processes),
 	commands.Handle(patient.Decider, patient.Fail).
 		AllowedTo(access.Processes),

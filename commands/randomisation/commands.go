@@ -54,8 +54,38 @@ var Commands = append([]commands.Command{
 		Described("Bound how many patients of an arm or a level are drawn",
 			randomisation.SetCohortCaps{InStudy: domain.ForStudy("PAIN1"),
 				Caps: []randomisation.CohortCap{{Factor: "age", Level: "under-50", Most: 40}}, Reasoned: domain.Because("Amendment 2")}),
+	commands.HandleWithFacts(randomisation.Decider, commands.StudyOf, randomisation.BoundLevels).
+		AllowedTo(access.Statisticians, access.StudyManagers).
+		Described("Bound how many patients of a level or a cohort are drawn; caps of arms stay as they are",
+			randomisation.SetLevelCaps{InStudy: domain.ForStudy("PAIN1"),
+				Caps:     []randomisation.LevelCap{{Levels: map[string]string{"age": "under-50"}, Most: 40}},
+				Reasoned: domain.Because("Amendment 2")}),
+	commands.HandleWithFacts(randomisation.Decider, commands.StudyOf, randomisation.Supersede).
+		AllowedTo(access.Statisticians).
+		Reauthenticated().
+		Described("Replace a scheme that is in use, such as after an amendment; asks for a fresh sign-in",
+			randomisation.SupersedeScheme{InStudy: domain.ForStudy("PAIN1"), Scheme: "list-3",
+				SHA256:   "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
+				Counting: randomisation.CountFresh, Reasoned: domain.Because("Amendment 2 adds an arm")}),
+	commands.HandleWithFacts(randomisation.Decider, commands.StudyOf, randomisation.DropArm).
+		AllowedTo(access.Statisticians).
+		Reauthenticated().
+		Blinded().
+		Described("Close an arm: nobody is drawn into it any more, and its patients stay supplied; asks for a fresh sign-in",
+			randomisation.CloseArm{InStudy: domain.ForStudy("PAIN1"), Arm: "usual", Reasoned: domain.Because("Decision of the monitoring board")}),
+	commands.Handle(randomisation.Decider, randomisation.Extend).
+		AllowedTo(access.Statisticians).
+		Blinded().
+		Described("Append entries to a list; those that are there stay as they are",
+			randomisation.ExtendRandomisationList{InStudy: domain.ForStudy("PAIN1"), Scheme: "list-2", PerStratum: 20,
+				Reasoned: domain.Because("The study recruits more patients than planned")}),
+	commands.Handle(randomisation.Decider, randomisation.Watch).
+		AllowedTo(access.Statisticians).
+		Described("Say how many unused entries of a stratum are few, so that an alert is raised",
+			randomisation.SetListAlert{InStudy: domain.ForStudy("PAIN1"), Remaining: 10, Reasoned: domain.Because("Two weeks of recruitment")}),
 	commands.HandleWithFacts(randomisation.Decider, drawFacts, randomisation.Randomise).
-		AllowedTo(access.Processes),
+		AllowedTo(access.Processes).
+		Upcast(domain.Unchanged),
 	commands.Handle(randomisation.Decider, randomisation.Correct).
 		AllowedTo(access.Investigators, access.DataManagers).
 		Described("Correct the levels that a patient was drawn with; the assignment stays",
@@ -76,30 +106,35 @@ func enrollmentOfStudy(ctx context.Context, reader commands.Reader, c randomisat
 // errSealedArm says that a decision needs an arm that this program cannot read.
 var errSealedArm = errors.New("the patient's arm is sealed: this program runs without the blinding keys")
 
-// ArmOf returns the patient's arm: the drawn one, which outlives every amendment; for a patient who was not drawn, the one arm
+// ArmOf returns the patient's arm: the one drawn last, which outlives every amendment; for a patient who was not drawn, the one arm
 // of the patient's version of the protocol, or of the version that the patient was enrolled by, if it does not randomise; or "". in
-// is the study as the patient's version has it. It fails if the program has no blinding keys.
-func ArmOf(ctx context.Context, reader commands.Reader, who patient.Patient, in study.Study) (domain.ArmID, error) {
+// is the study as the patient's version has it. It also returns the arms of the study that are closed. It fails if the program has
+// no blinding keys.
+func ArmOf(ctx context.Context, reader commands.Reader, who patient.Patient, in study.Study) (of domain.ArmID, closed []domain.ArmID,
+	err error) {
 	undrawn := supply.ArmOfAll(in.Protocol)
 	if undrawn == "" {
 		undrawn = supply.ArmOfAll(in.Version(who.EnrolledBy))
 	}
 	if !in.Randomises() {
-		return undrawn, nil
+		return undrawn, nil, nil
 	}
 	drawn, err := commands.ReadNewest(ctx, reader, randomisation.Decider, string(who.Study))
 	if err != nil {
-		return "", err
+		return "", nil, err
+	}
+	if closed, err = drawn.Closed(); err != nil {
+		return "", nil, errSealedArm
 	}
 	arm, found := drawn.ArmOf(who.ID)
 	if !found {
-		return undrawn, nil
+		return undrawn, closed, nil
 	}
 	plain, open := arm.Open()
 	if !open {
-		return "", errSealedArm
+		return "", nil, errSealedArm
 	}
-	return plain, nil
+	return plain, closed, nil
 }
 
 // drawFacts reads the facts of a draw: whether the patient still takes part, the patient's version of the protocol, and the arms of which the

@@ -26,13 +26,13 @@ var Commands = []commands.Command{
 		AllowedTo(access.Processes),
 	commands.Handle(safety.Decider, safety.Review).
 		Scoped(scopeOfAlert).
-		AllowedTo(alertHandlers, access.SupplyManagers).
+		AllowedTo(alertHandlers, access.SupplyManagers, access.Statisticians).
 		Narrowed(byKind).
 		Described("Record that one has looked at an alert",
 			safety.ReviewAlert{OfAlert: safety.OfAlert{Alert: exampleAlert}, Note: "Called the patient"}),
 	commands.Handle(safety.Decider, safety.Close).
 		Scoped(scopeOfAlert).
-		AllowedTo(alertHandlers, access.SupplyManagers).
+		AllowedTo(alertHandlers, access.SupplyManagers, access.Statisticians).
 		Narrowed(byKind).
 		Described("End an alert",
 			safety.CloseAlert{OfAlert: safety.OfAlert{Alert: exampleAlert}, Outcome: "The rescue medication was increased"}),
@@ -89,9 +89,12 @@ func scopeOfAlert[C safety.AboutAlert](ctx context.Context, reader commands.Read
 	return domain.Scope{Study: a.Study, Site: a.Site, Patient: a.Patient}, nil
 }
 
-// byKind allows supply managers to handle alerts about supply only.
+// byKind allows supply managers to handle alerts about supply only. Those that only some may see are handled by these.
 func byKind[C safety.AboutAlert](ctx context.Context, reader commands.Reader, c C) (access.Permission, error) {
 	a, err := commands.Read(ctx, reader, safety.Decider, string(c.AboutAlert()))
+	if a.Kind.OfArms() {
+		return access.KnowingArms, err
+	}
 	if a.Kind.OfSupply() {
 		return access.To(alertHandlers, access.SupplyManagers), err
 	}

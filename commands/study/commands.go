@@ -45,34 +45,34 @@ var Commands = []commands.Command{
 				Reasoned: domain.Because("Recorded for the wrong site")}),
 	commands.Handle(study.Decider, study.Close).
 		Scoped(commands.WholeStudy).
-		AllowedTo(access.DataManagers).
+		AllowedTo(access.StudyManagers, access.DataManagers).
 		Described("Close a site: end its screening and enrolment",
 			study.CloseSite{AtSite: domain.ForSite("PAIN1", "DE-01"), On: "2026-11-30", Reasoned: domain.Because("The site's contract ends")}),
 	commands.Handle(study.Decider, study.Reopen).
 		Scoped(commands.WholeStudy).
-		AllowedTo(access.DataManagers).
+		AllowedTo(access.StudyManagers, access.DataManagers).
 		Described("Let a closed site screen and enrol again",
 			study.ReopenSite{AtSite: domain.ForSite("PAIN1", "DE-01"), On: "2026-12-01", Reasoned: domain.Because("A new contract")}),
 	commands.Handle(study.Decider, study.Pause).
 		Scoped(commands.WholeStudy).
-		AllowedTo(access.DataManagers, access.SafetyOfficers).
+		AllowedTo(access.StudyManagers, access.DataManagers, access.SafetyOfficers).
 		Described("Stop screening, randomisation, dispensing or shipping at a site for a time",
 			study.PauseSite{AtSite: domain.ForSite("PAIN1", "DE-01"), Activities: []study.Activity{study.ActivityScreening},
 				Reasoned: domain.Because("The investigator is on leave")}),
 	commands.Handle(study.Decider, study.Resume).
 		Scoped(commands.WholeStudy).
-		AllowedTo(access.DataManagers, access.SafetyOfficers).
+		AllowedTo(access.StudyManagers, access.DataManagers, access.SafetyOfficers).
 		Described("Let a site go on with what was paused",
 			study.ResumeSite{AtSite: domain.ForSite("PAIN1", "DE-01"), Activities: []study.Activity{study.ActivityScreening},
 				Reasoned: domain.Because("The investigator is back")}),
 	commands.Handle(study.Decider, study.Suspend).
-		AllowedTo(access.DataManagers, access.SafetyOfficers).
+		AllowedTo(access.StudyManagers, access.DataManagers, access.SafetyOfficers).
 		Described("Stop screening, randomisation, dispensing or shipping at all sites, or at those of a country",
 			study.SuspendStudy{InStudy: domain.ForStudy("PAIN1"), Activities: []study.Activity{study.ActivityRandomisation,
 				study.ActivityDispensing},
 				Reasoned: domain.Because("A SUSAR is being assessed")}),
 	commands.Handle(study.Decider, study.GoOn).
-		AllowedTo(access.DataManagers, access.SafetyOfficers).
+		AllowedTo(access.StudyManagers, access.DataManagers, access.SafetyOfficers).
 		Described("Let the sites of a study, or of a country, go on with what was suspended",
 			study.ResumeStudy{InStudy: domain.ForStudy("PAIN1"), Activities: []study.Activity{study.ActivityRandomisation, study.ActivityDispensing},
 				Reasoned: domain.Because("The board recommends to go on")}),

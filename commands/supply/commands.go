@@ -46,11 +46,11 @@ var Commands = []commands.Command{
 			supply.ExtendExpiry{InStudy: domain.ForStudy("PAIN1"), Lot: "L-1", To: "2027-12-31", Certificate: "S-2026-0004",
 				Reasoned: domain.Because("Stability data of 24 months")}),
 	commands.Handle(supply.Decider, supply.EndRule).
-		AllowedTo(access.SupplyManagers).
+		AllowedTo(access.SupplyManagers, access.StudyManagers).
 		Described("End the resupply of a site by its rule",
 			supply.EndResupply{InStudy: domain.ForStudy("PAIN1"), Site: "DE-01", Reasoned: domain.Because("The last patient has ended treatment")}),
 	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.SetRule).
-		AllowedTo(access.SupplyManagers).
+		AllowedTo(access.SupplyManagers, access.StudyManagers).
 		Described("Say when a site is sent kits, and how many",
 			supply.SetResupplyRule{InStudy: domain.ForStudy("PAIN1"),
 				Rule: supply.ResupplyRule{Site: "DE-01", Depot: "DEPOT", Trigger: 2, Target: 6, OverdueDays: 7}}),
@@ -126,6 +126,7 @@ var Commands = []commands.Command{
 			supply.ConfirmRelabelling{AtLocation: atSite, Kits: exampleKits}),
 	onPatientKits(supply.Hold).
 		AllowedTo(access.Processes).
+		Upcast(domain.Unchanged).
 		PreparedBy(func(_ context.Context, c *supply.HoldStock) (err error) {
 			c.Seed, err = commands.NewSeed()
 			return err
@@ -204,7 +205,7 @@ func onPatientKits[C domain.AboutPatient](decide stockDecision[C]) *commands.Dec
 			return facts, err
 		}
 		facts.Study = who.Follows(facts.Study)
-		facts.Enrolled = who.Participating()
+		facts.Enrolled, facts.Levels = who.Participating(), who.Factors
 		facts.Participating = facts.Enrolled || who.Status == patient.StatusEnrolling
 		switch who.Treatment {
 		case patient.TreatmentEnded:
@@ -219,7 +220,7 @@ func onPatientKits[C domain.AboutPatient](decide stockDecision[C]) *commands.Dec
 		if facts.Withheld == "" && who.Blocked(study.BlocksDispensing) {
 			facts.Withheld = supply.ReconsentIsDue
 		}
-		facts.Arm, err = randomisationcommands.ArmOf(ctx, reader, who, facts.Study)
+		facts.Arm, facts.Closed, err = randomisationcommands.ArmOf(ctx, reader, who, facts.Study)
 		return facts, err
 	}, decide)
 }

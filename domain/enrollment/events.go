@@ -12,9 +12,10 @@ type Event interface{ enrollmentEvent() }
 
 // events are the events of the stream, under the names that the log knows them by.
 var events = []domain.EventType{
-	domain.Stored[Opened]("EnrollmentOpened"),
+	// Since version 2, countries can have caps.
+	domain.Stored[Opened]("EnrollmentOpened", domain.Unchanged),
 	domain.Stored[Closed]("EnrollmentClosed"),
-	domain.Stored[TargetSet]("EnrollmentTargetSet"),
+	domain.Stored[TargetSet]("EnrollmentTargetSet", domain.Unchanged),
 	domain.Stored[PlaceReserved]("PlaceReserved").InNoView("the patient's own events say the same"),
 	domain.Stored[PlaceRefused]("PlaceRefused").ForReaders().InNoView("the patient's own events say the same"),
 	domain.Stored[PlaceReleased]("PlaceReleased").InNoView("the patient's own events say the same"),
@@ -77,10 +78,12 @@ func (e PlaceReserved) AboutPatient() domain.PatientID { return e.Patient }
 // AboutPatient returns the patient that the event is about.
 func (e PlaceRefused) AboutPatient() domain.PatientID { return e.Patient }
 
-// Caps bound how many patients may hold a place. A site without a cap, or with a cap of 0, is bound by the study's cap
-// alone.
+// Caps bound how many patients may hold a place. A site or a country without a cap, or with a cap of 0, is bound by the other
+// caps alone.
 type Caps struct {
 	Target int                   `json:"target" minimum:"1" doc:"How many patients the study wants"`
 	Study  int                   `json:"study" minimum:"1" doc:"How many patients may hold a place at most"`
 	Sites  map[domain.SiteID]int `json:"sites,omitempty" doc:"The same, by site"`
+	// Countries are ISO 3166 codes, as the sites have them.
+	Countries map[string]int `json:"countries,omitempty" doc:"The same, by the country of the sites"`
 }

@@ -131,8 +131,25 @@ func Reserve(e Enrollment, s study.Study, cmd ReservePlace, _ domain.Call) ([]Ev
 		return refused("study_cap_reached", "all places of the study are taken")
 	case siteCap > 0 && e.AtSite[cmd.Site] >= siteCap:
 		return refused("site_cap_reached", "all places of the site are taken")
+	case e.countryIsFull(s, s.Sites[cmd.Site].Country):
+		return refused("country_cap_reached", "all places of the country are taken")
 	}
 	return []Event{PlaceReserved{Study: cmd.Study, Site: cmd.Site, Patient: cmd.Patient, Number: e.LastNumber + 1}}, nil
+}
+
+// countryIsFull says whether the patients of a country's sites hold all places that the country may have.
+func (e Enrollment) countryIsFull(s study.Study, country string) bool {
+	most := e.Caps.Countries[country]
+	if most <= 0 {
+		return false
+	}
+	taken := 0
+	for site, n := range e.AtSite {
+		if s.Sites[site].Country == country {
+			taken += n
+		}
+	}
+	return taken >= most
 }
 
 // Release gives a place back. It refuses reason_required, value_too_long and place_not_held. It does not accept a
@@ -168,10 +185,18 @@ func (c Caps) validate(s study.Study, id domain.StudyID) error {
 			return invalidCaps("caps.sites", "the cap of site %s is %d", site, siteCap)
 		}
 	}
+	for country, most := range c.Countries {
+		if !s.HasSitesIn(country) {
+			return invalidCaps("caps.countries", "study %s has no site in %.10q", id, country)
+		}
+		if most < 0 || most > c.Study {
+			return invalidCaps("caps.countries", "the cap of %s is %d", country, most)
+		}
+	}
 	return nil
 }
 
 func invalidCaps(field, format string, args ...any) error {
 	return refuse.Because("invalid_caps", format, args...).At(field).
-		Do("use a target from 1 up to the study's cap, and site caps from 0 (none) up to it")
+		Do("use a target from 1 up to the study's cap, and caps of sites and countries from 0 (none) up to it")
 }

@@ -133,10 +133,11 @@ func TestClose(t *testing.T) {
 // refusedPlace is the event of a reservation that is refused with this code; each code has its own sentence.
 func refusedPlace(site domain.SiteID, who domain.PatientID, code string) enrollment.PlaceRefused {
 	return enrollment.PlaceRefused{Study: pain, Site: site, Patient: who, Code: code, Reason: map[string]string{
-		"enrollment_closed": "enrolment of the study is not open",
-		"site_not_active":   "the site is not active",
-		"study_cap_reached": "all places of the study are taken",
-		"site_cap_reached":  "all places of the site are taken",
+		"enrollment_closed":   "enrolment of the study is not open",
+		"site_not_active":     "the site is not active",
+		"study_cap_reached":   "all places of the study are taken",
+		"site_cap_reached":    "all places of the site are taken",
+		"country_cap_reached": "all places of the country are taken",
 	}[code]}
 }
 
@@ -157,6 +158,28 @@ func TestReserve(t *testing.T) {
 		When(reserving("B", "PAIN1.4")).Then(refusedPlace("B", "PAIN1.4", "study_cap_reached"))
 	// A refused patient may request again, and gets an answer again.
 	full.When(reserving("B", "PAIN1.4")).Then(refusedPlace("B", "PAIN1.4", "study_cap_reached"))
+}
+
+// A country's cap counts the places of all of its sites, and of no other.
+func TestCapsOfCountries(t *testing.T) {
+	s := study.Decider.Fold(study.Created{Study: pain}, study.ProtocolVersionPublished{Study: pain, Protocol: study.Protocol{Version: 1}},
+		study.SiteAdded{Study: pain, Site: "A", Country: "DE"}, study.SiteActivated{Study: pain, Site: "A"},
+		study.SiteAdded{Study: pain, Site: "B", Country: "DE"}, study.SiteActivated{Study: pain, Site: "B"},
+		study.SiteAdded{Study: pain, Site: "C", Country: "FR"}, study.SiteActivated{Study: pain, Site: "C"})
+	reserve := func(site domain.SiteID, who domain.PatientID) decision {
+		return scenario.SentWithFacts(enrollment.Reserve, s,
+			enrollment.ReservePlace{InStudy: domain.ForStudy(pain), Site: site, OfPatient: domain.ForPatient(who)}, call)
+	}
+	start := scenario.For(t, enrollment.Decider).Strict()
+	for _, wrong := range []map[string]int{{"IT": 1}, {"DE": -1}, {"DE": 11}} {
+		start.When(opening(s, enrollment.Caps{Target: 1, Study: 10, Countries: wrong})).ThenRefused("invalid_caps")
+	}
+	c := enrollment.Caps{Target: 1, Study: 10, Countries: map[string]int{"DE": 2}}
+	open := start.When(opening(s, c)).Then(enrollment.Opened{Study: pain, Caps: c})
+	full := open.When(reserve("A", "PAIN1.1")).Then(reserved("A", "PAIN1.1", 1)).
+		When(reserve("B", "PAIN1.2")).Then(reserved("B", "PAIN1.2", 2))
+	full.When(reserve("A", "PAIN1.3")).Then(refusedPlace("A", "PAIN1.3", "country_cap_reached"))
+	full.When(reserve("C", "PAIN1.3")).Then(reserved("C", "PAIN1.3", 3))
 }
 
 func TestRelease(t *testing.T) {

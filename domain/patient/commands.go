@@ -1,6 +1,8 @@
 package patient
 
 import (
+	"time"
+
 	"casebook/domain"
 )
 
@@ -36,6 +38,8 @@ type EnrollPatient struct {
 type ConfirmEnrollment struct {
 	domain.OfPatient
 	PatientNumber string `json:"patientNumber" doc:"The number given at the enrolment"`
+	// DrawnAt is when the draw was recorded; nil without a draw.
+	DrawnAt *time.Time `json:"drawnAt,omitempty" doc:"When the draw was recorded"`
 }
 
 // FailEnrollment is sent by the enrolment process when there is no place.

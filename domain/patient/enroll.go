@@ -49,13 +49,24 @@ func RequestEnrollment(p Patient, s study.Study, cmd EnrollPatient, call domain.
 		return nil, err
 	}
 	t := s.Treatment()
-	factors, err := p.levels(s, cmd.Factors)
-	if err != nil {
+	requested := EnrollmentRequested{Patient: p.ID, Study: p.Study, Site: p.Site, On: cmd.On, Attempt: p.Attempts + 1,
+		Protocol: s.Protocol.Version, ConsentVersion: p.ConsentVersion, Criteria: cmd.Criteria, Overridden: overridden}
+	if t.DrawnLater {
+		if len(cmd.Factors) > 0 {
+			return nil, refuse.Because("unknown_factor", "the protocol draws patients some time after the enrolment").At("factors").
+				Do("give the levels with RequestRandomisation")
+		}
+		requested.DrawnLater = true
+		return []Event{requested}, nil
+	}
+	requested.Randomise, requested.Kits = t.Randomised, t.Kits
+	if requested.Factors, err = p.levels(s, cmd.Factors); err != nil {
 		return nil, err
 	}
-	return []Event{EnrollmentRequested{Patient: p.ID, Study: p.Study, Site: p.Site, On: cmd.On, Attempt: p.Attempts + 1,
-		Protocol: s.Protocol.Version, ConsentVersion: p.ConsentVersion, Criteria: cmd.Criteria,
-		Randomise: t.Randomised, Kits: t.Kits, Factors: factors, Overridden: overridden}}, nil
+	if err := s.MustNotBePausedFor(p.Site, requested.Factors, study.ActivityRandomisation, "patient"); err != nil {
+		return nil, err
+	}
+	return []Event{requested}, nil
 }
 
 // eligible refuses a patient who does not satisfy every criterion of the protocol (ICH E6(R3) 2.7.1: eligibility is
@@ -162,7 +173,11 @@ func Confirm(p Patient, cmd ConfirmEnrollment, _ domain.Call) ([]Event, error) {
 	if err := p.mustBe("confirm an enrolment", StatusEnrolling); err != nil {
 		return nil, err
 	}
-	return []Event{Enrolled{Patient: p.ID, On: p.RequestedOn, PatientNumber: cmd.PatientNumber}}, nil
+	enrolled := Enrolled{Patient: p.ID, On: p.RequestedOn, PatientNumber: cmd.PatientNumber, RunIn: p.DrawnLater}
+	if cmd.DrawnAt != nil {
+		enrolled.RandomisedOn = p.dayOf(*cmd.DrawnAt)
+	}
+	return []Event{enrolled}, nil
 }
 
 // Fail records that an enrolment failed, and why. It records nothing if the patient is not being enrolled, for example

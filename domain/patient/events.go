@@ -15,8 +15,12 @@ var events = []domain.EventType{
 	// Since version 2, a consent can be recorded late, when a later one has been signed already.
 	domain.Stored[ConsentRecorded]("ConsentRecorded", domain.Unchanged),
 	domain.Stored[ScreenFailureRecorded]("ScreenFailureRecorded"),
-	domain.Stored[EnrollmentRequested]("EnrollmentRequested"),
-	domain.Stored[Enrolled]("PatientEnrolled"),
+	// Since version 2, a patient can be enrolled without a draw, for a run-in.
+	domain.Stored[EnrollmentRequested]("EnrollmentRequested", domain.Unchanged),
+	domain.Stored[Enrolled]("PatientEnrolled", domain.Unchanged),
+	domain.Stored[RandomisationRequested]("RandomisationRequested"),
+	domain.Stored[RandomisationConfirmed]("RandomisationConfirmed"),
+	domain.Stored[RandomisationNotPossible]("RandomisationNotPossible"),
 	domain.Stored[EnrollmentFailed]("EnrollmentFailed"),
 	domain.Stored[VisitRecorded]("VisitRecorded"),
 	domain.Stored[ConsentWithdrawn]("ConsentWithdrawn", withdrewEverything),
@@ -90,6 +94,8 @@ type EnrollmentRequested struct {
 	Randomise bool              `json:"randomise,omitempty"`
 	Kits      bool              `json:"kits,omitempty"`
 	Factors   map[string]string `json:"factors,omitempty"`
+	// DrawnLater says that the protocol draws patients some time after the enrolment; Randomise and Kits are then false.
+	DrawnLater bool `json:"drawnLater,omitempty"`
 	// Overridden are the criteria that the patient does not satisfy, and need not. They may be deviations.
 	Overridden []string `json:"overridden,omitempty"`
 }
@@ -99,6 +105,10 @@ type Enrolled struct {
 	Patient       domain.PatientID `json:"patient"`
 	On            domain.Date      `json:"on"`
 	PatientNumber string           `json:"patientNumber"`
+	// RunIn says that the treatment begins later, with the draw.
+	RunIn bool `json:"runIn,omitempty"`
+	// RandomisedOn is the day of the draw in the patient's time zone; "" without a draw, and in events of version 1.
+	RandomisedOn domain.Date `json:"randomisedOn,omitempty"`
 }
 
 // EnrollmentFailed ends a requested enrolment. It may be requested again.

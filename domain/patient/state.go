@@ -41,6 +41,11 @@ type Patient struct {
 	// Factors are the levels in the last request, and Overridden the criteria that the patient need not satisfy.
 	Factors    map[string]string
 	Overridden []string
+	// DrawnLater says that the patient is enrolled without a draw. Drawing says that a draw is requested and not answered,
+	// Draws counts these requests, and Stages are the stages for which the patient was drawn; "" is the first draw.
+	DrawnLater, Drawing bool
+	Draws               int
+	Stages              []string
 	// Attempts counts the requests of an enrolment.
 	Attempts   int
 	EnrolledOn domain.Date
@@ -58,6 +63,8 @@ type Patient struct {
 	// unblindedAssessors are those who know the arm, where the protocol has others assess the patient.
 	unblindedAssessors []domain.UserID
 
+	// randomise says that the last requested enrolment has a draw.
+	randomise bool
 	// Candidates are what may be a deviation, and waits for somebody to look at.
 	Candidates Candidates
 
@@ -81,10 +88,11 @@ func (p Patient) Exists() bool { return p.ID != "" }
 // Participating says whether the patient is enrolled and the participation has not ended.
 func (p Patient) Participating() bool { return p.Status == StatusEnrolled }
 
-// MayGetKits says whether the patient may be assigned to an arm and get kits: during the enrolment, and while the treatment is
-// under way and not interrupted.
+// MayGetKits says whether the patient may be assigned to an arm and get kits: during the enrolment, during the first draw, and
+// while the treatment is under way and not interrupted.
 func (p Patient) MayGetKits() bool {
-	return p.Status == StatusEnrolling || p.Status == StatusEnrolled && p.Treatment == TreatmentOn
+	return p.Status == StatusEnrolling || p.Status == StatusEnrolled &&
+		(p.Treatment == TreatmentOn || p.Treatment == TreatmentNotStarted && p.Drawing)
 }
 
 // LastDoseOn returns the last day for which the patient is asked about doses: that of the treatment, or of the
@@ -109,9 +117,19 @@ func evolve(before Patient, e Event) Patient {
 		p.EndedOn = e.On
 	case EnrollmentRequested:
 		p.RequestedOn, p.Factors, p.Protocol, p.EnrolledBy = e.On, e.Factors, e.Protocol, e.Protocol
+		p.DrawnLater, p.randomise = e.DrawnLater, e.Randomise
 		p.Attempts++
 	case Enrolled:
 		p.EnrolledOn, p.PatientNumber = e.On, e.PatientNumber
+		if p.randomise {
+			p.Stages = append(slices.Clone(p.Stages), "")
+		}
+	case RandomisationRequested:
+		p.Factors, p.Drawing, p.Draws = e.Factors, true, e.Attempt
+	case RandomisationConfirmed:
+		p.Stages, p.Drawing = append(slices.Clone(p.Stages), e.Stage), false
+	case RandomisationNotPossible:
+		p.Drawing = false
 	case VisitRecorded:
 		p = p.visited(e.Visit, e.On)
 	case ConsentWithdrawn:
@@ -157,6 +175,9 @@ func evolve(before Patient, e Event) Patient {
 		}
 	case EnrollmentFailed, DoseResumed: // change only the status or the treatment
 	case ProtocolDeviationRecorded, DeviationCandidateDismissed: // answer a candidate, or nothing
+	}
+	if p.ended() || p.Treatment == TreatmentEnded { // nobody is drawn any more
+		p.Drawing = false
 	}
 	p.Candidates = p.Candidates.After(e)
 	p.undoable = before.remembering(e, p)

@@ -58,6 +58,8 @@ func (s Status) After(event Event) Status {
 		return e.Status
 	case RegistrationVoided:
 		return StatusRegisteredInError
+	case RandomisationRequested, RandomisationConfirmed, RandomisationNotPossible:
+		// The phase follows from the treatment.
 	case VisitRecorded, TreatmentDiscontinued, DoseHeld, DoseResumed, Transferred, EligibilityOverridden, ProtocolDeviationRecorded,
 		DeviationCandidateDismissed,
 		ProtocolVersionApplied, ReconsentRefused, VisitDateCorrected, VisitVoided, ConsentDateCorrected, EnrollmentDateCorrected,

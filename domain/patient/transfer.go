@@ -16,8 +16,8 @@ type TransferPatient struct {
 
 // Transfer decides about TransferPatient. From then on the new site has the rights, and supplies and follows up the patient.
 // What the former site has recorded stays its own. It refuses reason_required, value_too_long, malformed_date,
-// captured_in_future, patient_not_found, patient_ended, enrollment_in_progress, same_site, site_not_found, site_not_active,
-// protocol_not_approved and transferred_before_screening.
+// captured_in_future, patient_not_found, patient_ended, enrollment_in_progress, randomisation_requested, same_site, site_not_found,
+// site_not_active, protocol_not_approved and transferred_before_screening.
 func Transfer(p Patient, s study.Study, cmd TransferPatient, call domain.Call) ([]Event, error) {
 	if err := domain.First(domain.Reason(cmd.Reason), cmd.On.NotAfterToday("on", call.At), p.mustNotHaveEnded()); err != nil {
 		return nil, err
@@ -26,6 +26,9 @@ func Transfer(p Patient, s study.Study, cmd TransferPatient, call domain.Call) (
 	case p.Status == StatusEnrolling: // the process holds a place and kits at the site
 		return nil, refuse.WrongState("enrollment_in_progress", "the patient is being enrolled at site %s", p.Site).At("patient").
 			Do("wait until the enrolment has ended")
+	case p.Drawing:
+		return nil, refuse.WrongState("randomisation_requested", "the patient is being drawn at site %s", p.Site).At("patient").
+			Do("wait until the draw is answered")
 	case cmd.To == p.Site:
 		return nil, refuse.WrongState("same_site", "the patient is at site %s already", p.Site).At("to").Do("nothing is left to do")
 	}

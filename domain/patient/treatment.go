@@ -29,7 +29,13 @@ func (t Treatment) After(event Event) Treatment {
 	case Screened:
 		return TreatmentNotStarted
 	case Enrolled:
-		return TreatmentOn
+		if !e.RunIn {
+			return TreatmentOn
+		}
+	case RandomisationConfirmed:
+		if t == TreatmentNotStarted {
+			return TreatmentOn
+		}
 	case DoseHeld:
 		return TreatmentHeld
 	case DoseResumed:

@@ -29,7 +29,7 @@ func SetCaps(_ Randomisation, s study.Study, cmd SetCohortCaps, _ domain.Call) (
 	if err := domain.Reason(cmd.Reason); err != nil {
 		return nil, err
 	}
-	factors, arms, err := factorsAndArms(s, cmd.Study)
+	factors, arms, err := factorsAndArms(s, cmd.Study, "")
 	if err != nil {
 		return nil, err
 	}
@@ -75,28 +75,23 @@ func invalidCaps(format string, args ...any) error {
 }
 
 // levelIsFull says whether one of a patient's levels has reached its cap.
-func (r Randomisation) levelIsFull(s *scheme, factors map[string]string) bool {
+func (r Randomisation) levelIsFull(st stage, s *scheme, factors map[string]string) bool {
 	if r.caps == nil {
 		return false
 	}
 	return slices.ContainsFunc(r.caps.levels, func(c CohortCap) bool {
-		if factors[c.Factor] != c.Level {
-			return false
-		}
-		n := 0
-		for _, of := range r.tally(s, level{c.Factor, c.Level}) {
-			n += of
-		}
-		return n >= c.Most
+		return factors[c.Factor] == c.Level && tallyOf(st.tallies, s, level{c.Factor, c.Level}).all >= c.Most
 	})
 }
 
-// belowCap says for each arm of the scheme whether another patient may be drawn into it.
-func (r Randomisation) belowCap(s *scheme) []bool {
-	all := r.tally(s, level{})
-	below := make([]bool, len(s.arms))
+// drawable says for each arm of the scheme whether another patient may be drawn into it: it is not closed, and is below its
+// cap. Caps bound how many patients enter the study, so they hold for the first draw only.
+func (r Randomisation) drawable(id string, s *scheme) []bool {
+	all := tallyOf(r.stages[id].tallies, s, level{}).byArm
+	may := make([]bool, len(s.arms))
 	for i, arm := range s.arms {
-		below[i] = r.caps == nil || !slices.ContainsFunc(r.caps.arms.all, func(c CohortCap) bool { return c.Arm == arm && all[i] >= c.Most })
+		may[i] = !r.closed.has(arm) && (id != "" || r.caps == nil ||
+			!slices.ContainsFunc(r.caps.arms.all, func(c CohortCap) bool { return c.Arm == arm && all[i] >= c.Most }))
 	}
-	return below
+	return may
 }

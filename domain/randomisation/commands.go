@@ -9,6 +9,7 @@ import (
 type UploadRandomisationList struct {
 	domain.InStudy
 	Scheme string `json:"scheme" minLength:"1" maxLength:"50" doc:"Id of the new scheme, unique in the study"`
+	Stage  string `json:"stage,omitempty" maxLength:"50" doc:"The stage of the protocol whose patients will be drawn; the first draw where it is left out"`
 	CSV    string `json:"csv" minLength:"1" doc:"The list: a header with the id of every factor of the protocol's treatment and arm, then one row per entry, in the order in which the entries of a stratum are used"`
 }
 
@@ -16,6 +17,7 @@ type UploadRandomisationList struct {
 type GenerateRandomisationList struct {
 	domain.InStudy
 	Scheme string               `json:"scheme" minLength:"1" maxLength:"50" doc:"Id of the new scheme, unique in the study"`
+	Stage  string               `json:"stage,omitempty" maxLength:"50" doc:"The stage of the protocol whose patients will be drawn; the first draw where it is left out"`
 	Ratio  map[domain.ArmID]int `json:"ratio" doc:"The share of every arm of the protocol, such as 2 and 1"`
 	// BlockSizes are the sizes that a block may have; each is equally likely.
 	BlockSizes []int `json:"blockSizes" minItems:"1" doc:"Sizes of the blocks, each a multiple of the ratio's sum; several sizes make the end of a block hard to guess"`
@@ -29,6 +31,7 @@ type GenerateRandomisationList struct {
 type DefineMinimisation struct {
 	domain.InStudy
 	Scheme  string               `json:"scheme" minLength:"1" maxLength:"50" doc:"Id of the new scheme, unique in the study"`
+	Stage   string               `json:"stage,omitempty" maxLength:"50" doc:"The stage of the protocol whose patients will be drawn; the first draw where it is left out"`
 	Ratio   map[domain.ArmID]int `json:"ratio" doc:"The share of every arm of the protocol, such as 2 and 1"`
 	Weights map[string]float64   `json:"weights,omitempty" doc:"How much each factor counts, by its id; 1 where left out"`
 	Metric  Metric               `json:"metric" enum:"range,variance,marginal_sum" doc:"How imbalance is measured"`
@@ -40,6 +43,7 @@ type DefineMinimisation struct {
 // ActivateRandomisation makes a scheme the active one, by which patients are drawn.
 type ActivateRandomisation struct {
 	domain.InStudy
+	Stage  string `json:"stage,omitempty" maxLength:"50" doc:"The stage of the protocol; the first draw where it is left out"`
 	Scheme string `json:"scheme" minLength:"1" doc:"The scheme"`
 	SHA256 string `json:"sha256" minLength:"1" doc:"What the SHA-256 of the list, or for minimisation the commitment to its seed, is believed to be, in hex"`
 }
@@ -59,6 +63,7 @@ type RandomisePatient struct {
 	domain.InStudy
 	Site domain.SiteID `json:"site" doc:"The patient's site"`
 	domain.OfPatient
+	Stage   string            `json:"stage,omitempty" doc:"The stage of the protocol; the first draw where it is left out"`
 	Factors map[string]string `json:"factors,omitempty" doc:"The patient's level of every factor, by the factor's id"`
 	Request int               `json:"ask,omitempty" doc:"Which request for the patient's draw this is, counted from 1"`
 }

@@ -20,6 +20,12 @@ type Facts struct {
 	Ended bool
 }
 
+// stageArms are the arms of a draw: nil if the protocol does not have the stage.
+func (f Facts) stageArms(id string) []domain.ArmID {
+	arms, _ := f.Study.ArmsOf(id)
+	return arms
+}
+
 // Randomise draws a patient. It records PatientRandomised, after one EntrySkipped for each entry of the list that it
 // skips, or RandomisationRefused, so that the enrolment process always finds an answer in the log. It records nothing
 // for a patient who has been drawn before, because the log has the first answer. It also records nothing for a request
@@ -27,14 +33,16 @@ type Facts struct {
 // then.
 //
 // The codes of RandomisationRefused are patient_ended, no_active_scheme, seed_revealed, invalid_factors, cap_reached,
-// no_stock and list_exhausted. All except list_exhausted are decided before the next entry of the list, or the number
+// arm_closed, no_stock and list_exhausted. All except list_exhausted are decided before the next entry of the list, or the number
 // from the seed, is known. A refusal that depended on the arm would reveal the arm, and a site could repeat its
 // requests until it gets the arm that it wants.
 //
 // If the patient's site has kits for some arms only, the protocol decides. Without forced allocation the patient is not
 // drawn. With forced allocation the draw is among the arms in stock. Skipped entries of the list wait: the oldest
 // waiting entry whose arm is available is used before any new entry, so that the list is balanced again later.
-// Minimisation needs no waiting entries, because its counts restore the balance.
+// Minimisation needs no waiting entries, because its counts restore the balance. That a draw was forced is recorded after it.
+//
+// A stage with a single arm, such as an open extension, needs no scheme: the patient is assigned to the arm.
 //
 // Randomise refuses only malformed ids (code malformed_id). It fails with ErrKeysMissing.
 func Randomise(r Randomisation, f Facts, cmd RandomisePatient, _ domain.Call) ([]Event, error) {
@@ -45,7 +53,7 @@ func Randomise(r Randomisation, f Facts, cmd RandomisePatient, _ domain.Call) ([
 		return nil, refuse.Malformed("malformed_id", "patient %s is not of study %s", cmd.Patient, cmd.Study).At("patient").
 			Do("use the id of a patient of the study")
 	}
-	if _, before := r.drawn.Get(cmd.Patient); before {
+	if r.DrawnIn(cmd.Stage, cmd.Patient) {
 		return nil, nil
 	}
 	if refused, before := r.refused.Get(cmd.Patient); before && cmd.Request > 0 && cmd.Request <= refused {
@@ -55,16 +63,37 @@ func Randomise(r Randomisation, f Facts, cmd RandomisePatient, _ domain.Call) ([
 		return cmd.refused("patient_ended", "the patient does not take part any more")
 	}
 	force := f.Study.Protocol != nil && f.Study.Protocol.Treatment != nil && f.Study.Protocol.Treatment.ForcedAllocation
+	if arms := f.stageArms(cmd.Stage); len(arms) == 1 && cmd.Stage != "" {
+		return r.assign(cmd, arms, f.InStock)
+	}
 	return r.decide(cmd, f.InStock, force)
 }
 
+// assign assigns a patient to the only arm of a stage.
+func (r Randomisation) assign(cmd RandomisePatient, arms, inStock []domain.ArmID) ([]Event, error) {
+	switch {
+	case r.closed.sealedFor():
+		return nil, ErrKeysMissing
+	case r.closed.has(arms[0]):
+		return cmd.refused("arm_closed", "the only arm of the stage is closed")
+	case inStock != nil && !slices.Contains(inStock, arms[0]):
+		return cmd.refused("no_stock", noStockForEveryArm)
+	}
+	record := Draw{Method: MethodOnlyArm, Number: r.LastNumber + 1, Arms: arms, InStock: inStock, Arm: arms[0]}
+	return []Event{PatientRandomised{Study: cmd.Study, Site: cmd.Site, Patient: cmd.Patient, Stage: cmd.Stage, Number: record.Number,
+		Factors: maps.Clone(cmd.Factors), Arm: blind.Of(arms[0]), Draw: blind.Of(record)}}, nil
+}
+
+const noStockForEveryArm = "kits are not in stock for every arm that the patient could be drawn into"
+
 // choice is what the draw of a patient chooses from.
 type choice struct {
+	stage  stage
 	scheme *scheme
 	// stratum is the number of the patient's stratum, factors are the patient's levels.
 	stratum int
 	factors map[string]string
-	// belowCap says for each arm of the scheme whether it is below its cap, available whether it is also in stock.
+	// belowCap says for each arm of the scheme whether it is open and below its cap, available whether it is also in stock.
 	belowCap, available []bool
 }
 
@@ -74,7 +103,8 @@ func (c RandomisePatient) refused(code, reason string) ([]Event, error) {
 
 func (r Randomisation) decide(cmd RandomisePatient, inStock []domain.ArmID, force bool) ([]Event, error) {
 	refused := cmd.refused
-	s := r.schemes[r.Active]
+	st := r.stages[cmd.Stage]
+	s := r.schemes[st.active]
 	if s == nil {
 		return refused("no_active_scheme", "no scheme of randomisation is active in the study")
 	}
@@ -85,13 +115,13 @@ func (r Randomisation) decide(cmd RandomisePatient, inStock []domain.ArmID, forc
 	if wrong != "" {
 		return refused("invalid_factors", wrong)
 	}
-	if s.sealed || r.sealed || r.caps != nil && r.caps.sealed {
+	if s.sealed || r.sealed || r.caps != nil && r.caps.sealed || r.closed.sealedFor() {
 		return nil, ErrKeysMissing
 	}
-	if r.levelIsFull(s, cmd.Factors) {
+	if cmd.Stage == "" && (r.levelIsFull(st, s, cmd.Factors) || r.cohortIsFull(cmd.Factors)) {
 		return refused("cap_reached", "the cohort of one of the patient's levels is full")
 	}
-	c := choice{scheme: s, stratum: stratum, factors: cmd.Factors, belowCap: r.belowCap(s)}
+	c := choice{stage: st, scheme: s, stratum: stratum, factors: cmd.Factors, belowCap: r.drawable(cmd.Stage, s)}
 	if !slices.Contains(c.belowCap, true) {
 		return refused("cap_reached", "all cohorts that the patient could be drawn into are full")
 	}
@@ -106,30 +136,35 @@ func (r Randomisation) decide(cmd RandomisePatient, inStock []domain.ArmID, forc
 		record.InStock, record.Forced = s.armsWhere(held), !slices.Equal(c.available, c.belowCap)
 	}
 	if record.Forced && !(force && slices.Contains(c.available, true)) {
-		return refused("no_stock", "kits are not in stock for every arm that the patient could be drawn into")
+		return refused("no_stock", noStockForEveryArm)
 	}
 	var skipped []int
 	if s.method == MethodList {
-		if record.Row, skipped = r.nextEntry(c); record.Row == 0 {
-			return refused("list_exhausted", "the list has no place left that the patient could be given")
+		if record.Row, skipped = c.nextEntry(); record.Row == 0 {
+			events, err := refused("list_exhausted", "the list has no place left that the patient could be given")
+			return append(events, r.exhausted(cmd, c)...), err
 		}
 		record.Arm = s.arms[s.rows[record.Row-1].Arm()]
-	} else if err := r.minimise(c, &record); err != nil {
+	} else if err := c.minimise(&record); err != nil {
 		return nil, err
 	}
 	var events []Event
 	for _, row := range skipped {
-		events = append(events, EntrySkipped{Study: cmd.Study, Patient: cmd.Patient, Number: record.Number,
+		events = append(events, EntrySkipped{Study: cmd.Study, Patient: cmd.Patient, Stage: cmd.Stage, Number: record.Number,
 			Skipped: blind.Of(Skipped{Scheme: s.id, Row: row + 1, Arm: s.arms[s.rows[row].Arm()]})})
 	}
-	return append(events, PatientRandomised{Study: cmd.Study, Site: cmd.Site, Patient: cmd.Patient, Scheme: s.id, Number: record.Number,
-		Factors: maps.Clone(cmd.Factors), Arm: blind.Of(record.Arm), Draw: blind.Of(record)}), nil
+	events = append(events, PatientRandomised{Study: cmd.Study, Site: cmd.Site, Patient: cmd.Patient, Stage: cmd.Stage, Scheme: s.id,
+		Number: record.Number, Factors: maps.Clone(cmd.Factors), Arm: blind.Of(record.Arm), Draw: blind.Of(record)})
+	if record.Forced {
+		events = append(events, AllocationForced{Study: cmd.Study, Site: cmd.Site, Patient: cmd.Patient, Number: record.Number})
+	}
+	return append(events, r.runsLow(cmd, c, 1)...), nil
 }
 
 // nextEntry returns the entry of the list to use next, counted from 1, and the rows to skip before it. The entry is 0
 // if no entry can be used.
-func (r Randomisation) nextEntry(c choice) (entry int, skipped []int) {
-	u := r.usage(c.stratum)
+func (c choice) nextEntry() (entry int, skipped []int) {
+	u := c.stage.usage(c.stratum)
 	for _, row := range u.waiting {
 		if c.available[c.scheme.rows[row].Arm()] {
 			return row + 1, nil

@@ -31,6 +31,15 @@ func drawnFromList(who, number, row int, arm domain.ArmID, change func(*randomis
 		Factors: factorsOf(levels...), Arm: blind.Of(arm), Draw: blind.Of(d)}
 }
 
+// wasForced is what is told after a draw among the arms in stock, and exhausted after one for which the list has no entry.
+func wasForced(who, number int) randomisation.AllocationForced {
+	return randomisation.AllocationForced{Study: pain, Site: "A", Patient: patient(who), Number: number}
+}
+
+func exhausted(levels ...string) randomisation.ListRanLow {
+	return randomisation.ListRanLow{Study: pain, Scheme: "one", Factors: factorsOf(levels...), Exhausted: true, Few: true, Tell: true}
+}
+
 func TestRandomiseByList(t *testing.T) {
 	s := studyWith(two, bySex)
 	start(t).When(drawing(s, two, 1, "sex", "m")).Then(refused(1, "no_active_scheme", "no scheme of randomisation is active in the study"))
@@ -47,10 +56,10 @@ func TestRandomiseByList(t *testing.T) {
 	one.When(drawing(s, nil, 1)).Then()             // without levels and stock
 	full := one.When(drawing(s, two, 2, "sex", "m")).Then(drawnFromList(2, 2, 3, placebo, inM, "sex", "m")).
 		When(drawing(s, two, 3, "sex", "m")).
-		Then(refused(3, "list_exhausted", listExhausted)).
+		Then(refused(3, "list_exhausted", listExhausted), exhausted("sex", "m")).
 		When(drawing(s, two, 3, "sex", "f")).Then(drawnFromList(3, 3, 2, placebo, nil, "sex", "f"))
-	if s := full.State(); s.LastNumber != 3 || s.Active != "one" {
-		t.Errorf("the state has the last number %d and the active scheme %q", s.LastNumber, s.Active)
+	if s := full.State(); s.LastNumber != 3 || s.Active("") != "one" {
+		t.Errorf("the state has the last number %d and the active scheme %q", s.LastNumber, s.Active(""))
 	}
 	// In a study without kits, a draw needs no stock.
 	withoutKits := func(d *randomisation.Draw) { d.Stratum, d.InStock = 1, nil }
@@ -142,10 +151,12 @@ func TestForcedAllocationSkipsAndBalancesLater(t *testing.T) {
 	given := start(t).Given(activated(t, s, uploading(s, "one", "arm", "verum", "verum", "placebo", "placebo", "verum", "placebo"))...)
 	given.When(drawing(s, []domain.ArmID{}, 1)).Then(refused(1, "no_stock", noStock))
 	given.When(drawing(s, []domain.ArmID{placebo}, 1)).
-		Then(skipped(1, 1, 1, verum), skipped(1, 1, 2, verum), drawnFromList(1, 1, 3, placebo, forced)).
-		When(drawing(s, []domain.ArmID{placebo}, 2)).Then(drawnFromList(2, 2, 4, placebo, forced)). // 1 and 2 wait already
-		When(drawing(s, []domain.ArmID{placebo}, 3)).Then(skipped(3, 3, 5, verum), drawnFromList(3, 3, 6, placebo, forced)).
-		When(drawing(s, []domain.ArmID{placebo}, 4)).Then(refused(4, "list_exhausted", listExhausted)).
+		Then(skipped(1, 1, 1, verum), skipped(1, 1, 2, verum), drawnFromList(1, 1, 3, placebo, forced), wasForced(1, 1)).
+		When(drawing(s, []domain.ArmID{placebo}, 2)).Then(drawnFromList(2, 2, 4, placebo, forced), wasForced(2, 2)). // 1 and 2 wait already
+		When(drawing(s, []domain.ArmID{placebo}, 3)).
+		Then(skipped(3, 3, 5, verum), drawnFromList(3, 3, 6, placebo, forced), wasForced(3, 3)).
+		When(drawing(s, []domain.ArmID{placebo}, 4)).Then(refused(4, "list_exhausted", listExhausted), exhausted()).
+		When(drawing(s, []domain.ArmID{placebo}, 4)).Then(refused(4, "list_exhausted", listExhausted)). // it is told once
 		When(drawing(s, two, 4)).Then(drawnFromList(4, 4, 1, verum, nil)).
 		When(drawing(s, two, 5)).Then(drawnFromList(5, 5, 2, verum, nil)).
 		When(drawing(s, nil, 6)).Then(drawnFromList(6, 6, 5, verum, func(d *randomisation.Draw) { d.InStock = nil })).

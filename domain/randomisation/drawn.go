@@ -19,7 +19,11 @@ func Correct(r Randomisation, cmd CorrectStratum, _ domain.Call) ([]Event, error
 	if err != nil {
 		return nil, err
 	}
-	if s := r.schemes[d.event.Scheme]; s != nil {
+	s := r.schemes[r.Active(d.event.Stage)] // which may have superseded the scheme of the draw
+	if s == nil {
+		s = r.schemes[d.event.Scheme]
+	}
+	if s != nil {
 		if _, wrong := s.stratum(cmd.Factors); wrong != "" {
 			return nil, refuse.Because("invalid_factors", "%s", wrong).At("factors").
 				Do("give the true level of every factor, as the scheme has them")

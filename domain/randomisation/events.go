@@ -24,10 +24,18 @@ var events = []domain.EventType{
 	domain.Stored[ListUploaded]("ListUploaded").InNoView("lists are blinded"),
 	domain.Stored[ListGenerated]("ListGenerated").InNoView("lists are blinded"),
 	domain.Stored[MinimisationDefined]("MinimisationDefined").InNoView("how patients are drawn is blinded"),
-	domain.Stored[SchemeActivated]("SchemeActivated").InNoView("decisions read it"),
+	// Since version 2, a scheme, a draw and a skipped entry can belong to a later stage than the first.
+	domain.Stored[SchemeActivated]("SchemeActivated", domain.Unchanged).InNoView("decisions read it"),
+	domain.Stored[SchemeSuperseded]("SchemeSuperseded").InNoView("decisions read it"),
+	domain.Stored[ListExtended]("ListExtended").InNoView("lists are blinded"),
+	domain.Stored[ListAlertSet]("ListAlertSet").InNoView("decisions read it"),
+	domain.Stored[ListRanLow]("ListRanLow"),
+	domain.Stored[ArmClosed]("ArmClosed").InNoView("closed arms are blinded"),
+	domain.Stored[LevelCapsSet]("LevelCapsSet").InNoView("decisions read it"),
 	domain.Stored[CohortCapsSet]("CohortCapsSet").InNoView("decisions read it"),
-	domain.Stored[PatientRandomised]("PatientRandomised").InNoView("the process monitor shows that it was drawn, and the arm is blinded"),
-	domain.Stored[EntrySkipped]("EntrySkipped").NotInAuditIndex().InNoView("lists are blinded"),
+	domain.Stored[PatientRandomised]("PatientRandomised", domain.Unchanged).InNoView("the process monitor shows that it was drawn, and the arm is blinded"),
+	domain.Stored[EntrySkipped]("EntrySkipped", domain.Unchanged).NotInAuditIndex().InNoView("lists are blinded"),
+	domain.Stored[AllocationForced]("AllocationForced").ForReaders().NotInAuditIndex().InNoView("the alert that it raises is shown to some"),
 	domain.Stored[RandomisationRefused]("RandomisationRefused").InNoView("the process monitor shows why"),
 	domain.Stored[StratumCorrected]("StratumCorrected").InNoView("the audit trail shows it"),
 	// Versions 1 and 2 are of a time when every unblinding was an emergency.
@@ -85,8 +93,10 @@ type MinimisationDefined struct {
 
 // SchemeActivated makes a scheme the active one, by which patients are drawn. It replaces the scheme before it.
 type SchemeActivated struct {
-	Study  domain.StudyID `json:"study"`
-	Scheme string         `json:"scheme"`
+	Study domain.StudyID `json:"study"`
+	// Stage is the stage of the protocol; "" is the first draw.
+	Stage  string `json:"stage,omitempty"`
+	Scheme string `json:"scheme"`
 }
 
 // CohortCapsSet replaces all caps of cohorts.
@@ -98,12 +108,14 @@ type CohortCapsSet struct {
 	Reason string               `json:"reason"`
 }
 
-// PatientRandomised assigns a patient to an arm. The assignment never changes.
+// PatientRandomised assigns a patient to an arm. The assignment never changes; a later stage adds one.
 type PatientRandomised struct {
 	Study   domain.StudyID   `json:"study"`
 	Site    domain.SiteID    `json:"site"`
 	Patient domain.PatientID `json:"patient"`
-	Scheme  string           `json:"scheme"`
+	// Stage is the stage of the protocol; "" is the first draw. Scheme is "" for the only arm of a stage.
+	Stage  string `json:"stage,omitempty"`
+	Scheme string `json:"scheme"`
 	// Number is the running number of the draw in the study, from 1.
 	Number int `json:"number"`
 	// Factors are the patient's levels that the draw used.
@@ -117,9 +129,20 @@ type PatientRandomised struct {
 type EntrySkipped struct {
 	Study   domain.StudyID   `json:"study"`
 	Patient domain.PatientID `json:"patient"`
+	Stage   string           `json:"stage,omitempty"`
 	// Number is the number of the draw, which follows in the stream.
 	Number  int                  `json:"number"`
 	Skipped blind.Value[Skipped] `json:"skipped"`
+}
+
+// AllocationForced says that a draw was limited to the arms in stock. It does not tell the arms. Two patients whose draws
+// were forced shortly after each other may be in the same arm, so that only roles that know arms are told.
+type AllocationForced struct {
+	Study   domain.StudyID   `json:"study"`
+	Site    domain.SiteID    `json:"site"`
+	Patient domain.PatientID `json:"patient"`
+	// Number is the number of the draw.
+	Number int `json:"number"`
 }
 
 // RandomisationRefused says why a patient was not drawn. Neither its code nor its reason depends on the arm that would
@@ -159,6 +182,13 @@ func (SchemeActivated) randomisationEvent()      {}
 func (CohortCapsSet) randomisationEvent()        {}
 func (PatientRandomised) randomisationEvent()    {}
 func (EntrySkipped) randomisationEvent()         {}
+func (SchemeSuperseded) randomisationEvent()     {}
+func (ListExtended) randomisationEvent()         {}
+func (ListAlertSet) randomisationEvent()         {}
+func (ListRanLow) randomisationEvent()           {}
+func (ArmClosed) randomisationEvent()            {}
+func (LevelCapsSet) randomisationEvent()         {}
+func (AllocationForced) randomisationEvent()     {}
 func (RandomisationRefused) randomisationEvent() {}
 func (StratumCorrected) randomisationEvent()     {}
 func (SeedRevealed) randomisationEvent()         {}
@@ -239,6 +269,8 @@ type Method string
 const (
 	MethodList         Method = "list"
 	MethodMinimisation Method = "minimisation"
+	// MethodOnlyArm is the assignment to the only arm of a stage.
+	MethodOnlyArm Method = "only_arm"
 )
 
 // Draw holds everything that is needed to repeat a draw, together with the events before it.

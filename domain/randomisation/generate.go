@@ -16,10 +16,10 @@ const maxBlock = 1_000
 
 // Generate makes a list of permuted blocks from the seed. For every stratum it adds blocks until there are enough
 // entries; for each block it draws the size and then the order of the arms. It refuses study_not_found, no_protocol,
-// study_not_randomised, value_missing, value_too_long, scheme_exists, invalid_ratio, invalid_blocks,
+// study_not_randomised, stage_not_found, value_missing, value_too_long, scheme_exists, invalid_ratio, invalid_blocks,
 // value_out_of_range, too_many_strata and list_too_long.
 func Generate(r Randomisation, s study.Study, cmd GenerateRandomisationList, _ domain.Call) ([]Event, error) {
-	factors, arms, err := r.newScheme(s, cmd.Study, cmd.Scheme)
+	factors, arms, err := r.newScheme(s, cmd.Study, cmd.Stage, cmd.Scheme)
 	if err != nil {
 		return nil, err
 	}
@@ -62,10 +62,15 @@ func Generate(r Randomisation, s study.Study, cmd GenerateRandomisationList, _ d
 
 // generateList makes the list that follows from plan, factors and seed.
 func generateList(plan Plan, factors []Factor, strata int, from chance.Seed) list {
+	return generateRows(plan, factors, strata, func(stratum int) string { return fmt.Sprintf("list/%d", stratum) }, from)
+}
+
+// generateRows makes the list from numbers of the seed that are named differently for each stratum.
+func generateRows(plan Plan, factors []Factor, strata int, named func(stratum int) string, from chance.Seed) list {
 	l := list{factors: factors, arms: armsOf(plan.Shares)}
 	sum := sumOf(plan.Shares)
 	for stratum := range strata {
-		numbers := from.Numbers(fmt.Sprintf("list/%d", stratum))
+		numbers := from.Numbers(named(stratum))
 		for n := 0; n < plan.PerStratum; {
 			size := plan.BlockSizes[numbers.Below(len(plan.BlockSizes))]
 			block := make([]int, 0, size)

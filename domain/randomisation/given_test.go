@@ -2,6 +2,7 @@ package randomisation_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -84,6 +85,31 @@ func capping(s study.Study, caps ...randomisation.CohortCap) decision {
 	return scenario.SentWithFacts(randomisation.SetCaps, s, cmd, call)
 }
 
+func bounding(s study.Study, caps ...randomisation.LevelCap) decision {
+	return scenario.SentWithFacts(randomisation.BoundLevels, s,
+		randomisation.SetLevelCaps{InStudy: domain.ForStudy(pain), Caps: caps, Reasoned: domain.Because("dose cohort")}, call)
+}
+
+func closing(s study.Study, arm domain.ArmID) decision {
+	return scenario.SentWithFacts(randomisation.DropArm, s,
+		randomisation.CloseArm{InStudy: domain.ForStudy(pain), Arm: arm, Reasoned: domain.Because("board decision")}, call)
+}
+
+func superseding(s study.Study, scheme, hash string, counting randomisation.Counting) decision {
+	return scenario.SentWithFacts(randomisation.Supersede, s, randomisation.SupersedeScheme{InStudy: domain.ForStudy(pain), Scheme: scheme,
+		SHA256: hash, Counting: counting, Reasoned: domain.Because("Amendment 2")}, call)
+}
+
+func extending(cmd randomisation.ExtendRandomisationList) decision {
+	cmd.Study, cmd.Reason = pain, "more patients"
+	return scenario.Sent(randomisation.Extend, cmd, call)
+}
+
+func watching(remaining int) decision {
+	return scenario.Sent(randomisation.Watch,
+		randomisation.SetListAlert{InStudy: domain.ForStudy(pain), Remaining: remaining, Reasoned: domain.Because("two weeks of recruitment")}, call)
+}
+
 // drawing requests a draw. The levels are given as factor, level, factor, level.
 func drawing(s study.Study, inStock []domain.ArmID, who int, levels ...string) decision {
 	return scenario.SentWithFacts(randomisation.Randomise, randomisation.Facts{Study: s, InStock: inStock}, randomise(who, levels...), call)
@@ -142,9 +168,21 @@ func opened[T any](t scenario.Failer, v blind.Value[T]) T {
 	return plain
 }
 
-// theDraw returns the draw of a decision, which has to be its last event.
+// withoutNotices leaves out what is told after a draw.
+func withoutNotices(events []randomisation.Event) []randomisation.Event {
+	return slices.DeleteFunc(slices.Clone(events), func(e randomisation.Event) bool {
+		switch e.(type) {
+		case randomisation.AllocationForced, randomisation.ListRanLow:
+			return true
+		}
+		return false
+	})
+}
+
+// theDraw returns the draw of a decision, which has to be its last event but for what is told after it.
 func theDraw(t scenario.Failer, events []randomisation.Event) (randomisation.PatientRandomised, randomisation.Draw) {
 	t.Helper()
+	events = withoutNotices(events)
 	if len(events) == 0 {
 		t.Fatalf("there are no events")
 	}
@@ -157,7 +195,7 @@ func theDraw(t scenario.Failer, events []randomisation.Event) (randomisation.Pat
 
 // refusal returns the code of a refused draw, or "".
 func refusal(events []randomisation.Event) string {
-	if len(events) == 1 {
+	if events = withoutNotices(events); len(events) == 1 {
 		if e, ok := events[0].(randomisation.RandomisationRefused); ok {
 			return e.Code
 		}

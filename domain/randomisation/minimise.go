@@ -22,10 +22,10 @@ const (
 )
 
 // Minimise defines a scheme that draws patients by minimisation. It refuses study_not_found, no_protocol,
-// study_not_randomised, value_missing, value_too_long, scheme_exists, no_factors, invalid_ratio and
+// study_not_randomised, stage_not_found, value_missing, value_too_long, scheme_exists, no_factors, invalid_ratio and
 // invalid_minimisation.
 func Minimise(r Randomisation, s study.Study, cmd DefineMinimisation, _ domain.Call) ([]Event, error) {
-	factors, arms, err := r.newScheme(s, cmd.Study, cmd.Scheme)
+	factors, arms, err := r.newScheme(s, cmd.Study, cmd.Stage, cmd.Scheme)
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +85,7 @@ func invalidMinimisation(field, format string, args ...any) *refuse.Refusal {
 
 // minimise draws by minimisation and fills in the record of the draw. It computes with fractions, so that equal scores
 // are exactly equal and every machine draws the same arm.
-func (r Randomisation) minimise(c choice, record *Draw) error {
+func (c choice) minimise(record *Draw) error {
 	m, open := c.scheme.minimisation.Open()
 	text, seedOpen := c.scheme.seed.Open()
 	if !open || !seedOpen {
@@ -105,7 +105,7 @@ func (r Randomisation) minimise(c choice, record *Draw) error {
 	}
 	for _, f := range c.scheme.factors {
 		var counts []int
-		for i, n := range r.tally(c.scheme, level{f.ID, c.factors[f.ID]}) {
+		for i, n := range c.stage.counts(c.scheme, level{f.ID, c.factors[f.ID]}) {
 			if c.belowCap[i] {
 				counts = append(counts, n)
 			}

@@ -34,6 +34,8 @@ type replay struct {
 	// skipped are the skipped entries whose draw comes later, before is the state before the first of them.
 	skipped []Event
 	before  Randomisation
+	// forced is the number of the last draw if it was limited to the arms in stock, and nobody has been told.
+	forced int
 }
 
 var (
@@ -68,7 +70,10 @@ func (p *replay) check(e Event) error {
 		if err := p.checkDraw(e); err != nil {
 			return err
 		}
-		p.skipped = nil
+		p.skipped, p.forced = nil, 0
+		if record, _ := e.Draw.Open(); record.Forced {
+			p.forced = e.Number
+		}
 		p.state = evolve(p.state, e)
 		return nil
 	}
@@ -100,8 +105,24 @@ func (p *replay) checkOther(before Randomisation, e Event) error {
 		return checkMinimisation(e)
 	case SchemeActivated:
 		s := before.schemes[e.Scheme]
-		if s == nil || !s.complete || s.revealed || before.Active == e.Scheme || before.LastNumber > 0 {
+		if s == nil || !s.complete || s.revealed || before.Active(e.Stage) == e.Scheme || before.isUsedIn(e.Stage) {
 			return errOrder
+		}
+	case SchemeSuperseded:
+		s := before.schemes[e.Scheme]
+		if s == nil || !s.complete || s.revealed || before.Active(e.Stage) != e.Former || e.Former == e.Scheme {
+			return errOrder
+		}
+	case ListExtended:
+		return checkExtension(before, p.state, e)
+	case AllocationForced:
+		told := p.forced == e.Number
+		if p.forced = 0; !told {
+			return errOrder
+		}
+	case ArmClosed:
+		if e.Arm.Sealed() {
+			return ErrKeysMissing
 		}
 	case CohortCapsSet:
 		if e.Arms.Sealed() {
@@ -139,12 +160,13 @@ func (p *replay) checkSkipped(e EntrySkipped) error {
 	if !open {
 		return ErrKeysMissing
 	}
-	s := p.state.schemes[p.state.Active]
+	st := p.state.stages[e.Stage]
+	s := p.state.schemes[st.active]
 	if s == nil || s.id != entry.Scheme || entry.Row < 1 || entry.Row > len(s.rows) || e.Number != p.state.LastNumber+1 {
 		return errOtherDraw
 	}
 	row := s.rows[entry.Row-1]
-	u := p.state.usage(row.Stratum())
+	u := st.usage(row.Stratum())
 	if rows := s.strata[row.Stratum()]; u.next >= len(rows) || rows[u.next] != entry.Row-1 || s.arms[row.Arm()] != entry.Arm {
 		return errOtherDraw
 	}
@@ -157,14 +179,26 @@ func (p *replay) checkDraw(e PatientRandomised) error {
 	if !open || e.Arm.Sealed() {
 		return ErrKeysMissing
 	}
-	if _, drawn := p.before.drawn.Get(e.Patient); drawn {
+	if p.before.DrawnIn(e.Stage, e.Patient) {
 		return errDrawnBefore
 	}
-	cmd := RandomisePatient{InStudy: domain.ForStudy(e.Study), Site: e.Site, OfPatient: domain.ForPatient(e.Patient), Factors: e.Factors}
-	again, err := p.before.decide(cmd, record.InStock, true)
+	cmd := RandomisePatient{InStudy: domain.ForStudy(e.Study), Site: e.Site, OfPatient: domain.ForPatient(e.Patient), Stage: e.Stage,
+		Factors: e.Factors}
+	decide := func() ([]Event, error) { return p.before.decide(cmd, record.InStock, true) }
+	if e.Scheme == "" {
+		decide = func() ([]Event, error) { return p.before.assign(cmd, record.Arms, record.InStock) }
+	}
+	again, err := decide()
 	if err != nil {
 		return err
 	}
+	again = slices.DeleteFunc(again, func(e Event) bool { // older logs do not have what is told after a draw
+		switch e.(type) {
+		case AllocationForced, ListRanLow:
+			return true
+		}
+		return false
+	})
 	if !slices.EqualFunc(again, append(p.skipped, e), sameEvent) {
 		return errOtherDraw
 	}

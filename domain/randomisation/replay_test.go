@@ -27,6 +27,8 @@ type model struct {
 	arm     map[domain.PatientID]domain.ArmID
 	levels  map[domain.PatientID]map[string]string
 	caps    []randomisation.CohortCap
+	closed  []domain.ArmID
+	cohorts []randomisation.LevelCap
 }
 
 func (m *model) inArm(arm domain.ArmID) (n int) {
@@ -49,7 +51,8 @@ func (m *model) atLevel(factor, level string) (n int) {
 
 // mayTake says whether another patient may be drawn into the arm.
 func (m *model) mayTake(arm domain.ArmID) bool {
-	return !slices.ContainsFunc(m.caps, func(c randomisation.CohortCap) bool { return c.Arm == arm && m.inArm(arm) >= c.Most })
+	return !slices.Contains(m.closed, arm) &&
+		!slices.ContainsFunc(m.caps, func(c randomisation.CohortCap) bool { return c.Arm == arm && m.inArm(arm) >= c.Most })
 }
 
 // nextRow is the first unused entry of the stratum whose arm is among the given ones.
@@ -134,7 +137,9 @@ func levelsDrawn(t *rapid.T) []string {
 // step makes one random decision.
 func (sim *simulation) step(t *rapid.T) {
 	who := rapid.IntRange(1, 40).Draw(t, "patient")
-	switch step := rapid.IntRange(0, 19).Draw(t, "step"); {
+	switch step := rapid.IntRange(0, 23).Draw(t, "step"); {
+	case step > 19:
+		sim.change(t, step)
 	case step < 14:
 		sim.draw(t, who)
 	case step < 16:
@@ -161,6 +166,67 @@ func (sim *simulation) step(t *rapid.T) {
 		id, lastArm := fmt.Sprint("s", len(sim.events)), string(sim.model.arms[len(sim.model.arms)-1])
 		sim.add(t, must(t, sim.state, uploading(sim.study, id, "sex,grade,arm", "m,mild,verum", "m,mild,placebo", "f,worst,"+lastArm))...)
 	}
+}
+
+// change closes an arm, extends the list, replaces the scheme, or caps a cohort.
+func (sim *simulation) change(t *rapid.T, step int) {
+	m := &sim.model
+	switch step {
+	case 20:
+		arm := rapid.SampledFrom(m.arms).Draw(t, "closed")
+		if events, err := closing(sim.study, arm)(sim.state); err == nil {
+			sim.add(t, events...)
+			m.closed = append(m.closed, arm)
+		}
+	case 21:
+		extend := randomisation.ExtendRandomisationList{Scheme: sim.state.Active("")}
+		if _, generated := sim.events[0].(randomisation.ListGenerated); generated {
+			extend.PerStratum = rapid.IntRange(1, 4).Draw(t, "more")
+		} else {
+			extend.CSV = "sex,grade,arm\nm,mild,verum\nf,worst,placebo\n"
+		}
+		events, err := extending(extend)(sim.state)
+		if err != nil {
+			return
+		}
+		sim.add(t, events...)
+		for _, e := range events {
+			if e, part := e.(randomisation.ListExtended); part {
+				m.rows = append(slices.Clone(m.rows), opened(t, e.List).Rows...)
+			}
+		}
+	case 22:
+		id := fmt.Sprint("m", len(sim.events))
+		ratio := map[domain.ArmID]int{}
+		for _, arm := range m.arms {
+			ratio[arm] = 1
+		}
+		defined := must(t, sim.state, minimising(sim.study, randomisation.DefineMinimisation{Scheme: id, Ratio: ratio,
+			Metric: randomisation.MetricRange, P: 0.8, Seed: theSeed}))
+		sim.add(t, defined...)
+		sim.add(t, must(t, sim.state, superseding(sim.study, id, defined[0].(randomisation.MinimisationDefined).SeedCommitment,
+			rapid.SampledFrom([]randomisation.Counting{randomisation.CountEarlier, randomisation.CountFresh}).Draw(t, "counting")))...)
+		m.rows, m.usedRow = nil, map[int]bool{}
+	default:
+		m.cohorts = []randomisation.LevelCap{{Levels: map[string]string{"sex": "f", "grade": "mild"}, Most: rapid.IntRange(0, 5).Draw(t, "cohort")}}
+		sim.add(t, must(t, sim.state, bounding(sim.study, m.cohorts...))...)
+	}
+}
+
+// cohortIsFull says whether a cohort of a patient with these levels is full.
+func (m *model) cohortIsFull(factors map[string]string) bool {
+	return slices.ContainsFunc(m.cohorts, func(c randomisation.LevelCap) bool {
+		has := func(of map[string]string) bool {
+			return of["sex"] == c.Levels["sex"] && of["grade"] == c.Levels["grade"]
+		}
+		n := 0
+		for _, of := range m.levels {
+			if has(of) {
+				n++
+			}
+		}
+		return has(factors) && n >= c.Most
+	})
 }
 
 // draw requests a draw and compares the answer with the model.
@@ -191,7 +257,7 @@ func (sim *simulation) draw(t *rapid.T, who int) {
 	}
 	full := len(below) == 0 || slices.ContainsFunc(m.caps, func(c randomisation.CohortCap) bool {
 		return c.Factor != "" && factors[c.Factor] == c.Level && m.atLevel(c.Factor, c.Level) >= c.Most
-	})
+	}) || m.cohortIsFull(factors)
 	short := len(available) < len(below) && (!sim.forced || len(available) == 0)
 	stratum := slices.Index(bySex.Levels, factors["sex"])*3 + slices.Index(byGrade.Levels, factors["grade"])
 	next := m.nextRow(stratum, available)
@@ -208,7 +274,8 @@ func (sim *simulation) draw(t *rapid.T, who int) {
 		draw.Row != next || m.usedRow[draw.Row] && draw.Row > 0 {
 		t.Fatalf("available %v, next entry %d, drawn %+v", available, next, draw)
 	}
-	for _, e := range events[:len(events)-1] {
+	drawn := withoutNotices(events)
+	for _, e := range drawn[:len(drawn)-1] {
 		entry := opened(t, e.(randomisation.EntrySkipped).Skipped)
 		if m.usedRow[entry.Row] || slices.Contains(available, entry.Arm) || m.rows[entry.Row-1].Stratum() != stratum || entry.Row > draw.Row {
 			t.Fatalf("available %v, skipped %+v", available, entry)
@@ -240,7 +307,8 @@ func TestDrawsAgreeWithAPlainModel(t *testing.T) {
 			}
 		}
 	})
-	for _, what := range []string{"EntrySkipped", "PatientRandomised", "StratumCorrected", "cap_reached", "no_stock", "list_exhausted"} {
+	for _, what := range []string{"EntrySkipped", "PatientRandomised", "StratumCorrected", "cap_reached", "no_stock", "list_exhausted",
+		"ArmClosed", "ListExtended", "SchemeSuperseded", "LevelCapsSet", "AllocationForced"} {
 		if seen[what] == 0 {
 			t.Errorf("%s did not occur in any run", what)
 		}
@@ -573,7 +641,8 @@ func TestReplayFindsMissingAndRepeatedEvents(t *testing.T) {
 					continue // draws from lists do not use the counts of levels
 				}
 			}
-			if randomisation.Replay(slices.Delete(slices.Clone(events), i, i+1)) == nil {
+			_, told := e.(randomisation.AllocationForced) // older logs do not have it
+			if !told && randomisation.Replay(slices.Delete(slices.Clone(events), i, i+1)) == nil {
 				t.Errorf("%s: Replay accepts the stream without event %d, %T", name, i, e)
 			}
 			if randomisation.Replay(slices.Insert(slices.Clone(events), i, e)) == nil {

@@ -31,7 +31,9 @@ type scheme struct {
 	// parts is how many parts of a list are recorded, total how many rows the whole list has. complete says that all parts
 	// are recorded.
 	parts, total int
-	complete     bool
+	// extensions is how often the list was extended.
+	extensions int
+	complete   bool
 	// sealed says that this program cannot read the blinded values of the scheme.
 	sealed bool
 	*content
@@ -53,8 +55,8 @@ type content struct {
 
 // newScheme returns the factors and arms of a new scheme, in the protocol's order. It refuses an id that is missing,
 // too long or used (codes value_missing, value_too_long and scheme_exists), and what factorsAndArms refuses.
-func (r Randomisation) newScheme(s study.Study, id domain.StudyID, scheme string) ([]Factor, []domain.ArmID, error) {
-	factors, arms, err := factorsAndArms(s, id)
+func (r Randomisation) newScheme(s study.Study, id domain.StudyID, stage, scheme string) ([]Factor, []domain.ArmID, error) {
+	factors, arms, err := factorsAndArms(s, id, stage)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -68,9 +70,9 @@ func (r Randomisation) newScheme(s study.Study, id domain.StudyID, scheme string
 	return factors, arms, nil
 }
 
-// factorsAndArms returns the factors and arms of the protocol in force. It refuses study_not_found, no_protocol and
-// study_not_randomised.
-func factorsAndArms(s study.Study, id domain.StudyID) ([]Factor, []domain.ArmID, error) {
+// factorsAndArms returns the factors of the protocol in force and the arms of one of its draws. It refuses study_not_found,
+// no_protocol, study_not_randomised and stage_not_found.
+func factorsAndArms(s study.Study, id domain.StudyID, stage string) ([]Factor, []domain.ArmID, error) {
 	if !s.Exists() {
 		return nil, nil, refuse.NotFound("study_not_found", "there is no study %s", id).At("study").
 			Do("check the id, or create the study first")
@@ -87,9 +89,10 @@ func factorsAndArms(s study.Study, id domain.StudyID) ([]Factor, []domain.ArmID,
 	for _, f := range s.Protocol.Treatment.Factors {
 		factors = append(factors, Factor{ID: f.ID, Levels: f.Levels})
 	}
-	var arms []domain.ArmID
-	for _, a := range s.Protocol.Arms {
-		arms = append(arms, domain.ArmID(a.ID))
+	arms, known := s.ArmsOf(stage)
+	if !known {
+		return nil, nil, refuse.NotFound("stage_not_found", "the protocol of study %s has no stage %.80q", id, stage).At("stage").
+			Do("use the id of a stage of the protocol; leave it out for the first draw")
 	}
 	return factors, arms, nil
 }
@@ -163,37 +166,60 @@ func (s *scheme) stratum(of map[string]string) (number int, wrong string) {
 	return number, ""
 }
 
-// Activate makes a scheme the active one. Before the first draw it may replace another active scheme. It refuses
-// study_not_found, no_protocol, study_not_randomised, scheme_not_found, scheme_active, scheme_in_use, seed_revealed,
-// scheme_outdated (an amendment has changed arms or factors since the scheme was made) and hash_differs. It fails with
-// ErrKeysMissing.
+// Activate makes a scheme the active one of a stage. Before the first draw it may replace another active scheme. It refuses
+// study_not_found, no_protocol, study_not_randomised, stage_not_found, scheme_not_found, scheme_active, scheme_in_use,
+// seed_revealed, scheme_outdated (an amendment has changed arms or factors since the scheme was made) and hash_differs. It
+// fails with ErrKeysMissing.
 func Activate(r Randomisation, s study.Study, cmd ActivateRandomisation, _ domain.Call) ([]Event, error) {
-	factors, arms, err := factorsAndArms(s, cmd.Study)
+	if _, _, err := factorsAndArms(s, cmd.Study, cmd.Stage); err != nil {
+		return nil, err
+	}
+	if _, err := r.scheme(cmd.Study, cmd.Scheme); err == nil && r.isUsedIn(cmd.Stage) && r.Active(cmd.Stage) != cmd.Scheme {
+		return nil, refuse.WrongState("scheme_in_use", "patients of study %s have been drawn by another scheme", cmd.Study).At("scheme").
+			Do("continue with the active scheme, or replace it with SupersedeScheme")
+	}
+	if _, err := r.mayBecomeActive(s, cmd.Study, cmd.Stage, cmd.Scheme, cmd.SHA256); err != nil {
+		return nil, err
+	}
+	return []Event{SchemeActivated{Study: cmd.Study, Stage: cmd.Stage, Scheme: cmd.Scheme}}, nil
+}
+
+// isUsedIn says whether a patient has been drawn in a stage by its active scheme, or by one before it.
+func (r Randomisation) isUsedIn(stage string) bool {
+	st := r.stages[stage]
+	s := r.schemes[st.active]
+	return s != nil && (st.since > 0 || tallyOf(st.tallies, s, level{}).all > 0) || stage == "" && r.LastNumber > 0
+}
+
+// mayBecomeActive returns the scheme if patients may be drawn by it in a stage. It refuses what Activate refuses, except
+// scheme_in_use.
+func (r Randomisation) mayBecomeActive(s study.Study, id domain.StudyID, stage, name, hash string) (*scheme, error) {
+	factors, arms, err := factorsAndArms(s, id, stage)
 	if err != nil {
 		return nil, err
 	}
-	chosen, err := r.scheme(cmd.Study, cmd.Scheme)
+	chosen, err := r.scheme(id, name)
 	if err != nil {
 		return nil, err
+	}
+	for _, st := range r.stages {
+		if st.active == name {
+			return nil, refuse.WrongState("scheme_active", "the scheme %s is active already", name).At("scheme").Do("there is nothing to do")
+		}
 	}
 	switch {
-	case r.Active == cmd.Scheme:
-		return nil, refuse.WrongState("scheme_active", "the scheme %s is active already", cmd.Scheme).At("scheme").Do("there is nothing to do")
-	case r.LastNumber > 0:
-		return nil, refuse.WrongState("scheme_in_use", "patients of study %s have been drawn by another scheme", cmd.Study).At("scheme").
-			Do("continue with the active scheme: a second one would destroy the first one's balance")
 	case chosen.revealed:
-		return nil, refuse.WrongState("seed_revealed", "the seed of scheme %s has been shown", cmd.Scheme).At("scheme").Do("make a new scheme")
+		return nil, refuse.WrongState("seed_revealed", "the seed of scheme %s has been shown", name).At("scheme").Do("make a new scheme")
 	case chosen.sealed:
 		return nil, ErrKeysMissing
 	case !slices.Equal(chosen.arms, arms) || !slices.EqualFunc(chosen.factors, factors, sameFactor):
-		return nil, refuse.WrongState("scheme_outdated", "the scheme %s has other arms or factors than the protocol in force", cmd.Scheme).
+		return nil, refuse.WrongState("scheme_outdated", "the scheme %s has other arms or factors than the protocol in force", name).
 			At("scheme").Do("make a new scheme")
-	case !strings.EqualFold(strings.TrimSpace(cmd.SHA256), chosen.hash):
-		return nil, refuse.Because("hash_differs", "the scheme %s has another SHA-256 than the one given", cmd.Scheme).At("sha256").
+	case !strings.EqualFold(strings.TrimSpace(hash), chosen.hash):
+		return nil, refuse.Because("hash_differs", "the scheme %s has another SHA-256 than the one given", name).At("sha256").
 			Do("compare the list with the one that was approved")
 	}
-	return []Event{SchemeActivated{Study: cmd.Study, Scheme: cmd.Scheme}}, nil
+	return chosen, nil
 }
 
 func sameFactor(a, b Factor) bool { return a.ID == b.ID && slices.Equal(a.Levels, b.Levels) }

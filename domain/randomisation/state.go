@@ -12,35 +12,66 @@ import (
 // Randomisation is the state of a study's draws. Its blinded values are behind two pointers: after a bad verb, fmt
 // follows one pointer and does not call the Format method of a blind.Value in an unexported field.
 type Randomisation struct {
-	// Active is the scheme by which patients are drawn; "" means none.
-	Active string
 	// LastNumber is the number of the last draw, which is also the number of draws.
 	LastNumber int
 
 	schemes map[string]*scheme
 	caps    *caps
-	drawn   persistent.Map[domain.PatientID, *drawn]
-	// tallies count the patients who were drawn into each arm of the active scheme: for every level, and for all patients
-	// under the zero level.
-	tallies persistent.Map[level, *tally]
-	// used says which entries of the active list are used, for each stratum.
-	used persistent.Map[int, *usage]
+	closed  *closedArms
+	// cohorts are the cohorts that are capped, with the number of their patients.
+	cohorts []cohort
+	// alertBelow is how many unused entries of a stratum are few; 0 if nobody wants to be told.
+	alertBelow int
+	// low are the strata whose list is known to end soon, with what was told last.
+	low persistent.Map[string, *ListRanLow]
+	// drawn has the last draw of every patient.
+	drawn persistent.Map[domain.PatientID, *drawn]
+	// stages are the draws that the study has, by id; "" is the first one.
+	stages map[string]stage
 	// refused is the number of each patient's last refused request.
 	refused persistent.Map[domain.PatientID, int]
 	// sealed says that this program cannot read everything that a draw depends on.
 	sealed bool
 }
 
+// stage is the state of the draws of one stage.
+type stage struct {
+	// active is the scheme by which patients are drawn; "" means none.
+	active string
+	// tallies count the patients who were drawn into each arm of the active scheme: for every level, and for all patients
+	// under the zero level.
+	tallies persistent.Map[level, *tally]
+	// fresh says that the active scheme counts only the draws after the number since. balance has their tallies.
+	fresh   bool
+	since   int
+	balance persistent.Map[level, *tally]
+	// used says which entries of the active list are used, for each stratum.
+	used persistent.Map[int, *usage]
+}
+
 // level names one level of one factor.
 type level struct{ factor, name string }
 
-// tally counts patients in each of the scheme's arms.
-type tally struct{ byArm []int }
+// tally counts patients in each of the scheme's arms, and all patients, also those in arms that the scheme does not have.
+type tally struct {
+	byArm []int
+	all   int
+}
 
 // drawn is a patient who was drawn, with the levels that count for the patient now.
 type drawn struct {
 	event   PatientRandomised
 	factors map[string]string
+	// earlier is the draw of the stage before; nil for a patient who was drawn once.
+	earlier *drawn
+}
+
+// in returns the draw of a stage; nil if there is none.
+func (d *drawn) in(stage string) *drawn {
+	for d != nil && d.event.Stage != stage {
+		d = d.earlier
+	}
+	return d
 }
 
 // usage says which entries of a stratum are used: all before next, except the waiting ones, which a draw skipped. As in
@@ -56,7 +87,16 @@ var Decider = domain.Decider[Randomisation, Event]{Category: "randomisation", Ke
 // Streams are the kinds of streams in this context.
 var Streams = []domain.StreamType{Decider.Streams().WithTellingGaps()}
 
-// ArmOf returns the arm of a patient who was drawn.
+// Active returns the scheme by which patients are drawn in a stage; "" is the first stage. It is "" if there is none.
+func (r Randomisation) Active(stage string) string { return r.stages[stage].active }
+
+// DrawnIn says whether a patient was drawn in a stage.
+func (r Randomisation) DrawnIn(stage string, p domain.PatientID) bool {
+	d, _ := r.drawn.Get(p)
+	return d.in(stage) != nil
+}
+
+// ArmOf returns the arm that a patient was drawn into last.
 func (r Randomisation) ArmOf(p domain.PatientID) (blind.Value[domain.ArmID], bool) {
 	d, ok := r.drawn.Get(p)
 	if !ok {
@@ -65,7 +105,7 @@ func (r Randomisation) ArmOf(p domain.PatientID) (blind.Value[domain.ArmID], boo
 	return d.event.Arm, true
 }
 
-// Drawn returns the event of a patient's draw, without its Draw. The state leaves the Draw out to stay small; the
+// Drawn returns the event of a patient's last draw, without its Draw. The state leaves the Draw out to stay small; the
 // stream has it.
 func (r Randomisation) Drawn(p domain.PatientID) (PatientRandomised, bool) {
 	d, ok := r.drawn.Get(p)
@@ -99,7 +139,20 @@ func evolve(r Randomisation, event Event) Randomisation {
 			complete: true, sealed: !open || event.Seed.Sealed(),
 			content: &content{hash: event.SeedCommitment, seed: event.Seed, minimisation: event.Minimisation, arms: armsOf(m.Shares)}})
 	case SchemeActivated:
-		r.Active = event.Scheme
+		r = r.withStage(event.Stage, stage{active: event.Scheme})
+	case SchemeSuperseded:
+		r = r.withSuperseded(event)
+	case ListExtended:
+		r = r.withExtension(event)
+	case ListAlertSet:
+		r.alertBelow = event.Remaining
+	case ListRanLow:
+		r = r.withLow(event)
+	case ArmClosed:
+		arm, open := event.Arm.Open()
+		r.closed = r.closed.with(arm, open)
+	case LevelCapsSet:
+		r = r.withCohorts(event.Caps)
 	case CohortCapsSet:
 		arms, open := event.Arms.Open()
 		r.caps = &caps{levels: event.Levels, arms: &armCaps{arms}, sealed: !open}
@@ -117,7 +170,7 @@ func evolve(r Randomisation, event Event) Randomisation {
 		}
 	case RandomisationRefused:
 		r.refused = r.refused.Set(event.Patient, event.Request)
-	case BlindBroken, BlindShownAgain, CodeBreaksExported: // showing an arm does not change it
+	case BlindBroken, BlindShownAgain, CodeBreaksExported, AllocationForced: // showing an arm does not change it
 	}
 	return r
 }
@@ -150,8 +203,18 @@ func (r Randomisation) withPart(s scheme, part, parts int, content blind.Value[L
 	return r.withScheme(s)
 }
 
+func (r Randomisation) withStage(id string, st stage) Randomisation {
+	r.stages = maps.Clone(r.stages)
+	if r.stages == nil {
+		r.stages = map[string]stage{}
+	}
+	r.stages[id] = st
+	return r
+}
+
 func (r Randomisation) withSkipped(e EntrySkipped) Randomisation {
-	s := r.schemes[r.Active]
+	st := r.stages[e.Stage]
+	s := r.schemes[st.active]
 	entry, open := e.Skipped.Open()
 	if s == nil || !open || entry.Row < 1 || entry.Row > len(s.rows) {
 		r.sealed = true
@@ -159,9 +222,9 @@ func (r Randomisation) withSkipped(e EntrySkipped) Randomisation {
 	}
 	row := entry.Row - 1
 	stratum := s.rows[row].Stratum()
-	u := r.usage(stratum)
-	r.used = r.used.Set(stratum, &usage{next: u.next + 1, waiting: append(slices.Clip(u.waiting), row)})
-	return r
+	u := st.usage(stratum)
+	st.used = st.used.Set(stratum, &usage{next: u.next + 1, waiting: append(slices.Clip(u.waiting), row)})
+	return r.withStage(e.Stage, st)
 }
 
 func (r Randomisation) withDraw(e PatientRandomised) Randomisation {
@@ -169,75 +232,116 @@ func (r Randomisation) withDraw(e PatientRandomised) Randomisation {
 	record, open := e.Draw.Open()
 	// The Draw is not kept: it would be most of a large study's state, and the stream has it.
 	e.Draw = blind.Value[Draw]{}
-	r.drawn = r.drawn.Set(e.Patient, &drawn{event: e, factors: e.Factors})
-	s := r.schemes[e.Scheme]
+	before, _ := r.drawn.Get(e.Patient)
+	r.drawn = r.drawn.Set(e.Patient, &drawn{event: e, factors: e.Factors, earlier: before})
+	if e.Stage == "" {
+		r.cohorts = counted(r.cohorts, e.Factors, 1)
+	}
 	arm, armOpen := e.Arm.Open()
+	if e.Scheme == "" && open && armOpen { // the only arm of its stage
+		return r
+	}
+	s := r.schemes[e.Scheme]
 	if s == nil || !open || !armOpen {
 		r.sealed = true
 		return r
 	}
-	r = r.withTallies(s, arm, e.Factors, 1).withTally(s, arm, level{}, 1)
+	st := r.stages[e.Stage].withPatient(s, arm, e.Number, e.Factors, 1).withAll(s, arm, 1)
 	if record.Row >= 1 && record.Row <= len(s.rows) {
 		row := record.Row - 1
 		stratum := s.rows[row].Stratum()
-		u := r.usage(stratum)
+		u := st.usage(stratum)
 		if i := slices.Index(u.waiting, row); i >= 0 {
 			u.waiting = slices.Concat(u.waiting[:i], u.waiting[i+1:])
 		} else {
 			u.next++
 		}
-		r.used = r.used.Set(stratum, &u)
+		st.used = st.used.Set(stratum, &u)
 	}
-	return r
+	return r.withStage(e.Stage, st)
 }
 
 // withCorrection counts the patient under the true levels from now on: the method of Pocock and Simon balances the true
 // properties of the patients, not what was recorded first. The used entries of a list do not change.
 func (r Randomisation) withCorrection(e StratumCorrected) Randomisation {
-	d, ok := r.drawn.Get(e.Patient)
+	last, ok := r.drawn.Get(e.Patient)
 	if !ok {
 		return r
 	}
-	if arm, open := d.event.Arm.Open(); open && r.schemes[d.event.Scheme] != nil {
-		s := r.schemes[d.event.Scheme]
-		r = r.withTallies(s, arm, d.factors, -1).withTallies(s, arm, e.Factors, 1)
+	r.cohorts = counted(counted(r.cohorts, last.factors, -1), e.Factors, 1)
+	var all []*drawn // the patient's draws, the last one first
+	for d := last; d != nil; d = d.earlier {
+		all = append(all, d)
+		st := r.stages[d.event.Stage]
+		s := r.schemes[st.active]
+		if arm, open := d.event.Arm.Open(); open && s != nil {
+			n := d.event.Number
+			r = r.withStage(d.event.Stage, st.withPatient(s, arm, n, d.factors, -1).withPatient(s, arm, n, e.Factors, 1))
+		}
 	}
-	r.drawn = r.drawn.Set(e.Patient, &drawn{event: d.event, factors: e.Factors})
+	var next *drawn
+	for _, d := range slices.Backward(all) {
+		next = &drawn{event: d.event, factors: e.Factors, earlier: next}
+	}
+	r.drawn = r.drawn.Set(e.Patient, next)
 	return r
 }
 
-// withTallies changes the number of the arm's patients at each of the levels.
-func (r Randomisation) withTallies(s *scheme, arm domain.ArmID, factors map[string]string, by int) Randomisation {
+// withPatient changes the number of the arm's patients at each of a patient's levels.
+func (st stage) withPatient(s *scheme, arm domain.ArmID, number int, factors map[string]string, by int) stage {
 	for _, f := range s.factors {
-		r = r.withTally(s, arm, level{f.ID, factors[f.ID]}, by)
+		at := level{f.ID, factors[f.ID]}
+		st.tallies = withTally(st.tallies, s, arm, at, by)
+		if st.fresh && number > st.since {
+			st.balance = withTally(st.balance, s, arm, at, by)
+		}
 	}
-	return r
+	return st
+}
+
+// withAll changes the number of the arm's patients.
+func (st stage) withAll(s *scheme, arm domain.ArmID, by int) stage {
+	st.tallies = withTally(st.tallies, s, arm, level{}, by)
+	return st
 }
 
 // withTally changes the number of the arm's patients at a level.
-func (r Randomisation) withTally(s *scheme, arm domain.ArmID, at level, by int) Randomisation {
-	i := slices.Index(s.arms, arm)
-	if i < 0 {
-		return r
+func withTally(of persistent.Map[level, *tally], s *scheme, arm domain.ArmID, at level, by int) persistent.Map[level, *tally] {
+	t := tallyOf(of, s, at)
+	next := tally{byArm: slices.Clone(t.byArm), all: t.all + by}
+	if i := slices.Index(s.arms, arm); i >= 0 {
+		next.byArm[i] += by
 	}
-	counts := slices.Clone(r.tally(s, at))
-	counts[i] += by
-	r.tallies = r.tallies.Set(at, &tally{counts})
-	return r
+	return of.Set(at, &next)
 }
 
-// tally returns, for each of the scheme's arms, how many patients at a level were drawn into it.
-func (r Randomisation) tally(s *scheme, at level) []int {
-	if counts, ok := r.tallies.Get(at); ok && len(counts.byArm) == len(s.arms) {
-		return counts.byArm
+// tallyOf returns how many patients at a level were drawn, in all and into each of the scheme's arms.
+func tallyOf(of persistent.Map[level, *tally], s *scheme, at level) tally {
+	if t, ok := of.Get(at); ok && len(t.byArm) == len(s.arms) {
+		return *t
 	}
-	return make([]int, len(s.arms))
+	return tally{byArm: make([]int, len(s.arms))}
+}
+
+// counts returns, for each of the scheme's arms, how many patients at a level count for the balance.
+func (st stage) counts(s *scheme, at level) []int {
+	if st.fresh {
+		return tallyOf(st.balance, s, at).byArm
+	}
+	return tallyOf(st.tallies, s, at).byArm
 }
 
 // usage returns which entries of a stratum are used.
-func (r Randomisation) usage(stratum int) usage {
-	if u, ok := r.used.Get(stratum); ok {
+func (st stage) usage(stratum int) usage {
+	if u, ok := st.used.Get(stratum); ok {
 		return *u
 	}
 	return usage{}
+}
+
+// unused returns how many entries of a stratum are left, whatever their arms are. Because it does not depend on the arms, it
+// tells none: it is the length of the stratum's list less the number of its draws.
+func (st stage) unused(s *scheme, stratum int) int {
+	u := st.usage(stratum)
+	return len(s.strata[stratum]) - u.next + len(u.waiting)
 }

@@ -14,10 +14,10 @@ import (
 )
 
 // Upload records a list that was made outside of Casebook. It refuses study_not_found, no_protocol,
-// study_not_randomised, value_missing, value_too_long, scheme_exists, too_many_strata, list_too_long and invalid_list.
+// study_not_randomised, stage_not_found, value_missing, value_too_long, scheme_exists, too_many_strata, list_too_long and invalid_list.
 // The refusals name lines but never the arm of a row, because they may be logged.
 func Upload(r Randomisation, s study.Study, cmd UploadRandomisationList, _ domain.Call) ([]Event, error) {
-	factors, arms, err := r.newScheme(s, cmd.Study, cmd.Scheme)
+	factors, arms, err := r.newScheme(s, cmd.Study, cmd.Stage, cmd.Scheme)
 	if err != nil {
 		return nil, err
 	}

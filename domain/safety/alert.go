@@ -39,6 +39,10 @@ const (
 	ActivityPaused Kind = "activity_paused"
 	// ReconsentOverdue is a patient who has not signed the consent again in time.
 	ReconsentOverdue Kind = "reconsent_overdue"
+	// ListRunsLow is a randomisation list that ends soon, or has no entry for a patient.
+	ListRunsLow Kind = "list_runs_low"
+	// AllocationForced is a draw that was limited to the arms in stock.
+	AllocationForced Kind = "allocation_forced"
 	// BlindBroken is an unblinding in an emergency, or by accident.
 	BlindBroken Kind = "blind_broken"
 	// ProcessStuck is a process, such as an enrolment, that waits beyond its time.
@@ -47,7 +51,7 @@ const (
 
 // Kinds are all kinds of alerts.
 var Kinds = []Kind{RiskFlagged, DiariesMissed, ShipmentOverdue, ResupplyShort, PatientWithoutKit, KitsAffected, RecalledKitAtHome,
-	ActivityPaused, ReconsentOverdue, BlindBroken, ProcessStuck}
+	ActivityPaused, ReconsentOverdue, ListRunsLow, AllocationForced, BlindBroken, ProcessStuck}
 
 // Schema implements domain.HasSchema.
 func (Kind) Schema() domain.Schema { return domain.OneOf(Kinds...) }
@@ -61,6 +65,12 @@ func (AlertID) Schema() domain.Schema {
 func (k Kind) OfSupply() bool {
 	return k == ShipmentOverdue || k == ResupplyShort || k == KitsAffected || k == PatientWithoutKit
 }
+
+// OfArms says that only roles that know arms see the alert, because it could help others to find out who is in the same arm.
+func (k Kind) OfArms() bool { return k == ListRunsLow || k == AllocationForced }
+
+// OfSponsor says that the alert is about the study as a whole, so that study managers see it too.
+func (k Kind) OfSponsor() bool { return k.OfSupply() || k == ActivityPaused }
 
 // Severity says how urgent an alert is.
 type Severity string

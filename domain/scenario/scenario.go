@@ -4,6 +4,7 @@
 package scenario
 
 import (
+	"slices"
 	"testing"
 
 	"casebook/domain"
@@ -18,6 +19,7 @@ type Given[S, E any] struct {
 	t       testing.TB
 	decider domain.Decider[S, E]
 	state   S
+	past    []E
 	strict  bool
 }
 
@@ -45,6 +47,7 @@ func (g Given[S, E]) Given(events ...E) Given[S, E] {
 	for _, e := range events {
 		g.state = Evolve(g.t, g.decider, g.state, e)
 	}
+	g.past = slices.Concat(g.past, events)
 	return g
 }
 
@@ -67,6 +70,9 @@ type Failer interface {
 
 // State returns the state that the given events fold to.
 func (g Given[S, E]) State() S { return g.state }
+
+// Events returns the given events, the oldest first.
+func (g Given[S, E]) Events() []E { return slices.Clone(g.past) }
 
 // When decides on the state. Make decide with Sent or SentWithFacts.
 func (g Given[S, E]) When(decide func(S) ([]E, error)) Outcome[S, E] {
@@ -100,6 +106,7 @@ func (o Outcome[S, E]) Then(want ...E) Given[S, E] {
 	for _, e := range o.events {
 		next.state = Evolve(t, next.decider, next.state, e)
 	}
+	next.past = slices.Concat(next.past, o.events)
 	return next
 }
 

@@ -164,7 +164,7 @@ func (p Protocol) validateTreatment() error {
 			return err
 		}
 	}
-	return nil
+	return p.validateStages()
 }
 
 func (p Protocol) validateArmsAndForms() error {

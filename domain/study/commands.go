@@ -37,7 +37,9 @@ type ActivateSite struct {
 // CloseSite ends a site's screening and enrolment.
 type CloseSite struct {
 	domain.AtSite
-	On              domain.Date `json:"on" doc:"Day of closing"`
+	On domain.Date `json:"on" doc:"Day of closing"`
+	// Checklist is what the closer has seen in the checklist of the site.
+	Checklist       []ChecklistItem `json:"checklist,omitempty" doc:"What is still open at the site, as the query SiteClosing shows it; each item once, or none"`
 	domain.Reasoned `doc:"Why it is closed"`
 }
 

@@ -18,16 +18,19 @@ var events = []domain.EventType{
 	// Since version 2, a protocol may refer to instruments that were published on their own. A program that knows only
 	// version 1 must not read such an event, because it would see a protocol without these instruments. Since version 3, an
 	// instrument can be about doses, and a factor can follow from the patient's record. Since version 4, a version reaches sites and
-	// patients one by one (before, it was in force for everybody at once), and can say what follows from an unblinding.
+	// patients one by one (before, it was in force for everybody at once), a protocol can say what follows from an unblinding, and
+	// patients can be drawn some time after the enrolment, and again in later stages.
 	domain.Stored[ProtocolVersionPublished]("ProtocolVersionPublished", domain.Unchanged, domain.Unchanged, domain.Unchanged),
 	domain.Stored[SiteAdded]("SiteAdded"),
 	domain.Stored[SiteActivated]("SiteActivated"),
-	domain.Stored[SiteClosed]("SiteClosed"),
+	// Since version 2, what was open at the site can be recorded.
+	domain.Stored[SiteClosed]("SiteClosed", domain.Unchanged),
 	domain.Stored[SitePaused]("SitePaused"),
 	domain.Stored[SiteResumed]("SiteResumed"),
 	domain.Stored[SiteReopened]("SiteReopened"),
-	domain.Stored[Suspended]("StudySuspended"),
-	domain.Stored[Resumed]("StudyResumed"),
+	// Since version 2, a cohort can be suspended.
+	domain.Stored[Suspended]("StudySuspended", domain.Unchanged),
+	domain.Stored[Resumed]("StudyResumed", domain.Unchanged),
 	domain.Stored[ProtocolApprovedAtSite]("ProtocolApprovedAtSite"),
 	domain.Stored[SiteApprovalWithdrawn]("SiteApprovalWithdrawn"),
 	domain.Stored[SecondFactorRequired]("SecondFactorRequired").InNoView("the audit trail shows it"),
@@ -73,6 +76,8 @@ type SiteClosed struct {
 	Site   domain.SiteID  `json:"site"`
 	On     domain.Date    `json:"on"`
 	Reason string         `json:"reason"`
+	// Checklist is what was open at the site, as the closer confirmed it.
+	Checklist []ChecklistItem `json:"checklist,omitempty"`
 }
 
 // SecondFactorRequired says whether signing and unblinding in the study ask for a second factor at the sign-in.
@@ -149,6 +154,11 @@ type Treatment struct {
 	Factors    []Factor `json:"factors,omitempty" doc:"What the draw is stratified by, or balances"`
 	// Kits says that drug comes in numbered kits.
 	Kits bool `json:"kits,omitempty" doc:"Whether drug comes in numbered kits"`
+	// DrawnLater says that patients are enrolled without a draw, such as for a run-in, and drawn later.
+	DrawnLater bool `json:"drawnLater,omitempty" doc:"Whether patients are drawn by RequestRandomisation some time after their enrolment, such as after a run-in"`
+	// FirstArms are the arms of the first draw; all arms of the protocol if there are none.
+	FirstArms []string `json:"firstArms,omitempty" doc:"The arms of the first draw; all arms where it is left out"`
+	Stages    []Stage  `json:"stages,omitempty" doc:"Later draws, such as a second randomisation or an open extension"`
 	// ForcedAllocation allows a draw among the arms that are in stock when not all are.
 	ForcedAllocation bool `json:"forcedAllocation,omitempty" doc:"Whether a patient may be drawn among the arms in stock when not all of them are; every skipped entry of the list is recorded"`
 	// DoNotDispenseDays is the number of days before its expiry in which a kit is not given out any more.

@@ -46,18 +46,21 @@ type ReopenSite struct {
 	domain.Reasoned `doc:"Why"`
 }
 
-// SuspendStudy stops activities at all sites of a study, or of a country.
+// SuspendStudy stops activities at all sites of a study or of a country, or for a cohort.
 type SuspendStudy struct {
 	domain.InStudy
-	Country         string     `json:"country,omitempty" maxLength:"3" doc:"Only the sites of this country"`
+	Country string `json:"country,omitempty" maxLength:"3" doc:"Only the sites of this country"`
+	// Cohort is a combination of levels of factors.
+	Cohort          Cohort     `json:"cohort,omitempty" doc:"Only the patients with all of these levels of factors, by the factor's id; their randomisation and dispensing can be stopped"`
 	Activities      []Activity `json:"activities" minItems:"1" doc:"What stops"`
 	domain.Reasoned `doc:"Why"`
 }
 
-// ResumeStudy lets the sites of a study, or of a country, go on with activities.
+// ResumeStudy lets the sites of a study or of a country, or a cohort, go on with activities.
 type ResumeStudy struct {
 	domain.InStudy
 	Country         string     `json:"country,omitempty" maxLength:"3" doc:"The country whose sites were stopped; empty for the whole study"`
+	Cohort          Cohort     `json:"cohort,omitempty" doc:"The cohort that was stopped, by the same levels"`
 	Activities      []Activity `json:"activities" minItems:"1" doc:"What goes on"`
 	domain.Reasoned `doc:"Why"`
 }
@@ -86,18 +89,20 @@ type SiteReopened struct {
 	Reason string         `json:"reason"`
 }
 
-// Suspended stops activities at all sites of the study, or of a country.
+// Suspended stops activities at all sites of the study or of a country, or for a cohort.
 type Suspended struct {
 	Study      domain.StudyID `json:"study"`
 	Country    string         `json:"country,omitempty"`
+	Cohort     Cohort         `json:"cohort,omitempty"`
 	Activities []Activity     `json:"activities"`
 	Reason     string         `json:"reason"`
 }
 
-// Resumed lets the sites of the study, or of a country, go on with activities. What a site paused by itself stays paused.
+// Resumed lets the sites of the study or of a country, or a cohort, go on with activities. What a site paused by itself stays paused.
 type Resumed struct {
 	Study      domain.StudyID `json:"study"`
 	Country    string         `json:"country,omitempty"`
+	Cohort     Cohort         `json:"cohort,omitempty"`
 	Activities []Activity     `json:"activities"`
 	Reason     string         `json:"reason"`
 }
@@ -153,24 +158,26 @@ func Reopen(s Study, cmd ReopenSite, call domain.Call) ([]Event, error) {
 	return []Event{SiteReopened{Study: cmd.Study, Site: cmd.Site, On: cmd.On, Reason: cmd.Reason}}, nil
 }
 
-// Suspend stops activities at all sites of the study, or of a country. It refuses study_not_found, reason_required, value_too_long,
-// value_out_of_range, malformed_country, country_not_found, unknown_code and activity_paused.
+// Suspend stops activities at all sites of the study or of a country, or for a cohort. It refuses study_not_found, reason_required,
+// value_too_long, value_out_of_range, malformed_country, country_not_found, unknown_cohort, activity_not_of_cohort, unknown_code and
+// activity_paused.
 func Suspend(s Study, cmd SuspendStudy, _ domain.Call) ([]Event, error) {
 	if err := domain.First(s.mustExist(cmd.Study), domain.Reason(cmd.Reason), s.mustHaveSitesIn(cmd.Country),
-		allOf(cmd.Activities, s.Suspended[cmd.Country], false)); err != nil {
+		s.mustHaveCohort(cmd.Cohort, cmd.Country, cmd.Activities),
+		allOf(cmd.Activities, s.suspendedFor(cmd.Country, cmd.Cohort), false)); err != nil {
 		return nil, err
 	}
-	return []Event{Suspended{Study: cmd.Study, Country: cmd.Country, Activities: inOrder(cmd.Activities), Reason: cmd.Reason}}, nil
+	return []Event{Suspended{Study: cmd.Study, Country: cmd.Country, Cohort: cmd.Cohort, Activities: inOrder(cmd.Activities), Reason: cmd.Reason}}, nil
 }
 
-// GoOn lets the sites of the study, or of a country, go on. It refuses study_not_found, reason_required, value_too_long,
+// GoOn lets the sites of the study or of a country, or a cohort, go on. It refuses study_not_found, reason_required, value_too_long,
 // value_out_of_range, malformed_country, country_not_found, unknown_code and activity_not_paused.
 func GoOn(s Study, cmd ResumeStudy, _ domain.Call) ([]Event, error) {
 	if err := domain.First(s.mustExist(cmd.Study), domain.Reason(cmd.Reason), s.mustHaveSitesIn(cmd.Country),
-		allOf(cmd.Activities, s.Suspended[cmd.Country], true)); err != nil {
+		allOf(cmd.Activities, s.suspendedFor(cmd.Country, cmd.Cohort), true)); err != nil {
 		return nil, err
 	}
-	return []Event{Resumed{Study: cmd.Study, Country: cmd.Country, Activities: inOrder(cmd.Activities), Reason: cmd.Reason}}, nil
+	return []Event{Resumed{Study: cmd.Study, Country: cmd.Country, Cohort: cmd.Cohort, Activities: inOrder(cmd.Activities), Reason: cmd.Reason}}, nil
 }
 
 // mustHaveSitesIn refuses a country without sites, so that nobody stops what is not there by a typing error.
@@ -181,12 +188,20 @@ func (s Study) mustHaveSitesIn(code string) error {
 	if err := country(code); err != nil {
 		return err
 	}
-	for _, site := range s.Sites {
-		if site.Country == code {
-			return nil
-		}
+	if s.HasSitesIn(code) {
+		return nil
 	}
 	return refuse.NotFound("country_not_found", "the study has no site in %s", code).At("country").Do("check the code")
+}
+
+// HasSitesIn says whether the study has a site in the country.
+func (s Study) HasSitesIn(country string) bool {
+	for _, site := range s.Sites {
+		if site.Country == country {
+			return true
+		}
+	}
+	return false
 }
 
 // allOf refuses activities that are unknown or named twice, or of which one is paused already, or is not paused.

@@ -55,14 +55,14 @@ func Activate(s Study, cmd ActivateSite, call domain.Call) ([]Event, error) {
 }
 
 // Close ends a site's screening and enrolment. A site that was never active can be closed too. It refuses
-// study_not_found, site_not_found, reason_required, value_too_long, malformed_date, captured_in_future, site_closed and
-// closed_before_activation.
+// study_not_found, site_not_found, reason_required, value_too_long, malformed_date, captured_in_future, checklist_incomplete, site_closed
+// and closed_before_activation.
 func Close(s Study, cmd CloseSite, call domain.Call) ([]Event, error) {
 	site, err := s.site(cmd.Study, cmd.Site)
 	if err != nil {
 		return nil, err
 	}
-	if err := domain.First(domain.Reason(cmd.Reason), cmd.On.NotAfterToday("on", call.At)); err != nil {
+	if err := domain.First(domain.Reason(cmd.Reason), cmd.On.NotAfterToday("on", call.At), checklist(cmd.Checklist)); err != nil {
 		return nil, err
 	}
 	if site.Status == SiteIsClosed {
@@ -71,7 +71,7 @@ func Close(s Study, cmd CloseSite, call domain.Call) ([]Event, error) {
 	if err := cmd.On.NotBefore(site.ActivatedOn, "closed_before_activation", "on", "the closing", "the activation"); err != nil {
 		return nil, err
 	}
-	return []Event{SiteClosed{Study: cmd.Study, Site: cmd.Site, On: cmd.On, Reason: cmd.Reason}}, nil
+	return []Event{SiteClosed{Study: cmd.Study, Site: cmd.Site, On: cmd.On, Reason: cmd.Reason, Checklist: cmd.Checklist}}, nil
 }
 
 func (s Study) site(study domain.StudyID, id domain.SiteID) (Site, error) {

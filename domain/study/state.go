@@ -20,6 +20,8 @@ type Study struct {
 	Sites    map[domain.SiteID]Site
 	// Suspended are the activities that are stopped, by country; "" is the whole study.
 	Suspended map[string][]Activity
+	// SuspendedCohorts are the cohorts for which activities are stopped.
+	SuspendedCohorts []SuspendedCohort
 	// SecondFactor says that signing and unblinding ask for a second factor.
 	SecondFactor bool
 
@@ -167,8 +169,16 @@ func evolve(s Study, e Event) Study {
 		site.Paused = GoneOn(site.Paused, e.Activities)
 		s.Sites = with(s.Sites, e.Site, site)
 	case Suspended:
+		if activities := Stopped(s.suspendedFor("", e.Cohort), e.Activities); len(e.Cohort) > 0 {
+			s.SuspendedCohorts = withSuspendedCohort(s.SuspendedCohorts, e.Cohort, activities)
+			break
+		}
 		s.Suspended = withSuspended(s.Suspended, e.Country, Stopped(s.Suspended[e.Country], e.Activities))
 	case Resumed:
+		if activities := GoneOn(s.suspendedFor("", e.Cohort), e.Activities); len(e.Cohort) > 0 {
+			s.SuspendedCohorts = withSuspendedCohort(s.SuspendedCohorts, e.Cohort, activities)
+			break
+		}
 		s.Suspended = withSuspended(s.Suspended, e.Country, GoneOn(s.Suspended[e.Country], e.Activities))
 	}
 	return s

@@ -3,6 +3,7 @@ package supply
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"casebook/domain"
 	"casebook/domain/blind"
@@ -10,8 +11,21 @@ import (
 	"casebook/domain/study"
 )
 
-// Hold reserves a kit of every arm for a patient until the draw, so that the site has a kit for every outcome of the
-// draw. If the protocol allows a forced allocation, kits of some arms are enough. The answer is StockHeld, or
+// KitOfStage names the slot of the kit that a patient gets with the draw of a stage; "" is the first draw.
+func KitOfStage(stage string) string {
+	if stage == "" {
+		return ""
+	}
+	return stageSlot + stage
+}
+
+// IsKitOfStage says whether a slot is the kit of a draw.
+func IsKitOfStage(slot string) bool { return slot == "" || strings.HasPrefix(slot, stageSlot) }
+
+const stageSlot = "stage:"
+
+// Hold reserves a kit of every arm that is not closed for a patient until the draw, so that the site has a kit for every
+// outcome of the draw. If the protocol allows a forced allocation, kits of some arms are enough. The answer is StockHeld, or
 // StockRefused with the code no_stock or site_not_active. A patient who has a hold already gets the same hold again;
 // for a patient who has a kit already, it does nothing.
 func Hold(s Stock, f Facts, cmd HoldStock, call domain.Call) ([]StockEvent, error) {
@@ -19,13 +33,15 @@ func Hold(s Stock, f Facts, cmd HoldStock, call domain.Call) ([]StockEvent, erro
 	if hold, held := s.Holds.Get(cmd.Patient); held {
 		return []StockEvent{hold}, nil // the enrolment process may ask again, for example in a second attempt
 	}
-	if _, _, has := s.kitFor(Slot{Patient: cmd.Patient}); has {
+	if _, _, has := s.kitFor(Slot{Patient: cmd.Patient, Visit: KitOfStage(cmd.Stage)}); has {
 		return nil, nil
 	}
 	refused := func(code, reason string) ([]StockEvent, error) {
 		return []StockEvent{StockRefused{OfStock: at, Patient: cmd.Patient, Code: code, Reason: reason}}, nil
 	}
-	if !f.Study.SiteIsActive(cmd.Site) || f.Study.Protocol == nil || f.Study.Protocol.Treatment == nil {
+	arms, known := f.Study.ArmsOf(cmd.Stage)
+	active := f.Study.SiteIsActive(cmd.Site) || f.Enrolled && f.Study.SiteIsSupplied(cmd.Site) // its patients stay supplied
+	if !active || !known || f.Study.Protocol.Treatment == nil {
 		return refused("site_not_active", "the site is not active")
 	}
 	by, seeding, err := s.choosing(at, cmd.Seed, f, call)
@@ -37,12 +53,13 @@ func Hold(s Stock, f Facts, cmd HoldStock, call domain.Call) ([]StockEvent, erro
 	}
 	by.choice.Method = ByPlace
 	kits := HeldKits{}
-	for _, arm := range f.Study.Protocol.Arms {
-		if n, some := s.choose(f.Supply, by, domain.ArmID(arm.ID)); some {
-			kits[domain.ArmID(arm.ID)] = n
+	arms = slices.DeleteFunc(arms, func(a domain.ArmID) bool { return slices.Contains(f.Closed, a) })
+	for _, arm := range arms {
+		if n, some := s.choose(f.Supply, by, arm); some {
+			kits[arm] = n
 		}
 	}
-	if len(kits) == 0 || len(kits) < len(f.Study.Protocol.Arms) && !f.Study.Protocol.Treatment.ForcedAllocation {
+	if len(kits) == 0 || len(kits) < len(arms) && !f.Study.Protocol.Treatment.ForcedAllocation {
 		return refused("no_stock", "the site has not enough kits for another patient")
 	}
 	return append(seeding, StockHeld{OfStock: at, Patient: cmd.Patient, Kits: blind.Of(kits), Choice: blind.Of(by.choice)}), nil
@@ -166,7 +183,7 @@ func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent
 	if err != nil {
 		return nil, err
 	}
-	if err := domain.First(f.mustGetKits(cmd.Patient), f.Study.MustNotBePaused(cmd.Site, study.ActivityDispensing, "site")); err != nil {
+	if err := domain.First(f.mustGetKits(cmd.Patient), f.Study.MustNotBePausedFor(cmd.Site, f.Levels, study.ActivityDispensing, "site")); err != nil {
 		return nil, err
 	}
 	c, known := s.contents.Get(cmd.Kit)

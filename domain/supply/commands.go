@@ -163,6 +163,7 @@ type HoldStock struct {
 	Study domain.StudyID `json:"study" doc:"The study"`
 	Site  domain.SiteID  `json:"site" doc:"The site"`
 	domain.OfPatient
+	Stage string `json:"stage,omitempty" doc:"The stage of the protocol for which the patient is drawn; empty for the first draw"`
 	// Seed is 32 random bytes in hex, for a location that has no seed yet. The command's declaration sets it.
 	Seed string `json:"-"`
 }

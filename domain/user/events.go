@@ -313,15 +313,17 @@ const (
 	// UnblindedSupplyManager is a supply manager who also knows which arm a kit is for.
 	UnblindedSupplyManager Role = "unblinded_supply_manager"
 	SafetyOfficer          Role = "safety_officer"
-	Statistician           Role = "statistician"
-	Auditor                Role = "auditor"
-	Admin                  Role = "admin"
-	System                 Role = "system"
+	// StudyManager sets caps, pauses and resupply rules for the sponsor, and knows no arm.
+	StudyManager Role = "study_manager"
+	Statistician Role = "statistician"
+	Auditor      Role = "auditor"
+	Admin        Role = "admin"
+	System       Role = "system"
 )
 
 // Roles are all roles that can be granted.
 var Roles = []Role{PatientRole, Caregiver, CRC, Investigator, Monitor, DataManager, SupplyManager, UnblindedSupplyManager, SafetyOfficer,
-	Statistician, Auditor, Admin}
+	StudyManager, Statistician, Auditor, Admin}
 
 // Schema implements domain.HasSchema.
 func (Role) Schema() domain.Schema { return domain.OneOf(Roles...) }

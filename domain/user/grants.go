@@ -131,7 +131,7 @@ func (g Grant) validate() error {
 			err = refuse.Because("invalid_grant_scope", "patient %s does not belong to study %s", g.Patient, g.Study).At("grant.patient").
 				Do("name the patient's own study")
 		}
-	case DataManager, SupplyManager, UnblindedSupplyManager, SafetyOfficer, Statistician, Auditor:
+	case DataManager, SupplyManager, UnblindedSupplyManager, SafetyOfficer, StudyManager, Statistician, Auditor:
 		err = needs(true, false, false)
 	case System:
 		err = refuse.Because("role_not_grantable", "the role %s is for process managers alone", g.Role).At("grant.role").
@@ -139,7 +139,7 @@ func (g Grant) validate() error {
 	default:
 		err = refuse.Malformed("unknown_role", "%q is not a role", string(g.Role[:min(len(g.Role), 40)])).At("grant.role").
 			Do("use patient, caregiver, crc, investigator, monitor, data_manager, supply_manager, unblinded_supply_manager, safety_officer, " +
-				"statistician, auditor or admin")
+				"study_manager, statistician, auditor or admin")
 	}
 	if err != nil {
 		return err

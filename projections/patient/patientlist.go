@@ -29,7 +29,12 @@ var PatientList = projections.New(patientviews.PatientLists, projections.ByPatie
 	ofPatient(func(r *row, e patient.EnrollmentRequested) {
 		r.EndReason, r.ProtocolVersion = "", e.Protocol
 	}),
-	ofPatient(func(r *row, e patient.Enrolled) { r.EnrolledOn, r.PatientNumber = e.On, e.PatientNumber }),
+	ofPatient(func(r *row, e patient.Enrolled) {
+		r.EnrolledOn, r.PatientNumber, r.RandomisedOn = e.On, e.PatientNumber, e.RandomisedOn
+	}),
+	ofPatient(func(*row, patient.RandomisationRequested) {}),
+	ofPatient(func(r *row, e patient.RandomisationConfirmed) { r.RandomisedOn, r.Stage = e.On, e.Stage }),
+	ofPatient(func(*row, patient.RandomisationNotPossible) {}),
 	ofPatient(func(r *row, e patient.EnrollmentFailed) { r.EndReason = e.Reason }),
 	ofPatient(func(*row, patient.VisitRecorded) {}),
 	ofPatient(func(r *row, e patient.ConsentWithdrawn) {

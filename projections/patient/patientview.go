@@ -45,8 +45,16 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 		propose(v, e, at, e.On, strings.Join(e.Overridden, ", "))
 	}),
 	projections.On(func(v *view, e patient.Enrolled, at projections.Envelope) {
-		v.PatientNumber = e.PatientNumber
+		v.PatientNumber, v.EnrolledOn, v.RandomisedOn = e.PatientNumber, e.On, e.RandomisedOn
 		step(v, e, at, e.On, "")
+	}),
+	projections.On(func(v *view, e patient.RandomisationRequested, at projections.Envelope) { step(v, e, at, "", e.Stage) }),
+	projections.On(func(v *view, e patient.RandomisationConfirmed, at projections.Envelope) {
+		v.RandomisedOn, v.Stage = e.On, e.Stage
+		step(v, e, at, e.On, e.Stage)
+	}),
+	projections.On(func(v *view, e patient.RandomisationNotPossible, at projections.Envelope) {
+		step(v, e, at, "", e.Reason)
 	}),
 	projections.On(func(v *view, e patient.EnrollmentFailed, at projections.Envelope) { step(v, e, at, "", e.Reason) }),
 	projections.On(func(v *view, e patient.VisitRecorded, at projections.Envelope) {
@@ -123,6 +131,7 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 	projections.On(func(v *view, e patient.EnrollmentDateCorrected, at projections.Envelope) {
 		corrected(v, e, at, "", string(e.From), string(e.To), e.Reason)
 		propose(v, e, at, e.To, "")
+		v.EnrolledOn = e.To
 	}),
 	projections.On(func(v *view, e patient.AgeCorrected, at projections.Envelope) {
 		corrected(v, e, at, "", strconv.Itoa(e.From), strconv.Itoa(e.To), e.Reason)

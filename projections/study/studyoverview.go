@@ -38,9 +38,12 @@ var StudyOverview = projections.New(studyviews.StudyOverviews, projections.ByStu
 		site := siteAfter(o, e.Site, e, at)
 		site.Approvals = slices.DeleteFunc(site.Approvals, func(a studyviews.Approval) bool { return a.Version == e.Version })
 	}),
-	projections.On(func(o *overview, e study.SiteClosed, at projections.Envelope) { siteAfter(o, e.Site, e, at) }),
+	projections.On(func(o *overview, e study.SiteClosed, at projections.Envelope) {
+		siteAfter(o, e.Site, e, at).Closing = e.Checklist
+	}),
 	projections.On(func(o *overview, e study.SiteReopened, at projections.Envelope) {
-		if site := siteAfter(o, e.Site, e, at); site.ActivatedOn == "" {
+		site := siteAfter(o, e.Site, e, at)
+		if site.Closing = nil; site.ActivatedOn == "" {
 			site.ActivatedOn = e.On
 		}
 	}),
@@ -53,12 +56,12 @@ var StudyOverview = projections.New(studyviews.StudyOverviews, projections.ByStu
 		site.Paused = study.GoneOn(site.Paused, e.Activities)
 	}),
 	projections.On(func(o *overview, e study.Suspended, at projections.Envelope) {
-		of := o.SuspensionOf(e.Country)
+		of := o.SuspensionOf(e.Country, e.Cohort)
 		of.Activities, of.Reason, of.Since = study.Stopped(of.Activities, e.Activities), e.Reason, at.Metadata.RecordedAt
 		o.UpdatedAt = at.Metadata.RecordedAt
 	}),
 	projections.On(func(o *overview, e study.Resumed, at projections.Envelope) {
-		of := o.SuspensionOf(e.Country)
+		of := o.SuspensionOf(e.Country, e.Cohort)
 		of.Activities = study.GoneOn(of.Activities, e.Activities)
 		o.DropEndedSuspensions()
 		o.UpdatedAt = at.Metadata.RecordedAt

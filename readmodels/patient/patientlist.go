@@ -49,6 +49,8 @@ type PatientRow struct {
 	EndedOn           domain.Date       `bson:"endedOn,omitempty" json:"endedOn,omitempty" doc:"Last day of participation"`
 	EndCode           patient.EndReason `bson:"endCode,omitempty" json:"endCode,omitempty" doc:"Why it ended, a term of CDISC NCOMPLT; left out where only a text was recorded"`
 	EndReason         string            `bson:"endReason,omitempty" json:"endReason,omitempty" doc:"Why it ended, or why the enrolment failed"`
+	RandomisedOn      domain.Date       `bson:"randomisedOn,omitempty" json:"randomisedOn,omitempty" doc:"Day of the last draw"`
+	Stage             string            `bson:"stage,omitempty" json:"stage,omitempty" doc:"The later stage that the patient was drawn for last"`
 	TreatmentEndedOn  domain.Date       `bson:"treatmentEndedOn,omitempty" json:"treatmentEndedOn,omitempty" doc:"Last day of the treatment"`
 	TreatmentEndCode  patient.EndReason `bson:"treatmentEndCode,omitempty" json:"treatmentEndCode,omitempty" doc:"Why the treatment ended, a term of CDISC NCOMPLT; left out where only a text was recorded"`
 	Withdrawn         []patient.Extent  `bson:"withdrawn,omitempty" json:"withdrawn,omitempty" doc:"What the patient no longer consents to"`

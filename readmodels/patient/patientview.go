@@ -49,6 +49,9 @@ type PatientDocument struct {
 	Treatment         patient.Treatment `bson:"treatment" json:"treatment" doc:"Status of the treatment with study drug"`
 	Phase             patient.Phase     `bson:"phase,omitempty" json:"phase,omitempty" doc:"Part of the study that the patient is in; left out after the participation"`
 	EndedOn           domain.Date       `bson:"endedOn,omitempty" json:"endedOn,omitempty" doc:"Last day of the participation"`
+	EnrolledOn        domain.Date       `bson:"enrolledOn,omitempty" json:"enrolledOn,omitempty" doc:"Day of the enrolment"`
+	RandomisedOn      domain.Date       `bson:"randomisedOn,omitempty" json:"randomisedOn,omitempty" doc:"Day of the last draw; none for draws before it was recorded here"`
+	Stage             string            `bson:"stage,omitempty" json:"stage,omitempty" doc:"The later stage that the patient was drawn for last"`
 	TreatmentEndedOn  domain.Date       `bson:"treatmentEndedOn,omitempty" json:"treatmentEndedOn,omitempty" doc:"Last day of the treatment"`
 	Withdrawn         []patient.Extent  `bson:"withdrawn,omitempty" json:"withdrawn,omitempty" doc:"What the patient no longer consents to"`
 	// ProtocolVersion is 0 before the first request to enrol: the patient then follows the version that is in force at the site.

@@ -16,10 +16,11 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 )
 
-// Alerts is the worklist of alerts, with one document per alert. The field Order combines status and severity in six values.
+// Alerts is the worklist of alerts, with one document per alert. The field Order combines status, severity and who may see the
+// alert in twelve values.
 // Every filter selects some of these values, so that two indexes serve all filters in the order of urgency and, merged by
 // the store, in the order of time. No index has the kind: it would cost every alert more than it saves a reader.
-var Alerts = readmodels.View{Name: "alerts", Version: 1, Indexes: []mongo.IndexModel{
+var Alerts = readmodels.View{Name: "alerts", Version: 2, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "order", "raisedAt", "_id"),
 	readmodels.IndexOn("study", "site", "order", "raisedAt", "_id"),
 }}
@@ -80,23 +81,25 @@ type Notification struct {
 func (a *Alert) Become(status AlertStatus) {
 	a.Status, a.Order = status, 0
 	for order, rank := range Ranks() {
-		if rank.Status == status && (rank.Severity == safety.Urgent) == (a.Severity == safety.Urgent) {
+		if rank.Status == status && (rank.Severity == safety.Urgent) == (a.Severity == safety.Urgent) &&
+			rank.OfArms == a.Kind.OfArms() {
 			a.Order = order
 		}
 	}
 }
 
-// Rank is a combination of status and severity.
+// Rank is a combination of status and severity. OfArms says that only roles that know arms see the alert.
 type Rank struct {
 	Status   AlertStatus
 	Severity safety.Severity
+	OfArms   bool
 }
 
 // Ranks returns all ranks in the order of urgency. The index of a rank is the value of an alert's Order.
 func Ranks() (all []Rank) {
 	for _, status := range []AlertStatus{AlertOpen, AlertReviewed, AlertClosed} {
 		for _, severity := range []safety.Severity{safety.Urgent, safety.Routine} {
-			all = append(all, Rank{status, severity})
+			all = append(all, Rank{Status: status, Severity: severity}, Rank{Status: status, Severity: severity, OfArms: true})
 		}
 	}
 	return all
@@ -128,12 +131,30 @@ var alertOrders = []readmodels.Order[Alert]{
 // ofSupply are the kinds of alerts that supply managers see. The others are about patients.
 var ofSupply = slices.DeleteFunc(slices.Clone(safety.Kinds), func(k safety.Kind) bool { return !k.OfSupply() })
 
+// ofSponsor are the kinds of alerts that study managers see, ofSupplyAndArms those that unblinded supply managers see.
+var (
+	ofSponsor       = slices.DeleteFunc(slices.Clone(safety.Kinds), func(k safety.Kind) bool { return !k.OfSponsor() })
+	ofSupplyAndArms = slices.DeleteFunc(slices.Clone(safety.Kinds), func(k safety.Kind) bool { return !k.OfSupply() && !k.OfArms() })
+)
+
+// shownKinds are the kinds that a caller who may not read clinical data sees.
+func shownKinds(r readmodels.Request, study domain.StudyID) []safety.Kind {
+	switch {
+	case r.MayKnowArms(study):
+		return ofSupplyAndArms
+	case r.Holds(access.StudyManagers, study):
+		return ofSponsor
+	}
+	return ofSupply
+}
+
 // Queries are those of this context.
 var Queries = []readmodels.Query{
 	readmodels.Declare(readmodels.Query{
 		Name: "Alerts", Path: "/api/v1/studies/{study}/alerts", Summary: "What somebody has to look at",
 		Doc: "In the order of urgency, what nobody has looked at comes first, then what is not closed; of these what is urgent, and the " +
-			"oldest. Alerts about the study as a whole have no site. Supply managers see those about supply. " + readmodels.PatientsLeftOut,
+			"oldest. Alerts about the study as a whole have no site. Supply managers see those about supply, " +
+			"study managers also those about pauses, and those about lists and forced allocations are for roles that know arms. " + readmodels.PatientsLeftOut,
 		OpenTo: access.StudyMembers, Reach: readmodels.ReachStudy, Views: []readmodels.View{Alerts},
 		Sort: readmodels.SortBy(alertOrders, "By urgency, or by when they were raised;"),
 	}, ListAlerts),
@@ -152,14 +173,14 @@ type AlertsQuery struct {
 
 // ListAlerts returns a page of a study's alerts.
 func ListAlerts(ctx context.Context, r readmodels.Request, q AlertsQuery) (list readmodels.List[Alert], err error) {
-	kinds, some := readmodels.ShownTo(r, q.Study, q.Site, q.Kind, ofSupply)
+	kinds, some := readmodels.ShownTo(r, q.Study, q.Site, q.Kind, shownKinds(r, q.Study))
 	if !some {
 		return list, nil
 	}
 	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(q.Study)}}, "site", q.Site)
-	ranks := bson.A{}
+	ranks, arms := bson.A{}, r.MayKnowArms(q.Study)
 	for order, rank := range Ranks() {
-		if (q.Status == "" || q.Status == rank.Status) && (q.Severity == "" || q.Severity == rank.Severity) {
+		if (arms || !rank.OfArms) && (q.Status == "" || q.Status == rank.Status) && (q.Severity == "" || q.Severity == rank.Severity) {
 			ranks = append(ranks, order)
 		}
 	}

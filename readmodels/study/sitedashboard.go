@@ -81,7 +81,7 @@ func LoadSiteDashboard(ctx context.Context, r readmodels.Request, q SiteDashboar
 	}
 	var open bson.A
 	for order, rank := range safetyviews.Ranks() {
-		if rank.Status == safetyviews.AlertOpen {
+		if rank.Status == safetyviews.AlertOpen && !rank.OfArms {
 			open = append(open, order)
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -33,7 +34,7 @@ type StudyOverview struct {
 	ProtocolVersion   int            `bson:"protocolVersion,omitempty" json:"protocolVersion,omitempty" doc:"Newest version of the protocol"`
 	ConsentVersion    string         `bson:"consentVersion,omitempty" json:"consentVersion,omitempty" doc:"Informed consent form in force"`
 	Enrollment        EnrollmentView `bson:"enrollment" json:"enrollment" doc:"Whether patients may enter, and how many"`
-	Suspended         []Suspension   `bson:"suspended,omitempty" json:"suspended,omitempty" doc:"What is stopped for a time, in the whole study or in a country"`
+	Suspended         []Suspension   `bson:"suspended,omitempty" json:"suspended,omitempty" doc:"What is stopped for a time, in the whole study, in a country or for a cohort"`
 	Figures           *Figures       `bson:"figures,omitempty" json:"figures,omitempty" doc:"Figures of the whole study; left out for callers who see single sites"`
 	Sites             []SiteOverview `bson:"sites" json:"sites" doc:"The sites that the caller may see, by id"`
 	UpdatedAt         time.Time      `bson:"updatedAt" json:"updatedAt" doc:"When the newest of these facts was recorded"`
@@ -58,7 +59,9 @@ type SiteOverview struct {
 	// Approvals are the versions of the protocol that are approved for the site, in the order in which they were recorded.
 	Approvals []Approval `bson:"approvals,omitempty" json:"approvals,omitempty" doc:"Versions of the protocol that are approved for the site"`
 	// Paused are the activities that are stopped at this site alone.
-	Paused []study.Activity `bson:"paused,omitempty" json:"paused,omitempty" doc:"What is stopped at this site for a time"`
+	// Closing is what was open when the site was closed.
+	Closing []study.ChecklistItem `bson:"closing,omitempty" json:"closing,omitempty" doc:"What was open at the site when it was closed, as the closer confirmed it"`
+	Paused  []study.Activity      `bson:"paused,omitempty" json:"paused,omitempty" doc:"What is stopped at this site for a time"`
 }
 
 // Approval is the approval of a version of the protocol for a site.
@@ -72,19 +75,20 @@ type Approval struct {
 // Suspension is what is stopped for a time.
 type Suspension struct {
 	Country    string           `bson:"country,omitempty" json:"country,omitempty" doc:"The country; none for the whole study"`
+	Cohort     study.Cohort     `bson:"cohort,omitempty" json:"cohort,omitempty" doc:"The cohort, by the levels of its factors; none for all patients"`
 	Activities []study.Activity `bson:"activities" json:"activities" doc:"What is stopped"`
 	Reason     string           `bson:"reason" json:"reason" doc:"Why, as it was said last"`
 	Since      time.Time        `bson:"since" json:"since" doc:"When it was stopped, or more was"`
 }
 
-// SuspensionOf returns the suspension of a country, "" for the whole study. It adds one if there is none.
-func (o *StudyOverview) SuspensionOf(country string) *Suspension {
+// SuspensionOf returns the suspension of a country, "" for the whole study, or of a cohort. It adds one if there is none.
+func (o *StudyOverview) SuspensionOf(country string, cohort study.Cohort) *Suspension {
 	for i := range o.Suspended {
-		if o.Suspended[i].Country == country {
+		if o.Suspended[i].Country == country && maps.Equal(o.Suspended[i].Cohort, cohort) {
 			return &o.Suspended[i]
 		}
 	}
-	o.Suspended = append(o.Suspended, Suspension{Country: country})
+	o.Suspended = append(o.Suspended, Suspension{Country: country, Cohort: cohort})
 	return &o.Suspended[len(o.Suspended)-1]
 }
 

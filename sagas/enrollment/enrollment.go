@@ -3,6 +3,7 @@ package enrollment
 
 import (
 	"fmt"
+	"time"
 
 	"casebook/domain"
 	"casebook/domain/enrollment"
@@ -28,6 +29,9 @@ const (
 	stageEnrolled     = "enrolled"
 	stageFailed       = "enrolment failed"
 	stageEnded        = "ended"
+	// A patient who is enrolled already is drawn, or cannot be drawn at present.
+	stageRandomised  = "randomised"
+	stageNotPossible = "randomisation not possible"
 )
 
 // enrolling is what an enrolment remembers. It never knows an arm.
@@ -47,8 +51,15 @@ type enrolling struct {
 	Drawn  bool `json:"drawn,omitempty"`
 	// Asks is how often a draw was asked for, in earlier attempts too.
 	Asks int `json:"asks,omitempty"`
+	// DrawnAt is when the arm was drawn.
+	DrawnAt *time.Time `json:"drawnAt,omitempty"`
 	// Ended says that the patient has left meanwhile.
 	Ended bool `json:"ended,omitempty"`
+	// Later says that the patient is enrolled already, and is drawn for a stage of the protocol, "" for the first draw.
+	// DrawAttempt counts these requests.
+	Later       bool   `json:"later,omitempty"`
+	DrawStage   string `json:"drawStage,omitempty"`
+	DrawAttempt int    `json:"drawAttempt,omitempty"`
 }
 
 type reaction = sagas.Reaction[enrolling]
@@ -57,10 +68,15 @@ type reaction = sagas.Reaction[enrolling]
 // of the drawn arm and a confirmation. Before the draw, a refusal gives everything back in reverse, and the reason is
 // recorded with the patient. After it nothing is undone: an assignment that was drawn stands (ICH E9, 5.2.1, intention to
 // treat), and the enrolment waits for a kit.
+//
+// It also has enrolled patients drawn, after a run-in or for a later stage. These have their place, and have not failed if
+// they cannot be drawn: they can be drawn later.
 var Enrollment = sagas.Define("enrollment",
 	sagas.Sends(enrollment.ReservePlace{}, enrollment.ReleasePlace{}, supply.HoldStock{}, supply.ReleaseHold{},
-		randomisation.RandomisePatient{}, supply.AllocateKit{}, supply.SetKitsAside{}, patient.ConfirmEnrollment{}, patient.FailEnrollment{}),
+		randomisation.RandomisePatient{}, supply.AllocateKit{}, supply.SetKitsAside{}, patient.ConfirmEnrollment{}, patient.FailEnrollment{},
+		patient.ConfirmRandomisation{}, patient.FailRandomisation{}),
 	sagas.On[patient.EnrollmentRequested](sagas.ByPatient, enrolling.requested),
+	sagas.On[patient.RandomisationRequested](sagas.ByPatient, enrolling.drawRequested),
 	sagas.On[enrollment.PlaceReserved](sagas.ByPatient, enrolling.placeReserved),
 	sagas.On[enrollment.PlaceRefused](sagas.ByPatient, enrolling.placeRefused),
 	sagas.On[supply.StockHeld](sagas.ByPatient, enrolling.stockHeld),
@@ -77,13 +93,18 @@ var Enrollment = sagas.Define("enrollment",
 	sagas.OnRefusal[supply.HoldStock](enrolling.refusedBeforeDraw),
 	sagas.OnRefusal[randomisation.RandomisePatient](enrolling.refusedBeforeDraw),
 	sagas.OnRefusal[patient.ConfirmEnrollment](enrolling.confirmationRefused),
+	sagas.On[patient.RandomisationConfirmed](sagas.ByPatient, enrolling.drawConfirmed),
+	sagas.OnRefusal[patient.ConfirmRandomisation](enrolling.confirmationRefused),
 	sagas.OnRefusal[enrollment.ReleasePlace](enrolling.releaseRefused),
-).OfPatients()
+).OfPatients().InGroup("enrollment-2").Upcast(drewAtTheEnrolment)
 
-// firstKit names the instance of a patient who gets the kit of the enrolment. Kits of visits are the business of the
-// dispensing.
+// drewAtTheEnrolment reads what an instance remembered in version 1, before patients could be drawn later.
+func drewAtTheEnrolment(state map[string]any) (map[string]any, error) { return state, nil }
+
+// firstKit names the instance of a patient who gets the kit of a draw, or of an enrolment without one. Kits of visits are the
+// business of the dispensing.
 func firstKit(e supply.KitAllocated, at eventlog.Recorded) []string {
-	if e.Visit != "" {
+	if !supply.IsKitOfStage(e.Visit) {
 		return nil
 	}
 	return sagas.ByPatient(e, at)
@@ -91,7 +112,7 @@ func firstKit(e supply.KitAllocated, at eventlog.Recorded) []string {
 
 // noFirstKit is firstKit for a patient who gets none.
 func noFirstKit(e supply.AllocationFailed, at eventlog.Recorded) []string {
-	if e.Visit != "" {
+	if !supply.IsKitOfStage(e.Visit) {
 		return nil
 	}
 	return sagas.ByPatient(e, at)
@@ -105,8 +126,21 @@ func (s enrolling) requested(e patient.EnrollmentRequested, _ sagas.Occurrence) 
 		return none() // an older request that comes late
 	}
 	s = enrolling{Attempt: max(e.Attempt, s.Attempt+1), Study: e.Study, Site: e.Site, Patient: e.Patient,
-		Randomise: e.Randomise, Kits: e.Kits, Factors: e.Factors, Asks: s.Asks}
+		Randomise: e.Randomise, Kits: e.Kits, Factors: e.Factors, Asks: s.Asks, DrawAttempt: s.DrawAttempt}
 	return s.await(stagePlace, s.reserve()), true
+}
+
+// drawRequested begins the draw of a patient who is enrolled. The confirmation of the enrolment may come after it.
+func (s enrolling) drawRequested(e patient.RandomisationRequested, _ sagas.Occurrence) (reaction, bool) {
+	if s.underWay() && s.Stage != stageConfirmation || e.Attempt <= s.DrawAttempt {
+		return none() // an older request that comes late
+	}
+	s = enrolling{Attempt: s.Attempt, Study: e.Study, Site: e.Site, Patient: e.Patient, Randomise: true, Kits: e.Kits, Factors: e.Factors,
+		Asks: s.Asks, Later: true, DrawStage: e.Stage, DrawAttempt: e.Attempt}
+	if s.Kits {
+		return s.await(stageStock, s.hold()), true
+	}
+	return s.draw(), true
 }
 
 func (s enrolling) placeReserved(e enrollment.PlaceReserved, _ sagas.Occurrence) (reaction, bool) {
@@ -132,7 +166,7 @@ func (s enrolling) stockHeld(supply.StockHeld, sagas.Occurrence) (reaction, bool
 	case s.Stage == stageStock:
 		s.Held = true
 		return s.next(), true
-	case s.Stage == stageFailed && !s.Held:
+	case (s.Stage == stageFailed || s.Stage == stageNotPossible) && !s.Held:
 		return s.giveBack("kits were held too late, and are given back", s.releaseHold("the enrolment had given up")), true
 	}
 	return none()
@@ -150,7 +184,7 @@ func (s enrolling) stockRefused(e supply.StockRefused, _ sagas.Occurrence) (reac
 // (ICH E6(R3) 4.1). The reason itself is in the log, in the events of the stock and of the randomisation.
 func (s enrolling) notPossible(code, reason string) reaction {
 	switch code {
-	case "no_stock", "cap_reached", "list_exhausted":
+	case "no_stock", "cap_reached", "list_exhausted", "arm_closed":
 		if s.Randomise {
 			return s.fail("randomisation_not_possible", "randomisation is not possible at the site at present; the sponsor can say when it is again")
 		}
@@ -158,11 +192,11 @@ func (s enrolling) notPossible(code, reason string) reaction {
 	return s.fail(code, reason)
 }
 
-func (s enrolling) randomised(randomisation.PatientRandomised, sagas.Occurrence) (reaction, bool) {
-	if s.Stage != stageDraw {
+func (s enrolling) randomised(e randomisation.PatientRandomised, o sagas.Occurrence) (reaction, bool) {
+	if s.Stage != stageDraw || e.Stage != s.DrawStage {
 		return none()
 	}
-	s.Drawn = true
+	s.Drawn, s.DrawnAt = true, &o.At
 	return s.next(), true
 }
 
@@ -175,7 +209,10 @@ func (s enrolling) randomisationRefused(e randomisation.RandomisationRefused, _ 
 	return s.notPossible(e.Code, e.Reason), true
 }
 
-func (s enrolling) kitAllocated(supply.KitAllocated, sagas.Occurrence) (reaction, bool) {
+func (s enrolling) kitAllocated(e supply.KitAllocated, _ sagas.Occurrence) (reaction, bool) {
+	if e.Visit != supply.KitOfStage(s.DrawStage) {
+		return none()
+	}
 	switch s.Stage {
 	case stageKit:
 		return s.await(stageConfirmation, s.confirm()), true
@@ -188,12 +225,12 @@ func (s enrolling) kitAllocated(supply.KitAllocated, sagas.Occurrence) (reaction
 // allocationFailed is the only step where it matters whether an arm was drawn: a draw is never undone.
 func (s enrolling) allocationFailed(e supply.AllocationFailed, _ sagas.Occurrence) (reaction, bool) {
 	switch {
-	case s.Stage != stageKit:
+	case s.Stage != stageKit || e.Visit != supply.KitOfStage(s.DrawStage):
 		return none()
 	case !s.Drawn:
 		s.Held = false // the answer says that the hold is over
 		return s.fail(e.Code, e.Reason), true
-	case e.Code == "patient_ended":
+	case e.Code == "patient_ended" || e.Code == "treatment_ended":
 		return s.end(stageEnded, "the patient has left after the draw; the assignment stands", process.Failed), true
 	}
 	// The site's resupply asks for a kit again as soon as there are kits.
@@ -201,10 +238,17 @@ func (s enrolling) allocationFailed(e supply.AllocationFailed, _ sagas.Occurrenc
 }
 
 func (s enrolling) enrolled(patient.Enrolled, sagas.Occurrence) (reaction, bool) {
-	if s.Stage != stageConfirmation {
+	if s.Stage != stageConfirmation || s.Later {
 		return none()
 	}
 	return s.end(stageEnrolled, "", process.Completed), true
+}
+
+func (s enrolling) drawConfirmed(e patient.RandomisationConfirmed, _ sagas.Occurrence) (reaction, bool) {
+	if s.Stage != stageConfirmation || !s.Later || e.Stage != s.DrawStage {
+		return none()
+	}
+	return s.end(stageRandomised, "", process.Completed), true
 }
 
 // consentWithdrawn lets the enrolment go on if the patient stays in the study.
@@ -281,7 +325,7 @@ func (s enrolling) await(stage string, command any) reaction {
 func (s enrolling) draw() reaction {
 	s.Asks++
 	return s.await(stageDraw, randomisation.RandomisePatient{InStudy: domain.ForStudy(s.Study), Site: s.Site,
-		OfPatient: domain.ForPatient(s.Patient), Factors: s.Factors, Request: s.Asks})
+		OfPatient: domain.ForPatient(s.Patient), Stage: s.DrawStage, Factors: s.Factors, Request: s.Asks})
 }
 
 func (s enrolling) reserve() any {
@@ -289,15 +333,19 @@ func (s enrolling) reserve() any {
 }
 
 func (s enrolling) hold() any {
-	return supply.HoldStock{Study: s.Study, Site: s.Site, OfPatient: domain.ForPatient(s.Patient)}
+	return supply.HoldStock{Study: s.Study, Site: s.Site, OfPatient: domain.ForPatient(s.Patient), Stage: s.DrawStage}
 }
 
 func (s enrolling) allocate() any {
-	return supply.AllocateKit{Study: s.Study, Site: s.Site, OfPatient: domain.ForPatient(s.Patient)}
+	return supply.AllocateKit{Study: s.Study, Site: s.Site, OfPatient: domain.ForPatient(s.Patient), Visit: supply.KitOfStage(s.DrawStage)}
 }
 
 func (s enrolling) confirm() any {
-	return patient.ConfirmEnrollment{OfPatient: domain.ForPatient(s.Patient), PatientNumber: patientNumber(s.Study, s.Number)}
+	if s.Later {
+		return patient.ConfirmRandomisation{OfPatient: domain.ForPatient(s.Patient), Stage: s.DrawStage, DrawnAt: *s.DrawnAt}
+	}
+	return patient.ConfirmEnrollment{OfPatient: domain.ForPatient(s.Patient), PatientNumber: patientNumber(s.Study, s.Number),
+		DrawnAt: s.DrawnAt}
 }
 
 func (s enrolling) releasePlace(why string) any {
@@ -314,9 +362,18 @@ func (s enrolling) releaseHold(why string) any {
 
 // fail gives back, in reverse, what was taken before the draw, and says why.
 func (s enrolling) fail(code, reason string) reaction {
-	r := s.end(stageFailed, code+": "+reason, process.Failed)
+	stage := stageFailed
+	if s.Later {
+		stage = stageNotPossible
+	}
+	r := s.end(stage, code+": "+reason, process.Failed)
 	if s.Held {
 		r.Commands = append(r.Commands, s.releaseHold(reason))
+	}
+	if s.Later {
+		r.Commands = append(r.Commands, patient.FailRandomisation{OfPatient: domain.ForPatient(s.Patient), Stage: s.DrawStage, Code: code,
+			Reasoned: domain.Because(reason)})
+		return r
 	}
 	if s.Number > 0 {
 		r.Commands = append(r.Commands, s.releasePlace(reason))

@@ -40,12 +40,14 @@ var Alerts = sagas.Define("safety",
 	sagas.On[study.SiteResumed](byNewAlert, watching.siteResumed),
 	sagas.On[study.Suspended](byNewAlert, watching.studySuspended),
 	sagas.On[study.Resumed](byNewAlert, watching.studyResumed),
+	sagas.On(listMustBeTold, watching.listRunsLow),
+	sagas.On[randomisation.AllocationForced](byNewAlert, watching.allocationForced),
 	sagas.On[safety.AlertRaised](byAlert, watching.raised),
 	sagas.On[safety.AlertEscalated](byAlert, watching.escalated),
 	sagas.On[safety.AlertReviewed](byAlert, watching.reviewed),
 	sagas.On[safety.AlertClosed](byAlert, watching.closed),
 	sagas.OnTimer(watching.notReviewed),
-)
+).InGroup("safety-2")
 
 // byAlert names the instance of an alert that was raised.
 func byAlert[E safety.AboutAlert](e E, _ eventlog.Recorded) []string {
@@ -88,6 +90,14 @@ func patientsAffected(e supply.KitsQuarantined, at eventlog.Recorded) []string {
 // aboutHolder names the alert about a patient who has a recalled kit at home.
 func aboutHolder(study domain.StudyID, event string, p domain.PatientID) safety.OfAlert {
 	return sagas.AlertFrom(study, event+"/"+string(p))
+}
+
+// listMustBeTold names the instance of the alert that a list ends soon. It is told once, and again at the end.
+func listMustBeTold(e randomisation.ListRanLow, at eventlog.Recorded) []string {
+	if !e.Tell {
+		return nil
+	}
+	return byNewAlert(e, at)
 }
 
 // riskFlagged raises an alert that does not say what was answered: messages leave the system.
@@ -133,6 +143,22 @@ func (s watching) blindBroken(e randomisation.BlindBroken, o sagas.Occurrence) (
 		Summary: summary}, o)
 }
 
+// listRunsLow raises an alert that does not name the stratum: messages leave the system. The worklist has it.
+func (s watching) listRunsLow(e randomisation.ListRanLow, o sagas.Occurrence) (reaction, bool) {
+	if e.Exhausted || e.Remaining == 0 {
+		return s.raise(safety.RaiseAlert{Kind: safety.ListRunsLow, Severity: safety.Urgent,
+			Summary: fmt.Sprintf("The randomisation list %s has a stratum without entries. Extend it.", e.Scheme)}, o)
+	}
+	return s.raise(safety.RaiseAlert{Kind: safety.ListRunsLow, Severity: safety.Routine,
+		Summary: fmt.Sprintf("The randomisation list %s has a stratum that ends soon. Extend it.", e.Scheme)}, o)
+}
+
+// allocationForced raises an alert that names neither site nor patient: whoever knows them could compare.
+func (s watching) allocationForced(e randomisation.AllocationForced, o sagas.Occurrence) (reaction, bool) {
+	return s.raise(safety.RaiseAlert{Kind: safety.AllocationForced, Severity: safety.Routine,
+		Summary: fmt.Sprintf("Draw %d was limited to the arms in stock.", e.Number)}, o)
+}
+
 func (s watching) sitePaused(e study.SitePaused, o sagas.Occurrence) (reaction, bool) {
 	return s.raise(safety.RaiseAlert{Site: e.Site, Kind: safety.ActivityPaused, Severity: safety.Urgent,
 		Summary: fmt.Sprintf("Paused at site %s: %s.", e.Site, listed(e.Activities))}, o)
@@ -145,16 +171,19 @@ func (s watching) siteResumed(e study.SiteResumed, o sagas.Occurrence) (reaction
 
 func (s watching) studySuspended(e study.Suspended, o sagas.Occurrence) (reaction, bool) {
 	return s.raise(safety.RaiseAlert{Kind: safety.ActivityPaused, Severity: safety.Urgent,
-		Summary: fmt.Sprintf("Suspended %s: %s.", where(e.Country), listed(e.Activities))}, o)
+		Summary: fmt.Sprintf("Suspended %s: %s.", where(e.Country, e.Cohort), listed(e.Activities))}, o)
 }
 
 func (s watching) studyResumed(e study.Resumed, o sagas.Occurrence) (reaction, bool) {
 	return s.raise(safety.RaiseAlert{Kind: safety.ActivityPaused, Severity: safety.Routine,
-		Summary: fmt.Sprintf("Going on %s: %s.", where(e.Country), listed(e.Activities))}, o)
+		Summary: fmt.Sprintf("Going on %s: %s.", where(e.Country, e.Cohort), listed(e.Activities))}, o)
 }
 
-func where(country string) string {
-	if country == "" {
+func where(country string, cohort study.Cohort) string {
+	switch {
+	case len(cohort) > 0:
+		return "for the cohort " + cohort.String()
+	case country == "":
 		return "in the whole study"
 	}
 	return "at the sites in " + country

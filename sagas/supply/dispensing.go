@@ -144,7 +144,8 @@ func (s dispensing) kitAllocated(e supply.KitAllocated, _ sagas.Occurrence) (sag
 
 // allocationFailed ends the wait for the answer. The site's resupply asks for a kit again as soon as there are kits.
 func (s dispensing) allocationFailed(e supply.AllocationFailed, _ sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
-	answered := slices.Contains(s.Unanswered, e.Visit)
+	answered := slices.Contains(s.Unanswered, e.Visit) ||
+		e.Withheld != "" && supply.IsKitOfStage(e.Visit) // the draw asked for it, and does not ask again
 	s.Unanswered = without(s.Unanswered, e.Visit)
 	if e.Withheld != "" {
 		s.Paused = append(without(s.Paused, e.Visit), e.Visit)

@@ -41,6 +41,7 @@ import (
 	enrollmentprojections "casebook/projections/enrollment"
 	patientprojections "casebook/projections/patient"
 	processprojections "casebook/projections/process"
+	randomisationprojections "casebook/projections/randomisation"
 	safetyprojections "casebook/projections/safety"
 	studyprojections "casebook/projections/study"
 	supplyprojections "casebook/projections/supply"
@@ -52,6 +53,7 @@ import (
 	patientviews "casebook/readmodels/patient"
 	processviews "casebook/readmodels/process"
 	projectionviews "casebook/readmodels/projection"
+	randomisationviews "casebook/readmodels/randomisation"
 	safetyviews "casebook/readmodels/safety"
 	studyviews "casebook/readmodels/study"
 	supplyviews "casebook/readmodels/supply"
@@ -131,6 +133,7 @@ func Projections() []projections.Projection {
 		supplyprojections.Projections,
 		auditprojections.Projections(Streams()),
 		enrollmentprojections.Projections,
+		randomisationprojections.Projections,
 		userprojections.Projections,
 	)
 }
@@ -146,6 +149,7 @@ func Queries() []readmodels.Query {
 		processviews.Queries,
 		safetyviews.Queries,
 		supplyviews.Queries,
+		randomisationviews.Queries,
 		auditviews.Queries,
 		projectionviews.Queries,
 	)

@@ -1,0 +1,92 @@
+package patient_test
+
+import (
+	"testing"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/patient"
+	"casebook/domain/scenario"
+	"casebook/domain/study"
+)
+
+// drawnLater is a study that draws patients after a run-in, and again in two stages.
+func drawnLater() study.Study {
+	s := withVisits()
+	p := *s.Protocol
+	p.Arms = []study.Arm{{ID: "drug"}, {ID: "placebo"}}
+	p.Treatment = &study.Treatment{Randomised: true, Kits: true, DrawnLater: true,
+		Stages: []study.Stage{{ID: "second", Arms: []string{"drug", "placebo"}}}}
+	p.Version++
+	return study.Decider.Evolve(s, study.ProtocolVersionPublished{Study: s.ID, Protocol: p})
+}
+
+func requestingDraw(s study.Study, stage string) func(patient.Patient) ([]patient.Event, error) {
+	return scenario.SentWithFacts(patient.RequestDraw, s,
+		patient.RequestRandomisation{OfPatient: domain.ForPatient(anna), Stage: stage}, call)
+}
+
+// drawRequest is the event of a request that is accepted.
+func drawRequest(t *testing.T, given scenario.Given[patient.Patient, patient.Event], s study.Study, stage string) patient.Event {
+	t.Helper()
+	events, err := requestingDraw(s, stage)(given.State())
+	if err != nil || len(events) != 1 {
+		t.Fatalf("the request is answered with %v, %v", events, err)
+	}
+	return events[0]
+}
+
+func confirmingDraw(stage string) func(patient.Patient) ([]patient.Event, error) {
+	// Late in the evening, it is the next day already where the patient lives.
+	return scenario.Sent(patient.ConfirmDraw, patient.ConfirmRandomisation{OfPatient: domain.ForPatient(anna), Stage: stage,
+		DrawnAt: time.Date(2026, 3, 9, 23, 30, 0, 0, time.UTC)}, call)
+}
+
+func failingDraw(stage string) func(patient.Patient) ([]patient.Event, error) {
+	return scenario.Sent(patient.FailDraw, patient.FailRandomisation{OfPatient: domain.ForPatient(anna), Stage: stage,
+		Code: "randomisation_not_possible", Reasoned: domain.Because("not possible")}, call)
+}
+
+// The enrolment and the draw are steps with days of their own. A patient who cannot be drawn has not failed.
+func TestDrawAfterARunIn(t *testing.T) {
+	s := drawnLater()
+	runIn := in(t, patient.StatusConsented).Given(
+		patient.EnrollmentRequested{Patient: anna, On: "2026-02-10", Attempt: 1, DrawnLater: true},
+		patient.Enrolled{Patient: anna, On: "2026-02-10", PatientNumber: "1", RunIn: true})
+	is(t, runIn.State(), patient.StatusEnrolled, patient.TreatmentNotStarted, patient.PhaseRunIn)
+	if runIn.State().MayGetKits() {
+		t.Error("the patient may get kits before the draw")
+	}
+	runIn.When(requestingDraw(withVisits(), "")).ThenRefused("study_not_randomised")
+	runIn.When(requestingDraw(s, "third")).ThenRefused("stage_not_found")
+	runIn.When(requestingDraw(s, "second")).ThenRefused("not_randomised")
+	asked := runIn.Given(drawRequest(t, runIn, s, ""))
+	asked.When(requestingDraw(s, "")).ThenRefused("randomisation_requested")
+	if !asked.State().MayGetKits() {
+		t.Error("the patient may not be drawn")
+	}
+	notPossible := asked.When(failingDraw("")).Then(patient.RandomisationNotPossible{Patient: anna, Code: "randomisation_not_possible",
+		Reason: "not possible"})
+	is(t, notPossible.State(), patient.StatusEnrolled, patient.TreatmentNotStarted, patient.PhaseRunIn)
+	notPossible.When(failingDraw("")).Then()
+
+	again := notPossible.Given(drawRequest(t, notPossible, s, ""))
+	if n := again.State().Draws; n != 2 {
+		t.Errorf("%d draws were requested", n)
+	}
+	drawn := again.When(confirmingDraw("")).Then(patient.RandomisationConfirmed{Patient: anna, On: "2026-03-10"})
+	is(t, drawn.State(), patient.StatusEnrolled, patient.TreatmentOn, patient.PhaseTreatment)
+	drawn.When(confirmingDraw("")).Then()
+	drawn.When(requestingDraw(s, "")).ThenRefused("already_randomised")
+
+	// A treated patient is drawn for a later stage, and one whose treatment has ended is not.
+	second := drawn.Given(drawRequest(t, drawn, s, "second"))
+	if second.State().Treatment != patient.TreatmentOn {
+		t.Error("the treatment is interrupted by a draw")
+	}
+	second.When(stopping("2026-03-09", patient.EndedByAdverseEvent, "nausea")).
+		Then(patient.TreatmentDiscontinued{Patient: anna, On: "2026-03-09", Reason: patient.EndedByAdverseEvent, Detail: "nausea"}).
+		When(failingDraw("second")).Then()
+	drawn.Given(stopped).When(requestingDraw(s, "second")).ThenRefused("treatment_not_under_way")
+	in(t, patient.StatusConsented).When(requestingDraw(s, "")).ThenRefused("patient_status")
+}
