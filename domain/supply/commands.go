@@ -15,8 +15,9 @@ type OpenDepot struct {
 type RegisterKits struct {
 	domain.InStudy
 	Depot LocationID `json:"depot" doc:"The depot that has them"`
-	// CSV has the columns kit, arm, lot, expiry and, where a kit holds more than one dose, units.
-	CSV string `json:"csv" minLength:"1" doc:"CSV with the columns kit, arm, lot, expiry (YYYY-MM-DD) and optionally units (1)"`
+	// CSV has the columns kit, arm, lot, expiry and, where a kit holds more than one dose, units. Where the protocol has types of
+	// kits, it has type in place of arm, and may have arm, strength, form, label_group and blinding, which must agree with the type.
+	CSV string `json:"csv" minLength:"1" doc:"CSV with the columns kit, arm (or type, if the protocol has types of kits), lot, expiry (YYYY-MM-DD) and optionally units (1)"`
 }
 
 // ReleaseBatch releases a lot. Its kits can be shipped and given out once every lot of their delivery is released or recalled.

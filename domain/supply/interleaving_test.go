@@ -400,7 +400,11 @@ func (w *world) hold() {
 func (w *world) allocate() {
 	p, visit := w.person(), evenly(theVisits).Draw(w.t, "visit")
 	before := last(w.stocks[p.site])
-	has, got := before.Allocated.Get(supply.Slot{Patient: p.id, Visit: visit})
+	hadKits, got := before.Allocated.Get(supply.Slot{Patient: p.id, Visit: visit})
+	var has supply.KitNumber
+	if got {
+		has = hadKits[0]
+	}
 	cmd := supply.AllocateKit{Study: pain, Site: p.siteID(), OfPatient: domain.ForPatient(p.id), Visit: visit, Seed: theSeed}
 	events := decideOn(w, p.site, "", p, supply.Allocate, cmd)
 	if n := len(withoutChoices(events)); n > 1 || n == 0 && !got {

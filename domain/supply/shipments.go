@@ -260,7 +260,7 @@ func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEven
 				return nil, ErrKeysMissing
 			}
 			if f.Supply.usable(n, c.Lot) {
-				have[c.Arm]++
+				have[c.kind()]++
 			}
 		}
 	}
@@ -272,7 +272,7 @@ func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEven
 	if err != nil {
 		return nil, err
 	}
-	demanded := rule.fill(f.Study.Protocol.Arms, have, atDepot, s.Raised[to], func(i int) uint64 {
+	demanded := rule.fill(f.Study.Protocol.Kinds(), have, atDepot, s.Raised[to], func(i int) uint64 {
 		return by.seed.Number(fmt.Sprint("arm/", i), by.choice.Number)
 	})
 	kits, err := s.firstOf(demanded.want, f.Supply, by)
