@@ -205,6 +205,8 @@ func onPatientKits[C domain.AboutPatient](decide stockDecision[C]) *commands.Dec
 		}
 		facts.Enrolled = who.Participating()
 		facts.Participating = facts.Enrolled || who.Status == patient.StatusEnrolling
+		facts.Screening = who.Status == patient.StatusConsented || who.Status == patient.StatusEnrollmentFailed
+		facts.Dosing, facts.EnrolledOn = who.Dosing(), who.DayZero()
 		switch who.Treatment {
 		case patient.TreatmentEnded:
 			facts.Withheld = supply.TreatmentHasEnded

@@ -14,7 +14,7 @@ import (
 // enrolled_before_screening, enrolled_before_consent, study_not_found, site_not_found, site_not_active, activity_paused, and
 // consent_version_not_in_force if an amendment has brought a new consent version since the signature. By the criteria
 // and factors of the protocol, it refuses criterion_unanswered, not_eligible, unknown_criterion, unknown_factor_level,
-// unknown_factor, factor_not_derivable and factor_contradicts_record.
+// unknown_factor, factor_not_derivable and factor_contradicts_record, and weight_missing if the kits depend on the weight.
 func RequestEnrollment(p Patient, s study.Study, cmd EnrollPatient, call domain.Call) ([]Event, error) {
 	if err := cmd.On.NotAfterToday("on", call.At); err != nil {
 		return nil, err
@@ -46,6 +46,9 @@ func RequestEnrollment(p Patient, s study.Study, cmd EnrollPatient, call domain.
 	if err != nil {
 		return nil, err
 	}
+	if s.NeedsWeight("") && p.WeightKg() == 0 {
+		return nil, weightMissing("patient")
+	}
 	t := s.Treatment()
 	factors, err := p.levels(s, cmd.Factors)
 	if err != nil {
@@ -53,7 +56,7 @@ func RequestEnrollment(p Patient, s study.Study, cmd EnrollPatient, call domain.
 	}
 	return []Event{EnrollmentRequested{Patient: p.ID, Study: p.Study, Site: p.Site, On: cmd.On, Attempt: p.Attempts + 1,
 		Protocol: s.Protocol.Version, ConsentVersion: p.ConsentVersion, Criteria: cmd.Criteria,
-		Randomise: t.Randomised, Kits: t.Kits, Factors: factors, Overridden: overridden}}, nil
+		Randomise: t.Randomised, Kits: s.Gives(""), Factors: factors, Overridden: overridden}}, nil
 }
 
 // eligible refuses a patient who does not satisfy every criterion of the protocol (ICH E6(R3) 2.7.1: eligibility is

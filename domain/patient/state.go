@@ -44,9 +44,16 @@ type Patient struct {
 	Withdrawn []Extent
 	// RescreeningOf is the same person's earlier record.
 	RescreeningOf domain.PatientID
-	// Visits are the days of the visits that took place.
-	Visits map[string]domain.Date
+	// Visits are the days of the visits that took place, Skipped the visits that did not.
+	Visits  map[string]domain.Date
+	Skipped []string
+	// DoseStep is the step of the titration; 0 as long as the dose was never changed. Rescue says that the patient gets rescue
+	// medication besides.
+	DoseStep int
+	Rescue   bool
 
+	// weights are the recorded body weights, the last one at the end.
+	weights []weight
 	// undoable are the steps that can be undone, the last one at the end.
 	undoable []undoable
 }
@@ -95,7 +102,11 @@ func evolve(before Patient, e Event) Patient {
 	case Enrolled:
 		p.EnrolledOn, p.PatientNumber = e.On, e.PatientNumber
 	case VisitRecorded:
-		p = p.visited(e.Visit, e.On)
+		p = p.visited(e.Visit, e.On).weighed(e.Visit, e.WeightKg)
+	case VisitSkipped:
+		p.Skipped = append(slices.Clone(p.Skipped), e.Visit)
+	case DoseChanged:
+		p.DoseStep, p.Rescue = e.Step, e.Rescue
 	case ConsentWithdrawn:
 		p.Withdrawn = append(slices.Clone(p.Withdrawn), e.Extent...)
 		if e.EndsParticipation {

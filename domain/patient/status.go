@@ -55,7 +55,7 @@ func (s Status) After(event Event) Status {
 	case StepUndone:
 		return e.Status
 	case VisitRecorded, TreatmentDiscontinued, DoseHeld, DoseResumed, Transferred, EligibilityOverridden, ProtocolDeviationRecorded,
-		VisitDateCorrected, VisitVoided, ConsentDateCorrected, EnrollmentDateCorrected, AgeCorrected, SexCorrected: // change no status
+		VisitSkipped, DoseChanged, VisitDateCorrected, VisitVoided, ConsentDateCorrected, EnrollmentDateCorrected, AgeCorrected, SexCorrected: // change no status
 	}
 	return s
 }

@@ -347,10 +347,10 @@ func (c Content) typed(line int, of func(column string) string, protocol *study.
 	if is.Open {
 		blinding = openLabel
 	}
-	for name, want := range map[string]string{"arm": is.Arm, "strength": is.Strength, "form": is.Form, "label_group": is.LabelGroup,
-		"blinding": blinding} {
-		if got := of(name); got != "" && got != want {
-			return c, refuse.Because("kit_type_contradicted", "in line %d the column %s says something else than the type", line, name).
+	for _, says := range [][2]string{{"arm", is.Arm}, {"strength", is.Strength}, {"form", is.Form}, {"label_group", is.LabelGroup},
+		{"blinding", blinding}} {
+		if got := of(says[0]); got != "" && got != says[1] {
+			return c, refuse.Because("kit_type_contradicted", "in line %d the column %s says something else than the type", line, says[0]).
 				At("csv").Do("correct the line, or leave the column empty")
 		}
 	}

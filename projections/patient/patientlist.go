@@ -65,6 +65,8 @@ var PatientList = projections.New(patientviews.PatientLists, projections.ByPatie
 	ofPatient(func(r *row, _ patient.ProtocolDeviationRecorded) { r.Deviations++ }),
 	ofPatient(func(r *row, e patient.VisitDateCorrected) { proposed(r, e.Candidate) }),
 	ofPatient(func(*row, patient.VisitVoided) {}),
+	ofPatient(func(r *row, e patient.VisitSkipped) { proposed(r, e.Candidate) }),
+	ofPatient(func(*row, patient.DoseChanged) {}),
 	ofPatient(func(r *row, e patient.ConsentDateCorrected) {
 		if proposed(r, e.Candidate); e.ConsentVersion == r.ConsentVersion {
 			r.ConsentedOn = e.To

@@ -20,7 +20,7 @@ import (
 )
 
 // PatientViews is the view of whole patients, with one document per patient.
-var PatientViews = readmodels.View{Name: "patient-view", Version: 4}
+var PatientViews = readmodels.View{Name: "patient-view", Version: 5}
 
 const (
 	// TrendLength bounds the windows in the trend of an instrument: a month of a daily diary. The view of diaries has all
@@ -50,6 +50,8 @@ type PatientDocument struct {
 	EndedOn           domain.Date           `bson:"endedOn,omitempty" json:"endedOn,omitempty" doc:"Last day of the participation"`
 	TreatmentEndedOn  domain.Date           `bson:"treatmentEndedOn,omitempty" json:"treatmentEndedOn,omitempty" doc:"Last day of the treatment"`
 	Withdrawn         []patient.Extent      `bson:"withdrawn,omitempty" json:"withdrawn,omitempty" doc:"What the patient no longer consents to"`
+	DoseStep          int                   `bson:"doseStep,omitempty" json:"doseStep,omitempty" doc:"Step of the titration, the same in all arms; left out as long as the dose was never changed"`
+	Rescue            bool                  `bson:"rescue,omitempty" json:"rescue,omitempty" doc:"The patient gets rescue medication besides"`
 	Deviations        []Deviation           `bson:"deviations,omitempty" json:"deviations,omitempty" doc:"Protocol deviations that somebody has recorded, the newest last, at most 100"`
 	Candidates        []Candidate           `bson:"candidates,omitempty" json:"candidates,omitempty" doc:"What may be a deviation, the newest last, at most 100"`
 	Steps             []Step                `bson:"steps" json:"steps" doc:"How the patient got there"`
