@@ -35,6 +35,9 @@ var Commands = []commands.Command{
 		Narrowed(byKind).
 		Described("End an alert",
 			safety.CloseAlert{OfAlert: safety.OfAlert{Alert: exampleAlert}, Outcome: "The rescue medication was increased"}),
+	commands.Handle(safety.Decider, safety.Settle).
+		Scoped(scopeOfAlert).
+		AllowedTo(access.Processes),
 	commands.HandleWithFacts(safety.Decider, studyOfAlert, safety.Escalate).
 		Scoped(scopeOfAlert).
 		AllowedTo(access.Processes),

@@ -248,6 +248,12 @@ type CloseAlert struct {
 	Outcome string `json:"outcome" minLength:"1" maxLength:"1000" doc:"How it ended"`
 }
 
+// SettleAlert closes an alert because its cause is gone. A process sends it, and may send it again.
+type SettleAlert struct {
+	OfAlert
+	Outcome string `json:"outcome"`
+}
+
 // EscalateAlert escalates an alert to a level. The safety process sends it when nobody has reviewed the alert in time.
 type EscalateAlert struct {
 	OfAlert
@@ -301,6 +307,14 @@ func Close(a Alert, cmd CloseAlert, _ domain.Call) ([]Event, error) {
 	}
 	if !a.Reviewed {
 		return []Event{AlertReviewed{Alert: cmd.Alert}, AlertClosed{Alert: cmd.Alert, Outcome: cmd.Outcome}}, nil
+	}
+	return []Event{AlertClosed{Alert: cmd.Alert, Outcome: cmd.Outcome}}, nil
+}
+
+// Settle closes an alert whose cause is gone. It records nothing if there is no such alert, or if it is closed.
+func Settle(a Alert, cmd SettleAlert, _ domain.Call) ([]Event, error) {
+	if !a.Exists() || a.Closed {
+		return nil, nil
 	}
 	return []Event{AlertClosed{Alert: cmd.Alert, Outcome: cmd.Outcome}}, nil
 }
@@ -368,6 +382,9 @@ func byAlert(command any) (id string, ok bool) {
 	}
 	return string(c.AboutAlert()), true
 }
+
+// GivenReason returns the outcome, which is recorded as the reason.
+func (c SettleAlert) GivenReason() string { return c.Outcome }
 
 // GivenReason returns the outcome, which is recorded as the reason.
 func (c CloseAlert) GivenReason() string { return c.Outcome }

@@ -204,15 +204,7 @@ type DispenseKit struct {
 	On  domain.Date `json:"on" doc:"Day"`
 }
 
-// ReturnKit records that a patient gave a dispensed kit back.
-type ReturnKit struct {
-	Site domain.SiteID `json:"site" doc:"The site that has the kit"`
-	domain.OfPatient
-	Kit KitNumber   `json:"kit" doc:"The kit"`
-	On  domain.Date `json:"on" doc:"Day"`
-}
-
-// ReconcileKit accounts for the doses of a returned kit.
+// ReconcileKit accounts for the doses of a kit that came back, is broken, or does not come back.
 type ReconcileKit struct {
 	Site domain.SiteID `json:"site" doc:"The site that has the kit"`
 	domain.OfPatient
@@ -347,7 +339,6 @@ func (c ReleaseHold) site() domain.SiteID  { return c.Site }
 func (c AllocateKit) site() domain.SiteID  { return c.Site }
 func (c SetKitsAside) site() domain.SiteID { return c.Site }
 func (c DispenseKit) site() domain.SiteID  { return c.Site }
-func (c ReturnKit) site() domain.SiteID    { return c.Site }
 func (c ReconcileKit) site() domain.SiteID { return c.Site }
 
 func (c ReplaceKit) site() domain.SiteID          { return c.Site }

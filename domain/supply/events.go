@@ -200,7 +200,10 @@ var stockEvents = []domain.EventType{
 	domain.Stored[KitsSetAside]("KitsSetAside"),
 	domain.Stored[KitDispensed]("KitDispensed"),
 	domain.Stored[KitReturned]("KitReturned"),
+	domain.Stored[KitPartlyReturned]("KitPartlyReturned"),
+	domain.Stored[KitNotReturned]("KitNotReturned"),
 	domain.Stored[KitReconciled]("KitReconciled"),
+	domain.Stored[KitRecounted]("KitRecounted"),
 	domain.Stored[KitsExpired]("KitsExpired"),
 	domain.Stored[KitsDestroyed]("KitsDestroyed"),
 	domain.Stored[KitLost]("KitLost"),
@@ -408,14 +411,6 @@ type KitDispensed struct {
 	On      domain.Date      `json:"on"`
 	// DosesPerDay is how many doses of all kits of the visit the patient is to take each day; 0 if the protocol does not say.
 	DosesPerDay float64 `json:"dosesPerDay,omitempty"`
-}
-
-// KitReturned says that the patient gave a dispensed kit back.
-type KitReturned struct {
-	OfStock
-	Patient domain.PatientID `json:"patient"`
-	Kit     KitNumber        `json:"kit"`
-	On      domain.Date      `json:"on"`
 }
 
 // KitReconciled accounts for the doses that a patient got: dispensed = returned + used + lost (ICH E6(R3) 3.15.3(c)).

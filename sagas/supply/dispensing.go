@@ -149,9 +149,12 @@ func (s dispensing) allocationFailed(e supply.AllocationFailed, _ sagas.Occurren
 	if e.Withheld != "" && !s.Ended && s.Site != "" && s.Site != domain.SiteID(e.Location) {
 		return s.askAgain(e.Study, s.Site, e.Patient, "the patient is at another site"), true
 	}
-	r := sagas.Reaction[dispensing]{State: s, Stage: stageKitWanted, Note: e.Code + ": " + e.Reason, Outcome: process.Held}
-	if len(s.Unanswered) > 0 {
-		r.Outcome, r.Awaits = "", true
+	r := sagas.Reaction[dispensing]{State: s, Stage: stageNoKit, Note: e.Code + ": " + e.Reason, Outcome: process.Held}
+	switch {
+	case len(s.Unanswered) > 0:
+		r.Stage, r.Outcome, r.Awaits = stageKitWanted, "", true
+	case e.Waits:
+		r.Stage = stageWaits
 	}
 	return r, answered && !s.Ended
 }
@@ -250,4 +253,9 @@ func (s dispensing) askAgain(study domain.StudyID, site domain.SiteID, who domai
 	return r
 }
 
-const stageKitWanted = "kit asked for"
+const (
+	stageKitWanted = "kit asked for"
+	// stageWaits says that the site's resupply asks again as soon as there is a kit, and stageNoKit that nobody does.
+	stageWaits = "waits for a kit"
+	stageNoKit = "no kit now"
+)
