@@ -131,7 +131,8 @@ func TestABatchKeepsOrderWithinAPatient(t *testing.T) {
 		theirs.Patient = tr.other
 		all = append(all, mine, theirs)
 	}
-	answer := c.as(account(t, "crc", grantsOf(tr)...)).batch(batchOf(t, all...))
+	answer := c.as(account(t, "phone", user.Grant{Role: user.PatientRole, Study: tr.study, Patient: tr.patient},
+		user.Grant{Role: user.PatientRole, Study: tr.study, Patient: tr.other})).batch(batchOf(t, all...))
 	last := map[string]int64{}
 	for i, item := range answer.Items {
 		if item.Status != http.StatusOK {

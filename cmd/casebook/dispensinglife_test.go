@@ -35,7 +35,8 @@ func dispensingProtocol() study.Protocol {
 		Treatment: &study.Treatment{Kits: true, DispensingVisits: []string{"run-in", "week-4", "week-8"}, UntilNextVisit: true,
 			Titration: &study.Titration{Steps: 2, Rescue: true},
 			Plan: &study.DispensingPlan{Types: []study.KitType{{ID: "low", Arm: "drug", Strength: "54 mg", Form: "patch", LabelGroup: "small"},
-				{ID: "high", Arm: "drug", Strength: "81 mg", Form: "patch", LabelGroup: "large"}, {ID: "lead-in", Open: true}, {ID: "rescue", Open: true}},
+				{ID: "high", Arm: "drug", Strength: "81 mg", Form: "patch", LabelGroup: "large"},
+				{ID: "lead-in", Open: true}, {ID: "rescue", Open: true}},
 				Kits: []study.PlannedKits{{Visits: []string{"run-in"}, Kits: one("lead-in", 1)},
 					{Step: 1, BelowKg: 70, Arm: "drug", DosesPerDay: 1, Kits: one("low", 1)},
 					{Step: 1, FromKg: 70, Arm: "drug", DosesPerDay: 2, Kits: one("low", 2)},
@@ -254,7 +255,8 @@ func TestDailyLifeOfDispensing(t *testing.T) {
 		s.must(s.crc, count)
 		s.must(s.crc, supply.RecountKit{Site: "01", OfPatient: of, Kit: kits[0], Returned: 5, Used: 24, Lost: 1,
 			Reasoned: domain.Because("The monitor counts five")})
-		s.must(s.crc, supply.RecordKitNotReturned{Site: "01", OfPatient: of, Kit: kits[1], On: "2026-03-03", Reasoned: domain.Because("Thrown away")})
+		s.must(s.crc, supply.RecordKitNotReturned{Site: "01", OfPatient: of, Kit: kits[1], On: "2026-03-03",
+			Reasoned: domain.Because("Thrown away")})
 		seen := s.must(s.crc, supply.ReconcileKit{Site: "01", OfPatient: of, Kit: kits[1], Used: 28, Lost: 2}).Position
 
 		// 52 doses were taken in the 28 days, of 2 each day.

@@ -52,6 +52,9 @@ type Patient struct {
 	DoseStep int
 	Rescue   bool
 
+	// Candidates are what may be a deviation, and waits for somebody to look at.
+	Candidates Candidates
+
 	// weights are the recorded body weights, the last one at the end.
 	weights []weight
 	// undoable are the steps that can be undone, the last one at the end.
@@ -126,6 +129,8 @@ func evolve(before Patient, e Event) Patient {
 	case ParticipationEnded:
 		p.EndedOn, p.Died = e.On, e.Reason == EndedByDeath
 		p = p.treatedUntil(before, e.On)
+	case RegistrationVoided:
+		p.EndedOn = e.ScreenedOn
 	case StepUndone:
 		p.EndedOn, p.TreatmentEndedOn, p.Withdrawn, p.Died = e.EndedOn, e.TreatmentEndedOn, e.Withdrawn, false
 	case Transferred:
@@ -135,8 +140,9 @@ func evolve(before Patient, e Event) Patient {
 	case VisitDateCorrected, VisitVoided, ConsentDateCorrected, EnrollmentDateCorrected, AgeCorrected, SexCorrected:
 		p = p.corrected(e)
 	case EnrollmentFailed, DoseResumed: // change only the status or the treatment
-	case ProtocolDeviationRecorded: // is for readers
+	case ProtocolDeviationRecorded, DeviationCandidateDismissed: // answer a candidate, or nothing
 	}
+	p.Candidates = p.Candidates.After(e)
 	p.undoable = before.remembering(e, p)
 	return p
 }

@@ -234,6 +234,8 @@ type Facts struct {
 	Study study.Study
 	// MissedInARow is how many windows in a row were missed, for DiariesMissed.
 	MissedInARow int
+	// MissedTooOften says that, with this window, the limit of windows within days is reached, for DiariesMissed.
+	MissedTooOften bool
 }
 
 // ReviewAlert records that the sender has reviewed an alert.
@@ -278,7 +280,7 @@ const LastLevel = 2
 // when the number of windows missed in a row reaches the protocol's limit.
 func Raise(a Alert, f Facts, cmd RaiseAlert, call domain.Call) ([]Event, error) {
 	policy := f.Study.AlertPolicy()
-	if a.Exists() || cmd.Kind == DiariesMissed && f.MissedInARow != policy.MissedInARow {
+	if a.Exists() || cmd.Kind == DiariesMissed && f.MissedInARow != policy.MissedInARow && !f.MissedTooOften {
 		return nil, nil
 	}
 	return []Event{AlertRaised{Alert: cmd.Alert, Study: cmd.Study, Site: cmd.Site, Patient: cmd.Patient,

@@ -270,7 +270,8 @@ func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent
 	if err != nil {
 		return nil, err
 	}
-	if err := domain.First(f.mustGetKits(cmd.Patient, k.Visit), f.Study.MustNotBePaused(cmd.Site, study.ActivityDispensing, "site")); err != nil {
+	if err := domain.First(f.mustGetKits(cmd.Patient, k.Visit),
+		f.Study.MustNotBePaused(cmd.Site, study.ActivityDispensing, "site")); err != nil {
 		return nil, err
 	}
 	c, known := s.contents.Get(cmd.Kit)

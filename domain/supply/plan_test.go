@@ -23,7 +23,8 @@ func thePlan(t *study.Treatment) {
 			{Rescue: true, Kits: []study.KitsOf{{Type: "open", Count: 1}}}}}
 	for _, arm := range []domain.ArmID{x, y} {
 		low, high := string(arm)+"-low", string(arm)+"-high"
-		t.Plan.Types = append(t.Plan.Types, study.KitType{ID: low, Arm: string(arm), Strength: "54 mg"}, study.KitType{ID: high, Arm: string(arm)})
+		t.Plan.Types = append(t.Plan.Types, study.KitType{ID: low, Arm: string(arm), Strength: "54 mg"},
+			study.KitType{ID: high, Arm: string(arm)})
 		t.Plan.Kits = append(t.Plan.Kits,
 			study.PlannedKits{Arm: string(arm), Step: 1, DosesPerDay: 2, Kits: []study.KitsOf{{Type: low, Count: 2}}},
 			study.PlannedKits{Arm: string(arm), Step: 2, DosesPerDay: 2, Kits: []study.KitsOf{{Type: high, Count: 2}},
@@ -191,7 +192,8 @@ func TestHoldByPlan(t *testing.T) {
 		t.Errorf("the second patient gets %v, %v", refused, err)
 	}
 	f.Arm = y
-	got := raw(scenario.SentWithFacts(supply.Allocate, f, supply.AllocateKit{Study: pain, Site: "A", OfPatient: domain.ForPatient(anna)}, call))
+	got := raw(scenario.SentWithFacts(supply.Allocate, f,
+		supply.AllocateKit{Study: pain, Site: "A", OfPatient: domain.ForPatient(anna)}, call))
 	if !slices.Equal(given(got), []string{"0:" + string(y) + "-low", "1:" + string(y) + "-low"}) || s.State().Holds.Len() > 0 {
 		t.Errorf("the patient gets %v", got)
 	}
@@ -247,7 +249,8 @@ func TestRegisterTypedKits(t *testing.T) {
 	}
 	typed, plain := theStudy(thePlan), theStudy(nil)
 	low := string(x) + "-low"
-	events, err := register(typed, "kit,type,arm,strength,blinding,lot,expiry,units\nK1,"+low+","+string(x)+",54 mg,blinded,L1,2027-01-01,10\n"+
+	events, err := register(typed, "kit,type,arm,strength,blinding,lot,expiry,units\nK1,"+low+","+string(x)+
+		",54 mg,blinded,L1,2027-01-01,10\n"+
 		"K2,open,,,open,L1,2027-01-01,5\n")(with.State())
 	if err != nil {
 		t.Fatal(err)
