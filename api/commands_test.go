@@ -10,6 +10,7 @@ import (
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/patient"
+	"casebook/domain/user"
 )
 
 func TestACommandIsAnsweredWithWhatWasRecorded(t *testing.T) {
