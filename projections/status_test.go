@@ -28,7 +28,8 @@ func TestViewsShowThePatientStatusOfTheDomain(t *testing.T) {
 	events := []patient.Event{patient.Screened{Patient: "S.1", Study: "S", Site: "01"}, patient.ConsentRecorded{Patient: "S.1"},
 		patient.ScreenFailureRecorded{Patient: "S.1"},
 		patient.EnrollmentRequested{Patient: "S.1"}, patient.Enrolled{Patient: "S.1"}, patient.EnrollmentFailed{Patient: "S.1"},
-		patient.VisitRecorded{Patient: "S.1"},
+		patient.VisitRecorded{Patient: "S.1"}, patient.VisitSkipped{Patient: "S.1", Visit: "week-4"},
+		patient.DoseChanged{Patient: "S.1", Direction: patient.DoseUp, Step: 2},
 		patient.ConsentWithdrawn{Patient: "S.1", On: "2026-03-01", Extent: patient.Extents[3:]},
 		patient.ConsentWithdrawn{Patient: "S.1", On: "2026-03-02", Extent: patient.Extents[:1], EndsTreatment: true},
 		patient.ConsentWithdrawn{Patient: "S.1", On: "2026-03-03", Extent: patient.Extents[:3], EndsTreatment: true, EndsParticipation: true},
@@ -89,7 +90,8 @@ func TestViewsShowTheKitAndShipmentStatusesOfTheDomain(t *testing.T) {
 		supply.KitsQuarantined{}, supply.KitsReleased{}, supply.KitAllocated{}, supply.KitsSetAside{}, supply.KitDispensed{},
 		supply.KitReturned{}, supply.KitReconciled{},
 		supply.KitsExpired{}, supply.KitsDestroyed{}, supply.KitLost{}, supply.KitFound{}, supply.KitReplacementAsked{},
-		supply.KitPutBack{}, supply.RecallActionRecorded{}, supply.DestructionApproved{}} {
+		supply.KitPutBack{}, supply.RecallActionRecorded{}, supply.DestructionApproved{},
+		supply.KitPartlyReturned{}, supply.KitNotReturned{}, supply.KitRecounted{}} {
 		if name, _ := registry.NameOf(e); seen[name] == 0 {
 			t.Errorf("%s never happened, so that nothing is proved of it", name)
 		}
@@ -249,6 +251,18 @@ func (w *stocks) acts() []func() {
 			act(w, site, "", knowing(supply.Return), supply.ReturnKit{Site: siteID, OfPatient: ofPatient, Kit: kit, On: on})
 		},
 		reconcile, reconcile, reconcile,
+		func() {
+			act(w, site, "", knowing(supply.Return), supply.ReturnKit{Site: siteID, OfPatient: ofPatient, Kit: kit, On: on, Units: 1,
+				KeepsRest: true})
+		},
+		func() {
+			act(w, site, "", knowing(supply.NotReturned), supply.RecordKitNotReturned{Site: siteID, OfPatient: ofPatient, Kit: kit, On: on,
+				Reasoned: reason})
+		},
+		func() {
+			act(w, site, "", knowing(supply.Recount), supply.RecountKit{Site: siteID, OfPatient: ofPatient, Kit: kit, Used: 1, Lost: 1,
+				Reasoned: reason})
+		},
 		func() {
 			act(w, site, "", knowing(supply.SetAside), supply.SetKitsAside{Study: "S", Site: siteID, OfPatient: ofPatient, Reasoned: reason})
 		},

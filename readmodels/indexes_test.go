@@ -36,6 +36,7 @@ var lookedAt = map[string]map[string][]string{
 	"Processes":      {"process": {"site", "sort"}, "stage": nil},
 	"StudyUsers":     {"role": nil},
 	"Users":          {"role": nil},
+	"WithoutKit":     {}, // the kind of the alerts
 	"Shipments":      {"from": {"to"}},
 	"SiteDashboard":  {}, // which of a site's processes are enrolments
 	"StudyTrail":     {}, // one filter has an index, and the store chooses which

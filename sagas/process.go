@@ -135,6 +135,9 @@ type Occurrence struct {
 	Stage   string
 	Outcome process.Outcome
 	Awaits  bool
+	// AllDone says that the event came before, and comes once more because a command of the instance has recorded nothing: there was
+	// nothing left to do. A reaction that sends the same command again would go on for ever.
+	AllDone bool
 
 	correlation, trace string
 	position           uint64

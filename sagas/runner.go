@@ -324,7 +324,7 @@ func (r *Runner) hear(ctx context.Context, p Process, i process.Instance, answer
 		if len(answer.Events) > 0 || !awaits(state.Timers) {
 			return nil
 		}
-		o.ID = uuid.NewSHA1(last.ID, []byte(key)).String()
+		o.ID, o.AllDone = uuid.NewSHA1(last.ID, []byte(key)).String(), true
 	}
 	return r.step(ctx, p, i, o, nil)
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -34,6 +35,7 @@ import (
 //	DS.DSCAT = DISPOSITION EVENT, DSDECOD:
 //	   SCREEN FAILURE                             RecordScreenFailure, as above
 //	   any other                                  EndParticipation: the day, DSDECOD as the coded reason, DSTERM as the detail
+//	EX.EXDOSE, EXSTDTC                            RecordDoseChange: up or down where the next record has another dose, its day
 //
 // DM.ARM is in no command, because the users are blinded.
 func TestPilotStudyIsReproduced(t *testing.T) {
@@ -42,6 +44,25 @@ func TestPilotStudyIsReproduced(t *testing.T) {
 	for _, r := range readCSV(t, shared(t, "sdtm/pilot/ds.csv")) {
 		if r["DSCAT"] != "OTHER EVENT" {
 			dispositions[r["USUBJID"]] = append(dispositions[r["USUBJID"]], r)
+		}
+	}
+	doses := map[string][]map[string]string{}
+	for _, r := range readCSV(t, shared(t, "sdtm/pilot/ex.csv")) {
+		doses[r["USUBJID"]] = append(doses[r["USUBJID"]], r)
+	}
+	changes := map[patient.DoseDirection]int{}
+	for who, of := range doses {
+		slices.SortFunc(of, func(a, b map[string]string) int { return compare(a["EXSTDTC"], b["EXSTDTC"]) })
+		for i := 1; i < len(of); i++ {
+			// A disposition of the same day comes after the change.
+			if of[i]["EXDOSE"] != of[i-1]["EXDOSE"] {
+				change := map[string]string{"DSSTDTC": of[i]["EXSTDTC"], "DSDECOD": string(patient.DoseDown)}
+				if of[i]["EXDOSE"] > of[i-1]["EXDOSE"] { // doses have two digits
+					change["DSDECOD"] = string(patient.DoseUp)
+				}
+				changes[patient.DoseDirection(change["DSDECOD"])]++
+				dispositions[who] = append(dispositions[who], change)
+			}
 		}
 	}
 	for _, d := range dispositions {
@@ -62,7 +83,7 @@ func TestPilotStudyIsReproduced(t *testing.T) {
 	in.must(manager, study.PublishProtocolVersion{InStudy: inStudy, Protocol: study.Protocol{
 		Version: 1, ConsentVersion: "1", Arms: []study.Arm{
 			{ID: "Pbo", Title: "Placebo"}, {ID: "Xan_Lo", Title: "Xanomeline Low Dose"}, {ID: "Xan_Hi", Title: "Xanomeline High Dose"},
-		},
+		}, Treatment: &study.Treatment{Titration: &study.Titration{Steps: 2}},
 	}})
 	coordinators := map[string]string{} // tokens by site
 	for _, r := range dm {
@@ -99,6 +120,9 @@ func TestPilotStudyIsReproduced(t *testing.T) {
 			switch d["DSDECOD"] {
 			case "RANDOMIZED":
 				in.waitEnrolled(crc, who, in.must(crc, patient.EnrollPatient{OfPatient: of, On: on}).Position)
+			case string(patient.DoseUp), string(patient.DoseDown):
+				position = in.must(crc, patient.RecordDoseChange{OfPatient: of, Direction: patient.DoseDirection(d["DSDECOD"]), On: on,
+					Reasoned: domain.Because("EX of the study's own data")}).Position
 			case "SCREEN FAILURE":
 				failure := patient.RecordScreenFailure{OfPatient: of, On: on, Reasoned: domain.Because(d["DSTERM"])}
 				position = in.must(crc, failure).Position
@@ -149,6 +173,28 @@ func TestPilotStudyIsReproduced(t *testing.T) {
 	}
 	if fmt.Sprint(ended) != fmt.Sprint(reasons) || reasons[patient.EndedAsPlanned] != 110 || reasons[patient.EndedByDeath] == 0 {
 		t.Errorf("the list has the reasons %v; want %v", ended, reasons)
+	}
+	// 72 patients went up to 81 mg, and 28 of them back.
+	changed, atHigh := map[patient.DoseDirection]int{}, 0
+	for _, r := range dm {
+		if !slices.ContainsFunc(dispositions[r["USUBJID"]], func(d map[string]string) bool {
+			return d["DSDECOD"] == string(patient.DoseUp)
+		}) {
+			continue
+		}
+		var view patientviews.PatientDocument
+		in.query(manager, "/api/v1/patients/"+string(domain.NewPatientID(id, r["SUBJID"])), position, &view)
+		for _, step := range view.Steps {
+			if direction, _, _ := strings.Cut(step.Note, ":"); step.What == "DoseChanged" {
+				changed[patient.DoseDirection(direction)]++
+			}
+		}
+		if view.DoseStep == 2 {
+			atHigh++
+		}
+	}
+	if fmt.Sprint(changed) != fmt.Sprint(changes) || changes[patient.DoseUp] != 72 || changes[patient.DoseDown] != 28 || atHigh != 72-28 {
+		t.Errorf("the doses were changed %v, want %v; %d patients are at 81 mg", changed, changes, atHigh)
 	}
 	if n := len(in.allPatients(coordinators["701"], id, "701", position)); n != screened["701"] {
 		t.Errorf("site 701's list holds %d of %d patients", n, screened["701"])

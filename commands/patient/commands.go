@@ -59,6 +59,15 @@ var Commands = []commands.Command{
 		AllowedTo(access.SiteStaff).
 		Described("Record that a planned visit took place",
 			patient.RecordVisit{OfPatient: domain.ForPatient("PAIN1.S-0001"), Visit: "week-4", On: "2026-03-03"}),
+	commands.HandleWithFacts(patient.Decider, commands.StudyOfPatient, patient.Skip).
+		AllowedTo(access.SiteStaff).
+		Described("Record that a planned visit did not take place",
+			patient.SkipVisit{OfPatient: domain.ForPatient("PAIN1.S-0001"), Visit: "week-4", Reasoned: domain.Because("The patient was abroad")}),
+	commands.HandleWithFacts(patient.Decider, commands.StudyOfPatient, patient.ChangeDose).
+		AllowedTo(access.SiteStaff).
+		Described("Change a patient's dose by a step of the protocol, from the next dispensing on",
+			patient.RecordDoseChange{OfPatient: domain.ForPatient("PAIN1.S-0001"), Direction: patient.DoseDown, On: "2026-03-10",
+				Reasoned: domain.Because("Dizziness")}),
 	commands.Handle(patient.Decider, patient.StopTreatment).
 		AllowedTo(access.SiteStaff).
 		Described("End a patient's treatment with study drug; visits and follow-up go on",

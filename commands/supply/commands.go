@@ -175,13 +175,23 @@ var Commands = []commands.Command{
 				Action: supply.PatientWillReturn, On: "2026-03-03", Note: "Comes tomorrow"}),
 	commands.Handle(supply.StockDecider, supply.Return).
 		AllowedTo(access.SiteStaff).
-		Described("Record that a patient returned a dispensed kit",
+		Described("Record that a patient returned a dispensed kit, or some of its doses",
 			supply.ReturnKit{Site: "DE-01", OfPatient: domain.ForPatient("PAIN1.S-0001"), Kit: exampleKits[0], On: "2026-03-03"}),
+	commands.Handle(supply.StockDecider, supply.NotReturned).
+		AllowedTo(access.SiteStaff).
+		Described("Record that a patient will not bring a dispensed kit back",
+			supply.RecordKitNotReturned{Site: "DE-01", OfPatient: domain.ForPatient("PAIN1.S-0001"), Kit: exampleKits[0], On: "2026-03-03",
+				Reasoned: domain.Because("The patient has moved abroad")}),
 	commands.Handle(supply.StockDecider, supply.Reconcile).
 		AllowedTo(access.SiteStaff).
-		Described("Account for the doses of a returned kit",
+		Described("Account for the doses of a kit that came back, is broken, or does not come back",
 			supply.ReconcileKit{Site: "DE-01", OfPatient: domain.ForPatient("PAIN1.S-0001"), Kit: exampleKits[0],
 				Returned: 2, Used: 25, Lost: 1, Note: "One dropped"}),
+	commands.Handle(supply.StockDecider, supply.Recount).
+		AllowedTo(access.SiteStaff).
+		Described("Correct the doses of a kit that were accounted for",
+			supply.RecountKit{Site: "DE-01", OfPatient: domain.ForPatient("PAIN1.S-0001"), Kit: exampleKits[0],
+				Returned: 3, Used: 24, Lost: 1, Reasoned: domain.Because("The monitor has counted three")}),
 }
 
 // stockDecision is a decision about the kits of a location.
@@ -207,6 +217,8 @@ func onPatientKits[C domain.AboutPatient](decide stockDecision[C]) *commands.Dec
 		facts.Study = who.Follows(facts.Study)
 		facts.Enrolled, facts.Levels = who.Participating(), who.Factors
 		facts.Participating = facts.Enrolled || who.Status == patient.StatusEnrolling
+		facts.Screening = who.Status == patient.StatusConsented || who.Status == patient.StatusEnrollmentFailed
+		facts.Dosing, facts.EnrolledOn = who.Dosing(), who.DayZero()
 		switch who.Treatment {
 		case patient.TreatmentEnded:
 			facts.Withheld = supply.TreatmentHasEnded

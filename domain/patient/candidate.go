@@ -30,6 +30,8 @@ func ProposalOf(e Event) Candidate {
 		}
 	case VisitRecorded:
 		return Candidate{ID: "visit/" + CandidateID(e.Visit), What: e.Candidate}
+	case VisitSkipped:
+		return Candidate{ID: "visit/" + CandidateID(e.Visit), What: e.Candidate}
 	case VisitDateCorrected:
 		return Candidate{ID: "visit/" + CandidateID(e.Visit), What: e.Candidate}
 	case VisitVoided:

@@ -54,6 +54,15 @@ type RecordVisit struct {
 	domain.OfPatient
 	Visit string      `json:"visit" minLength:"1" maxLength:"50" doc:"Id of the visit in the protocol"`
 	On    domain.Date `json:"on" doc:"Day of the visit"`
+	// WeightKg is needed where the kits depend on it, and no earlier visit has it.
+	WeightKg float64 `json:"weightKg,omitempty" minimum:"0" maximum:"1000" doc:"Body weight in kg, where the kits depend on it"`
+}
+
+// SkipVisit records that a planned visit did not take place.
+type SkipVisit struct {
+	domain.OfPatient
+	Visit           string `json:"visit" minLength:"1" maxLength:"50" doc:"Id of the visit in the protocol"`
+	domain.Reasoned `doc:"Why it did not take place"`
 }
 
 // DiscontinuePatient ends the patient's participation early, for another reason than a withdrawn consent.

@@ -74,7 +74,7 @@ type VisitDateCorrected struct {
 	Candidate DeviationKind `json:"candidate,omitempty"`
 }
 
-// VisitVoided says that a visit was recorded in error.
+// VisitVoided says that a visit was recorded in error, or was skipped in error. On is "" in the latter case.
 type VisitVoided struct {
 	Patient domain.PatientID `json:"patient"`
 	Visit   string           `json:"visit"`
@@ -154,9 +154,12 @@ func CorrectVisit(p Patient, s study.Study, cmd CorrectVisitDate, call domain.Ca
 	return []Event{corrected}, nil
 }
 
-// Void decides about VoidVisit. The visit may be recorded again. A kit that it has asked for stays with the patient's kits. It
-// refuses reason_required, value_too_long, patient_not_found and visit_not_recorded.
+// Void decides about VoidVisit. It takes back a visit, or that one was skipped; the visit may be recorded again. A kit that it has asked
+// for stays with the patient's kits. It refuses reason_required, value_too_long, patient_not_found and visit_not_recorded.
 func Void(p Patient, cmd VoidVisit, _ domain.Call) ([]Event, error) {
+	if err := domain.Reason(cmd.Reason); err == nil && slices.Contains(p.Skipped, cmd.Visit) {
+		return []Event{VisitVoided{Patient: p.ID, Visit: cmd.Visit, Reason: cmd.Reason}}, nil
+	}
 	on, err := p.visitOn(cmd.Visit, cmd.Reason)
 	if err != nil {
 		return nil, err
@@ -350,7 +353,8 @@ func (p Patient) corrected(e Event) Patient {
 	case VisitDateCorrected:
 		return p.visited(e.Visit, e.To)
 	case VisitVoided:
-		return p.visited(e.Visit, "")
+		p.Skipped = slices.DeleteFunc(slices.Clone(p.Skipped), func(v string) bool { return v == e.Visit })
+		return p.visited(e.Visit, "").weighed(e.Visit, 0)
 	case ConsentDateCorrected:
 		i := p.signature(e.ConsentVersion)
 		if i < 0 {

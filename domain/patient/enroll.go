@@ -15,7 +15,7 @@ import (
 // protocol_not_approved, and consent_version_not_in_force if an amendment has brought a new consent version to the site since the
 // signature. By the criteria
 // and factors of the protocol, it refuses criterion_unanswered, not_eligible, unknown_criterion, unknown_factor_level,
-// unknown_factor, factor_not_derivable and factor_contradicts_record.
+// unknown_factor, factor_not_derivable and factor_contradicts_record, and weight_missing if the kits depend on the weight.
 func RequestEnrollment(p Patient, s study.Study, cmd EnrollPatient, call domain.Call) ([]Event, error) {
 	if err := cmd.On.NotAfterToday("on", call.At); err != nil {
 		return nil, err
@@ -48,6 +48,9 @@ func RequestEnrollment(p Patient, s study.Study, cmd EnrollPatient, call domain.
 	if err != nil {
 		return nil, err
 	}
+	if s.NeedsWeight("") && p.WeightKg() == 0 {
+		return nil, weightMissing("patient")
+	}
 	t := s.Treatment()
 	requested := EnrollmentRequested{Patient: p.ID, Study: p.Study, Site: p.Site, On: cmd.On, Attempt: p.Attempts + 1,
 		Protocol: s.Protocol.Version, ConsentVersion: p.ConsentVersion, Criteria: cmd.Criteria, Overridden: overridden}
@@ -59,7 +62,7 @@ func RequestEnrollment(p Patient, s study.Study, cmd EnrollPatient, call domain.
 		requested.DrawnLater = true
 		return []Event{requested}, nil
 	}
-	requested.Randomise, requested.Kits = t.Randomised, t.Kits
+	requested.Randomise, requested.Kits = t.Randomised, s.Gives("")
 	if requested.Factors, err = p.levels(s, cmd.Factors); err != nil {
 		return nil, err
 	}

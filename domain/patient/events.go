@@ -32,6 +32,8 @@ var events = []domain.EventType{
 	domain.Stored[ParticipationEnded]("ParticipationEnded"),
 	domain.Stored[StepUndone]("PatientStepUndone"),
 	domain.Stored[Transferred]("PatientTransferred"),
+	domain.Stored[VisitSkipped]("VisitSkipped"),
+	domain.Stored[DoseChanged]("DoseChanged"),
 	domain.Stored[VisitDateCorrected]("VisitDateCorrected"),
 	domain.Stored[VisitVoided]("VisitVoided"),
 	domain.Stored[ConsentDateCorrected]("ConsentDateCorrected"),
@@ -127,6 +129,28 @@ type VisitRecorded struct {
 	Dispense bool `json:"dispense,omitempty"`
 	// Candidate says that the visit took place outside of its window, which may be a deviation; somebody has to confirm it.
 	Candidate DeviationKind `json:"candidate,omitempty"`
+	// WeightKg is the body weight at the visit; 0 if it was not recorded.
+	WeightKg float64 `json:"weightKg,omitempty"`
+}
+
+// VisitSkipped says that a planned visit did not take place.
+type VisitSkipped struct {
+	Patient domain.PatientID `json:"patient"`
+	Visit   string           `json:"visit"`
+	Reason  string           `json:"reason"`
+	// Candidate says that a visit that does not take place may be a deviation.
+	Candidate DeviationKind `json:"candidate,omitempty"`
+}
+
+// DoseChanged changes what the patient gets at the next dispensing. It does not tell the arm, because all arms have the same steps.
+type DoseChanged struct {
+	Patient   domain.PatientID `json:"patient"`
+	On        domain.Date      `json:"on"`
+	Direction DoseDirection    `json:"direction"`
+	// Step is the step of the titration from now on, from 1. Rescue says that the patient gets rescue medication besides.
+	Step   int    `json:"step"`
+	Rescue bool   `json:"rescue,omitempty"`
+	Reason string `json:"reason"`
 }
 
 // ConsentWithdrawn says what a patient no longer consents to.
@@ -214,6 +238,8 @@ type Transferred struct {
 	Reason  string           `json:"reason"`
 }
 
+func (VisitSkipped) patientEvent()          {}
+func (DoseChanged) patientEvent()           {}
 func (TreatmentDiscontinued) patientEvent() {}
 func (DoseHeld) patientEvent()              {}
 func (DoseResumed) patientEvent()           {}
@@ -242,6 +268,12 @@ func (e EnrollmentFailed) AboutPatient() domain.PatientID { return e.Patient }
 
 // AboutPatient returns the patient that the event is about.
 func (e VisitRecorded) AboutPatient() domain.PatientID { return e.Patient }
+
+// AboutPatient returns the patient that the event is about.
+func (e VisitSkipped) AboutPatient() domain.PatientID { return e.Patient }
+
+// AboutPatient returns the patient that the event is about.
+func (e DoseChanged) AboutPatient() domain.PatientID { return e.Patient }
 
 // AboutPatient returns the patient that the event is about.
 func (e ConsentWithdrawn) AboutPatient() domain.PatientID { return e.Patient }

@@ -58,8 +58,13 @@ type Patient struct {
 	Withdrawn []Extent
 	// RescreeningOf is the same person's earlier record.
 	RescreeningOf domain.PatientID
-	// Visits are the days of the visits that took place.
-	Visits map[string]domain.Date
+	// Visits are the days of the visits that took place, Skipped the visits that did not.
+	Visits  map[string]domain.Date
+	Skipped []string
+	// DoseStep is the step of the titration; 0 as long as the dose was never changed. Rescue says that the patient gets rescue
+	// medication besides.
+	DoseStep int
+	Rescue   bool
 	// unblindedAssessors are those who know the arm, where the protocol has others assess the patient.
 	unblindedAssessors []domain.UserID
 
@@ -72,6 +77,8 @@ type Patient struct {
 	unsigned []unsigned
 	// former are the sites that the patient was at before, the oldest first.
 	former []formerSite
+	// weights are the recorded body weights, the last one at the end.
+	weights []weight
 	// undoable are the steps that can be undone, the last one at the end.
 	undoable []undoable
 }
@@ -131,7 +138,11 @@ func evolve(before Patient, e Event) Patient {
 	case RandomisationNotPossible:
 		p.Drawing = false
 	case VisitRecorded:
-		p = p.visited(e.Visit, e.On)
+		p = p.visited(e.Visit, e.On).weighed(e.Visit, e.WeightKg)
+	case VisitSkipped:
+		p.Skipped = append(slices.Clone(p.Skipped), e.Visit)
+	case DoseChanged:
+		p.DoseStep, p.Rescue = e.Step, e.Rescue
 	case ConsentWithdrawn:
 		p.Withdrawn = append(slices.Clone(p.Withdrawn), e.Extent...)
 		if e.EndsParticipation {

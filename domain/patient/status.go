@@ -61,7 +61,7 @@ func (s Status) After(event Event) Status {
 	case RandomisationRequested, RandomisationConfirmed, RandomisationNotPossible:
 		// The phase follows from the treatment.
 	case VisitRecorded, TreatmentDiscontinued, DoseHeld, DoseResumed, Transferred, EligibilityOverridden, ProtocolDeviationRecorded,
-		DeviationCandidateDismissed,
+		DeviationCandidateDismissed, VisitSkipped, DoseChanged,
 		ProtocolVersionApplied, ReconsentRefused, VisitDateCorrected, VisitVoided, ConsentDateCorrected, EnrollmentDateCorrected,
 		AgeCorrected, SexCorrected, Unblinded: // change no status
 	}

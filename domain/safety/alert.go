@@ -261,7 +261,7 @@ type CloseAlert struct {
 	Outcome string `json:"outcome" minLength:"1" maxLength:"1000" doc:"How it ended"`
 }
 
-// SettleAlert closes an alert whose cause is gone. The process that has raised it sends it.
+// SettleAlert closes an alert because its cause is gone. The process that has raised it sends it, and may send it again.
 type SettleAlert struct {
 	OfAlert
 	Outcome string `json:"outcome"`
@@ -327,8 +327,7 @@ func Close(a Alert, cmd CloseAlert, _ domain.Call) ([]Event, error) {
 	return []Event{AlertClosed{Alert: cmd.Alert, Outcome: cmd.Outcome}}, nil
 }
 
-// Settle closes an alert whose cause is gone. It records nothing if somebody has closed it already, so that SettleAlert may be sent
-// twice.
+// Settle closes an alert whose cause is gone. It records nothing if there is no such alert, or if it is closed.
 func Settle(a Alert, cmd SettleAlert, _ domain.Call) ([]Event, error) {
 	if !a.Exists() || a.Closed {
 		return nil, nil
@@ -399,6 +398,9 @@ func byAlert(command any) (id string, ok bool) {
 	}
 	return string(c.AboutAlert()), true
 }
+
+// GivenReason returns the outcome, which is recorded as the reason.
+func (c SettleAlert) GivenReason() string { return c.Outcome }
 
 // GivenReason returns the outcome, which is recorded as the reason.
 func (c CloseAlert) GivenReason() string { return c.Outcome }

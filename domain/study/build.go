@@ -46,7 +46,7 @@ func Create(s Study, cmd CreateStudy, _ domain.Call) ([]Event, error) {
 // its own. published holds the states of the streams of all these instruments (see NamedInstruments).
 //
 // It refuses study_not_found, protocol_version_order, instrument_version_order, unknown_instrument_version,
-// instrument_hash_mismatch, invalid_protocol, invalid_instrument, invalid_rule, value_missing, value_too_long,
+// instrument_hash_mismatch, invalid_protocol, plan_reveals_arms, invalid_instrument, invalid_rule, value_missing, value_too_long,
 // value_out_of_range, malformed_date and captured_in_future.
 func Publish(s Study, published PublishedInstruments, cmd PublishProtocolVersion, call domain.Call) ([]Event, error) {
 	if err := s.mustExist(cmd.Study); err != nil {
@@ -164,7 +164,7 @@ func (p Protocol) validateTreatment() error {
 			return err
 		}
 	}
-	return p.validateStages()
+	return domain.First(p.validateStages(), p.validatePlan())
 }
 
 func (p Protocol) validateArmsAndForms() error {
@@ -208,6 +208,9 @@ func (p Protocol) validateVisits() error {
 			domain.Between("protocol.visits.daysAfter", v.DaysAfter, 0, maxVisitDays))
 		if err != nil {
 			return err
+		}
+		if v.OutOfWindow != "" && v.OutOfWindow != FlagVisit && v.OutOfWindow != RefuseVisit {
+			return invalidProtocol("visits", "visit %s is %.40q outside of its window", v.ID, string(v.OutOfWindow)).Do("use flag or refuse")
 		}
 		used := map[string]bool{}
 		for _, f := range v.Forms {

@@ -18,8 +18,9 @@ var events = []domain.EventType{
 	// Since version 2, a protocol may refer to instruments that were published on their own. A program that knows only
 	// version 1 must not read such an event, because it would see a protocol without these instruments. Since version 3, an
 	// instrument can be about doses, and a factor can follow from the patient's record. Since version 4, a version reaches sites and
-	// patients one by one (before, it was in force for everybody at once), a protocol can say what follows from an unblinding, and
-	// patients can be drawn some time after the enrolment, and again in later stages.
+	// patients one by one (before, it was in force for everybody at once), a protocol can say what follows from an unblinding,
+	// patients can be drawn some time after the enrolment and again in later stages, and a treatment can have a dispensing plan and a
+	// titration.
 	domain.Stored[ProtocolVersionPublished]("ProtocolVersionPublished", domain.Unchanged, domain.Unchanged, domain.Unchanged),
 	domain.Stored[SiteAdded]("SiteAdded"),
 	domain.Stored[SiteActivated]("SiteActivated"),
@@ -168,6 +169,12 @@ type Treatment struct {
 	InEmergency      string   `json:"inEmergency,omitempty" maxLength:"2000" doc:"What to do when a patient is unblinded in an emergency, whatever the arm"`
 	// AfterUnblinding is nil where the protocol says nothing: the treatment and its assessments then go on as before.
 	AfterUnblinding *AfterUnblinding `json:"afterUnblinding,omitempty" doc:"What follows from the unblinding of a patient; nothing where it is left out"`
+	// Plan says which kits patients get; without it, one kit of the own arm each time.
+	Plan      *DispensingPlan `json:"plan,omitempty" doc:"Which kits patients get, and how many; without it one kit of their arm each time"`
+	Titration *Titration      `json:"titration,omitempty" doc:"How doses are changed; without it they are not"`
+	// UntilNextVisit says that a kit has to last until the end of the window of the next visit.
+	UntilNextVisit bool                `json:"untilNextVisit,omitempty" doc:"Whether a kit is given out only if it does not expire before the end of the window of the next visit"`
+	DoNotDispense  []DoNotDispenseRule `json:"doNotDispense,omitempty" doc:"Days before its expiry in which a kit is not given out, by type, visit and country; the largest number that fits counts"`
 }
 
 // Arm is a treatment that patients can be assigned to. The arms are public; the patients in them are blinded.
@@ -187,7 +194,21 @@ type Visit struct {
 	DaysBefore int      `json:"daysBefore,omitempty" minimum:"0" doc:"How many days earlier is allowed"`
 	DaysAfter  int      `json:"daysAfter,omitempty" minimum:"0" doc:"How many days later is allowed"`
 	Forms      []string `json:"forms,omitempty" doc:"Ids of the forms filled in at the visit"`
+	// OutOfWindow says what becomes of a visit that takes place earlier or later. Flagged is the default.
+	OutOfWindow WindowPolicy `json:"outOfWindow,omitempty" doc:"What becomes of the visit if it takes place earlier or later: it is flagged if left out"`
 }
+
+// WindowPolicy is what becomes of a visit outside of its window.
+type WindowPolicy string
+
+// A visit outside of its window may be a deviation, or is not recorded.
+const (
+	FlagVisit   WindowPolicy = "flag"
+	RefuseVisit WindowPolicy = "refuse"
+)
+
+// Schema implements domain.HasSchema.
+func (WindowPolicy) Schema() domain.Schema { return domain.OneOf(FlagVisit, RefuseVisit) }
 
 // Form is a case report form. Its definition is stored as it was sent.
 type Form struct {

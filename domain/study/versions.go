@@ -251,6 +251,29 @@ func (s Study) Arms() (all []Arm) {
 	return all
 }
 
+// Kinds returns the kinds of kits that patients of any version of the protocol can get: types where there are some, arms otherwise.
+func (s Study) Kinds() (all []Arm) {
+	for i := len(s.versions) - 1; i >= 0; i-- {
+		for _, kind := range s.versions[i].Kinds() {
+			if !slices.ContainsFunc(all, func(a Arm) bool { return a.ID == kind.ID }) {
+				all = append(all, kind)
+			}
+		}
+	}
+	return all
+}
+
+// Supplied returns the newest version of the protocol with the arms of all versions, because patients of an arm that was dropped
+// stay supplied; nil without a protocol.
+func (s Study) Supplied() *Protocol {
+	if s.Protocol == nil {
+		return nil
+	}
+	all := *s.Protocol
+	all.Arms = s.Arms()
+	return &all
+}
+
 // Concerns says whether a patient has to sign again; treated says whether the patient's treatment has not ended.
 func (r *Reconsent) Concerns(treated bool) bool {
 	return r != nil && (r.Who == ReconsentEverybody || treated)

@@ -27,7 +27,7 @@ type account struct {
 	rules     map[domain.SiteID]supply.ResupplyRule
 	taken     map[int]bool
 	shipments map[supply.ShipmentID]*shipmentEntry
-	holds     map[supply.LocationID]map[domain.PatientID]kitsByArm
+	holds     map[supply.LocationID]map[domain.PatientID]held
 	extended  map[string]domain.Date
 }
 
@@ -43,6 +43,8 @@ type entry struct {
 	base        supply.KitStatus   // the status if it were not packed or quarantined
 	patients    []domain.PatientID // all that it was ever allocated to
 	doses       int                // accounted for
+	back        int                // counted when they came back
+	given       bool               // the patient will not bring it back
 	dispensed   bool
 	// recalled says that its patient had it when its lot was recalled, and wanted that another kit was asked for instead.
 	recalled, wanted bool
@@ -51,6 +53,12 @@ type entry struct {
 	before     supply.KitStatus
 	// sentAs is the status in which it was packed.
 	sentAs supply.KitStatus
+}
+
+// held is what is held for a patient: the first kit of each arm, and the further ones.
+type held struct {
+	first kitsByArm
+	more  supply.MoreKits
 }
 
 // shipmentEntry is one shipment.
@@ -70,7 +78,7 @@ func newAccount(keepDays, arms int, today domain.Date) *account {
 		today: today, keepDays: keepDays, arms: arms, kits: map[supply.KitNumber]*entry{}, shipments: map[supply.ShipmentID]*shipmentEntry{},
 		released: map[string]bool{}, lotsOf: map[int]map[string]bool{}, raised: map[supply.LocationID]int{},
 		recalled: map[string]bool{}, extended: map[string]domain.Date{}, rules: map[domain.SiteID]supply.ResupplyRule{}, taken: map[int]bool{},
-		holds: map[supply.LocationID]map[domain.PatientID]kitsByArm{},
+		holds: map[supply.LocationID]map[domain.PatientID]held{},
 	}
 }
 
@@ -259,27 +267,31 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 			}
 		}
 	case supply.StockHeld:
-		held, open := e.Kits.Open()
+		first, open := e.Kits.Open()
+		more, _ := e.More.Open()
 		before, again := a.holds[e.Location][e.Patient]
-		if !open || len(held) == 0 || again && !maps.Equal(held, before) {
+		if !open || len(first) == 0 || again && !maps.Equal(first, before.first) {
 			t.Fatalf("%s has another hold", e.Patient)
 		}
-		for arm, n := range held {
-			if a.heldFor(e.Location, n, e.Patient) {
-				t.Fatalf("kit %s is held for two patients", n)
-			}
-			if again {
-				continue // the kits of a repeated answer may have become unusable
-			}
-			k := a.of(t, e, e.Location, kits(n), supply.KitAvailable)[0]
-			if k.Arm != arm || len(k.patients) > 0 || exact && !a.usable(k) {
-				t.Fatalf("kit %s, %+v, is held for %s", n, k, e.Patient)
+		seen := map[supply.KitNumber]bool{}
+		for arm, n := range first {
+			for _, n := range append([]supply.KitNumber{n}, more[arm]...) {
+				if a.heldFor(e.Location, n, e.Patient) || seen[n] {
+					t.Fatalf("kit %s is held twice", n)
+				}
+				if seen[n] = true; again {
+					continue // the kits of a repeated answer may have become unusable
+				}
+				k := a.of(t, e, e.Location, kits(n), supply.KitAvailable)[0]
+				if k.Arm != arm || len(k.patients) > 0 || exact && !a.usable(k) {
+					t.Fatalf("kit %s, %+v, is held for %s", n, k, e.Patient)
+				}
 			}
 		}
 		if a.holds[e.Location] == nil {
-			a.holds[e.Location] = map[domain.PatientID]kitsByArm{}
+			a.holds[e.Location] = map[domain.PatientID]held{}
 		}
-		a.holds[e.Location][e.Patient] = held
+		a.holds[e.Location][e.Patient] = held{first, more}
 	case supply.HoldReleased:
 		delete(a.holds[e.Location], e.Patient)
 	case supply.AllocationFailed:
@@ -294,7 +306,7 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 			t.Fatalf("kit %s, %+v, is allocated on %s", e.Kit, k, a.today)
 		}
 		if old := a.kits[e.Replaces]; e.Replaces != "" {
-			useless := old.wanted || old.recalled || old.status() == supply.KitLostByPatient
+			useless := old.wanted || old.recalled || old.status() == supply.KitLostByPatient && !old.given
 			if old.dispensed && !useless || !slices.Contains(old.patients, e.Patient) || old.status() == supply.KitIsAllocated {
 				t.Fatalf("kit %s, %+v, is replaced", e.Replaces, old)
 			}
@@ -333,6 +345,8 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 		k := a.of(t, e, e.Location, kits(e.Kit), supply.KitLostByPatient, supply.KitLostAtSite, supply.KitLostInTransit)[0]
 		if k.base = k.before; k.base != supply.KitIsDispensed {
 			k.quarantined, k.quarantine = true, ""
+		} else {
+			k.doses, k.given = 0, false // they are accounted for again
 		}
 		k.before = ""
 	case supply.KitsRelabelled:
@@ -368,8 +382,27 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 			t.Fatalf("kit %s of %v comes back from %s", e.Kit, k.patients, e.Patient)
 		}
 		k.base = supply.KitIsReturned
+		a.comesBack(t, e.Kit, e.Units)
+	case supply.KitPartlyReturned:
+		k := a.of(t, e, e.Location, kits(e.Kit), supply.KitIsDispensed, supply.KitIsReturned)[0]
+		if !slices.Equal(k.patients, []domain.PatientID{e.Patient}) || e.Units == 0 || k.doses > 0 {
+			t.Fatalf("%d doses of kit %s, %+v, come back from %s", e.Units, e.Kit, k, e.Patient)
+		}
+		a.comesBack(t, e.Kit, e.Units)
+	case supply.KitNotReturned:
+		k := a.of(t, e, e.Location, kits(e.Kit), supply.KitIsDispensed)[0]
+		if !slices.Equal(k.patients, []domain.PatientID{e.Patient}) {
+			t.Fatalf("kit %s of %v is given up by %s", e.Kit, k.patients, e.Patient)
+		}
+		k.before, k.base, k.given = k.base, supply.KitLostByPatient, true
+	case supply.KitRecounted:
+		k := a.of(t, e, e.Location, kits(e.Kit), supply.KitIsReturned, supply.KitDamaged, supply.KitLostByPatient,
+			supply.KitPendingDestruction)[0]
+		if to := e.To; !k.dispensed || k.doses != k.Units || to.Returned+to.Used+to.Lost != k.Units || to == e.From {
+			t.Fatalf("kit %s, %+v, is recounted: %+v", e.Kit, k, e)
+		}
 	case supply.KitReconciled:
-		k := a.of(t, e, e.Location, kits(e.Kit), supply.KitIsReturned, supply.KitDamaged)[0]
+		k := a.of(t, e, e.Location, kits(e.Kit), supply.KitIsReturned, supply.KitDamaged, supply.KitLostByPatient)[0]
 		if k.doses += e.Returned + e.Used + e.Lost; !k.dispensed || k.doses != k.Units || e.Returned < 0 || e.Used < 0 || e.Lost < 0 {
 			t.Fatalf("kit %s held %d doses, and %d are accounted for: %+v", e.Kit, k.Units, k.doses, e)
 		}
@@ -413,6 +446,14 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 	}
 }
 
+// comesBack counts doses that came back: never more than the kit held.
+func (a *account) comesBack(t *rapid.T, n supply.KitNumber, units int) {
+	k := a.kits[n]
+	if k.back += units; k.back > k.Units {
+		t.Fatalf("%d of %d doses of kit %s came back", k.back, k.Units, n)
+	}
+}
+
 // advance changes the status of a shipment, which must be from.
 func (a *account) advance(t *rapid.T, id supply.ShipmentID, from, to supply.ShipmentStatus) *shipmentEntry {
 	s := a.shipments[id]
@@ -445,9 +486,9 @@ func (a *account) statuses(kits []supply.KitNumber) (all []supply.KitStatus) {
 
 // heldFor says whether the kit is held for another patient than the given one.
 func (a *account) heldFor(at supply.LocationID, n supply.KitNumber, except domain.PatientID) bool {
-	for p, kits := range a.holds[at] {
-		for _, held := range kits {
-			if p != except && held == n {
+	for p, of := range a.holds[at] {
+		for arm, first := range of.first {
+			if p != except && slices.Contains(append([]supply.KitNumber{first}, of.more[arm]...), n) {
 				return true
 			}
 		}

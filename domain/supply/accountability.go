@@ -92,49 +92,6 @@ func ReleaseFromQuarantine(s Stock, f Facts, cmd ReleaseKits, _ domain.Call) ([]
 	return []StockEvent{KitsReleased{OfStock: cmd.stock(), Kits: slices.Sorted(slices.Values(cmd.Kits)), Reason: cmd.Reason}}, nil
 }
 
-// Return records that a patient gave a dispensed kit back. It refuses malformed_date, captured_in_future,
-// kit_not_at_location, kit_not_allocated_to_patient and kit_status.
-func Return(s Stock, cmd ReturnKit, call domain.Call) ([]StockEvent, error) {
-	if err := cmd.On.NotAfterToday("on", call.At); err != nil {
-		return nil, err
-	}
-	if _, err := s.ofPatient(cmd.Kit, cmd.Patient, "returning it", KitIsDispensed); err != nil {
-		return nil, err
-	}
-	at := OfStock{cmd.Patient.Study(), LocationID(cmd.Site)}
-	return []StockEvent{KitReturned{OfStock: at, Patient: cmd.Patient, Kit: cmd.Kit, On: cmd.On}}, nil
-}
-
-// Reconcile accounts for the doses of a returned kit: returned, used and lost doses together must be the doses that it
-// held (ICH E6(R3) 3.15.3(c); R36). It refuses value_out_of_range, value_too_long, kit_not_at_location,
-// kit_not_allocated_to_patient, kit_status, kit_reconciled and doses_do_not_add_up.
-func Reconcile(s Stock, cmd ReconcileKit, _ domain.Call) ([]StockEvent, error) {
-	if err := domain.First(domain.Between("returned", cmd.Returned, 0, 10_000), domain.Between("used", cmd.Used, 0, 10_000),
-		domain.Between("lost", cmd.Lost, 0, 10_000), domain.OptionalText("note", cmd.Note, 500)); err != nil {
-		return nil, err
-	}
-	k, err := s.ofPatient(cmd.Kit, cmd.Patient, "reconciling it", KitIsReturned, KitDamaged)
-	if err != nil {
-		return nil, err
-	}
-	c, known := s.contents.Get(cmd.Kit)
-	switch {
-	case !known:
-		return nil, ErrKeysMissing
-	case !k.Dispensed:
-		return nil, refuse.WrongState("kit_status", "kit %s was not given out", cmd.Kit).At("kit").Do("there are no doses to account for")
-	case k.Reconciled:
-		return nil, refuse.WrongState("kit_reconciled", "kit %s is accounted for already", cmd.Kit).At("kit").Do("nothing is left to do")
-	case cmd.Returned+cmd.Used+cmd.Lost != c.Units:
-		// The number of doses in a kit may depend on its arm, so the refusal does not say it.
-		return nil, refuse.Because("doses_do_not_add_up", "returned, used and lost together are %d doses, which is not what kit %s held",
-			cmd.Returned+cmd.Used+cmd.Lost, cmd.Kit).At("used").Do("count again")
-	}
-	at := OfStock{cmd.Patient.Study(), LocationID(cmd.Site)}
-	return []StockEvent{KitReconciled{OfStock: at, Patient: cmd.Patient, Kit: cmd.Kit,
-		Returned: cmd.Returned, Used: cmd.Used, Lost: cmd.Lost, Note: cmd.Note}}, nil
-}
-
 // Expire takes expired kits out of stock. It may be sent at any time; without expired kits it has no effect. It refuses
 // malformed_date.
 func Expire(s Stock, cmd ExpireKits, _ domain.Call) ([]StockEvent, error) {

@@ -90,7 +90,7 @@ func TestR8_NothingIsDispensedBeforeItIsDrawnAndAllocated(t *testing.T) {
 
 func TestReturnAndReconcile(t *testing.T) {
 	allocated := strictStockAt(t, site, "K1", "K3").Given(kitAllocated(anna, "K1"))
-	allocated.When(returnKit(anna, "K1", "2026-03-10")).ThenRefused("kit_status")
+	allocated.When(returnKit(anna, "K1", "2026-03-10")).ThenRefused("kit_not_dispensed")
 	given := allocated.Given(kitDispensed(anna, "K1", ""))
 	given.When(returnKit(anna, "K1", "")).ThenRefused("malformed_date")
 	given.When(returnKit(anna, "K1", "2026-03-12")).ThenRefused("captured_in_future")

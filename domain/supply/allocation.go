@@ -33,7 +33,7 @@ func Hold(s Stock, f Facts, cmd HoldStock, call domain.Call) ([]StockEvent, erro
 	if hold, held := s.Holds.Get(cmd.Patient); held {
 		return []StockEvent{hold}, nil // the enrolment process may ask again, for example in a second attempt
 	}
-	if _, _, has := s.kitFor(Slot{Patient: cmd.Patient, Visit: KitOfStage(cmd.Stage)}); has {
+	if _, has := s.kitsFor(Slot{Patient: cmd.Patient, Visit: KitOfStage(cmd.Stage)}); has {
 		return nil, nil
 	}
 	refused := func(code, reason string) ([]StockEvent, error) {
@@ -52,17 +52,35 @@ func Hold(s Stock, f Facts, cmd HoldStock, call domain.Call) ([]StockEvent, erro
 		return nil, ErrKeysMissing
 	}
 	by.choice.Method = ByPlace
-	kits := HeldKits{}
+	due := map[domain.ArmID][][]study.Kind{}
 	arms = slices.DeleteFunc(arms, func(a domain.ArmID) bool { return slices.Contains(f.Closed, a) })
 	for _, arm := range arms {
-		if n, some := s.choose(f.Supply, by, arm); some {
-			kits[arm] = n
+		due[arm] = f.Study.Due("", arm, f.Dosing).Sets // the first kits of a stage are planned as those of the enrolment
+		for _, set := range due[arm] {
+			for _, kind := range set { // the longest of all kinds, because there is one choice
+				by.choice.KeepDays = max(by.choice.KeepDays, f.keepDays(cmd.Site, kind, "", by.choice.On))
+			}
+		}
+	}
+	kits, more := HeldKits{}, MoreKits{}
+	for arm, sets := range due {
+		for _, set := range sets {
+			if chosen, all := s.chooseSet(f.Supply, by, set); all {
+				if kits[arm] = chosen[0]; len(chosen) > 1 {
+					more[arm] = chosen[1:]
+				}
+				break
+			}
 		}
 	}
 	if len(kits) == 0 || len(kits) < len(arms) && !f.Study.Protocol.Treatment.ForcedAllocation {
 		return refused("no_stock", "the site has not enough kits for another patient")
 	}
-	return append(seeding, StockHeld{OfStock: at, Patient: cmd.Patient, Kits: blind.Of(kits), Choice: blind.Of(by.choice)}), nil
+	held := StockHeld{OfStock: at, Patient: cmd.Patient, Kits: blind.Of(kits), Choice: blind.Of(by.choice)}
+	if len(more) > 0 {
+		held.More = blind.Of(more)
+	}
+	return append(seeding, held), nil
 }
 
 // ReleaseHeld ends a hold. Without a hold it has no effect.
@@ -73,52 +91,135 @@ func ReleaseHeld(s Stock, cmd ReleaseHold, _ domain.Call) ([]StockEvent, error) 
 	return []StockEvent{HoldReleased{OfStock: OfStock{cmd.Study, LocationID(cmd.Site)}, Patient: cmd.Patient, Reason: cmd.Reason}}, nil
 }
 
-// Allocate gives a patient a kit of the patient's arm: the held one, or else, by chance, one that expires first. The answer is
-// KitAllocated, or AllocationFailed with the code no_stock, not_randomised, patient_ended, treatment_ended, dose_held,
-// reconsent_due or patient_transferred. A patient who has a kit for the visit gets no second one, unless the first was never given out and
-// no longer can be: then it is replaced. A kit that was set aside when the patient left in error is the patient's again.
+// Allocate gives a patient the kits that are due at a visit: the held ones, or else, by chance, those that expire first. The answer is
+// KitAllocated for each of them, or AllocationFailed with the code no_stock, not_randomised, nothing_planned, patient_ended,
+// treatment_ended, dose_held, reconsent_due or patient_transferred: a patient gets all of them, or waits. A patient who has the kits of the visit
+// gets no others, unless one was never given out and no longer can be, or is of no use any more: then it is replaced. A kit that was
+// set aside when the patient left in error is the patient's again.
 func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent, error) {
 	at := OfStock{cmd.Study, LocationID(cmd.Site)}
-	slot := Slot{cmd.Patient, cmd.Visit}
-	replaces, got, has := s.kitFor(slot)
+	kits, has := s.kitsFor(Slot{cmd.Patient, cmd.Visit})
 	if has {
 		return nil, nil
 	}
 	failed := func(code, reason string) ([]StockEvent, error) {
 		// An enrolment without a draw fails if there is no kit. In all other cases the patient waits for one.
-		waits := code == "no_stock" && (f.Study.Treatment().Randomised || cmd.Visit != "" || got || f.Enrolled)
+		waits := code == "no_stock" && (f.Study.Treatment().Randomised || cmd.Visit != "" || len(kits) > 0 || f.Enrolled)
 		return []StockEvent{AllocationFailed{OfStock: at, Patient: cmd.Patient, Visit: cmd.Visit, Code: code, Reason: reason,
 			Waits: waits, Withheld: f.withheldAs(code)}}, nil
 	}
+	sets := s.due(f, cmd.Patient, cmd.Visit, kits)
 	switch {
-	case !f.Participating:
+	case !f.takesPart(cmd.Visit):
 		return failed("patient_ended", "the patient does not take part any more")
 	case f.Withheld != "":
 		return failed(string(f.Withheld), f.Withheld.words())
-	case f.Arm == "":
+	case f.Arm == "" && len(sets) == 0:
 		return failed("not_randomised", "the patient has not been randomised")
+	case len(sets) == 0:
+		return failed("nothing_planned", "the protocol plans no kit for the patient at this visit")
 	}
-	by, seeding, err := s.choosing(at, cmd.Seed, f, call)
-	if err != nil {
-		return nil, err
+	for _, set := range sets {
+		if events, all, err := s.allocate(f, cmd, set, call); all || err != nil {
+			return events, err
+		}
 	}
-	if s.shelves.sealed {
-		return nil, ErrKeysMissing
-	}
-	by.choice.Method = ByPlace
-	kit, some := s.kitOf(cmd.Patient, f.Supply, by.choice, f.Arm)
-	if !some {
-		kit, some = s.choose(f.Supply, by, f.Arm)
-	}
-	if !some {
-		return failed("no_stock", "the site has no kit for the patient")
-	}
-	if replaces == kit { // it was put back, and is given out after all
-		replaces = ""
-	}
-	return append(seeding, KitAllocated{OfStock: at, Patient: cmd.Patient, Kit: kit, Visit: cmd.Visit, Replaces: replaces,
-		Choice: blind.Of(by.choice)}), nil
+	return failed("no_stock", "the site has no kit for the patient")
 }
+
+// wanted is a kit that a patient is to get: its place among those of the visit, its kind, and the one that it replaces.
+type wanted struct {
+	item     int
+	kind     study.Kind
+	replaces KitNumber
+}
+
+// due lists what a patient can be given at a visit, in the order of preference, beside the kits that the patient has for it. If one of
+// several can no longer be used, another one of the same kind replaces it. Between the visits of the protocol, a patient gets what was
+// planned for the last one.
+func (s Stock) due(f Facts, p domain.PatientID, visit string, has []KitNumber) (sets [][]wanted) {
+	newest, _ := s.Newest.Get(p)
+	isNewest := visit == newest.visit
+	served := slices.ContainsFunc(has, func(n KitNumber) bool { return s.serves(n, isNewest) })
+	switch {
+	case unscheduled(visit):
+		visit = newest.planned
+	case IsKitOfStage(visit):
+		visit = ""
+	}
+	for _, kinds := range f.Study.Due(visit, f.Arm, f.Dosing).Sets {
+		var set []wanted
+		for item, kind := range kinds {
+			want := wanted{item: item, kind: kind}
+			if item < len(has) {
+				want.replaces = has[item]
+			}
+			if !served {
+				set = append(set, want)
+			} else if item < len(has) && !s.serves(has[item], isNewest) {
+				if c, known := s.contents.Get(has[item]); known {
+					want.kind = c.kind()
+				}
+				set = append(set, want)
+			}
+		}
+		if len(set) > 0 {
+			sets = append(sets, set)
+		}
+	}
+	return sets
+}
+
+// allocate allocates all kits of a set, and none if the site lacks one of them.
+func (s Stock) allocate(f Facts, cmd AllocateKit, set []wanted, call domain.Call) (events []StockEvent, all bool, err error) {
+	at := OfStock{cmd.Study, LocationID(cmd.Site)}
+	for i, want := range set {
+		by, seeding, err := s.choosing(at, cmd.Seed, f, call)
+		if err != nil {
+			return nil, false, err
+		}
+		if s.shelves.sealed {
+			return nil, false, ErrKeysMissing
+		}
+		by.choice.Method, by.choice.KeepDays = ByPlace, f.keepDays(cmd.Site, want.kind, cmd.Visit, by.choice.On)
+		kit, some := s.kitOf(cmd.Patient, f.Supply, by.choice, want.kind)
+		if !some {
+			kit, some = s.choose(f.Supply, by, want.kind)
+		}
+		if !some {
+			return nil, false, nil
+		}
+		if want.replaces == kit { // it was put back, and is given out after all
+			want.replaces = ""
+		}
+		e := KitAllocated{OfStock: at, Patient: cmd.Patient, Kit: kit, Visit: cmd.Visit, Item: want.item, Replaces: want.replaces,
+			Choice: blind.Of(by.choice)}
+		events = append(append(events, seeding...), e)
+		if i < len(set)-1 {
+			for _, e := range append(seeding, e) {
+				s = evolveStock(s, e)
+			}
+		}
+	}
+	return events, true, nil
+}
+
+// takesPart says whether the patient may get kits at a visit: while taking part, and before it where the protocol has it, as in a
+// run-in.
+func (f Facts) takesPart(visit string) bool {
+	return f.Participating || f.Screening && f.Study.GivesBeforeDraw(visit)
+}
+
+// keepDays returns how many days before its expiry a kit of a kind is not given out any more at a site.
+func (f Facts) keepDays(at domain.SiteID, kind study.Kind, visit string, on domain.Date) int {
+	return f.Study.KeepDays(kind, visit, f.Study.Sites[at].Country, on, f.EnrolledOn)
+}
+
+// unscheduled says whether a kit was asked for between the visits of the protocol.
+func unscheduled(visit string) bool { return strings.HasPrefix(visit, unscheduledVisit) }
+
+// unscheduledVisit begins the names of the occasions between the visits of the protocol.
+const unscheduledVisit = "unscheduled-"
 
 // withheldAs returns why a kit is withheld if that is the reason with the code.
 func (f Facts) withheldAs(code string) Withholding {
@@ -128,26 +229,31 @@ func (f Facts) withheldAs(code string) Withholding {
 	return ""
 }
 
-// kitFor returns the kit that was allocated last for a slot. got says that there was one, and has that the patient needs no other.
-func (s Stock) kitFor(slot Slot) (n KitNumber, got, has bool) {
-	n, got = s.Allocated.Get(slot)
-	k, _ := s.Kits.Get(n)
+// kitsFor returns the kits that were allocated last for a slot, each at its place, and whether the patient needs no others.
+func (s Stock) kitsFor(slot Slot) (kits []KitNumber, has bool) {
+	kits, got := s.Allocated.Get(slot)
 	newest, _ := s.Newest.Get(slot.Patient)
-	return n, got, got && k.serves(n == newest)
+	return kits, got && !slices.ContainsFunc(kits, func(n KitNumber) bool { return !s.serves(n, newest.visit == slot.Visit) })
 }
 
-// kitOf returns the kit of an arm that can go to no other patient: one that was put back, or that is held for this one.
-func (s Stock) kitOf(p domain.PatientID, in Supply, choice Choice, arm domain.ArmID) (KitNumber, bool) {
+// serves says that a patient needs no other kit in place of this one. newest says that none was allocated for a later visit.
+func (s Stock) serves(n KitNumber, newest bool) bool {
+	k, _ := s.Kits.Get(n)
+	return k.serves(newest)
+}
+
+// kitOf returns the kit of an arm or type that can go to no other patient: one that was put back, or that is held for this one.
+func (s Stock) kitOf(p domain.PatientID, in Supply, choice Choice, kind study.Kind) (KitNumber, bool) {
 	kept, _ := s.Kept.Get(p)
 	for _, n := range kept {
 		k, _ := s.Kits.Get(n)
 		c, known := s.contents.Get(n)
-		if known && k.Status == KitUnavailable && !k.Wanted && c.Arm == arm && in.usable(n, c.Lot) &&
+		if known && k.Status == KitUnavailable && !k.Wanted && c.kind() == kind && in.usable(n, c.Lot) &&
 			c.Expiry.DaysSince(choice.On) > choice.KeepDays {
 			return n, true
 		}
 	}
-	return s.heldFor(p, in, choice, arm)
+	return s.heldFor(p, in, choice, kind)
 }
 
 // SetAside takes allocated kits that were never given out from a patient who has left, and ends the patient's hold. It
@@ -183,11 +289,13 @@ func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent
 	if err != nil {
 		return nil, err
 	}
-	if err := domain.First(f.mustGetKits(cmd.Patient), f.Study.MustNotBePausedFor(cmd.Site, f.Levels, study.ActivityDispensing, "site")); err != nil {
+	if err := domain.First(f.mustGetKits(cmd.Patient, k.Visit),
+		f.Study.MustNotBePausedFor(cmd.Site, f.Levels, study.ActivityDispensing, "site")); err != nil {
 		return nil, err
 	}
 	c, known := s.contents.Get(cmd.Kit)
-	daysLeft := c.Expiry.DaysSince(max(cmd.On, today(call)))
+	on := max(cmd.On, today(call))
+	daysLeft := c.Expiry.DaysSince(on)
 	switch {
 	case !known:
 		return nil, ErrKeysMissing
@@ -196,18 +304,24 @@ func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent
 	case daysLeft <= 0:
 		return nil, refuse.Because("kit_expired", "the time of kit %s has run out", cmd.Kit).
 			At("kit").Do("set it aside; the patient gets another one")
-	case daysLeft <= keepDays(f.Study):
+	case daysLeft <= f.keepDays(cmd.Site, c.kind(), k.Visit, on):
 		return nil, refuse.Because("kit_expires_soon", "kit %s expires too soon to be given out", cmd.Kit).
 			At("kit").Do("set it aside; the patient gets another one")
 	}
 	at := OfStock{cmd.Patient.Study(), LocationID(cmd.Site)}
-	return []StockEvent{KitDispensed{OfStock: at, Patient: cmd.Patient, Kit: cmd.Kit, Visit: k.Visit, On: cmd.On}}, nil
+	planned := k.Visit
+	if unscheduled(planned) {
+		newest, _ := s.Newest.Get(cmd.Patient)
+		planned = newest.planned
+	}
+	return []StockEvent{KitDispensed{OfStock: at, Patient: cmd.Patient, Kit: cmd.Kit, Visit: k.Visit, On: cmd.On,
+		DosesPerDay: f.Study.Due(planned, f.Arm, f.Dosing).DosesPerDay}}, nil
 }
 
-// mustGetKits refuses a patient who gets no kits now (codes patient_ended, treatment_ended, patient_transferred,
-// dose_held, reconsent_required).
-func (f Facts) mustGetKits(p domain.PatientID) error {
-	if !f.Participating {
+// mustGetKits refuses a patient who gets no kits now (codes patient_ended, treatment_ended, patient_transferred, dose_held,
+// reconsent_required).
+func (f Facts) mustGetKits(p domain.PatientID, visit string) error {
+	if !f.takesPart(visit) {
 		return refuse.WrongState("patient_ended", "patient %s does not take part any more", p).At("patient").Do("set the kit aside")
 	}
 	switch f.Withheld {

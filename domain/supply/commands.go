@@ -15,8 +15,9 @@ type OpenDepot struct {
 type RegisterKits struct {
 	domain.InStudy
 	Depot LocationID `json:"depot" doc:"The depot that has them"`
-	// CSV has the columns kit, arm, lot, expiry and, where a kit holds more than one dose, units.
-	CSV string `json:"csv" minLength:"1" doc:"CSV with the columns kit, arm, lot, expiry (YYYY-MM-DD) and optionally units (1)"`
+	// CSV has the columns kit, arm, lot, expiry and, where a kit holds more than one dose, units. Where the protocol has types of
+	// kits, it has type in place of arm, and may have arm, strength, form, label_group and blinding, which must agree with the type.
+	CSV string `json:"csv" minLength:"1" doc:"CSV with the columns kit, arm (or type, if the protocol has types of kits), lot, expiry (YYYY-MM-DD) and optionally units (1)"`
 }
 
 // ReleaseBatch releases a lot. Its kits can be shipped and given out once every lot of their delivery is released or recalled.
@@ -204,15 +205,7 @@ type DispenseKit struct {
 	On  domain.Date `json:"on" doc:"Day"`
 }
 
-// ReturnKit records that a patient gave a dispensed kit back.
-type ReturnKit struct {
-	Site domain.SiteID `json:"site" doc:"The site that has the kit"`
-	domain.OfPatient
-	Kit KitNumber   `json:"kit" doc:"The kit"`
-	On  domain.Date `json:"on" doc:"Day"`
-}
-
-// ReconcileKit accounts for the doses of a returned kit.
+// ReconcileKit accounts for the doses of a kit that came back, is broken, or does not come back.
 type ReconcileKit struct {
 	Site domain.SiteID `json:"site" doc:"The site that has the kit"`
 	domain.OfPatient
@@ -347,7 +340,6 @@ func (c ReleaseHold) site() domain.SiteID  { return c.Site }
 func (c AllocateKit) site() domain.SiteID  { return c.Site }
 func (c SetKitsAside) site() domain.SiteID { return c.Site }
 func (c DispenseKit) site() domain.SiteID  { return c.Site }
-func (c ReturnKit) site() domain.SiteID    { return c.Site }
 func (c ReconcileKit) site() domain.SiteID { return c.Site }
 
 func (c ReplaceKit) site() domain.SiteID          { return c.Site }

@@ -13,6 +13,7 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/blind"
+	"casebook/domain/study"
 )
 
 // KitNumber is the number that is printed on a kit. It does not reveal what the kit contains.
@@ -64,6 +65,16 @@ type Content struct {
 	Expiry domain.Date  `json:"expiry"`
 	// Units is how many doses the kit holds.
 	Units int `json:"units"`
+	// Type is the type of the kit, where the protocol has types. Arm is then that of the type, "" if it is for patients of every arm.
+	Type string `json:"type,omitempty"`
+}
+
+// kind is what the kit has in common with those that can replace it: its type, or its arm where there are no types.
+func (c Content) kind() study.Kind {
+	if c.Type != "" {
+		return study.Kind(c.Type)
+	}
+	return c.Arm
 }
 
 // Contents are the contents of several kits. They are sealed together, which takes less space than sealing each kit.
@@ -189,7 +200,10 @@ var stockEvents = []domain.EventType{
 	domain.Stored[KitsSetAside]("KitsSetAside"),
 	domain.Stored[KitDispensed]("KitDispensed"),
 	domain.Stored[KitReturned]("KitReturned"),
+	domain.Stored[KitPartlyReturned]("KitPartlyReturned"),
+	domain.Stored[KitNotReturned]("KitNotReturned"),
 	domain.Stored[KitReconciled]("KitReconciled"),
+	domain.Stored[KitRecounted]("KitRecounted"),
 	domain.Stored[KitsExpired]("KitsExpired"),
 	domain.Stored[KitsDestroyed]("KitsDestroyed"),
 	domain.Stored[KitLost]("KitLost"),
@@ -328,6 +342,8 @@ type StockHeld struct {
 	OfStock
 	Patient domain.PatientID      `json:"patient"`
 	Kits    blind.Value[HeldKits] `json:"kits"`
+	// More are the further kits of each arm, where the patient could get more than one.
+	More blind.Value[MoreKits] `json:"more,omitzero"`
 	// Choice says how the kits were chosen. Holds from before there were seeds have none.
 	Choice blind.Value[Choice] `json:"choice,omitzero"`
 }
@@ -354,6 +370,8 @@ type KitAllocated struct {
 	Kit     KitNumber        `json:"kit"`
 	// Visit is the visit at which the kit is given out; empty for the kit of the enrolment.
 	Visit string `json:"visit,omitempty"`
+	// Item is the place of the kit among those of the visit, from 0.
+	Item int `json:"item,omitempty"`
 	// Replaces is the kit of the same patient and visit that can no longer be given out, if there was one.
 	Replaces KitNumber `json:"replaces,omitempty"`
 	// Choice says how the kit was chosen, or would have been if none had been held.
@@ -391,14 +409,8 @@ type KitDispensed struct {
 	Kit     KitNumber        `json:"kit"`
 	Visit   string           `json:"visit,omitempty"`
 	On      domain.Date      `json:"on"`
-}
-
-// KitReturned says that the patient gave a dispensed kit back.
-type KitReturned struct {
-	OfStock
-	Patient domain.PatientID `json:"patient"`
-	Kit     KitNumber        `json:"kit"`
-	On      domain.Date      `json:"on"`
+	// DosesPerDay is how many doses of all kits of the visit the patient is to take each day; 0 if the protocol does not say.
+	DosesPerDay float64 `json:"dosesPerDay,omitempty"`
 }
 
 // KitReconciled accounts for the doses that a patient got: dispensed = returned + used + lost (ICH E6(R3) 3.15.3(c)).

@@ -34,16 +34,20 @@ type person struct {
 	// arm is the result of the draw, also before it is drawn.
 	arm         domain.ArmID
 	drawn, left bool
+	// step is the step of the titration.
+	step int
 }
 
 func (p *person) siteID() domain.SiteID { return domain.SiteID(p.site) }
 
 // world is a small study with a depot, three sites and a few patients, and every version of its states.
 type world struct {
-	t       *rapid.T
-	study   study.Study
-	now     time.Time
-	arms    []domain.ArmID
+	t     *rapid.T
+	study study.Study
+	now   time.Time
+	arms  []domain.ArmID
+	// planned says that there are types of kits, and two of them at each visit.
+	planned bool
 	supply  []supply.Supply // all versions; the last one is current
 	stocks  map[supply.LocationID][]supply.Stock
 	people  []*person
@@ -65,6 +69,10 @@ func newWorld(t *rapid.T, seen map[string]int) *world {
 	for _, a := range arms {
 		p.Arms = append(p.Arms, study.Arm{ID: string(a)})
 	}
+	planned := rapid.Bool().Draw(t, "planned")
+	if planned {
+		planFor(&p)
+	}
 	events := []study.Event{study.Created{Study: pain}, study.ProtocolVersionPublished{Study: pain, Protocol: p}}
 	for _, s := range theSites {
 		events = append(events, study.SiteAdded{Study: pain, Site: domain.SiteID(s)}, study.SiteActivated{Study: pain, Site: domain.SiteID(s)})
@@ -73,8 +81,8 @@ func newWorld(t *rapid.T, seen map[string]int) *world {
 	opening := supply.DepotOpened{Study: pain, Depot: theDepot, Name: "Central"}
 	opened := supply.Decider.Fold(opening)
 	w := &world{
-		t: t, study: study.Decider.Fold(events...), now: call.At, arms: arms, supply: []supply.Supply{opened},
-		stocks: map[supply.LocationID][]supply.Stock{}, account: newAccount(keep, len(arms), domain.DateOf(call.At)), seen: seen,
+		planned: planned, t: t, study: study.Decider.Fold(events...), now: call.At, arms: arms, supply: []supply.Supply{opened},
+		stocks: map[supply.LocationID][]supply.Stock{}, account: newAccount(keep, len(p.Kinds()), domain.DateOf(call.At)), seen: seen,
 		supplyEvents: []supply.Event{opening}, stockEvents: map[supply.LocationID][]supply.StockEvent{},
 	}
 	for _, l := range theLocations {
@@ -84,6 +92,21 @@ func newWorld(t *rapid.T, seen map[string]int) *world {
 		w.screen()
 	}
 	return w
+}
+
+// planFor gives a protocol two types of kits of each arm: two of one at the first step, one of each at the second, with two of the
+// other as an alternative.
+func planFor(p *study.Protocol) {
+	t := p.Treatment
+	t.DispensingVisits = []string{"week-4", "week-8", "week-12"}
+	t.Titration, t.Plan = &study.Titration{Steps: 2}, &study.DispensingPlan{}
+	for _, a := range p.Arms {
+		low, high := a.ID+"-low", a.ID+"-high"
+		two := []study.KitsOf{{Type: low, Count: 2}}
+		t.Plan.Types = append(t.Plan.Types, study.KitType{ID: low, Arm: a.ID}, study.KitType{ID: high, Arm: a.ID})
+		t.Plan.Kits = append(t.Plan.Kits, study.PlannedKits{Arm: a.ID, Step: 1, Kits: two}, study.PlannedKits{Arm: a.ID, Step: 2,
+			Kits: []study.KitsOf{{Type: high, Count: 1}, {Type: low, Count: 1}}, Alternatives: []study.KitSet{{Kits: two}}})
+	}
 }
 
 // screen adds a patient, who may be drawn already.
@@ -189,7 +212,7 @@ func decideOn[C any](w *world, at, other supply.LocationID, who *person, decide 
 		f.Other, exact = stock, exact && current
 	}
 	if who != nil {
-		f.Participating = !who.left
+		f.Participating, f.Dosing.Step = !who.left, who.step
 		if who.drawn {
 			f.Arm = who.arm
 		}
@@ -284,12 +307,20 @@ func (w *world) kitOf(p *person) supply.KitNumber {
 
 func (w *world) register() {
 	var text strings.Builder
-	text.WriteString("kit,arm,lot,expiry,units\n")
+	if w.planned {
+		text.WriteString("kit,type,lot,expiry,units\n")
+	} else {
+		text.WriteString("kit,arm,lot,expiry,units\n")
+	}
 	for range between(1, 80).Draw(w.t, "kits") {
 		if between(0, 99).Draw(w.t, "same") > 0 { // otherwise the number of the kit before
 			w.numbers++
 		}
-		fmt.Fprintf(&text, "%05d,%s,%s,%s,%d\n", w.numbers, evenly(w.arms).Draw(w.t, "arm"), evenly(theLots).Draw(w.t, "lot"),
+		kind := string(evenly(w.arms).Draw(w.t, "arm"))
+		if w.planned {
+			kind += evenly([]string{"-low", "-low", "-low", "-high"}).Draw(w.t, "type")
+		}
+		fmt.Fprintf(&text, "%05d,%s,%s,%s,%d\n", w.numbers, kind, evenly(theLots).Draw(w.t, "lot"),
 			w.today().AddDays(between(5, 250).Draw(w.t, "days")), between(1, 3).Draw(w.t, "units"))
 	}
 	cmd := supply.RegisterKits{InStudy: domain.ForStudy(pain), Depot: theDepot, CSV: text.String()}
@@ -399,8 +430,16 @@ func (w *world) hold() {
 // kit.
 func (w *world) allocate() {
 	p, visit := w.person(), evenly(theVisits).Draw(w.t, "visit")
+	if w.planned {
+		w.allocatePlanned(p, visit)
+		return
+	}
 	before := last(w.stocks[p.site])
-	has, got := before.Allocated.Get(supply.Slot{Patient: p.id, Visit: visit})
+	hadKits, got := before.Allocated.Get(supply.Slot{Patient: p.id, Visit: visit})
+	var has supply.KitNumber
+	if got {
+		has = hadKits[0]
+	}
 	cmd := supply.AllocateKit{Study: pain, Site: p.siteID(), OfPatient: domain.ForPatient(p.id), Visit: visit, Seed: theSeed}
 	events := decideOn(w, p.site, "", p, supply.Allocate, cmd)
 	if n := len(withoutChoices(events)); n > 1 || n == 0 && !got {
@@ -433,6 +472,42 @@ func (w *world) allocate() {
 			}
 		}
 	}
+}
+
+// allocatePlanned sends AllocateKit where two kits are due, and checks that the patient has both then, or none more than before.
+func (w *world) allocatePlanned(p *person, visit string) {
+	slot := supply.Slot{Patient: p.id, Visit: visit}
+	before, _ := last(w.stocks[p.site]).Allocated.Get(slot)
+	cmd := supply.AllocateKit{Study: pain, Site: p.siteID(), OfPatient: domain.ForPatient(p.id), Visit: visit, Seed: theSeed}
+	events := withoutChoices(decideOn(w, p.site, "", p, supply.Allocate, cmd))
+	if len(events) == 0 && len(before) == 0 {
+		w.t.Fatalf("%s gets no answer", p.id)
+	}
+	items := map[int]bool{}
+	for _, event := range events {
+		switch e := event.(type) {
+		case supply.KitAllocated:
+			if k := w.account.kits[e.Kit]; p.left || !p.drawn || k.Arm != p.arm || items[e.Item] || k.Type == "" {
+				w.t.Fatalf("the answer for %+v is %+v, of %+v", p, e, k)
+			}
+			items[e.Item] = true
+		case supply.AllocationFailed:
+			if len(events) > 1 || !p.left && p.drawn && !e.Waits {
+				w.t.Fatalf("the answer for %+v is %+v", p, events)
+			}
+			return
+		}
+	}
+	after, _ := last(w.stocks[p.site]).Allocated.Get(slot)
+	if len(after) != 2 || after[0] == after[1] || slices.Contains(after, "") {
+		w.t.Fatalf("%s has %v after %v for %q, by %v", p.id, after, before, visit, events)
+	}
+}
+
+// changeDose moves a patient to the other step.
+func (w *world) changeDose() {
+	p := w.person()
+	p.step = 3 - max(1, p.step)
 }
 
 // maybeUnreleased says whether the kit's lot is recalled, or a lot of its delivery unreleased, in one of the versions that a decision
@@ -482,7 +557,7 @@ func (w *world) reconcile() {
 	back := between(0, units-used).Draw(w.t, "returned")
 	wrong := evenly([]int{0, 0, 0, 1}).Draw(w.t, "wrong")
 	cmd := supply.ReconcileKit{Site: p.siteID(), OfPatient: domain.ForPatient(p.id), Kit: n,
-		Used: used, Returned: back, Lost: units - used - back + wrong}
+		Used: used, Returned: back, Lost: units - used - back + wrong, Note: evenly([]string{"", "counted again"}).Draw(w.t, "note")}
 	decideOn(w, p.site, "", p, withoutFacts(supply.Reconcile), cmd)
 }
 
@@ -512,12 +587,12 @@ func (w *world) replace() {
 		return
 	}
 	asked, is := events[0].(supply.KitReplacementAsked)
-	if !is || len(withoutChoices(events)) != 2 {
+	if n := len(withoutChoices(events)); !is || n < 2 || n > 2 && !w.planned {
 		w.t.Fatalf("the answer to %+v is %v", cmd, events)
 	}
 	switch e := last(events).(type) {
 	case supply.KitAllocated:
-		if e.Replaces != asked.Kit && e.Kit == asked.Kit || p.left || w.account.kits[e.Kit].Arm != p.arm {
+		if !w.planned && e.Replaces != asked.Kit && e.Kit == asked.Kit || p.left || w.account.kits[e.Kit].Arm != p.arm {
 			w.t.Fatalf("the answer for %+v is %+v", p, e)
 		}
 	case supply.AllocationFailed:
@@ -532,7 +607,7 @@ func (w *world) replace() {
 func (w *world) askUnscheduled() {
 	p := w.person()
 	cmd := supply.DispenseUnscheduled{Site: p.siteID(), OfPatient: domain.ForPatient(p.id), Seed: theSeed, Reasoned: reason}
-	if events := decideOn(w, p.site, "", p, supply.AskUnscheduled, cmd); len(events) > 0 && len(withoutChoices(events)) != 2 {
+	if events := decideOn(w, p.site, "", p, supply.AskUnscheduled, cmd); len(events) > 0 && len(withoutChoices(events)) != 2 && !w.planned {
 		w.t.Fatalf("the answer to %+v is %v", cmd, events)
 	}
 }
@@ -639,6 +714,48 @@ func (w *world) returnKit() {
 	decideOn(w, p.site, "", p, withoutFacts(supply.Return), cmd)
 }
 
+// returnSome brings back some doses, or all that are left.
+func (w *world) returnSome() {
+	p := w.person()
+	cmd := supply.ReturnKit{Site: p.siteID(), OfPatient: domain.ForPatient(p.id), Kit: w.kitOf(p), On: w.today(),
+		Units: between(0, 2).Draw(w.t, "units"), KeepsRest: rapid.Bool().Draw(w.t, "keeps the rest")}
+	decideOn(w, p.site, "", p, withoutFacts(supply.Return), cmd)
+}
+
+func (w *world) giveUp() {
+	p, n := w.kitWhere(func(k *entry) bool { return k.status() == supply.KitIsDispensed })
+	cmd := supply.RecordKitNotReturned{Site: p.siteID(), OfPatient: domain.ForPatient(p.id), Kit: n, On: w.today(), Reasoned: reason}
+	decideOn(w, p.site, "", p, withoutFacts(supply.NotReturned), cmd)
+}
+
+func (w *world) recount() {
+	p, n := w.kitWhere(func(k *entry) bool { return k.doses > 0 })
+	units := 2
+	if k := w.account.kits[n]; k != nil {
+		units = k.Units
+	}
+	used := between(0, units).Draw(w.t, "used")
+	cmd := supply.RecountKit{Site: p.siteID(), OfPatient: domain.ForPatient(p.id), Kit: n, Used: used, Lost: units - used, Reasoned: reason}
+	decideOn(w, p.site, "", p, withoutFacts(supply.Recount), cmd)
+}
+
+// kitWhere draws a kit for which something holds, with its patient; if there is none, any.
+func (w *world) kitWhere(holds func(*entry) bool) (*person, supply.KitNumber) {
+	var all []supply.KitNumber
+	for n, k := range w.account.kits {
+		if len(k.patients) > 0 && holds(k) {
+			all = append(all, n)
+		}
+	}
+	if slices.Sort(all); len(all) == 0 {
+		p := w.person()
+		return p, w.kitOf(p)
+	}
+	n := evenly(all).Draw(w.t, "kit")
+	of := w.account.kits[n].patients[0]
+	return w.people[slices.IndexFunc(w.people, func(p *person) bool { return p.id == of })], n
+}
+
 func (w *world) quarantine() {
 	at := w.location()
 	cmd := supply.QuarantineKits{AtLocation: atLocation(at), Cause: supply.CauseExcursion, Reasoned: reason,
@@ -673,7 +790,7 @@ func (w *world) actions() []func() {
 		times(3, w.ship), times(10, w.dispatch), times(1, w.cancel), times(10, w.receive), times(1, w.loseShipment),
 		times(8, w.planResupply), times(1, func() { w.rule(w.site()) }),
 		times(5, w.hold), times(1, w.releaseHold), times(8, w.allocate), times(8, w.dispense), times(1, w.leave),
-		times(5, w.returnKit), times(5, w.reconcile),
+		times(5, w.returnKit), times(5, w.reconcile), times(2, w.returnSome), times(1, w.giveUp), times(2, w.recount), times(1, w.changeDose),
 		times(2, w.quarantine), times(2, w.releaseKits), times(1, w.expire), times(1, w.destroy), times(1, w.approveDestruction),
 		times(1, w.loseKit),
 		times(1, w.find), times(3, w.replace), times(1, w.askUnscheduled), times(2, w.putBack), times(1, w.relabel),
@@ -718,7 +835,7 @@ func TestR36_R37_KitsAreAccountedForInEveryOrder(t *testing.T) {
 		supply.ShipmentDispatched{}, supply.ShipmentReceived{}, supply.ShipmentLost{}, supply.KitsQuarantined{}, supply.KitsReleased{},
 		supply.StockHeld{}, supply.StockRefused{}, supply.HoldReleased{}, supply.KitAllocated{}, supply.AllocationFailed{},
 		supply.KitsSetAside{}, supply.KitDispensed{}, supply.KitReturned{}, supply.KitReconciled{}, supply.KitsExpired{},
-		supply.KitsDestroyed{}, supply.KitLost{},
+		supply.KitsDestroyed{}, supply.KitLost{}, supply.KitPartlyReturned{}, supply.KitNotReturned{}, supply.KitRecounted{},
 	} {
 		if name := fmt.Sprintf("%T", e); seen[name] == 0 {
 			t.Errorf("%s never happened: the runs are too short to test it", name)

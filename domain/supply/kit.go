@@ -25,8 +25,13 @@ type Kit struct {
 	Wanted bool
 	// Replaced says that its patient got another kit instead.
 	Replaced bool
-	// Reconciled says that the doses are accounted for.
+	// Reconciled says that the doses are accounted for, and Doses how.
 	Reconciled bool
+	Doses      Doses
+	// Back is how many doses came back by the counts at the returns.
+	Back int
+	// NotReturned says that its patient does not bring it back, and needs no other one for it.
+	NotReturned bool
 }
 
 // KitStatus is the status of a kit in its life cycle.
@@ -107,9 +112,16 @@ func (k Kit) After(n KitNumber, event StockEvent) Kit {
 	case KitDispensed:
 		k.Status, k.Dispensed = KitIsDispensed, true
 	case KitReturned:
-		k.Status = KitIsReturned
+		k.Status, k.Back = KitIsReturned, k.Back+e.Units
+	case KitPartlyReturned:
+		k.Back += e.Units
+	case KitNotReturned:
+		k = k.takenOut(KitLostByPatient)
+		k.NotReturned = true
 	case KitReconciled:
-		k.Reconciled = true
+		k.Reconciled, k.Doses = true, Doses{e.Returned, e.Used, e.Lost}
+	case KitRecounted:
+		k.Doses = e.To
 	case KitsExpired:
 		k.Status = KitExpired
 	case KitsDestroyed:
@@ -168,7 +180,7 @@ func (k Kit) takenOut(to KitStatus) Kit {
 // found returns the kit after it was found. A patient has it again who had it, and otherwise somebody has to decide about it.
 func (k Kit) found() Kit {
 	if k.Before == KitIsDispensed {
-		k.Status, k.Before = KitIsDispensed, ""
+		k.Status, k.Before, k.NotReturned, k.Reconciled = KitIsDispensed, "", false, false
 		return k
 	}
 	k.Status = KitQuarantined
@@ -182,7 +194,7 @@ func (k Kit) serves(newest bool) bool {
 	case k.Wanted:
 		return false
 	case k.Dispensed:
-		return !newest || !k.Recalled && k.Status != KitLostByPatient
+		return !newest || !k.Recalled && (k.Status != KitLostByPatient || k.NotReturned)
 	}
 	return k.Status == KitIsAllocated
 }

@@ -2,16 +2,41 @@ package supply
 
 import (
 	"cmp"
+	"maps"
 	"math"
 	"slices"
 	"strings"
 
 	"casebook/domain"
 	"casebook/domain/refuse"
+	"casebook/domain/study"
 )
 
 // maxFalseAlarms bounds the share of randomly assigned numbers that are refused.
 const maxFalseAlarms = 1.0 / 2000
+
+// mustNotRevealKinds refuses kit numbers that reveal what the kits hold, among all kits of a label group: others look different, and
+// those whose label says what they hold need no secret (code kit_numbers_reveal_arm).
+func mustNotRevealKinds(numbers []KitNumber, contents KitContents, protocol *study.Protocol) error {
+	groups := map[string][]KitNumber{}
+	for _, n := range numbers {
+		group := ""
+		if of := contents[n].Type; of != "" {
+			is, _ := protocol.Treatment.TypeOf(of)
+			if is.Open {
+				continue
+			}
+			group = is.LabelGroup
+		}
+		groups[group] = append(groups[group], n)
+	}
+	for _, group := range slices.Sorted(maps.Keys(groups)) {
+		if err := mustNotRevealArms(groups[group], contents); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // mustNotRevealArms refuses kit numbers that reveal the arms: because the numbers of an arm have another form, because
 // kits of one arm are next to each other when the kits are sorted by a digit of their numbers, or because the sequence
@@ -23,9 +48,9 @@ func mustNotRevealArms(numbers []KitNumber, contents KitContents) error {
 		return refuse.Because("kit_numbers_reveal_arm", "the kit numbers tell the arms: %s", how).At("csv").
 			Do("number the kits in random order over all arms, all in the same form")
 	}
-	count := map[domain.ArmID]int{}
+	count := map[study.Kind]int{}
 	for _, n := range numbers {
-		count[contents[n].Arm]++
+		count[contents[n].kind()]++
 	}
 	if len(count) < 2 {
 		return nil
@@ -43,7 +68,7 @@ func mustNotRevealArms(numbers []KitNumber, contents KitContents) error {
 		for arm, n := range count {
 			runs := 1
 			for i := 1; i < len(order); i++ {
-				if (contents[order[i]].Arm == arm) != (contents[order[i-1]].Arm == arm) {
+				if (contents[order[i]].kind() == arm) != (contents[order[i-1]].kind() == arm) {
 					runs++
 				}
 			}
@@ -54,7 +79,7 @@ func mustNotRevealArms(numbers []KitNumber, contents KitContents) error {
 	}
 	arms := make([]domain.ArmID, len(numbers))
 	for i, n := range numbers {
-		arms[i] = contents[n].Arm
+		arms[i] = contents[n].kind()
 	}
 	if p, repeats := period(arms); repeats && chanceOfPeriod(p, count) < maxFalseAlarms/2 {
 		return refused("in the order of their numbers, the arms repeat themselves")

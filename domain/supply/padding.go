@@ -7,6 +7,8 @@ import "casebook/domain"
 const (
 	// sealedKit is the JSON of a kit with a number of 32, an arm of 50 and a lot of 50 characters.
 	sealedKit = 208
+	// sealedTypedKit is sealedKit with a type of 50 characters.
+	sealedTypedKit = 272
 	// sealedArms is that of a number for each of the 20 arms that a protocol may have.
 	sealedArms   = 2048
 	sealedChoice = 128
@@ -15,14 +17,33 @@ const (
 // KitContents are the contents of kits by their numbers.
 type KitContents map[KitNumber]Content
 
-// PaddedTo implements blind.Padded. How many kits an event is about is public.
-func (c KitContents) PaddedTo() int { return sealedKit * max(1, len(c)) }
+// PaddedTo implements blind.Padded. How many kits an event is about is public, and so is whether the protocol has types of kits.
+func (c KitContents) PaddedTo() int {
+	for _, one := range c {
+		if one.Type != "" {
+			return sealedTypedKit * len(c)
+		}
+	}
+	return sealedKit * max(1, len(c))
+}
 
 // HeldKits are the kits that are held for a patient, by arm.
 type HeldKits map[domain.ArmID]KitNumber
 
 // PaddedTo implements blind.Padded.
 func (HeldKits) PaddedTo() int { return sealedArms }
+
+// MoreKits are the further kits that are held for a patient, by arm.
+type MoreKits map[domain.ArmID][]KitNumber
+
+// PaddedTo implements blind.Padded. How many kits a patient gets is public.
+func (m MoreKits) PaddedTo() int {
+	most := 1
+	for _, kits := range m {
+		most = max(most, len(kits))
+	}
+	return sealedArms * most
+}
 
 // MissingKits counts kits that a depot does not have, by arm.
 type MissingKits map[domain.ArmID]int

@@ -193,8 +193,8 @@ func Open(s Supply, in study.Study, cmd OpenDepot, _ domain.Call) ([]Event, erro
 const maxKitsPerDelivery = 3_000
 
 // Register registers the kits of a delivery: all kits of the file, or none. It refuses depot_not_found, malformed_csv,
-// too_many_kits, unknown_arm, malformed_date, kit_exists, value_missing, value_too_long, value_out_of_range and
-// kit_numbers_reveal_arm.
+// unknown_column, too_many_kits, unknown_arm, unknown_kit_type, kit_type_contradicted, malformed_date, kit_exists, value_missing,
+// value_too_long, value_out_of_range and kit_numbers_reveal_arm.
 func Register(s Supply, in study.Study, cmd RegisterKits, _ domain.Call) ([]Event, error) {
 	if err := studyMustExist(in, cmd.Study); err != nil {
 		return nil, err
@@ -202,7 +202,7 @@ func Register(s Supply, in study.Study, cmd RegisterKits, _ domain.Call) ([]Even
 	if _, exists := s.Depots[cmd.Depot]; !exists {
 		return nil, refuse.NotFound("depot_not_found", "study %s has no depot %s", cmd.Study, cmd.Depot).At("depot").Do("open it first")
 	}
-	contents, err := readKits(cmd.CSV, in.Arms())
+	contents, err := readKits(cmd.CSV, in.Supplied())
 	if err != nil {
 		return nil, err
 	}
@@ -213,7 +213,7 @@ func Register(s Supply, in study.Study, cmd RegisterKits, _ domain.Call) ([]Even
 				At("csv").Do("take it out of the file; nothing of the file was registered")
 		}
 	}
-	if err := mustNotRevealArms(numbers, contents); err != nil {
+	if err := mustNotRevealKinds(numbers, contents, in.Protocol); err != nil {
 		return nil, err
 	}
 	sum := sha256.Sum256([]byte(cmd.CSV))
@@ -221,27 +221,32 @@ func Register(s Supply, in study.Study, cmd RegisterKits, _ domain.Call) ([]Even
 		SHA256: blind.Of(hex.EncodeToString(sum[:])), Contents: blind.Of(contents), Together: true}}, nil
 }
 
+// The columns of the file of a delivery. Those of the type are only known where the protocol has types.
+var (
+	kitColumns  = []string{"kit", "arm", "lot", "expiry", "units"}
+	typeColumns = []string{"type", "strength", "form", "label_group", "blinding"}
+)
+
+// The values of the column blinding.
+const (
+	openLabel    = "open"
+	blindedLabel = "blinded"
+)
+
 // readKits reads the file of a delivery. Its refusals name lines and never quote the file, because refusals are
-// recorded, and if columns are mixed up, any value could be an arm.
-func readKits(text string, arms []study.Arm) (KitContents, error) {
+// recorded, and if columns are mixed up, any value could be an arm. The only exception is the name of an unknown column, of a file
+// that has all the names that it needs. It refuses malformed_csv, unknown_column, too_many_kits, unknown_arm, unknown_kit_type,
+// kit_type_contradicted, malformed_date, value_missing, value_too_long and value_out_of_range.
+func readKits(text string, protocol *study.Protocol) (KitContents, error) {
 	r := csv.NewReader(strings.NewReader(strings.TrimPrefix(text, "\ufeff"))) // spreadsheets write a byte order mark
 	r.TrimLeadingSpace = true
 	header, err := r.Read()
 	if err != nil {
 		return nil, malformedFile("the file has no header line")
 	}
-	column := map[string]int{}
-	for i, name := range header {
-		name = strings.ToLower(strings.TrimSpace(name))
-		if _, twice := column[name]; twice {
-			return nil, malformedFile("two columns of the file have the same name")
-		}
-		column[name] = i
-	}
-	for _, name := range []string{"kit", "arm", "lot", "expiry"} {
-		if _, ok := column[name]; !ok {
-			return nil, malformedFile("the file has no column %q", name)
-		}
+	column, err := kitFileColumns(header, protocol)
+	if err != nil {
+		return nil, err
 	}
 	contents := KitContents{}
 	for {
@@ -253,10 +258,16 @@ func readKits(text string, arms []study.Arm) (KitContents, error) {
 			return nil, malformedFile("line %d cannot be read: %v", parse.Line, parse.Err)
 		}
 		line, _ := r.FieldPos(0)
-		number := KitNumber(row[column["kit"]])
-		c := Content{Arm: domain.ArmID(row[column["arm"]]), Lot: row[column["lot"]], Expiry: domain.Date(row[column["expiry"]]), Units: 1}
-		if i, ok := column["units"]; ok {
-			if c.Units, err = strconv.Atoi(row[i]); err != nil {
+		of := func(name string) string {
+			if i, has := column[name]; has {
+				return row[i]
+			}
+			return ""
+		}
+		number := KitNumber(of("kit"))
+		c := Content{Lot: of("lot"), Expiry: domain.Date(of("expiry")), Units: 1}
+		if _, has := column["units"]; has {
+			if c.Units, err = strconv.Atoi(of("units")); err != nil {
 				return nil, malformedFile("units in line %d are no whole number", line)
 			}
 		}
@@ -265,9 +276,8 @@ func readKits(text string, arms []study.Arm) (KitContents, error) {
 			inLine(line, "the expiry", c.Expiry.Validate()), inLine(line, "units", domain.Between("units", c.Units, 1, 10_000))); err != nil {
 			return nil, err
 		}
-		if !slices.ContainsFunc(arms, func(a study.Arm) bool { return domain.ArmID(a.ID) == c.Arm }) {
-			return nil, refuse.Because("unknown_arm", "line %d names an arm that the protocol does not have", line).
-				At("csv").Do("use the protocol's arm ids")
+		if c, err = c.typed(line, of, protocol); err != nil {
+			return nil, err
 		}
 		if _, twice := contents[number]; twice {
 			return nil, malformedFile("the kit in line %d is in the file twice", line)
@@ -283,9 +293,73 @@ func readKits(text string, arms []study.Arm) (KitContents, error) {
 	return contents, nil
 }
 
+// hasKitTypes says whether a protocol distinguishes types of kits.
+func hasKitTypes(p *study.Protocol) bool {
+	return p != nil && p.Treatment != nil && p.Treatment.Plan != nil
+}
+
+// kitFileColumns returns the place of each column by its name (codes malformed_csv, unknown_column).
+func kitFileColumns(header []string, protocol *study.Protocol) (map[string]int, error) {
+	column := map[string]int{}
+	for i, name := range header {
+		name = strings.ToLower(strings.TrimSpace(name))
+		if _, twice := column[name]; twice {
+			return nil, malformedFile("two columns of the file have the same name")
+		}
+		column[name] = i
+	}
+	known, needed := kitColumns, []string{"kit", "arm", "lot", "expiry"}
+	if hasKitTypes(protocol) {
+		known, needed = slices.Concat(kitColumns, typeColumns), []string{"kit", "type", "lot", "expiry"}
+	}
+	for _, name := range needed {
+		if _, ok := column[name]; !ok {
+			return nil, malformedFile("the file has no column %q", name)
+		}
+	}
+	for _, name := range header {
+		if name = strings.ToLower(strings.TrimSpace(name)); !slices.Contains(known, name) {
+			return nil, refuse.Malformed("unknown_column", "the file has a column %.60q, which means nothing here", name).At("csv").
+				Do("leave it out; known are " + strings.Join(known, ", "))
+		}
+	}
+	return column, nil
+}
+
+// typed returns the content with the arm or type that a line of the file names (codes unknown_arm, unknown_kit_type,
+// kit_type_contradicted).
+func (c Content) typed(line int, of func(column string) string, protocol *study.Protocol) (Content, error) {
+	if !hasKitTypes(protocol) {
+		c.Arm = domain.ArmID(of("arm"))
+		if protocol == nil || !slices.ContainsFunc(protocol.Arms, func(a study.Arm) bool { return domain.ArmID(a.ID) == c.Arm }) {
+			return c, refuse.Because("unknown_arm", "line %d names an arm that the protocol does not have", line).
+				At("csv").Do("use the protocol's arm ids")
+		}
+		return c, nil
+	}
+	is, known := protocol.Treatment.TypeOf(of("type"))
+	if !known {
+		return c, refuse.Because("unknown_kit_type", "line %d names a type of kits that the protocol does not have", line).
+			At("csv").Do("use the ids of the types in the dispensing plan")
+	}
+	c.Type, c.Arm = is.ID, domain.ArmID(is.Arm)
+	blinding := blindedLabel
+	if is.Open {
+		blinding = openLabel
+	}
+	for _, says := range [][2]string{{"arm", is.Arm}, {"strength", is.Strength}, {"form", is.Form}, {"label_group", is.LabelGroup},
+		{"blinding", blinding}} {
+		if got := of(says[0]); got != "" && got != says[1] {
+			return c, refuse.Because("kit_type_contradicted", "in line %d the column %s says something else than the type", line, says[0]).
+				At("csv").Do("correct the line, or leave the column empty")
+		}
+	}
+	return c, nil
+}
+
 func malformedFile(format string, args ...any) error {
 	return refuse.Malformed("malformed_csv", format, args...).At("csv").
-		Do("send a CSV with a header line and the columns kit, arm, lot, expiry and optionally units")
+		Do("send a CSV with a header line and the columns kit, arm, lot, expiry and optionally units; with types of kits, type in place of arm")
 }
 
 // inLine returns the refusal of a value with its line instead of the value.
@@ -429,7 +503,7 @@ func SetRule(s Supply, in study.Study, cmd SetResupplyRule, _ domain.Call) ([]Ev
 		return nil, refuse.Because("invalid_resupply_rule", "the target %d lies below the trigger %d", r.Target, r.Trigger).
 			At("rule.target").Do("use a target from the trigger up")
 	}
-	if len(in.Arms()) > 1 && r.Target < r.Trigger+leastSpare {
+	if len(in.Kinds()) > 1 && r.Target < r.Trigger+leastSpare {
 		return nil, refuse.Because("resupply_rule_reveals_arms", "with the trigger %d and the target %d, the shipments would follow the arm of "+
 			"each kit that is used", r.Trigger, r.Target).At("rule.target").Do("use a target of at least the trigger and 2")
 	}

@@ -13,7 +13,8 @@ import (
 // unknown_code, reason_required, value_too_long, patient_ended, treatment_ended, patient_transferred, dose_held, reconsent_required, not_randomised,
 // kit_not_at_location, kit_not_allocated_to_patient, kit_status, kit_replaced, kit_not_recalled and kit_not_dispensed.
 func Replace(s Stock, f Facts, cmd ReplaceKit, call domain.Call) ([]StockEvent, error) {
-	if err := domain.First(domain.Reason(cmd.Reason), cmd.Cause.validate(), f.mustBeTreated(cmd.Patient)); err != nil {
+	asIs, _ := s.Kits.Get(cmd.Kit)
+	if err := domain.First(domain.Reason(cmd.Reason), cmd.Cause.validate(), f.mustBeTreated(cmd.Patient, asIs.Visit)); err != nil {
 		return nil, err
 	}
 	k, err := s.ofPatient(cmd.Kit, cmd.Patient, "replacing it", KitIsAllocated, KitIsDispensed, KitLostByPatient, KitIsReturned)
@@ -41,11 +42,11 @@ func Replace(s Stock, f Facts, cmd ReplaceKit, call domain.Call) ([]StockEvent, 
 // reason_required, value_too_long, patient_ended, treatment_ended, patient_transferred, dose_held, reconsent_required and
 // not_randomised.
 func AskUnscheduled(s Stock, f Facts, cmd DispenseUnscheduled, call domain.Call) ([]StockEvent, error) {
-	if err := domain.First(domain.Reason(cmd.Reason), f.mustBeTreated(cmd.Patient)); err != nil {
+	if err := domain.First(domain.Reason(cmd.Reason), f.mustBeTreated(cmd.Patient, "")); err != nil {
 		return nil, err
 	}
 	n, _ := s.Unscheduled.Get(cmd.Patient)
-	visit := fmt.Sprintf("unscheduled-%d", n+1)
+	visit := fmt.Sprintf("%s%d", unscheduledVisit, n+1)
 	at := OfStock{cmd.Patient.Study(), LocationID(cmd.Site)}
 	asked := UnscheduledKitAsked{OfStock: at, Patient: cmd.Patient, Visit: visit, Reason: cmd.Reason}
 	return s.allocatedAfter(asked, f, cmd.Patient, cmd.Site, visit, cmd.Seed, call)
@@ -63,11 +64,11 @@ func (s Stock) allocatedAfter(asked StockEvent, f Facts, p domain.PatientID, at 
 }
 
 // mustBeTreated refuses a patient who gets no kits now, or who has no arm (code not_randomised, and those of mustGetKits).
-func (f Facts) mustBeTreated(p domain.PatientID) error {
-	if err := f.mustGetKits(p); err != nil {
+func (f Facts) mustBeTreated(p domain.PatientID, visit string) error {
+	if err := f.mustGetKits(p, visit); err != nil {
 		return err
 	}
-	if f.Arm == "" {
+	if f.Arm == "" && !f.Study.GivesBeforeDraw(visit) {
 		return refuse.WrongState("not_randomised", "patient %s has not been randomised", p).At("patient").Do("enrol the patient first")
 	}
 	return nil

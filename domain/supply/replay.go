@@ -7,6 +7,7 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/chance"
+	"casebook/domain/study"
 )
 
 // ReplayStock repeats all choices of kits at a location from its recorded seed, and compares them with the recorded events.
@@ -94,10 +95,10 @@ func (r *stockReplay) again(choice Choice, recorded bool) (*repeated, error) {
 	return &repeated{choice: choice, by: chooser{seed: *r.state.seed, choice: choice}, supply: r.supplies[choice.Supply]}, nil
 }
 
-// first returns the kit of an arm that the choice takes for a patient, without regard to what is held for that one.
-func (r *stockReplay) first(c *repeated, patient domain.PatientID, arm domain.ArmID) (KitNumber, error) {
+// first returns the kit of an arm or type that the choice takes for a patient, without regard to what is held for that one.
+func (r *stockReplay) first(c *repeated, patient domain.PatientID, arm study.Kind, taken ...KitNumber) (KitNumber, error) {
 	if c.choice.Method == ByPlace {
-		n, _ := r.state.choose(c.supply, c.by, arm)
+		n, _ := r.state.choose(c.supply, c.by, arm, taken...)
 		return n, nil
 	}
 	held, err := r.state.held(patient)
@@ -121,13 +122,22 @@ func (r *stockReplay) checkHold(e StockHeld) error {
 	if err != nil || c == nil {
 		return err
 	}
+	more, _ := e.More.Open() // sealed with the same key as the others
 	for arm, n := range kits {
-		first, err := r.first(c, e.Patient, arm)
-		if err != nil {
-			return err
-		}
-		if first != n {
-			return errOtherKit
+		var taken []KitNumber
+		for _, n := range append([]KitNumber{n}, more[arm]...) {
+			content, known := r.state.contents.Get(n)
+			if !known {
+				return ErrKeysMissing
+			}
+			first, err := r.first(c, e.Patient, content.kind(), taken...)
+			if err != nil {
+				return err
+			}
+			if first != n || content.Type == "" && content.Arm != arm {
+				return errOtherKit
+			}
+			taken = append(taken, n)
 		}
 	}
 	return nil
@@ -143,9 +153,9 @@ func (r *stockReplay) checkAllocation(e KitAllocated) error {
 	if !known {
 		return ErrKeysMissing
 	}
-	kit, some := r.state.kitOf(e.Patient, c.supply, choice, content.Arm)
+	kit, some := r.state.kitOf(e.Patient, c.supply, choice, content.kind())
 	if !some {
-		if kit, err = r.first(c, e.Patient, content.Arm); err != nil {
+		if kit, err = r.first(c, e.Patient, content.kind()); err != nil {
 			return err
 		}
 	}
@@ -173,9 +183,9 @@ func (r *stockReplay) checkResupply(e ShipmentCreated) error {
 	if !open {
 		return ErrKeysMissing
 	}
-	sent := map[domain.ArmID]int{}
+	sent := map[study.Kind]int{}
 	for _, n := range e.Kits {
-		sent[contents[n].Arm]++
+		sent[contents[n].kind()]++
 	}
 	for arm, count := range sent {
 		of := usable[arm]

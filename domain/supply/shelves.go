@@ -7,18 +7,19 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/persistent"
+	"casebook/domain/study"
 )
 
-// shelfKey names a shelf: the kits of one arm, of one lot, that expire on the same day.
+// shelfKey names a shelf: the kits of one arm or type, of one lot, that expire on the same day.
 type shelfKey struct {
-	arm    domain.ArmID
+	kind   study.Kind
 	expiry domain.Date
 	lot    string
 }
 
-// Compare puts the shelves of an arm in the order in which their kits are to be used.
+// Compare puts the shelves of an arm or type in the order in which their kits are to be used.
 func (k shelfKey) Compare(other shelfKey) int {
-	return cmp.Or(cmp.Compare(k.arm, other.arm), cmp.Compare(k.expiry, other.expiry), cmp.Compare(k.lot, other.lot))
+	return cmp.Or(cmp.Compare(k.kind, other.kind), cmp.Compare(k.expiry, other.expiry), cmp.Compare(k.lot, other.lot))
 }
 
 // Compare puts kits in the order of their numbers.
@@ -48,7 +49,7 @@ func (s Stock) onShelf(n KitNumber) (key shelfKey, held, lies bool) {
 		return shelfKey{}, false, false
 	}
 	holders, _ := s.shelves.holders.Get(n)
-	return shelfKey{c.Arm, c.Expiry, c.Lot}, holders > 0, true
+	return shelfKey{c.kind(), c.Expiry, c.Lot}, holders > 0, true
 }
 
 // changed returns the kits that an event names, or those of the shipment that it names.
@@ -94,17 +95,15 @@ func (s Stock) arranged(was Stock, kits []KitNumber) Stock {
 
 // withHold returns the stock with one more or one less holder of the kits of a hold, and these kits.
 func (s Stock) withHold(hold StockHeld, by int) (Stock, []KitNumber) {
-	held, open := hold.Kits.Open()
+	kits, open := hold.kits()
 	s.shelves.sealed = s.shelves.sealed || !open
-	var kits []KitNumber
-	for _, n := range held {
+	for _, n := range kits {
 		holders, _ := s.shelves.holders.Get(n)
 		if holders += by; holders > 0 {
 			s.shelves.holders = s.shelves.holders.Set(n, holders)
 		} else {
 			s.shelves.holders = s.shelves.holders.Delete(n)
 		}
-		kits = append(kits, n)
 	}
 	return s, kits
 }
@@ -175,26 +174,33 @@ func (s Supply) usableOf(kits kitSet, lot string) kitSet {
 	return kitSet{}
 }
 
-// choose returns the kit of an arm that the chooser takes from the free ones that could be given out, and false if there is none:
-// of those that expire first, each is equally likely.
-func (s Stock) choose(in Supply, by chooser, arm domain.ArmID) (KitNumber, bool) {
+// choose returns the kit of an arm or type that the chooser takes from the free ones that could be given out, and false if there is
+// none: of those that expire first, each is equally likely. It leaves out kits that were taken in the same choice.
+func (s Stock) choose(in Supply, by chooser, kind study.Kind, taken ...KitNumber) (KitNumber, bool) {
 	var equal []kitSet
 	var expiry domain.Date
 	count := 0
-	for key, of := range s.shelves.byKey.From(shelfKey{arm: arm}) {
-		if key.arm != arm || count > 0 && key.expiry != expiry {
+	for key, of := range s.shelves.byKey.From(shelfKey{kind: kind}) {
+		if key.kind != kind || count > 0 && key.expiry != expiry {
 			break
 		}
 		if key.expiry.DaysSince(by.choice.On) <= by.choice.KeepDays {
 			continue
 		}
 		usable := in.usableOf(of.free, key.lot)
+		for _, n := range taken {
+			usable = usable.Delete(n)
+		}
 		equal, expiry, count = append(equal, usable), key.expiry, count+usable.Len()
 	}
 	if count == 0 {
 		return "", false
 	}
-	i := by.seed.Numbers(fmt.Sprintf("kit of %s/%d", arm, by.choice.Number)).Below(count)
+	name := fmt.Sprintf("kit of %s/%d", kind, by.choice.Number)
+	if len(taken) > 0 {
+		name += fmt.Sprintf("/%d", len(taken))
+	}
+	i := by.seed.Numbers(name).Below(count)
 	for _, usable := range equal {
 		if n, _, found := usable.At(i); found {
 			return n, true
@@ -204,26 +210,41 @@ func (s Stock) choose(in Supply, by chooser, arm domain.ArmID) (KitNumber, bool)
 	return "", false
 }
 
-// heldFor returns the kit of an arm that is held for a patient alone, if it could be given out.
-func (s Stock) heldFor(p domain.PatientID, in Supply, choice Choice, arm domain.ArmID) (KitNumber, bool) {
-	hold, _ := s.Holds.Get(p)
-	kits, _ := hold.Kits.Open()
-	n, some := kits[arm]
-	key, _, lies := s.onShelf(n)
-	holders, _ := s.shelves.holders.Get(n)
-	return n, some && lies && holders == 1 && key.arm == arm && in.usable(n, key.lot) &&
-		key.expiry.DaysSince(choice.On) > choice.KeepDays
+// chooseSet chooses kits of several kinds, and false if there are not enough.
+func (s Stock) chooseSet(in Supply, by chooser, set []study.Kind) (kits []KitNumber, all bool) {
+	for _, kind := range set {
+		n, some := s.choose(in, by, kind, kits...)
+		if !some {
+			return nil, false
+		}
+		kits = append(kits, n)
+	}
+	return kits, len(kits) > 0
 }
 
-// countUsable counts, for every arm, the kits that could be given out on the day, held ones included.
-func (s Stock) countUsable(in Supply, on domain.Date, keepDays int) (map[domain.ArmID]int, error) {
+// heldFor returns a kit of an arm or type that is held for a patient alone, if it could be given out.
+func (s Stock) heldFor(p domain.PatientID, in Supply, choice Choice, kind study.Kind) (KitNumber, bool) {
+	hold, _ := s.Holds.Get(p)
+	kits, _ := hold.kits()
+	for _, n := range kits {
+		key, _, lies := s.onShelf(n)
+		holders, _ := s.shelves.holders.Get(n)
+		if lies && holders == 1 && key.kind == kind && in.usable(n, key.lot) && key.expiry.DaysSince(choice.On) > choice.KeepDays {
+			return n, true
+		}
+	}
+	return "", false
+}
+
+// countUsable counts, for every arm or type, the kits that could be given out on the day, held ones included.
+func (s Stock) countUsable(in Supply, on domain.Date, keepDays int) (map[study.Kind]int, error) {
 	if s.shelves.sealed {
 		return nil, ErrKeysMissing
 	}
-	counts := map[domain.ArmID]int{}
+	counts := map[study.Kind]int{}
 	for key, of := range s.shelves.byKey.All() {
 		if key.expiry.DaysSince(on) > keepDays {
-			counts[key.arm] += in.usableOf(of.free, key.lot).Len() + in.usableOf(of.held, key.lot).Len()
+			counts[key.kind] += in.usableOf(of.free, key.lot).Len() + in.usableOf(of.held, key.lot).Len()
 		}
 	}
 	return counts, nil

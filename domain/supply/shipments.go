@@ -260,7 +260,7 @@ func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEven
 				return nil, ErrKeysMissing
 			}
 			if f.Supply.usable(n, c.Lot) {
-				have[c.Arm]++
+				have[c.kind()]++
 			}
 		}
 	}
@@ -273,7 +273,7 @@ func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEven
 		return nil, err
 	}
 	// A drawn arm outlives every amendment, so that patients of an arm that was dropped are supplied as well.
-	demanded := rule.fill(f.Study.Arms(), have, atDepot, s.Raised[to], func(i int) uint64 {
+	demanded := rule.fill(f.Study.Kinds(), have, atDepot, s.Raised[to], func(i int) uint64 {
 		return by.seed.Number(fmt.Sprint("arm/", i), by.choice.Number)
 	})
 	kits, err := s.firstOf(demanded.want, f.Supply, by)

@@ -22,10 +22,12 @@ type Stock struct {
 	// Sent are the shipments that this location created. Arrived has the outcome of those that other locations sent to it.
 	Sent    persistent.Map[ShipmentID, Sent]
 	Arrived persistent.Map[ShipmentID, ShipmentStatus]
-	// Allocated are the patients' kits by patient and visit, without those that were replaced.
-	Allocated persistent.Map[Slot, KitNumber]
-	// Newest is the kit that each patient was allocated last, and Kept are the kits that can go to nobody but their patient.
-	Newest persistent.Map[domain.PatientID, KitNumber]
+	// Allocated are the patients' kits by patient and visit, each at its place, without those that were replaced. One that was put
+	// back is "".
+	Allocated persistent.Map[Slot, []KitNumber]
+	// Newest is the visit for which each patient was allocated a kit last, and Kept are the kits that can go to nobody but their
+	// patient.
+	Newest persistent.Map[domain.PatientID, latest]
 	Kept   persistent.Map[domain.PatientID, []KitNumber]
 	// Unscheduled counts the kits that were asked for between the visits of the protocol.
 	Unscheduled persistent.Map[domain.PatientID, int]
@@ -67,6 +69,11 @@ type Facts struct {
 	Participating bool
 	// Enrolled says whether the patient is enrolled.
 	Enrolled bool
+	// Screening says that the patient has consented and is not enrolled, and may get kits before the draw.
+	Screening bool
+	// Dosing is what of the patient decides about the kits, and EnrolledOn day 0 of the visits, "" before it.
+	Dosing     study.Dosing
+	EnrolledOn domain.Date
 	// Withheld is why a patient who takes part gets no kit; "" if the patient does.
 	Withheld Withholding
 	// WitnessAtSite says whether the witness of a destruction is a member of the site's staff.
@@ -147,14 +154,13 @@ func (s Stock) after(event StockEvent, kits []KitNumber) (_ Stock, held []KitNum
 		s, held = s.holding(e.Patient, nil)
 	case KitAllocated:
 		s, held = s.holding(e.Patient, nil)
-		s.Allocated = s.Allocated.Set(Slot{e.Patient, e.Visit}, e.Kit)
-		s.Newest = s.Newest.Set(e.Patient, e.Kit)
+		s = s.allocated(Slot{e.Patient, e.Visit}, e.Item, e.Kit)
 		s = s.chosen(e.Choice)
 	case KitsSetAside:
 		s = s.keeping(e.Patient, e.Kits...)
 	case KitPutBack:
 		s = s.keeping(e.Patient, e.Kit)
-		s.Allocated = s.Allocated.Delete(Slot{e.Patient, e.Visit})
+		s = s.putBack(Slot{e.Patient, e.Visit}, e.Kit)
 	case UnscheduledKitAsked:
 		n, _ := s.Unscheduled.Get(e.Patient)
 		s.Unscheduled = s.Unscheduled.Set(e.Patient, n+1)
@@ -185,6 +191,59 @@ func (s Stock) keeping(p domain.PatientID, kits ...KitNumber) Stock {
 	}
 	s.Kept = s.Kept.Set(p, kept)
 	return s
+}
+
+// latest is the visit for which a patient was allocated a kit last. planned is the last one of the protocol.
+type latest struct{ visit, planned string }
+
+// allocated returns the stock with a kit for a patient and visit, at its place among those of the visit.
+func (s Stock) allocated(slot Slot, item int, n KitNumber) Stock {
+	before, _ := s.Allocated.Get(slot)
+	kits := make([]KitNumber, max(len(before), item+1))
+	copy(kits, before)
+	kits[item] = n
+	s.Allocated = s.Allocated.Set(slot, kits)
+	was, _ := s.Newest.Get(slot.Patient)
+	now := latest{visit: slot.Visit, planned: slot.Visit}
+	if unscheduled(slot.Visit) {
+		now.planned = was.planned
+	}
+	s.Newest = s.Newest.Set(slot.Patient, now)
+	return s
+}
+
+// putBack returns the stock without a kit for a patient and visit.
+func (s Stock) putBack(slot Slot, n KitNumber) Stock {
+	kits, _ := s.Allocated.Get(slot)
+	kits = slices.Clone(kits)
+	for i := range kits {
+		if kits[i] == n {
+			kits[i] = ""
+		}
+	}
+	if !slices.ContainsFunc(kits, func(n KitNumber) bool { return n != "" }) {
+		s.Allocated = s.Allocated.Delete(slot)
+		return s
+	}
+	s.Allocated = s.Allocated.Set(slot, kits)
+	return s
+}
+
+// kits lists the kits of a hold, each once; false if this program cannot open it.
+func (e StockHeld) kits() (all []KitNumber, open bool) {
+	first, open := e.Kits.Open()
+	if !open {
+		return nil, false
+	}
+	more, _ := e.More.Open()
+	for _, arm := range slices.Sorted(maps.Keys(first)) {
+		for _, n := range append([]KitNumber{first[arm]}, more[arm]...) {
+			if !slices.Contains(all, n) {
+				all = append(all, n)
+			}
+		}
+	}
+	return all, true
 }
 
 // relabelled returns the stock with the new expiries of kits, and these kits.
@@ -250,7 +309,7 @@ func (s Stock) held(except domain.PatientID) (map[KitNumber]bool, error) {
 		if patient == except {
 			continue
 		}
-		kits, open := hold.Kits.Open()
+		kits, open := hold.kits()
 		if !open {
 			return nil, ErrKeysMissing
 		}
@@ -279,10 +338,10 @@ func (s Stock) HeldArms(p domain.PatientID) ([]domain.ArmID, error) {
 	return arms, nil
 }
 
-// usable lists, for every arm, the kits that could be given out on the day, without the held ones and in no order. A kit
+// usable lists, for every arm or type, the kits that could be given out on the day, without the held ones and in no order. A kit
 // with keepDays or fewer days left until its expiry is not given out any more.
-func (s Stock) usable(in Supply, on domain.Date, keepDays int, held map[KitNumber]bool) (map[domain.ArmID][]KitNumber, error) {
-	all := map[domain.ArmID][]KitNumber{}
+func (s Stock) usable(in Supply, on domain.Date, keepDays int, held map[KitNumber]bool) (map[study.Kind][]KitNumber, error) {
+	all := map[study.Kind][]KitNumber{}
 	for n, k := range s.Kits.All() {
 		if k.Status != KitAvailable || held[n] {
 			continue
@@ -292,7 +351,7 @@ func (s Stock) usable(in Supply, on domain.Date, keepDays int, held map[KitNumbe
 			return nil, ErrKeysMissing
 		}
 		if in.usable(n, c.Lot) && c.Expiry.DaysSince(on) > keepDays {
-			all[c.Arm] = append(all[c.Arm], n)
+			all[c.kind()] = append(all[c.kind()], n)
 		}
 	}
 	return all, nil

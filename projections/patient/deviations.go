@@ -26,6 +26,7 @@ var Deviations = projections.New(patientviews.Deviations, projections.KeysOfSome
 }),
 	proposal(func(e patient.EnrollmentRequested) domain.Date { return e.On }),
 	proposal(func(e patient.VisitRecorded) domain.Date { return e.On }),
+	proposal(func(patient.VisitSkipped) domain.Date { return "" }),
 	proposal(func(e patient.VisitDateCorrected) domain.Date { return e.To }),
 	proposal(func(e patient.VisitVoided) domain.Date { return e.On }),
 	proposal(func(e patient.ConsentDateCorrected) domain.Date { return e.To }),

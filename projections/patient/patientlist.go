@@ -80,6 +80,8 @@ var PatientList = projections.New(patientviews.PatientLists, projections.ByPatie
 	ofPatient(func(r *row, _ patient.ProtocolDeviationRecorded) { r.Deviations++ }),
 	ofPatient(func(*row, patient.VisitDateCorrected) {}),
 	ofPatient(func(*row, patient.VisitVoided) {}),
+	ofPatient(func(*row, patient.VisitSkipped) {}),
+	ofPatient(func(*row, patient.DoseChanged) {}),
 	ofPatient(func(r *row, e patient.ConsentDateCorrected) {
 		if e.ConsentVersion == r.ConsentVersion {
 			r.ConsentedOn = e.To

@@ -112,6 +112,14 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 		corrected(v, e, at, e.Visit, string(e.From), string(e.To), e.Reason)
 		propose(v, e, at, e.To, e.Visit)
 	}),
+	projections.On(func(v *view, e patient.VisitSkipped, at projections.Envelope) {
+		step(v, e, at, "", e.Visit+": "+e.Reason)
+		propose(v, e, at, "", e.Visit)
+	}),
+	projections.On(func(v *view, e patient.DoseChanged, at projections.Envelope) {
+		step(v, e, at, e.On, string(e.Direction)+": "+e.Reason)
+		v.DoseStep, v.Rescue = e.Step, e.Rescue
+	}),
 	projections.On(func(v *view, e patient.VisitVoided, at projections.Envelope) {
 		step(v, e, at, e.On, e.Visit+": "+e.Reason)
 		propose(v, e, at, "", "")

@@ -77,6 +77,9 @@ var KitInventory = projections.New(supplyviews.KitInventories,
 		follow(k, e, at, supplyviews.Custody{At: e.Location, Note: e.Reason})
 	}),
 	projections.On(func(k *kit, e supply.KitFound, at projections.Envelope) {
+		if k.Before == supply.KitIsDispensed { // its patient has it again, and its doses are to be accounted for
+			k.Reconciled, k.Returned, k.Used, k.Lost = 0, 0, 0, 0
+		}
 		follow(k, e, at, supplyviews.Custody{At: e.Location, Note: e.Reason})
 	}),
 	projections.On(func(k *kit, e supply.KitsReleased, at projections.Envelope) {
@@ -97,12 +100,23 @@ var KitInventory = projections.New(supplyviews.KitInventories,
 		follow(k, e, at, supplyviews.Custody{At: e.Location, Note: e.Reason})
 	}),
 	projections.On(func(k *kit, e supply.KitDispensed, at projections.Envelope) {
-		k.Dispensed = 1
+		k.Dispensed, k.DispensedOn = 1, e.On
 		follow(k, e, at, supplyviews.Custody{At: e.Location, On: e.On})
 	}),
 	projections.On(func(k *kit, e supply.KitReturned, at projections.Envelope) {
-		k.CameBack = 1
+		k.CameBack, k.BackOn = 1, e.On
 		follow(k, e, at, supplyviews.Custody{At: e.Location, On: e.On})
+	}),
+	projections.On(func(k *kit, e supply.KitPartlyReturned, at projections.Envelope) {
+		k.BackOn = e.On
+		follow(k, e, at, supplyviews.Custody{At: e.Location, On: e.On})
+	}),
+	projections.On(func(k *kit, e supply.KitNotReturned, at projections.Envelope) {
+		follow(k, e, at, supplyviews.Custody{At: e.Location, On: e.On, Note: e.Reason})
+	}),
+	projections.On(func(k *kit, e supply.KitRecounted, at projections.Envelope) {
+		k.Returned, k.Used, k.Lost = e.To.Returned, e.To.Used, e.To.Lost
+		follow(k, e, at, supplyviews.Custody{At: e.Location, Note: e.Reason})
 	}),
 	projections.On(func(k *kit, e supply.KitReconciled, at projections.Envelope) {
 		k.Reconciled, k.Returned, k.Used, k.Lost = 1, e.Returned, e.Used, e.Lost

@@ -59,6 +59,8 @@ type PatientDocument struct {
 	Reconsent       *Reconsent            `bson:"reconsent,omitempty" json:"reconsent,omitempty" doc:"The consent that the patient was asked to sign again last"`
 	Unblinded       study.Unblinding      `bson:"unblinded,omitempty" json:"unblinded,omitempty" doc:"How the arm has become known last; left out where nobody at the site and in the trial knows it, and for the patient"`
 	UnblindedAt     *time.Time            `bson:"unblindedAt,omitempty" json:"unblindedAt,omitempty" doc:"When"`
+	DoseStep        int                   `bson:"doseStep,omitempty" json:"doseStep,omitempty" doc:"Step of the titration, the same in all arms; left out as long as the dose was never changed"`
+	Rescue          bool                  `bson:"rescue,omitempty" json:"rescue,omitempty" doc:"The patient gets rescue medication besides"`
 	Deviations      []Deviation           `bson:"deviations,omitempty" json:"deviations,omitempty" doc:"Protocol deviations that somebody has recorded, the newest last, at most 100"`
 	Candidates      []Candidate           `bson:"candidates,omitempty" json:"candidates,omitempty" doc:"What may be a deviation and waits for somebody to look at, the newest last, at most 100"`
 	Steps           []Step                `bson:"steps" json:"steps" doc:"How the patient got there"`

@@ -158,6 +158,7 @@ var Queries = []readmodels.Query{
 		OpenTo: access.StudyMembers, Reach: readmodels.ReachStudy, Views: []readmodels.View{Alerts},
 		Sort: readmodels.SortBy(alertOrders, "By urgency, or by when they were raised;"),
 	}, ListAlerts),
+	withoutKit,
 }
 
 // AlertsQuery asks for a study's alerts; empty fields do not narrow the list.

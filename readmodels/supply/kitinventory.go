@@ -19,15 +19,15 @@ import (
 // for a draw is shown as available, and nothing reveals what a kit contains. The view has one more document per shipment,
 // with the shipment's kits, because the events of dispatch and cancellation do not name the kits. Its study is empty, so
 // that no query finds it.
-var KitInventories = readmodels.View{Name: "kit-inventory", Version: 3, Indexes: []mongo.IndexModel{
+var KitInventories = readmodels.View{Name: "kit-inventory", Version: 4, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "_id"),
 	readmodels.IndexOn("study", "location", "_id"),
 	readmodels.IndexOn("study", "status", "_id"),
 	readmodels.IndexOn("study", "location", "status", "_id"),
 	readmodels.IndexOn("study", "status", "updatedAt", "_id"),
 	readmodels.IndexOn("study", "location", "status", "updatedAt", "_id"),
-	readmodels.IndexOn("study", "given.patient", "given.site"),
-	readmodels.IndexOn("study", "given.site", "given.patient"),
+	readmodels.IndexOn("study", "given.patient", "given.site", "_id"),
+	readmodels.IndexOn("study", "given.site", "given.patient", "_id"),
 }}
 
 // maxCustody bounds the newest entries of the chain of custody that a document holds; a kit has about a dozen.
@@ -73,6 +73,9 @@ type Kit struct {
 	Returned   int `bson:"returned,omitempty" json:"-"`
 	Used       int `bson:"used,omitempty" json:"-"`
 	Lost       int `bson:"lost,omitempty" json:"-"`
+	// DispensedOn and BackOn are the days on which the patient was given it, and gave some of it back last.
+	DispensedOn domain.Date `bson:"dispensedOn,omitempty" json:"-"`
+	BackOn      domain.Date `bson:"backOn,omitempty" json:"-"`
 	// Shipped holds the keys of the kits, in the document of a shipment.
 	Shipped []string `bson:"shipped,omitempty" json:"-"`
 }

@@ -32,7 +32,7 @@ const reviewTimer = "review"
 var Alerts = sagas.Define("safety",
 	sagas.Sends(safety.RaiseAlert{}, safety.EscalateAlert{}),
 	sagas.On[diary.RiskFlagged](byNewAlert, watching.riskFlagged),
-	sagas.On(patientWaits, watching.patientWithoutKit),
+	sagas.Delivered[supply.AllocationFailed, watching](), // the process of patients without a kit raises these alerts
 	sagas.On(patientsAffected, watching.kitsAffected),
 	sagas.On[supply.ResupplyFellShort](byNewAlert, watching.resupplyShort),
 	sagas.On(unblindingToTell, watching.blindBroken),
@@ -63,13 +63,6 @@ func byNewAlert[E any](_ E, at eventlog.Recorded) []string {
 // safety report: alerts and their messages reach the site, which must not hear of it (Regulation (EU) 536/2014, Annex III, 2.4).
 func unblindingToTell(e randomisation.BlindBroken, at eventlog.Recorded) []string {
 	if e.Kind == study.UnblindedForSafetyReport || e.Kind == study.UnblindedAsPlanned {
-		return nil
-	}
-	return byNewAlert(e, at)
-}
-
-func patientWaits(e supply.AllocationFailed, at eventlog.Recorded) []string {
-	if !e.Waits {
 		return nil
 	}
 	return byNewAlert(e, at)
@@ -108,11 +101,6 @@ func (s watching) riskFlagged(e diary.RiskFlagged, o sagas.Occurrence) (reaction
 	}
 	return s.raise(safety.RaiseAlert{Site: o.Site, Patient: e.Patient, Kind: safety.RiskFlagged, Severity: severity,
 		Summary: fmt.Sprintf("A diary of patient %s crossed a risk rule.", e.Patient)}, o)
-}
-
-func (s watching) patientWithoutKit(e supply.AllocationFailed, o sagas.Occurrence) (reaction, bool) {
-	return s.raise(safety.RaiseAlert{Site: domain.SiteID(e.Location), Patient: e.Patient, Kind: safety.PatientWithoutKit,
-		Severity: safety.Urgent, Summary: fmt.Sprintf("There is no kit for patient %s at site %s.", e.Patient, e.Location)}, o)
 }
 
 func (s watching) kitsAffected(e supply.KitsQuarantined, o sagas.Occurrence) (reaction, bool) {

@@ -120,6 +120,9 @@ func (s dispensing) kitLost(e supply.KitLost, o sagas.Occurrence) (sagas.Reactio
 // replace asks for a new kit for each affected patient. The instances of all affected patients ask, so a patient is asked
 // for several times. This does no harm: a patient who has a kit that can be given out gets no second one.
 func (s dispensing) replace(at supply.OfStock, affected []supply.Slot, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
+	if o.AllDone { // it was a former kit of the visit
+		return s.hasKits(affected, o)
+	}
 	r := sagas.Reaction[dispensing]{Stage: stageKitWanted, Note: "a kit cannot be given out any more"}
 	for _, slot := range affected {
 		if string(slot.Patient) == o.Of && slot.Visit != "" { // the answer about the kit of the enrolment does not come here
@@ -129,6 +132,20 @@ func (s dispensing) replace(at supply.OfStock, affected []supply.Slot, o sagas.O
 			OfPatient: domain.ForPatient(slot.Patient), Visit: slot.Visit})
 	}
 	r.State, r.Awaits = s, len(s.Unanswered) > 0
+	return r, !s.Ended
+}
+
+// hasKits ends the wait for the kits of visits for which the patient has some.
+func (s dispensing) hasKits(slots []supply.Slot, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
+	for _, slot := range slots {
+		if string(slot.Patient) == o.Of {
+			s.Unanswered = without(s.Unanswered, slot.Visit)
+		}
+	}
+	r := sagas.Reaction[dispensing]{State: s, Stage: "kit allocated"}
+	if len(s.Unanswered) > 0 {
+		r.Stage, r.Awaits = stageKitWanted, true
+	}
 	return r, !s.Ended
 }
 
@@ -153,9 +170,12 @@ func (s dispensing) allocationFailed(e supply.AllocationFailed, _ sagas.Occurren
 	if e.Withheld != "" && !s.Ended && s.Site != "" && s.Site != domain.SiteID(e.Location) {
 		return s.askAgain(e.Study, s.Site, e.Patient, "the patient is at another site"), true
 	}
-	r := sagas.Reaction[dispensing]{State: s, Stage: stageKitWanted, Note: e.Code + ": " + e.Reason, Outcome: process.Held}
-	if len(s.Unanswered) > 0 {
-		r.Outcome, r.Awaits = "", true
+	r := sagas.Reaction[dispensing]{State: s, Stage: stageNoKit, Note: e.Code + ": " + e.Reason, Outcome: process.Held}
+	switch {
+	case len(s.Unanswered) > 0:
+		r.Stage, r.Outcome, r.Awaits = stageKitWanted, "", true
+	case e.Waits:
+		r.Stage = stageWaits
 	}
 	return r, answered && !s.Ended
 }
@@ -185,6 +205,9 @@ func (s dispensing) end() (sagas.Reaction[dispensing], bool) {
 func (s dispensing) kitsSetAside(e supply.KitsSetAside, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
 	if len(e.Affected) == 0 {
 		return sagas.Reaction[dispensing]{}, false
+	}
+	if o.AllDone {
+		return s.hasKits(e.Affected, o)
 	}
 	for _, slot := range e.Affected {
 		s.SetAside = append(without(s.SetAside, slot.Visit), slot.Visit)
@@ -262,4 +285,9 @@ func (s dispensing) askAgain(study domain.StudyID, site domain.SiteID, who domai
 	return r
 }
 
-const stageKitWanted = "kit asked for"
+const (
+	stageKitWanted = "kit asked for"
+	// stageWaits says that the site's resupply asks again as soon as there is a kit, and stageNoKit that nobody does.
+	stageWaits = "waits for a kit"
+	stageNoKit = "no kit now"
+)

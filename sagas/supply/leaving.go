@@ -23,7 +23,8 @@ var Leaving = sagas.Define("leaving",
 	sagas.On[patient.ParticipationEnded](patientOfSite, leaves),
 	sagas.On[patient.TreatmentDiscontinued](patientOfSite, leaving.treatmentDiscontinued),
 	sagas.On[patient.Transferred](patientOfSite, leaving.transferred),
-).InGroup("leaving-2")
+	sagas.On[patient.ScreenFailureRecorded](patientOfSite, leaving.screenFailed),
+).InGroup("leaving-3")
 
 // patientOfSite names the instance of a patient who is at a site.
 func patientOfSite[E any](_ E, at eventlog.Recorded) []string {
@@ -47,6 +48,11 @@ func (s leaving) consentWithdrawn(e patient.ConsentWithdrawn, o sagas.Occurrence
 
 func (s leaving) treatmentDiscontinued(e patient.TreatmentDiscontinued, o sagas.Occurrence) (sagas.Reaction[leaving], bool) {
 	return s.setAside(e.Patient, o, o.Site, "the patient's treatment has ended"), true
+}
+
+// screenFailed frees the kits of a patient who got some before the draw.
+func (s leaving) screenFailed(e patient.ScreenFailureRecorded, o sagas.Occurrence) (sagas.Reaction[leaving], bool) {
+	return s.setAside(e.Patient, o, o.Site, "the patient has failed the screening"), true
 }
 
 // transferred frees the kits at the former site. The dispensing asks for others at the new one.

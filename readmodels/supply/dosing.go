@@ -1,0 +1,170 @@
+package supply
+
+import (
+	"context"
+	"errors"
+	"math"
+
+	"casebook/access"
+	"casebook/domain"
+	"casebook/domain/refuse"
+	"casebook/domain/supply"
+	"casebook/readmodels"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+)
+
+// DosingCompliances is the view of how patients take their study drug, with one document per patient.
+var DosingCompliances = readmodels.View{Name: "dosing-compliance", Version: 1, Indexes: []mongo.IndexModel{
+	readmodels.IndexOn("study", "_id"),
+	readmodels.IndexOn("study", "site", "_id"),
+}}
+
+// maxIntervals bounds the newest intervals that a document holds; a patient has about a dozen.
+const maxIntervals = 200
+
+// DosingCompliance says how a patient takes the study drug: doses taken divided by doses planned. It tells no arm, because the
+// planned doses of a day are the same in all arms of a blinded study.
+type DosingCompliance struct {
+	readmodels.Header `bson:",inline"`
+	Patient           domain.PatientID `bson:"patient" json:"patient" doc:"The patient"`
+	Study             domain.StudyID   `bson:"study" json:"study" doc:"The study"`
+	Site              domain.SiteID    `bson:"site" json:"site" doc:"The site that gave out kits last"`
+	Planned           float64          `bson:"planned" json:"planned" doc:"Doses planned in all intervals with a figure"`
+	Taken             int              `bson:"taken" json:"taken" doc:"Doses taken in them"`
+	Percent           *float64         `bson:"percent,omitempty" json:"percent,omitempty" doc:"Taken divided by planned, in percent; left out while no interval has a figure"`
+	Intervals         []DosingInterval `bson:"intervals" json:"intervals" doc:"The intervals from a dispensing until its kits came back, the newest last, at most 200"`
+}
+
+// DosingInterval is the time in which a patient used the kits of a visit.
+type DosingInterval struct {
+	Visit       string      `bson:"visit,omitempty" json:"visit,omitempty" doc:"The visit; none for the enrolment"`
+	From        domain.Date `bson:"from" json:"from" doc:"Day on which the first kit was given out"`
+	Until       domain.Date `bson:"until,omitempty" json:"until,omitempty" doc:"Day on which the last of it came back, or the last day on which it was used"`
+	DosesPerDay float64     `bson:"dosesPerDay,omitempty" json:"dosesPerDay,omitempty" doc:"Doses planned each day"`
+	Planned     float64     `bson:"planned,omitempty" json:"planned,omitempty" doc:"Doses planned in the interval"`
+	Taken       int         `bson:"taken" json:"taken" doc:"Doses taken, of the kits that are accounted for"`
+	// Percent is left out as long as a kit is not accounted for.
+	Percent *float64  `bson:"percent,omitempty" json:"percent,omitempty" doc:"Taken divided by planned, in percent; left out until all kits are accounted for"`
+	Kits    []UsedKit `bson:"kits" json:"kits" doc:"The kits"`
+}
+
+// UsedKit is a kit of an interval.
+type UsedKit struct {
+	Kit        supply.KitNumber `bson:"kit" json:"kit" doc:"The kit"`
+	Reconciled bool             `bson:"reconciled,omitempty" json:"reconciled" doc:"Whether its doses are accounted for"`
+	Used       int              `bson:"used,omitempty" json:"used" doc:"Doses that were taken"`
+}
+
+// Given adds a kit that was given out.
+func (d *DosingCompliance) Given(visit string, kit supply.KitNumber, on domain.Date, dosesPerDay float64) {
+	for i := range d.Intervals {
+		if in := &d.Intervals[i]; in.Visit == visit {
+			in.Kits = append(in.Kits, UsedKit{Kit: kit})
+			in.From, in.DosesPerDay = min(in.From, on), max(in.DosesPerDay, dosesPerDay)
+			d.compute()
+			return
+		}
+	}
+	d.Intervals = readmodels.LatestOf(append(d.Intervals, DosingInterval{Visit: visit, From: on, DosesPerDay: dosesPerDay,
+		Kits: []UsedKit{{Kit: kit}}}), maxIntervals)
+	d.compute()
+}
+
+// Back notes a day until which a kit was used.
+func (d *DosingCompliance) Back(kit supply.KitNumber, on domain.Date) {
+	d.ofKit(kit, func(in *DosingInterval, _ *UsedKit) { in.Until = max(in.Until, on) })
+}
+
+// Counted notes how many doses of a kit were taken.
+func (d *DosingCompliance) Counted(kit supply.KitNumber, used int) {
+	d.ofKit(kit, func(_ *DosingInterval, k *UsedKit) { k.Reconciled, k.Used = true, used })
+}
+
+func (d *DosingCompliance) ofKit(kit supply.KitNumber, change func(*DosingInterval, *UsedKit)) {
+	for i := range d.Intervals {
+		for j := range d.Intervals[i].Kits {
+			if k := &d.Intervals[i].Kits[j]; k.Kit == kit {
+				change(&d.Intervals[i], k)
+			}
+		}
+	}
+	d.compute()
+}
+
+// compute computes the figures of the intervals and of the patient.
+func (d *DosingCompliance) compute() {
+	d.Planned, d.Taken = 0, 0
+	for i := range d.Intervals {
+		in := &d.Intervals[i]
+		in.Taken, in.Planned, in.Percent = 0, 0, nil
+		all := in.Until != ""
+		for _, k := range in.Kits {
+			in.Taken += k.Used
+			all = all && k.Reconciled
+		}
+		if in.Until != "" {
+			in.Planned = in.DosesPerDay * float64(max(0, in.Until.DaysSince(in.From)))
+		}
+		if all && in.Planned > 0 {
+			in.Percent = percent(in.Taken, in.Planned)
+			d.Planned, d.Taken = d.Planned+in.Planned, d.Taken+in.Taken
+		}
+	}
+	d.Percent = nil
+	if d.Planned > 0 {
+		d.Percent = percent(d.Taken, d.Planned)
+	}
+}
+
+// percent rounds to one decimal.
+func percent(taken int, planned float64) *float64 {
+	p := math.Round(1000*float64(taken)/planned) / 10
+	return &p
+}
+
+var dosingOrders = []readmodels.Order[DosingCompliance]{
+	readmodels.Ascending("patient", func(d DosingCompliance) []any { return []any{d.ID} }, "_id"),
+}
+
+// dosings and dosing are the queries of the dosing compliance of patients.
+var (
+	dosings = readmodels.Declare(readmodels.Query{
+		Name: "DosingCompliance", Path: "/api/v1/studies/{study}/dosing-compliance", Summary: "How patients take their study drug",
+		Doc:    "A line for each patient who was given a kit: doses taken and planned, in all and by interval.",
+		OpenTo: access.ClinicalReaders, Reach: readmodels.ReachStudy, Views: []readmodels.View{DosingCompliances},
+	}, ListDosing)
+	dosing = readmodels.Declare(readmodels.Query{
+		Name: "PatientDosing", Path: "/api/v1/patients/{patient}/dosing", Summary: "How a patient takes the study drug",
+		Doc:    "Doses taken and planned, from each dispensing until its kits came back.",
+		OpenTo: access.ClinicalReaders, Reach: readmodels.ReachPatient, Views: []readmodels.View{DosingCompliances},
+	}, LoadDosing)
+)
+
+// DosingComplianceQuery asks for the dosing compliance of a study's patients; empty fields do not narrow the list.
+type DosingComplianceQuery struct {
+	Study domain.StudyID `path:"study" doc:"The study"`
+	Site  domain.SiteID  `query:"site" doc:"Only this site"`
+	readmodels.Page
+}
+
+// PatientDosingQuery asks for the dosing compliance of a patient.
+type PatientDosingQuery struct {
+	Patient domain.PatientID `path:"patient" doc:"The patient"`
+}
+
+// ListDosing returns a page of the dosing compliance of a study's patients.
+func ListDosing(ctx context.Context, r readmodels.Request, q DosingComplianceQuery) (readmodels.List[DosingCompliance], error) {
+	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(q.Study)}}, "site", q.Site)
+	return readmodels.Listed(ctx, r.Store.Collection(DosingCompliances), q.Page, filter, dosingOrders)
+}
+
+// LoadDosing returns the dosing compliance of a patient; it refuses nothing_dispensed.
+func LoadDosing(ctx context.Context, r readmodels.Request, q PatientDosingQuery) (d DosingCompliance, err error) {
+	err = r.Store.Collection(DosingCompliances).FindOne(ctx, bson.D{{Key: "_id", Value: string(q.Patient)}}).Decode(&d)
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		return d, refuse.NotFound("nothing_dispensed", "patient %s was not given a kit", q.Patient).At("patient").Do("ask after the first kit")
+	}
+	return d, err
+}

@@ -1,0 +1,181 @@
+package sagas_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"casebook/domain"
+	"casebook/domain/patient"
+	"casebook/domain/refuse"
+	"casebook/domain/safety"
+	"casebook/domain/study"
+	"casebook/domain/supply"
+)
+
+// waits returns the open alerts that say that a patient has no kit.
+func (c *courier) waits(who domain.PatientID) (open []safety.AlertID) {
+	for _, e := range c.past {
+		switch e := e.Event.(type) {
+		case safety.AlertRaised:
+			if e.Kind == safety.PatientWithoutKit && e.Patient == who {
+				open = append(open, e.Alert)
+			}
+		case safety.AlertClosed:
+			open = slices.DeleteFunc(open, func(id safety.AlertID) bool { return id == e.Alert })
+		}
+	}
+	return open
+}
+
+// A patient without a kit has one open alert until there is a kit, however often it is asked for, and the treatment's end settles it.
+func TestAPatientWithoutAKitHasOneAlert(t *testing.T) {
+	w, c, who := supplied(t) // 1001 and 1002 are at the site
+	of := domain.ForPatient(who)
+	w.dispense(who)
+	other := w.request()
+	c.mustSettle()
+	w.visit(who)
+	c.mustSettle()
+	if open := c.waits(who); len(open) != 1 || len(c.waits(other)) != 0 {
+		t.Fatalf("the open alerts are %v and %v", open, c.waits(other))
+	}
+	w.must(w.crc, patient.DiscontinueTreatment{OfPatient: of, On: "2026-02-03", Reason: patient.EndedByAdverseEvent})
+	c.mustSettle()
+	if open := c.waits(who); len(open) != 0 {
+		t.Fatalf("after the end of the treatment the open alerts are %v", open)
+	}
+	w.must(w.crc, patient.UndoPatientStep{OfPatient: of, Step: patient.StepTreatmentEnd, Reasoned: domain.Because("The wrong patient")})
+	c.mustSettle()
+	if open := c.waits(who); len(open) != 1 {
+		t.Fatalf("after the undoing the open alerts are %v", open)
+	}
+	w.ship("1003")
+	c.mustSettle()
+	kits := w.allocated("A")
+	if open := c.waits(who); len(open) != 0 || kits[len(kits)-1].Kit != "1003" {
+		t.Errorf("with the kit the open alerts are %v, allocated were %+v", open, kits)
+	}
+}
+
+// A patient who waits for a kit and is transferred is asked for at the new site, whose alert it is then.
+func TestTheNewSiteIsAskedForWhatATransferredPatientLacks(t *testing.T) {
+	w, c, who := supplied(t)
+	w.must(w.manager, study.AddSite{InStudy: domain.ForStudy(w.study), Site: "B", Name: "Eppendorf", Country: "DE", Zone: "Europe/Berlin"})
+	w.must(w.manager, study.ActivateSite{InStudy: domain.ForStudy(w.study), Site: "B", On: "2026-01-01"})
+	w.dispense(who)
+	w.request()
+	c.mustSettle()
+	w.visit(who)
+	c.mustSettle()
+	before := c.waits(who)
+	w.must(w.manager, patient.TransferPatient{OfPatient: domain.ForPatient(who), To: "B", On: "2026-02-03", Reasoned: domain.Because("Moved")})
+	c.mustSettle()
+	after := c.waits(who)
+	failed := ofType[supply.AllocationFailed](w.events("stock-" + string(w.study) + ".B"))
+	if len(before) != 1 || len(after) != 1 || after[0] == before[0] || len(failed) != 1 || failed[0].Visit != "week-4" {
+		t.Errorf("the alerts are %v and then %v; at the new site %+v", before, after, failed)
+	}
+}
+
+// Whatever happens, nobody on treatment is without a due kit and without an open alert, and nobody else has one.
+func TestNobodyOnTreatmentLacksAKitAndAnAlert(t *testing.T) {
+	for seed := range uint64(2) {
+		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
+			r := rand.New(rand.NewPCG(seed, 7)) //nolint:gosec // the same on every run
+			w, c, first := supplied(t)
+			people, left := []domain.PatientID{first}, []supply.KitNumber{"1003", "1004"}
+			stock := func() supply.Stock {
+				return supply.StockDecider.Fold(stockEvents(w.events("stock-" + string(w.study) + ".A"))...)
+			}
+			kitOf := func(who domain.PatientID) supply.KitNumber {
+				kits := stock().KitsOf(who)
+				if len(kits) == 0 {
+					return "none"
+				}
+				return kits[r.IntN(len(kits))]
+			}
+			for step := range 15 {
+				who := people[r.IntN(len(people))]
+				of := domain.ForPatient(who)
+				var command any
+				switch r.IntN(8) {
+				case 0:
+					if len(people) < 4 {
+						people = append(people, w.request())
+					}
+				case 1:
+					command = patient.RecordVisit{OfPatient: of, Visit: "week-4", On: "2026-02-03"}
+				case 2:
+					command = supply.ReportKitLost{AtLocation: supply.AtLocation{Study: w.study, Location: "A"}, Kit: kitOf(who),
+						Reasoned: domain.Because("gone")}
+				case 3:
+					if len(left) > 0 && r.IntN(3) == 0 {
+						w.ship(left[0])
+						left = left[1:]
+					}
+				case 4:
+					command = patient.DiscontinueTreatment{OfPatient: of, On: "2026-02-03", Reason: patient.EndedByAdverseEvent}
+				case 5:
+					command = patient.UndoPatientStep{OfPatient: of, Step: patient.StepTreatmentEnd, Reasoned: domain.Because("error")}
+				case 6:
+					command = supply.DispenseKit{Site: "A", OfPatient: of, Kit: kitOf(who), On: "2026-02-03"}
+				case 7:
+					command = supply.ReplaceKit{Site: "A", OfPatient: of, Kit: kitOf(who), Cause: supply.KitWasDamaged,
+						Reasoned: domain.Because("torn")}
+				}
+				if command != nil {
+					if _, err := w.do(w.crc, command); err != nil {
+						if _, refused := refuse.As(err); !refused {
+							t.Fatal(err)
+						}
+					}
+				}
+				c.mustSettle()
+				for _, who := range people {
+					w.mustHaveKitOrAlert(c, stock(), who, fmt.Sprintf("step %d, %T", step, command))
+				}
+			}
+		})
+	}
+}
+
+// mustHaveKitOrAlert fails unless a patient on treatment has each kit that is due or an open alert, and not both.
+func (w *world) mustHaveKitOrAlert(c *courier, s supply.Stock, who domain.PatientID, after string) {
+	w.t.Helper()
+	p := patient.Decider.Initial
+	due := []string{""}
+	for _, e := range w.events("patient-" + string(who)) {
+		p = patient.Decider.Evolve(p, e.(patient.Event))
+		if visit, is := e.(patient.VisitRecorded); is && visit.Dispense {
+			due = append(due, visit.Visit)
+		}
+	}
+	lacks := 0
+	for i, visit := range due {
+		kits, _ := s.Allocated.Get(supply.Slot{Patient: who, Visit: visit})
+		for _, n := range kits {
+			k, _ := s.Kits.Get(n)
+			former := i < len(due)-1 && k.Dispensed && !k.Wanted // what a patient had for a former visit is not replaced
+			if !former && k.Status != supply.KitIsAllocated && k.Status != supply.KitIsDispensed {
+				kits = nil
+			}
+		}
+		if len(kits) == 0 {
+			lacks++
+		}
+	}
+	if open := len(c.waits(who)); p.Treatment == patient.TreatmentOn && open != lacks || p.Treatment != patient.TreatmentOn && open > 0 {
+		w.t.Fatalf("after %s, %s, whose treatment is %q, lacks %d of the kits for %q and has %d open alerts", after, who, p.Treatment, lacks,
+			due, open)
+	}
+}
+
+// stockEvents are events as those of a stock.
+func stockEvents(all []any) (events []supply.StockEvent) {
+	for _, e := range all {
+		events = append(events, e.(supply.StockEvent))
+	}
+	return events
+}
