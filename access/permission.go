@@ -40,6 +40,8 @@ var (
 	SupplyManagers = Permission{user.SupplyManager, user.UnblindedSupplyManager}
 	// UnblindedSupply may know the arm of each kit.
 	UnblindedSupply = Permission{user.UnblindedSupplyManager}
+	// QualifiedPersons release batches, and give countries and sites their green light.
+	QualifiedPersons = Permission{user.QualifiedPerson}
 	// Investigators are responsible for the patients of a site.
 	Investigators = Permission{user.Investigator}
 	// Auditors read everything that is recorded of a study, and change nothing.
@@ -52,7 +54,7 @@ var (
 	// ClinicalReaders may read a patient's clinical data within their scope.
 	ClinicalReaders = To(SiteStaff, Monitors, DataManagers, SafetyOfficers, Statisticians, Auditors)
 	// StudyMembers may read a study's definition and its figures.
-	StudyMembers = To(ClinicalReaders, SupplyManagers)
+	StudyMembers = To(ClinicalReaders, SupplyManagers, QualifiedPersons)
 )
 
 // Principal is a proven identity with its grants at the time of the request.

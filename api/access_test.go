@@ -19,7 +19,7 @@ import (
 
 // everyRole lists the roles that can be granted.
 var everyRole = []user.Role{user.PatientRole, user.CRC, user.Investigator, user.Monitor, user.DataManager, user.SupplyManager,
-	user.UnblindedSupplyManager, user.SafetyOfficer, user.Statistician, user.Auditor, user.Admin}
+	user.UnblindedSupplyManager, user.QualifiedPerson, user.SafetyOfficer, user.Statistician, user.Auditor, user.Admin}
 
 // What a command or query touches.
 const (
@@ -85,7 +85,12 @@ var entitled = map[string]struct {
 	"CorrectStratum":            {thePatient, []user.Role{user.Investigator, user.DataManager}},
 	"BreakBlind":                {thePatient, []user.Role{user.Investigator, user.SafetyOfficer}},
 	"RegisterKits":              {theStudy, unblindedSuppliers},
-	"ReleaseBatch":              {theStudy, unblindedSuppliers},
+	"ReleaseBatch":              {theStudy, []user.Role{user.QualifiedPerson, user.UnblindedSupplyManager}},
+	"ApproveShippingToSite":     {theStudy, qualified},
+	"WithdrawShippingToSite":    {theStudy, qualified},
+	"ApproveShippingToCountry":  {theStudy, qualified},
+	"WithdrawShippingToCountry": {theStudy, qualified},
+	"SetDoNotShipDays":          {theStudy, unblindedSuppliers},
 	"RecallLot":                 {theStudy, unblindedSuppliers},
 	"SetResupplyRule":           {theStudy, suppliers},
 	"CreateShipment":            {theSite, keepers},
@@ -159,6 +164,7 @@ var entitled = map[string]struct {
 	"Kits":                    {theSite, members},
 	"Kit":                     {theKit, members},
 	"Shipments":               {theSite, members},
+	"ShippingApprovals":       {theSite, members},
 	"Accountability":          {ownSites, members},
 	"AccountabilityByPatient": {theSite, readers},
 	"EnrollmentBySite":        {ownSites, members},
@@ -180,8 +186,9 @@ var (
 		user.Auditor}
 	suppliers          = []user.Role{user.SupplyManager, user.UnblindedSupplyManager}
 	unblindedSuppliers = []user.Role{user.UnblindedSupplyManager}
+	qualified          = []user.Role{user.QualifiedPerson}
 	keepers            = append(slices.Clone(suppliers), siteStaff...)
-	members            = append(slices.Clone(suppliers), readers...)
+	members            = append(slices.Clone(suppliers), append([]user.Role{user.QualifiedPerson}, readers...)...)
 )
 
 // asker is a user with one grant, and how the scope of that grant relates to the scope of the request.

@@ -28,9 +28,31 @@ var Commands = []commands.Command{
 			supply.RegisterKits{InStudy: domain.ForStudy("PAIN1"), Depot: "DEPOT",
 				CSV: "kit,arm,lot,expiry,units\nK-10017,walk,L-1,2027-06-30,28\nK-10018,usual,L-1,2027-06-30,28\n"}),
 	commands.Handle(supply.Decider, supply.Release).
-		AllowedTo(access.UnblindedSupply).
+		AllowedTo(access.QualifiedPersons, access.UnblindedSupply).
+		Narrowed(whoReleases).
 		Described("Release a lot; its kits can be shipped and given out once every lot of their delivery is released or recalled",
 			supply.ReleaseBatch{InStudy: domain.ForStudy("PAIN1"), Lot: "L-1", Certificate: "QP-2026-0017"}),
+	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.ApproveSite).
+		AllowedTo(access.QualifiedPersons).
+		Described("Give a site its green light: kits may be shipped to it",
+			supply.ApproveShippingToSite{InStudy: domain.ForStudy("PAIN1"), Site: "DE-01", Reference: "TMF 05.02.01, complete"}),
+	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.WithdrawSite).
+		AllowedTo(access.QualifiedPersons).
+		Described("Take a site's green light back",
+			supply.WithdrawShippingToSite{InStudy: domain.ForStudy("PAIN1"), Site: "DE-01", Reasoned: domain.Because("The refrigerator has failed")}),
+	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.ApproveCountry).
+		AllowedTo(access.QualifiedPersons).
+		Described("Give a country its green light: kits may be shipped to its sites that have their own",
+			supply.ApproveShippingToCountry{InStudy: domain.ForStudy("PAIN1"), Country: "DE", Reference: "Authorised on 2026-01-12"}),
+	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.WithdrawCountry).
+		AllowedTo(access.QualifiedPersons).
+		Described("Take a country's green light back",
+			supply.WithdrawShippingToCountry{InStudy: domain.ForStudy("PAIN1"), Country: "DE", Reasoned: domain.Because("The authority objects")}),
+	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.SetShipDays).
+		AllowedTo(access.UnblindedSupply).
+		Described("Say how long before its expiry a kit is not shipped to a site any more",
+			supply.SetDoNotShipDays{InStudy: domain.ForStudy("PAIN1"), Lot: "L-1", Country: "DE", Days: 90,
+				Reasoned: domain.Because("Customs take weeks")}),
 	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.Recall).
 		AllowedTo(access.UnblindedSupply).
 		Described("Recall a lot: stop all its kits at every location",
@@ -235,6 +257,16 @@ func stockFacts[C any](ctx context.Context, reader commands.Reader, c C) (f supp
 		f.Other, err = commands.ReadNewest(ctx, reader, supply.StockDecider, supply.StockID(at.Study, c.OtherLocation()))
 	}
 	return f, err
+}
+
+// whoReleases lets a qualified person alone release batches where the protocol asks for green lights. Elsewhere unblinded supply
+// managers may do so too, as they always could.
+func whoReleases(ctx context.Context, reader commands.Reader, c supply.ReleaseBatch) (access.Permission, error) {
+	in, err := commands.Read(ctx, reader, study.Decider, string(c.Study))
+	if err != nil || in.Treatment().GreenLights {
+		return access.QualifiedPersons, err
+	}
+	return access.To(access.QualifiedPersons, access.UnblindedSupply), nil
 }
 
 // onLocation is a command on the kits of a location.

@@ -17,8 +17,9 @@ var events = []domain.EventType{
 	domain.Stored[Created]("StudyCreated"),
 	// Since version 2, a protocol may refer to instruments that were published on their own. A program that knows only
 	// version 1 must not read such an event, because it would see a protocol without these instruments. Since version 3, an
-	// instrument can be about doses, and a factor can follow from the patient's record.
-	domain.Stored[ProtocolVersionPublished]("ProtocolVersionPublished", domain.Unchanged, domain.Unchanged),
+	// instrument can be about doses, and a factor can follow from the patient's record. Since version 4, kits may need a green light
+	// to be shipped.
+	domain.Stored[ProtocolVersionPublished]("ProtocolVersionPublished", domain.Unchanged, domain.Unchanged, domain.Unchanged),
 	domain.Stored[SiteAdded]("SiteAdded"),
 	domain.Stored[SiteActivated]("SiteActivated"),
 	domain.Stored[SiteClosed]("SiteClosed"),
@@ -127,6 +128,9 @@ type Treatment struct {
 	// DispensingVisits are the visits at which the patient gets the next kit. The first kit comes with the enrolment.
 	DispensingVisits []string `json:"dispensingVisits,omitempty" doc:"Visits after the enrolment at which a patient gets the next kit"`
 	InEmergency      string   `json:"inEmergency,omitempty" maxLength:"2000" doc:"What to do when a patient is unblinded in an emergency, whatever the arm"`
+	// GreenLights says that a qualified person alone releases batches, and that kits go only to countries and sites that one has
+	// approved (ICH E6(R3) 3.15.3). Protocols without it ask for neither, as those from before it do.
+	GreenLights bool `json:"greenLights,omitempty" doc:"Whether kits are shipped only to countries and sites that a qualified person has approved, and only a qualified person releases batches"`
 }
 
 // Arm is a treatment that patients can be assigned to. The arms are public; the patients in them are blinded.

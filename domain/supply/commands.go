@@ -15,8 +15,9 @@ type OpenDepot struct {
 type RegisterKits struct {
 	domain.InStudy
 	Depot LocationID `json:"depot" doc:"The depot that has them"`
-	// CSV has the columns kit, arm, lot, expiry and, where a kit holds more than one dose, units.
-	CSV string `json:"csv" minLength:"1" doc:"CSV with the columns kit, arm, lot, expiry (YYYY-MM-DD) and optionally units (1)"`
+	// CSV has the columns kit, arm, lot, expiry and, where a kit holds more than one dose, units. The countries of a kit are those that
+	// its label allows, by their codes, with spaces between them; none for all countries.
+	CSV string `json:"csv" minLength:"1" doc:"CSV with the columns kit, arm, lot, expiry (YYYY-MM-DD) and optionally units (1) and countries (those that the label allows, such as DE AT)"`
 }
 
 // ReleaseBatch releases a lot. Its kits can be shipped and given out once every lot of their delivery is released or recalled.

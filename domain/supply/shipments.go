@@ -85,10 +85,10 @@ func AcceptDelivery(s Stock, f Facts, cmd TakeInDelivery, call domain.Call) ([]S
 // Create packs kits for another location. A depot sends kits that can be given out; a site sends back kits that nobody
 // needs any more. It refuses location_not_found, shipment_to_itself, shipment_between_sites, reason_required,
 // value_too_long, value_out_of_range, kit_not_at_location, kit_named_twice, kit_status, enrollment_under_way,
-// kit_not_reconciled, activity_paused and kits_not_sendable.
+// kit_not_reconciled, activity_paused, country_not_approved, site_not_approved, label_not_for_country and kits_not_sendable.
 func Create(s Stock, f Facts, cmd CreateShipment, call domain.Call) ([]StockEvent, error) {
 	err := domain.First(domain.Reason(cmd.Reason), domain.Between("kits", len(cmd.Kits), 1, 1000), f.mustHave(cmd.To, "to", cmd.Study),
-		f.Study.MustNotBePaused(domain.SiteID(cmd.To), study.ActivityShipping, "to"))
+		f.Study.MustNotBePaused(domain.SiteID(cmd.To), study.ActivityShipping, "to"), f.mustBeApproved(cmd.To, "to"))
 	if err != nil {
 		return nil, err
 	}
@@ -108,6 +108,9 @@ func Create(s Stock, f Facts, cmd CreateShipment, call domain.Call) ([]StockEven
 	if err := s.eachOnce("kits", "sending it", cmd.Kits, may); err != nil {
 		return nil, err
 	}
+	if err := f.labelsMustAllow(cmd.To, cmd.Kits, "kits"); err != nil {
+		return nil, err
+	}
 	contents, err := s.contentsOf(cmd.Kits)
 	if err != nil {
 		return nil, err
@@ -122,7 +125,7 @@ func Create(s Stock, f Facts, cmd CreateShipment, call domain.Call) ([]StockEven
 				At("kits").Do("try again in a few minutes; kits that go to nobody any more may leave")
 		case k.Dispensed && !k.Reconciled:
 			return nil, refuse.WrongState("kit_not_reconciled", "the doses of kit %s are not accounted for", n).At("kits").Do("reconcile it first")
-		case fromDepot && !f.Supply.sendable(n, c, today(call), keepDays(f.Study)):
+		case fromDepot && !s.sendable(f.Supply, n, c, f.wayTo(cmd.To), today(call), keepDays(f.Study)):
 			return nil, notSendable("kits", "send kits of another delivery, or set a resupply rule, which sends only what can be used")
 		}
 	}
@@ -268,13 +271,17 @@ func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEven
 	if err != nil {
 		return nil, err
 	}
-	atDepot, err := s.countUsable(f.Supply, on, keep) // a depot holds no kits for patients
+	by.choice.Country = f.wayTo(to).country
+	atDepot, err := s.countShippable(f.Supply, by.choice)
 	if err != nil {
 		return nil, err
 	}
 	demanded := rule.fill(f.Study.Protocol.Arms, have, atDepot, s.Raised[to], func(i int) uint64 {
 		return by.seed.Number(fmt.Sprint("arm/", i), by.choice.Number)
 	})
+	if err := f.mustBeApproved(to, "site"); err != nil {
+		return s.withheld(cmd.stock(), to, demanded, f, err), nil
+	}
 	kits, err := s.firstOf(demanded.want, f.Supply, by)
 	if err != nil {
 		return nil, err
@@ -296,6 +303,26 @@ func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEven
 	return events, nil
 }
 
+// withheld records that a rule demands kits that may not be shipped, unless that is recorded already.
+func (s Stock) withheld(at OfStock, to LocationID, demanded filling, f Facts, because error) []StockEvent {
+	r, refused := refuse.As(because)
+	changes, known := s.Withheld[to]
+	if !refused || known && changes == f.Supply.GreenLights.Changes || demanded.none() {
+		return nil
+	}
+	return []StockEvent{ResupplyWithheld{OfStock: at, To: to, Code: r.Code, Reason: r.Sentence, Changes: f.Supply.GreenLights.Changes}}
+}
+
+// none says that the rule demands nothing.
+func (f filling) none() bool {
+	for _, n := range f.want {
+		if n > 0 {
+			return false
+		}
+	}
+	return len(f.missing) == 0
+}
+
 // firstOf returns as many usable kits of each arm as are wanted, those that the chooser takes first.
 func (s Stock) firstOf(want map[domain.ArmID]int, in Supply, by chooser) (kits []KitNumber, err error) {
 	var usable map[domain.ArmID][]KitNumber
@@ -304,7 +331,7 @@ func (s Stock) firstOf(want map[domain.ArmID]int, in Supply, by chooser) (kits [
 			continue
 		}
 		if usable == nil {
-			if usable, err = s.usable(in, by.choice.On, by.choice.KeepDays, nil); err != nil {
+			if usable, err = s.shippable(in, by.choice); err != nil {
 				return nil, err
 			}
 		}
@@ -326,7 +353,7 @@ func Cancel(s Stock, cmd CancelShipment, _ domain.Call) ([]StockEvent, error) {
 }
 
 // Dispatch hands a shipment to the carrier. It refuses shipment_not_found, shipment_status, malformed_date,
-// captured_in_future, value_too_long, activity_paused, kits_not_sendable if a lot was recalled in the meantime, and kit_status for a
+// captured_in_future, value_too_long, activity_paused, country_not_approved, site_not_approved, kits_not_sendable if a lot was recalled in the meantime, and kit_status for a
 // kit that was quarantined, lost or expired in the meantime.
 func Dispatch(s Stock, f Facts, cmd DispatchShipment, call domain.Call) ([]StockEvent, error) {
 	if err := domain.First(cmd.On.NotAfterToday("on", call.At), domain.OptionalText("carrier", cmd.Carrier, 200)); err != nil {
@@ -336,7 +363,8 @@ func Dispatch(s Stock, f Facts, cmd DispatchShipment, call domain.Call) ([]Stock
 	if err != nil {
 		return nil, err
 	}
-	if err := f.Study.MustNotBePaused(domain.SiteID(sent.To), study.ActivityShipping, "shipment"); err != nil {
+	if err := domain.First(f.Study.MustNotBePaused(domain.SiteID(sent.To), study.ActivityShipping, "shipment"),
+		f.mustBeApproved(sent.To, "shipment")); err != nil {
 		return nil, err
 	}
 	_, fromDepot := f.Supply.Depots[cmd.From]

@@ -310,22 +310,26 @@ const (
 	SupplyManager Role = "supply_manager"
 	// UnblindedSupplyManager is a supply manager who also knows which arm a kit is for.
 	UnblindedSupplyManager Role = "unblinded_supply_manager"
-	SafetyOfficer          Role = "safety_officer"
-	Statistician           Role = "statistician"
-	Auditor                Role = "auditor"
-	Admin                  Role = "admin"
-	System                 Role = "system"
+	// QualifiedPerson certifies batches, and says where kits may be shipped (EU GMP Annex 13 and 16).
+	QualifiedPerson Role = "qualified_person"
+	SafetyOfficer   Role = "safety_officer"
+	Statistician    Role = "statistician"
+	Auditor         Role = "auditor"
+	Admin           Role = "admin"
+	System          Role = "system"
 )
 
 // Roles are all roles that can be granted.
-var Roles = []Role{PatientRole, CRC, Investigator, Monitor, DataManager, SupplyManager, UnblindedSupplyManager, SafetyOfficer,
-	Statistician, Auditor, Admin}
+var Roles = []Role{PatientRole, CRC, Investigator, Monitor, DataManager, SupplyManager, UnblindedSupplyManager, QualifiedPerson,
+	SafetyOfficer, Statistician, Auditor, Admin}
 
 // Schema implements domain.HasSchema.
 func (Role) Schema() domain.Schema { return domain.OneOf(Roles...) }
 
 // KnowsArms says that people in the role know who is in which arm, so that texts that they write may reveal an arm.
-func (r Role) KnowsArms() bool { return r == Statistician || r == UnblindedSupplyManager }
+func (r Role) KnowsArms() bool {
+	return r == Statistician || r == UnblindedSupplyManager || r == QualifiedPerson // a certificate says what a lot is
+}
 
 // MayUnblind says that people in the role may have a patient's arm shown to them.
 func (r Role) MayUnblind() bool { return r == Investigator || r == SafetyOfficer }

@@ -6,4 +6,4 @@ import (
 )
 
 // Projections are the projections of this context.
-var Projections = []projections.Projection{KitInventory, Shipments}
+var Projections = []projections.Projection{KitInventory, Shipments, ShippingApprovals}

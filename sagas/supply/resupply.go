@@ -30,6 +30,7 @@ var Resupply = sagas.Define("resupply",
 	sagas.Sends(supply.PlanResupply{}, supply.AllocateKit{}, supply.ExpireKits{}, safety.RaiseAlert{}),
 	sagas.On(bySiteOfRule, resupplying.ruleSet),
 	sagas.On(bySiteOfEndedRule, resupplying.ended),
+	sagas.On(bySitesOfApproval, resupplying.shippingApproved),
 	sagas.On[supply.KitAllocated](byStock, resupplying.kitAllocated),
 	sagas.On[supply.AllocationFailed](byStock, resupplying.allocationFailed),
 	sagas.On[supply.StockRefused](byStock, lowersStock),
@@ -43,7 +44,7 @@ var Resupply = sagas.Define("resupply",
 	sagas.On[supply.ShipmentLost](byStock, resupplying.shipmentLost),
 	sagas.On[supply.HoldReleased](byStock, bringsStock),
 	sagas.OnTimer(resupplying.timeHasCome),
-)
+).InGroup("resupply-2")
 
 // aboutStock is an event about the kits of a place.
 type aboutStock interface{ AboutStock() supply.OfStock }
@@ -61,6 +62,14 @@ func bySiteOfEndedRule(e supply.ResupplyEnded, _ eventlog.Recorded) []string {
 	return sagas.Instance(supply.StockID(e.Study, supply.LocationID(e.Site)))
 }
 
+func bySitesOfApproval(e supply.ShippingApproved, _ eventlog.Recorded) []string {
+	var all []string
+	for _, site := range e.Sites {
+		all = append(all, supply.StockID(e.Study, supply.LocationID(site)))
+	}
+	return all
+}
+
 func byDestination(e supply.ShipmentDispatched, _ eventlog.Recorded) []string {
 	return sagas.Instance(supply.StockID(e.Study, e.To))
 }
@@ -74,6 +83,12 @@ func (s resupplying) ruleSet(e supply.ResupplyRuleSet, o sagas.Occurrence) (saga
 func (s resupplying) ended(e supply.ResupplyEnded, _ sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
 	s.Study, s.Site, s.Rule = e.Study, e.Site, nil
 	return s.react(nil, nil, nil), true
+}
+
+// shippingApproved sends what was withheld.
+func (s resupplying) shippingApproved(supply.ShippingApproved, sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
+	plan := s.plan()
+	return s.react(plan, nil, nil), len(plan) > 0
 }
 
 func (s resupplying) kitAllocated(e supply.KitAllocated, _ sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
