@@ -116,6 +116,8 @@ var entitled = map[string]struct {
 	"WithdrawLotRecall":         {theStudy, unblindedSuppliers},
 	"ExtendExpiry":              {theStudy, unblindedSuppliers},
 	"EndResupply":               {theStudy, suppliers},
+	"EndResupplyOfArm":          {theStudy, unblindedSuppliers},
+	"ResumeResupplyOfArm":       {theStudy, unblindedSuppliers},
 	"ReportKitLost":             {theSite, keepers},
 	"DispenseKit":               {thePatient, siteStaff},
 	"ReturnKit":                 {thePatient, siteStaff},
@@ -365,7 +367,7 @@ func TestR4_NoAdministratorReachesArms(t *testing.T) {
 	// handlesArms are the commands whose sender brings or learns what is in which arm.
 	handlesArms := []string{"UploadRandomisationList", "GenerateRandomisationList", "DefineMinimisation", "ActivateRandomisation",
 		"SetCohortCaps", "RevealSeed", "BreakBlind", "RegisterKits", "ReleaseBatch", "RecallLot", "WithdrawLotRecall",
-		"ExtendExpiry", "ConfirmRelabelling"}
+		"ExtendExpiry", "ConfirmRelabelling", "SetDoNotShipDays", "EndResupplyOfArm", "ResumeResupplyOfArm"}
 	// signed are commands that ask for presence because somebody answers for them in person, and that show no arm.
 	signed := []string{"OverrideEligibility"}
 	operations := []string{"projection", "user", "record"} // keeping views and accounts, and a damaged record going

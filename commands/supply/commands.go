@@ -67,9 +67,20 @@ var Commands = []commands.Command{
 		Described("Let a lot be used for longer; each of its kits may when it has a new label",
 			supply.ExtendExpiry{InStudy: domain.ForStudy("PAIN1"), Lot: "L-1", To: "2027-12-31", Certificate: "S-2026-0004",
 				Reasoned: domain.Because("Stability data of 24 months")}),
-	commands.Handle(supply.Decider, supply.EndRule).
+	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.EndArm).
+		AllowedTo(access.UnblindedSupply).
+		Blinded().
+		Described("End that resupply rules send kits of an arm, at a site, in a country or everywhere",
+			supply.EndResupplyOfArm{InStudy: domain.ForStudy("PAIN1"), Arm: "walk", Country: "DE", Reasoned: domain.Because("The arm is closed")}),
+	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.ResumeArm).
+		AllowedTo(access.UnblindedSupply).
+		Blinded().
+		Described("Let resupply rules send kits of an arm again",
+			supply.ResumeResupplyOfArm{InStudy: domain.ForStudy("PAIN1"), Arm: "walk", Country: "DE",
+				Reasoned: domain.Because("Its patients are treated for longer")}),
+	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.EndRule).
 		AllowedTo(access.SupplyManagers).
-		Described("End the resupply of a site by its rule",
+		Described("End the resupply of a site, or of a country's sites, by their rules",
 			supply.EndResupply{InStudy: domain.ForStudy("PAIN1"), Site: "DE-01", Reasoned: domain.Because("The last patient has ended treatment")}),
 	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.SetRule).
 		AllowedTo(access.SupplyManagers).
@@ -83,7 +94,7 @@ var Commands = []commands.Command{
 		RecordingRefusals("kits_not_sendable", "enrollment_under_way").
 		Described("Create a shipment of kits to another location",
 			supply.CreateShipment{FromLocation: fromDepot, To: "DE-01", Kits: exampleKits, Reasoned: domain.Because("Initial supply")}),
-	onStock(supply.Resupply).
+	commands.HandleWithFacts(supply.StockDecider, resupplyFacts, supply.Resupply).
 		AllowedTo(access.Processes).
 		PreparedBy(func(_ context.Context, c *supply.PlanResupply) (err error) {
 			c.Seed, err = commands.NewSeed()
@@ -267,6 +278,30 @@ func whoReleases(ctx context.Context, reader commands.Reader, c supply.ReleaseBa
 		return access.QualifiedPersons, err
 	}
 	return access.To(access.QualifiedPersons, access.UnblindedSupply), nil
+}
+
+// resupplyFacts reads the facts of PlanResupply: those of the stock and, if the site's rule looks ahead, the patients who are
+// treated there. They are found by the kits that they got.
+func resupplyFacts(ctx context.Context, reader commands.Reader, c supply.PlanResupply) (supply.Facts, error) {
+	f, err := stockFacts(ctx, reader, c)
+	if err != nil || f.Supply.Rules[c.Site].PredictDays == 0 {
+		return f, err
+	}
+	for id := range f.Other.Newest.All() {
+		who, err := commands.Read(ctx, reader, patient.Decider, string(id))
+		if err != nil {
+			return f, err
+		}
+		if who.Site != c.Site || !who.Participating() || who.Treatment == patient.TreatmentEnded {
+			continue
+		}
+		scheduled := supply.Scheduled{Patient: id, EnrolledOn: who.EnrolledOn, Visits: map[string]bool{}}
+		for visit := range who.Visits {
+			scheduled.Visits[visit] = true
+		}
+		f.Patients = append(f.Patients, scheduled)
+	}
+	return f, nil
 }
 
 // onLocation is a command on the kits of a location.

@@ -62,13 +62,6 @@ type ConfirmRelabelling struct {
 	Kits []KitNumber `json:"kits" minItems:"1" maxItems:"1000" doc:"The kits"`
 }
 
-// EndResupply ends the resupply of a site by its rule.
-type EndResupply struct {
-	domain.InStudy
-	Site            domain.SiteID `json:"site" doc:"The site"`
-	domain.Reasoned `doc:"Why it gets no more kits"`
-}
-
 // TakeInDelivery is sent by the supply process when kits have been registered.
 type TakeInDelivery struct {
 	AtDepot

@@ -81,8 +81,11 @@ var events = []domain.EventType{
 	domain.Stored[LotRecalled]("LotRecalled").InNoView("a lot may reveal an arm; the kits show their quarantine"),
 	domain.Stored[LotRecallWithdrawn]("LotRecallWithdrawn").InNoView("a lot may reveal an arm; the kits show their release"),
 	domain.Stored[LotExpiryExtended]("LotExpiryExtended").InNoView("a lot or an expiry date may reveal an arm"),
-	domain.Stored[ResupplyRuleSet]("ResupplyRuleSet").InNoView("decisions read it; the shipments show its effect"),
+	// Since version 2, a rule can look ahead. A program that knows only version 1 would send too little.
+	domain.Stored[ResupplyRuleSet]("ResupplyRuleSet", domain.Unchanged).InNoView("decisions read it; the shipments show its effect"),
 	domain.Stored[ResupplyEnded]("ResupplyEnded").InNoView("decisions read it; the shipments show its effect"),
+	domain.Stored[ResupplyOfArmEnded]("ResupplyOfArmEnded").InNoView("that an arm is supplied no more is blinded"),
+	domain.Stored[ResupplyOfArmResumed]("ResupplyOfArmResumed").InNoView("that an arm was supplied no more is blinded"),
 	domain.Stored[ShippingApproved]("ShippingApproved"),
 	domain.Stored[ShippingApprovalWithdrawn]("ShippingApprovalWithdrawn"),
 	domain.Stored[DoNotShipDaysSet]("DoNotShipDaysSet").InNoView("a lot may reveal an arm"),
@@ -181,6 +184,7 @@ var stockEvents = []domain.EventType{
 	domain.Stored[DeliveryTakenIn]("DeliveryTakenIn"),
 	domain.Stored[ShipmentCreated]("ShipmentCreated"),
 	domain.Stored[ResupplyFellShort]("ResupplyFellShort").ForReaders().InNoView("the alert that it raises is shown"),
+	domain.Stored[ResupplyPredicted]("ResupplyPredicted").ForReaders().InNoView("by arm it is blinded; the shipments show its effect"),
 	domain.Stored[ResupplyWithheld]("ResupplyWithheld").InNoView("the alert that it raises is shown"),
 	domain.Stored[ShipmentCancelled]("ShipmentCancelled"),
 	domain.Stored[ShipmentDispatched]("ShipmentDispatched"),
@@ -636,4 +640,9 @@ type ResupplyRule struct {
 	Target  int           `json:"target" minimum:"1" doc:"The number of kits of each arm that an empty site gets; at least 2 above the trigger where there are several arms. Later on there are as many kits altogether, of which arms chance decides, and more where one arm is used more than another"`
 	// OverdueDays is the number of days after which a dispatched shipment that was not received is reported.
 	OverdueDays int `json:"overdueDays" minimum:"1" doc:"After how many days a shipment that has not arrived is reported"`
+	// PredictDays is how far the rule looks ahead: it counts the kits that the visits until then need. 0 for a rule that does not, as
+	// all rules of earlier programs.
+	PredictDays int `json:"predictDays,omitempty" minimum:"0" maximum:"365" doc:"The rule looks so many days ahead, and keeps the kits ready that visits need until then; 0 for trigger and target alone"`
+	// Enrolments is how many patients are expected to be enrolled within the look-ahead.
+	Enrolments int `json:"enrolments,omitempty" minimum:"0" maximum:"100" doc:"So many enrolments are expected within these days, each of which needs a kit"`
 }

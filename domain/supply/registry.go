@@ -37,6 +37,9 @@ type Supply struct {
 	labels persistent.Map[KitNumber, []string]
 	// shipDays are the do-not-ship days.
 	shipDays map[shipLimit]int
+	// ended are the arms of which the rule of a site sends no more kits; endedSealed says that one of them is sealed.
+	ended       map[domain.SiteID][]domain.ArmID
+	endedSealed bool
 	// within is what is known of each delivery, by its number. Deliveries whose contents are sealed are missing.
 	within map[int]delivered
 }
@@ -115,6 +118,10 @@ func evolve(s Supply, event Event) Supply {
 			s.Rules = map[domain.SiteID]ResupplyRule{}
 		}
 		s.Rules[e.Rule.Site] = e.Rule
+	case ResupplyOfArmEnded:
+		s = s.withArm(e.Sites, e.Arm, true)
+	case ResupplyOfArmResumed:
+		s = s.withArm(e.Sites, e.Arm, false)
 	case ShippingApproved:
 		s.GreenLights = s.GreenLights.after(e.Site, e.Country, true)
 	case ShippingApprovalWithdrawn:
@@ -417,18 +424,6 @@ func (s Supply) mustHaveLot(lot string) error {
 	return refuse.NotFound("lot_not_found", "no kit of a lot %.60q was registered", lot).At("lot").Do("check the number of the lot")
 }
 
-// EndRule ends the resupply of a site. It refuses reason_required, value_too_long and no_resupply_rule.
-func EndRule(s Supply, cmd EndResupply, _ domain.Call) ([]Event, error) {
-	if err := domain.Reason(cmd.Reason); err != nil {
-		return nil, err
-	}
-	rule, ruled := s.Rules[cmd.Site]
-	if !ruled {
-		return nil, refuse.WrongState("no_resupply_rule", "site %.40s has no resupply rule", cmd.Site).At("site").Do("nothing is left to do")
-	}
-	return []Event{ResupplyEnded{Study: cmd.Study, Site: cmd.Site, Depot: rule.Depot, Reason: cmd.Reason}}, nil
-}
-
 // Locations lists the depots and sites of a study, in ascending order.
 func (s Supply) Locations(in study.Study) []LocationID {
 	all := slices.Collect(maps.Keys(s.Depots))
@@ -455,9 +450,14 @@ func SetRule(s Supply, in study.Study, cmd SetResupplyRule, _ domain.Call) ([]Ev
 		return nil, refuse.NotFound("site_not_found", "study %s has no site %s", cmd.Study, r.Site).At("rule.site").Do("check the id")
 	}
 	err := domain.First(domain.Between("rule.trigger", r.Trigger, 1, 1000), domain.Between("rule.target", r.Target, 1, 1000),
-		domain.Between("rule.overdueDays", r.OverdueDays, 1, 365))
+		domain.Between("rule.overdueDays", r.OverdueDays, 1, 365), domain.Between("rule.predictDays", r.PredictDays, 0, 365),
+		domain.Between("rule.enrolments", r.Enrolments, 0, 100))
 	if err != nil {
 		return nil, err
+	}
+	if r.Enrolments > 0 && r.PredictDays == 0 {
+		return nil, refuse.Because("invalid_resupply_rule", "enrolments are expected, and the rule does not look ahead").
+			At("rule.predictDays").Do("say within how many days they are expected")
 	}
 	if r.Target < r.Trigger {
 		return nil, refuse.Because("invalid_resupply_rule", "the target %d lies below the trigger %d", r.Target, r.Trigger).

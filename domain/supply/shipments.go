@@ -160,19 +160,18 @@ type filling struct {
 // tell, taken together, the arms of all patients with several visits. So a site has at times more of one arm and less of
 // another. Before less than the trigger is left of one, the stock is raised by as many kits of each arm as bring this one up
 // to the target. That happens the more rarely, the more there is.
-func (r ResupplyRule) fill(arms []study.Arm, have, atDepot map[domain.ArmID]int, raised int, chance func(i int) uint64) filling {
+func (l levels) fill(arms []domain.ArmID, have, atDepot map[domain.ArmID]int, raised int, chance func(i int) uint64) filling {
 	there := 0
-	for _, n := range have {
-		there += n
+	for _, arm := range arms {
+		there += have[arm]
 	}
 	f := filling{want: map[domain.ArmID]int{}, missing: MissingKits{}}
-	missing := len(arms)*r.Target + raised - there
+	missing := len(arms)*l.target + raised - there
 	switch {
 	case there == 0:
-		for _, arm := range arms {
-			id := domain.ArmID(arm.ID)
-			f.want[id] = min(r.Target, atDepot[id])
-			if lacks := r.Target - f.want[id]; lacks > 0 {
+		for _, id := range arms {
+			f.want[id] = min(l.target, atDepot[id])
+			if lacks := l.target - f.want[id]; lacks > 0 {
 				f.missing[id] = lacks
 			}
 			missing -= f.want[id]
@@ -180,40 +179,39 @@ func (r ResupplyRule) fill(arms []study.Arm, have, atDepot map[domain.ArmID]int,
 		for i := range missing {
 			f.addOne(arms, atDepot, chance(i))
 		}
-	case missing > r.Target-r.Trigger:
+	case missing > l.spare:
 		for i := range missing {
 			if !f.addOne(arms, atDepot, chance(i)) {
-				f.missing[domain.ArmID(arms[chance(i)%uint64(len(arms))].ID)]++
+				f.missing[arms[chance(i)%uint64(len(arms))]]++
 			}
 		}
 	}
-	lowest := r.Target
+	needed, raise := 0, 0
 	short := map[domain.ArmID]bool{}
-	for _, arm := range arms {
-		id := domain.ArmID(arm.ID)
-		lowest = min(lowest, have[id]+f.want[id])
-		short[id] = have[id]+f.want[id] < r.Trigger
+	for _, id := range arms {
+		if there, least := have[id]+f.want[id], l.least(id); there < least {
+			short[id], needed = true, max(needed, max(l.target, least)-there)
+		}
 	}
-	if lowest >= r.Trigger {
+	if len(short) == 0 {
 		return f
 	}
-	needed, raise := r.Target-lowest, 0
 	add := func(id domain.ArmID, most int) int {
 		n := min(most, max(0, atDepot[id]-f.want[id]))
 		f.want[id] += n
 		f.raises += n
 		return n
 	}
-	for _, arm := range arms {
-		if id := domain.ArmID(arm.ID); short[id] {
+	for _, id := range arms {
+		if short[id] {
 			n := add(id, needed)
 			if raise = max(raise, n); n < needed {
 				f.missing[id] = max(f.missing[id], needed-n)
 			}
 		}
 	}
-	for _, arm := range arms {
-		if id := domain.ArmID(arm.ID); !short[id] {
+	for _, id := range arms {
+		if !short[id] {
 			add(id, raise) // nothing, if the depot has none of the arm that is short
 		}
 	}
@@ -222,10 +220,10 @@ func (r ResupplyRule) fill(arms []study.Arm, have, atDepot map[domain.ArmID]int,
 
 // addOne adds a kit of the arm that chance decides for, among those of which the depot has kits left. It returns false if there
 // are none.
-func (f filling) addOne(arms []study.Arm, atDepot map[domain.ArmID]int, chance uint64) bool {
+func (f filling) addOne(arms []domain.ArmID, atDepot map[domain.ArmID]int, chance uint64) bool {
 	var left []domain.ArmID
-	for _, arm := range arms {
-		if id := domain.ArmID(arm.ID); atDepot[id] > f.want[id] {
+	for _, id := range arms {
+		if atDepot[id] > f.want[id] {
 			left = append(left, id)
 		}
 	}
@@ -276,7 +274,18 @@ func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEven
 	if err != nil {
 		return nil, err
 	}
-	demanded := rule.fill(f.Study.Protocol.Arms, have, atDepot, s.Raised[to], func(i int) uint64 {
+	arms, err := f.resuppliedArms(cmd.Site)
+	if err != nil {
+		return nil, err
+	}
+	due := Due{}
+	if rule.PredictDays > 0 && f.Study.Protocol.Treatment != nil {
+		if due, err = f.Other.dueAt(f.Study.Protocol, f.Patients, on, rule.PredictDays); err != nil {
+			return nil, err
+		}
+	}
+	kept := rule.levels(len(arms), due)
+	demanded := kept.fill(arms, have, atDepot, s.Raised[to], func(i int) uint64 {
 		return by.seed.Number(fmt.Sprint("arm/", i), by.choice.Number)
 	})
 	if err := f.mustBeApproved(to, "site"); err != nil {
@@ -296,6 +305,9 @@ func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEven
 		shipment := s.shipment(cmd.stock(), to, kits, contents, "resupply")
 		shipment.Resupply, shipment.Raises, shipment.Choice = true, demanded.raises, blind.Of(by.choice)
 		events = append(events, shipment)
+	}
+	if rule.PredictDays > 0 && !demanded.none() {
+		events = append([]StockEvent{rule.predicted(cmd.stock(), on, due, kept)}, events...)
 	}
 	if len(demanded.missing) > 0 {
 		events = append(events, ResupplyFellShort{OfStock: cmd.stock(), To: to, Missing: blind.Of(demanded.missing)})

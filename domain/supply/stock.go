@@ -67,6 +67,8 @@ type Facts struct {
 	Enrolled bool
 	// Withheld is why a patient who takes part gets no kit; "" if the patient does.
 	Withheld Withholding
+	// Patients are those of the site that a resupply looks ahead for.
+	Patients []Scheduled
 	// WitnessAtSite says whether the witness of a destruction is a member of the site's staff.
 	WitnessAtSite bool
 }
