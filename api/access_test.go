@@ -167,6 +167,7 @@ var entitled = map[string]struct {
 	"Kit":                     {theKit, members},
 	"Shipments":               {theSite, members},
 	"ShippingApprovals":       {theSite, members},
+	"RecalledKits":            {theSite, readers},
 	"Accountability":          {ownSites, members},
 	"AccountabilityByPatient": {theSite, readers},
 	"EnrollmentBySite":        {ownSites, members},

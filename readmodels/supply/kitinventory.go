@@ -19,13 +19,15 @@ import (
 // for a draw is shown as available, and nothing reveals what a kit contains. The view has one more document per shipment,
 // with the shipment's kits, because the events of dispatch and cancellation do not name the kits. Its study is empty, so
 // that no query finds it.
-var KitInventories = readmodels.View{Name: "kit-inventory", Version: 3, Indexes: []mongo.IndexModel{
+var KitInventories = readmodels.View{Name: "kit-inventory", Version: 4, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "_id"),
 	readmodels.IndexOn("study", "location", "_id"),
 	readmodels.IndexOn("study", "status", "_id"),
 	readmodels.IndexOn("study", "location", "status", "_id"),
 	readmodels.IndexOn("study", "status", "updatedAt", "_id"),
 	readmodels.IndexOn("study", "location", "status", "updatedAt", "_id"),
+	readmodels.IndexOn("study", "recalled", "status", "_id"),
+	readmodels.IndexOn("study", "recalled", "given.site", "status", "_id"),
 	readmodels.IndexOn("study", "given.patient", "given.site"),
 	readmodels.IndexOn("study", "given.site", "given.patient"),
 }}

@@ -4,4 +4,4 @@ package supply
 import "casebook/readmodels"
 
 // Queries are those of this context.
-var Queries = []readmodels.Query{kits, kit, shipments, accountability, accountabilityByPatient, shippingApprovals}
+var Queries = []readmodels.Query{kits, kit, shipments, accountability, accountabilityByPatient, shippingApprovals, recalls}
