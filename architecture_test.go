@@ -24,6 +24,7 @@ var mayImport = map[string][]string{
 	"readmodels":  {"domain", "access", "admission"},
 	"projections": {"domain", "readmodels", "eventlog"},
 	"audit":       {"domain", "eventlog"},
+	"codebreak":   {"domain", "eventlog"},
 	"sagas":       {"domain", "commands", "eventlog", "access", "notify"},
 	"api":         {"domain", "commands", "readmodels", "access", "admission"},
 	// The embedded stores know nothing of each other.
@@ -36,7 +37,7 @@ var mayImport = map[string][]string{
 	"simulation":           {"domain"},
 	"loadtest":             {"domain"},
 	"notify":               {},
-	"cmd": {"domain", "eventlog", "access", "commands", "readmodels", "projections", "audit", "sagas", "api",
+	"cmd": {"domain", "eventlog", "access", "commands", "readmodels", "projections", "audit", "codebreak", "sagas", "api",
 		"notify", "embedded/node", "embedded/mongo", "embedded/credentials", "embedded/loopback", "simulation", "loadtest"},
 }
 

@@ -26,6 +26,8 @@ func To(permissions ...Permission) Permission {
 var (
 	// ThePatient is the patient of the scope, and no other patient.
 	ThePatient = Permission{user.PatientRole}
+	// Caregivers answer for the patient of the scope, and no other patient.
+	Caregivers = Permission{user.Caregiver}
 	// SiteStaff are coordinators and investigators of the scope's site.
 	SiteStaff = Permission{user.CRC, user.Investigator}
 	// Monitors read the sites that they are assigned to.
@@ -123,7 +125,7 @@ func (p Principal) MustHaveSecondFactor(action string) error {
 		Do("sign in with a code of your app or a recovery code; who has none sends OfferSecondFactor, or asks another person to do it")
 }
 
-// IsPatient says that the principal has no other role than that of a patient.
+// IsPatient says that the principal has no other role than that of a patient or a caregiver.
 func (p Principal) IsPatient() bool {
 	return user.OnlyPatient(p.Grants)
 }
@@ -162,7 +164,7 @@ func (p Principal) WorksIn(study domain.StudyID) bool {
 // role covers the whole study, all is true and sites is empty.
 func (p Principal) Sites(permission Permission, study domain.StudyID) (sites []domain.SiteID, all bool) {
 	for _, g := range p.Grants {
-		if g.Study != study || g.Role == user.PatientRole || !slices.Contains(permission, g.Role) {
+		if g.Study != study || g.Role.IsOfOnePatient() || !slices.Contains(permission, g.Role) {
 			continue
 		}
 		if g.Site == "" {
@@ -183,7 +185,7 @@ func covers(g user.Grant, scope domain.Scope) bool {
 		return true
 	case user.Admin:
 		return scope == domain.Scope{}
-	case user.PatientRole:
+	case user.PatientRole, user.Caregiver:
 		return g.Patient != "" && g.Patient == scope.Patient
 	default:
 	}

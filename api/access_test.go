@@ -18,8 +18,8 @@ import (
 )
 
 // everyRole lists the roles that can be granted.
-var everyRole = []user.Role{user.PatientRole, user.CRC, user.Investigator, user.Monitor, user.DataManager, user.SupplyManager,
-	user.UnblindedSupplyManager, user.QualifiedPerson, user.SafetyOfficer, user.Statistician, user.Auditor, user.Admin}
+var everyRole = []user.Role{user.PatientRole, user.Caregiver, user.CRC, user.Investigator, user.Monitor, user.DataManager,
+	user.SupplyManager, user.UnblindedSupplyManager, user.QualifiedPerson, user.SafetyOfficer, user.Statistician, user.Auditor, user.Admin}
 
 // What a command or query touches.
 const (
@@ -59,6 +59,8 @@ var entitled = map[string]struct {
 	"ResumeDose":                {thePatient, siteStaff},
 	"EndParticipation":          {thePatient, siteStaff},
 	"UndoPatientStep":           {thePatient, append([]user.Role{user.DataManager}, siteStaff...)},
+	"VoidRegistration":          {thePatient, append([]user.Role{user.DataManager}, siteStaff...)},
+	"DismissDeviationCandidate": {thePatient, []user.Role{user.Monitor, user.DataManager}},
 	"TransferPatient":           {thePatient, managers},
 	"OverrideEligibility":       {thePatient, []user.Role{user.Investigator}},
 	"RecordProtocolDeviation":   {thePatient, append([]user.Role{user.Monitor, user.DataManager}, siteStaff...)},
@@ -71,7 +73,14 @@ var entitled = map[string]struct {
 	"DiscontinuePatient":        {thePatient, siteStaff},
 	"CompletePatient":           {thePatient, siteStaff},
 	"AssignInstrument":          {thePatient, siteStaff},
-	"SubmitDiary":               {thePatient, append([]user.Role{user.PatientRole}, siteStaff...)},
+	// Staff may send it, and are told to transcribe.
+	"SubmitDiary":               {thePatient, append([]user.Role{user.PatientRole, user.Caregiver}, siteStaff...)},
+	"TranscribeDiary":           {thePatient, siteStaff},
+	"CorrectDiaryWindow":        {thePatient, siteStaff},
+	"VoidDiary":                 {thePatient, siteStaff},
+	"StopInstrument":            {thePatient, siteStaff},
+	"ReplaceInstrument":         {thePatient, siteStaff},
+	"SetDiaryLanguage":          {thePatient, append([]user.Role{user.PatientRole, user.Caregiver}, siteStaff...)},
 	"CorrectDiary":              {thePatient, siteStaff},
 	"CloseDiaryWindows":         {thePatient, siteStaff},
 	"RecordVisit":               {thePatient, siteStaff},
@@ -225,6 +234,10 @@ func askers(t *testing.T, c client, tr, elsewhere trial) []asker {
 			add(role, ownSite, user.Grant{Study: tr.study, Patient: tr.patient})
 			add(role, otherSite, user.Grant{Study: tr.study, Patient: tr.other})
 			add(role, otherStudy, user.Grant{Study: elsewhere.study, Patient: elsewhere.patient})
+		case user.Caregiver:
+			add(role, ownSite, user.Grant{Study: tr.study, Patient: tr.patient, Relation: user.RelationParent})
+			add(role, otherSite, user.Grant{Study: tr.study, Patient: tr.other, Relation: user.RelationParent})
+			add(role, otherStudy, user.Grant{Study: elsewhere.study, Patient: elsewhere.patient, Relation: user.RelationParent})
 		default:
 			if mayWorkAcross(role) {
 				add(role, ownStudy, user.Grant{Study: tr.study})
@@ -497,7 +510,7 @@ func TestR9_ARoleThatIsRevokedMidSessionIsGone(t *testing.T) {
 	grant := user.Grant{Role: user.CRC, Study: tr.study, Site: "01"}
 	nurse := account(t, "nurse", grant)
 	session := c.as(nurse)
-	session.accepted(tr.entry(4))
+	session.accepted(tr.transcription(4))
 	list := "/api/v1/studies/" + string(tr.study) + "/patients?site=01"
 	if r := session.get(list); r.StatusCode != http.StatusOK {
 		t.Fatalf("answered %d: %s", r.StatusCode, r.body)
@@ -505,15 +518,15 @@ func TestR9_ARoleThatIsRevokedMidSessionIsGone(t *testing.T) {
 	admin := c.as(account(t, "admin", user.Grant{Role: user.Admin}))
 	admin.accepted(user.RevokeRole{OfUser: domain.ForUser(nurse), Grant: grant, Reasoned: domain.Because("left the site")})
 	recordsNothing(t, func() {
-		session.command(tr.entry(5)).refused(t, http.StatusForbidden, "not_allowed")
+		session.command(tr.transcription(5)).refused(t, http.StatusForbidden, "not_allowed")
 		session.get(list).refused(t, http.StatusForbidden, "not_allowed")
-		r := session.batch(batchOf(t, tr.entry(5)))
+		r := session.batch(batchOf(t, tr.transcription(5)))
 		if len(r.Items) != 1 || r.Items[0].Status != http.StatusForbidden {
 			t.Errorf("the batch is answered %+v", r)
 		}
 	})
 	admin.accepted(user.DeactivateUser{OfUser: domain.ForUser(nurse), Reasoned: domain.Because("left the hospital")})
-	session.command(tr.entry(5)).refused(t, http.StatusUnauthorized, "account_deactivated")
+	session.command(tr.transcription(5)).refused(t, http.StatusUnauthorized, "account_deactivated")
 }
 
 // TestRefusedAccessIsRecorded looks for refusals in the security log.

@@ -10,6 +10,7 @@ import (
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/patient"
+	"casebook/domain/user"
 )
 
 func TestACommandIsAnsweredWithWhatWasRecorded(t *testing.T) {
@@ -131,7 +132,8 @@ func TestABatchKeepsOrderWithinAPatient(t *testing.T) {
 		theirs.Patient = tr.other
 		all = append(all, mine, theirs)
 	}
-	answer := c.as(account(t, "crc", grantsOf(tr)...)).batch(batchOf(t, all...))
+	answer := c.as(account(t, "phone", user.Grant{Role: user.PatientRole, Study: tr.study, Patient: tr.patient},
+		user.Grant{Role: user.PatientRole, Study: tr.study, Patient: tr.other})).batch(batchOf(t, all...))
 	last := map[string]int64{}
 	for i, item := range answer.Items {
 		if item.Status != http.StatusOK {

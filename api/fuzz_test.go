@@ -16,7 +16,7 @@ import (
 func FuzzCommandsOverHTTP(f *testing.F) {
 	c := serve(f, nil)
 	tr := newTrial(f)
-	c = c.as(tr.crc)
+	c = c.as(tr.self)
 	entry, err := json.Marshal(tr.entry(4))
 	if err != nil {
 		f.Fatal(err)

@@ -25,7 +25,7 @@ func TestEveryRefusalSaysWhyAndRecordsNothing(t *testing.T) {
 		return func() reply {
 			e := tr.entry(4)
 			change(&e)
-			return crc.command(e)
+			return self.command(e)
 		}
 	}
 	body := `{"patient":"` + string(tr.patient) + `","instrument":"pain-diary","capturedAt":"2026-02-04T20:30:00+01:00","answers":{`
@@ -41,9 +41,9 @@ func TestEveryRefusalSaysWhyAndRecordsNothing(t *testing.T) {
 		{"two objects", func() reply { return self.post(submit, `{}{}`) }, 400, "malformed_json", "not JSON"},
 		{"an answer twice", func() reply { return self.post(submit, body+`"worst":2,"worst":9}}`) }, 400, "malformed_json", "twice"},
 		{"an unknown field", func() reply { return self.post(submit, `{"dose":1}`) }, 400, "unknown_field", `no field "dose"`},
-		{"a field that is missing", func() reply { return crc.post(submit, `{"patient":"`+string(tr.patient)+`"}`) }, 400,
+		{"a field that is missing", func() reply { return self.post(submit, `{"patient":"`+string(tr.patient)+`"}`) }, 400,
 			"value_missing", `no field "instrument"`},
-		{"no patient", func() reply { return crc.post(submit, strings.Replace(body, `"patient"`, `"zone"`, 1)+`}}`) }, 400,
+		{"no patient", func() reply { return self.post(submit, strings.Replace(body, `"patient"`, `"zone"`, 1)+`}}`) }, 400,
 			"value_missing", `no field "patient"`},
 		{"null for a field", func() reply {
 			return c.as(tr.manager).post("/api/v1/commands/SetEnrollmentTarget", `{"study":"`+
@@ -68,7 +68,7 @@ func TestEveryRefusalSaysWhyAndRecordsNothing(t *testing.T) {
 		{"a malformed patient", entry(func(e *diary.SubmitDiary) { e.Patient = "nobody" }), 400, "malformed_id", `"nobody"`},
 		{"an unknown instrument", entry(func(e *diary.SubmitDiary) { e.Instrument = "mood" }), 422, "instrument_not_assigned", "mood"},
 		{"the future", entry(func(e *diary.SubmitDiary) { e.CapturedAt = now.Add(time.Hour) }), 422, "captured_in_future", "future"},
-		{"another site's patient", entry(func(e *diary.SubmitDiary) { e.Patient = tr.other }), 403, "not_allowed", string(tr.crc)},
+		{"another site's patient", entry(func(e *diary.SubmitDiary) { e.Patient = tr.other }), 403, "not_allowed", string(tr.self)},
 		{"another patient", func() reply { e := tr.entry(4); e.Patient = tr.other; return self.command(e) }, 403, "not_allowed", "SubmitDiary"},
 		{"no token", func() reply { return c.post(submit, `{}`) }, 401, "token_missing", "no bearer token"},
 		{"another scheme", func() reply { return c.post(submit, `{}`, "Authorization", "Basic bnVyc2U6cGFzc3dvcmQ=") }, 401, "token_missing",

@@ -84,22 +84,22 @@ func TestR9_AfterALockEveryRefusedCommandCounts(t *testing.T) {
 	tr := newTrial(t)
 	p := newPerson(t, c, user.Grant{Role: user.CRC, Study: tr.study, Site: "01"})
 	_, signedIn := p.signIn("")
-	signedIn.accepted(tr.entry(4))
+	signedIn.accepted(tr.transcription(4))
 	doAs(t, administrator("first.admin"), user.LockUser{OfUser: domain.ForUser(p.id), Reasoned: domain.Because("stolen")})
 	for signedIn.get("/api/v1/me").StatusCode == http.StatusOK {
 		time.Sleep(time.Millisecond) // another handler has recorded the lock
 	}
 	for range 3 {
-		signedIn.command(tr.entry(5)).refused(t, http.StatusUnauthorized, "account_locked")
+		signedIn.command(tr.transcription(5)).refused(t, http.StatusUnauthorized, "account_locked")
 	}
-	entry := BatchCommand{Command: "SubmitDiary", Body: asBody(t, tr.entry(5))}
+	entry := BatchCommand{Command: "TranscribeDiary", Body: asBody(t, tr.transcription(5))}
 	batch := asBody(t, Batch{Commands: []BatchCommand{entry, entry, {Command: "NoCommand", Body: entry.Body}, entry}})
 	for range 2 {
 		signedIn.post("/api/v1/commands:batch", string(batch)).refused(t, http.StatusUnauthorized, "account_locked")
 	}
 	stop()
 	full, counted := refusalsOf(t, p.id)
-	const diary, whole = "SubmitDiary account_locked", "Batch account_locked"
+	const diary, whole = "TranscribeDiary account_locked", "Batch account_locked"
 	if full[diary] != 1 || counted[diary] != 2+2*3 || full[whole] != 1 || counted[whole] != 1 {
 		t.Errorf("recorded in full %v, counted %v", full, counted)
 	}
@@ -111,7 +111,7 @@ func TestR9_CommandsBehindTheEndOfASessionCount(t *testing.T) {
 	tr := newTrial(t)
 	p := newPerson(t, c, user.Grant{Role: user.CRC, Study: tr.study, Site: "01"})
 	_, signedIn := p.signIn("")
-	entry := BatchCommand{Command: "SubmitDiary", Body: asBody(t, tr.entry(5))}
+	entry := BatchCommand{Command: "TranscribeDiary", Body: asBody(t, tr.transcription(5))}
 	answer := signedIn.batch(Batch{Commands: []BatchCommand{{Command: "SignOut", Body: asBody(t, user.SignOut{OfUser: domain.ForUser(p.id)})},
 		entry, entry}})
 	for i, item := range answer.Items {
@@ -120,7 +120,7 @@ func TestR9_CommandsBehindTheEndOfASessionCount(t *testing.T) {
 		}
 	}
 	stop()
-	const diary = "SubmitDiary session_ended"
+	const diary = "TranscribeDiary session_ended"
 	if full, counted := refusalsOf(t, p.id); full[diary] != 1 || counted[diary] != 1 {
 		t.Errorf("recorded in full %v, counted %v", full, counted)
 	}

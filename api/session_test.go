@@ -81,7 +81,7 @@ func TestWhoSignsInGetsATokenThatWorks(t *testing.T) {
 	if me.User != p.id || len(me.Grants) != 1 || me.Grants[0] != grant {
 		t.Errorf("me is %+v", me)
 	}
-	signedIn.accepted(tr.entry(4))
+	signedIn.accepted(tr.transcription(4))
 }
 
 // TestR9_SessionsAreRefreshedUntilTheyEnd: twelve hours for staff and without a device, as long as they like for patients on
@@ -147,20 +147,20 @@ func TestR9_EverythingEndsAtOnce(t *testing.T) {
 	tr := newTrial(t)
 	p := newPerson(t, c, user.Grant{Role: user.CRC, Study: tr.study, Site: "01"})
 	session, signedIn := p.signIn("")
-	signedIn.accepted(tr.entry(4))
+	signedIn.accepted(tr.transcription(4))
 	doAs(t, administrator("first.admin"), user.LockUser{OfUser: domain.ForUser(p.id), Reasoned: domain.Because("stolen")})
-	signedIn.command(tr.entry(5)).refused(t, http.StatusUnauthorized, "account_locked")
+	signedIn.command(tr.transcription(5)).refused(t, http.StatusUnauthorized, "account_locked")
 	p.refresh(session.RefreshToken).refused(t, http.StatusUnauthorized, "account_locked")
 	p.trySignIn(p.password, "").refused(t, http.StatusUnauthorized, "sign_in_failed")
 	doAs(t, administrator("first.admin"), user.UnlockUser{OfUser: domain.ForUser(p.id), Reasoned: domain.Because("found")})
 	recordsNothing(t, func() {
-		signedIn.command(tr.entry(5)).refused(t, http.StatusUnauthorized, "session_ended")
+		signedIn.command(tr.transcription(5)).refused(t, http.StatusUnauthorized, "session_ended")
 		signedIn.get("/api/v1/me").refused(t, http.StatusUnauthorized, "session_ended")
 		signedIn.get("/api/v1/events?study="+string(tr.study)).refused(t, http.StatusUnauthorized, "session_ended")
 		p.refresh(session.RefreshToken).refused(t, http.StatusUnauthorized, "session_ended")
 	})
 	_, anew := p.signIn("")
-	anew.accepted(tr.entry(5))
+	anew.accepted(tr.transcription(5))
 }
 
 // TestR16_ASignInIsDelayedAfterFailures says when to come back.
@@ -194,7 +194,7 @@ func TestR16_ThePasswordOfAnAdministratorIsChangedFirst(t *testing.T) {
 		t.Error("the sign-in does not say that the password has to be changed")
 	}
 	signedIn.get("/api/v1/me").refused(t, http.StatusForbidden, "password_change_required")
-	signedIn.command(tr.entry(4)).refused(t, http.StatusForbidden, "password_change_required")
+	signedIn.command(tr.transcription(4)).refused(t, http.StatusForbidden, "password_change_required")
 	signedIn.post("/api/v1/commands:batch", `{"commands":[]}`).refused(t, http.StatusForbidden, "password_change_required")
 	signedIn.get("/api/v1/events?study="+string(tr.study)).refused(t, http.StatusForbidden, "password_change_required")
 	signedIn.accepted(user.ChangePassword{OfUser: of, Password: own, CurrentPassword: handedOut})
@@ -202,8 +202,8 @@ func TestR16_ThePasswordOfAnAdministratorIsChangedFirst(t *testing.T) {
 	signedIn.get("/api/v1/me").refused(t, http.StatusUnauthorized, "session_ended")
 
 	_, signedIn = p.signIn("")
-	signedIn.accepted(tr.entry(4)) // daily work goes on
-	unblind := randomisation.BreakBlind{OfPatient: domain.ForPatient(tr.patient),
+	signedIn.accepted(tr.transcription(4)) // daily work goes on
+	unblind := randomisation.BreakBlind{Patient: tr.patient,
 		Reasoned: domain.Because("overdose")}
 	signedIn.command(unblind).refused(t, http.StatusForbidden, "account_not_confirmed")
 	admin.command(user.ConfirmAccount{OfUser: of}).refused(t, http.StatusUnprocessableEntity, "second_person_required")
@@ -256,7 +256,7 @@ func TestR15_UnblindingAsksForASecondFactorWhereTheStudyDoes(t *testing.T) {
 	tr := newTrial(t)
 	p := newPerson(t, c, user.Grant{Role: user.Investigator, Study: tr.study, Site: "01"})
 	of := domain.ForUser(p.id)
-	unblind := randomisation.BreakBlind{OfPatient: domain.ForPatient(tr.patient),
+	unblind := randomisation.BreakBlind{Patient: tr.patient,
 		Reasoned: domain.Because("overdose")}
 	passes := func(c client) bool { return read[Problem](t, c.command(unblind)).Code != "second_factor_required" }
 	_, withPassword := p.signIn("")

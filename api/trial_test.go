@@ -69,7 +69,7 @@ func enrol(t testing.TB, id domain.PatientID, site domain.SiteID, screening, num
 	do(t, enrollment.ReservePlace{InStudy: domain.ForStudy(id.Study()), Site: site, OfPatient: domain.ForPatient(id)})
 	do(t, patient.ConfirmEnrollment{OfPatient: domain.ForPatient(id), PatientNumber: number})
 	return do(t, diary.AssignInstrument{OfPatient: domain.ForPatient(id), Instrument: painDiary.ID, From: "2026-02-03",
-		Until: "2026-12-31"}).Position
+		Until: "2026-12-31", On: "2026-02-03"}).Position
 }
 
 // supplied sends kits of both arms from a depot to site 01.
@@ -106,6 +106,13 @@ func (tr trial) entry(day int) diary.SubmitDiary {
 	return diary.SubmitDiary{OfPatient: domain.ForPatient(tr.patient), Instrument: painDiary.ID, CapturedAt: time.Date(2026, 2, day, 20, 30,
 		0, 0, time.FixedZone("", 3600)),
 		Zone: "Europe/Berlin", Answers: diary.Answers{"worst": 6, "least": 2, "average": 4, "now": 3, "rescue": false}}
+}
+
+// transcription is the diary of an evening as the site has it from paper.
+func (tr trial) transcription(day int) diary.TranscribeDiary {
+	e := tr.entry(day)
+	return diary.TranscribeDiary{OfPatient: e.OfPatient, Instrument: e.Instrument, AnsweredAt: e.CapturedAt, Answers: e.Answers,
+		Source: diary.SourcePaper, Respondent: diary.RespondentPatient, Reasoned: domain.Because("The phone was broken")}
 }
 
 // path is that of a query about the trial.

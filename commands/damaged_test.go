@@ -55,14 +55,14 @@ func TestR1_CommandsOnADamagedStreamAreRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p, other := run(t), run(t)
 			tr := newTrial(t, p)
-			tr.must(tr.crc, tr.entry(4, 5))
+			tr.must(tr.self, tr.entry(4, 5))
 			sound := newTrial(t, p)
 			forge(t, diary.Decider.Stream(string(tr.patient)), "DiaryWindowMissed", diary.WindowMissed{Patient: tr.patient}, metadata)
-			tr.refused("record_damaged", tr.crc, tr.entry(5, 5))
-			if _, err := other.as(tr.crc, "", tr.entry(6, 5)); !isDamaged(err) {
+			tr.refused("record_damaged", tr.self, tr.entry(5, 5))
+			if _, err := other.as(tr.self, "", tr.entry(6, 5)); !isDamaged(err) {
 				t.Errorf("another program gets %v", err)
 			}
-			sound.must(sound.crc, sound.entry(4, 5))
+			sound.must(sound.self, sound.entry(4, 5))
 			// The patient's other streams still take commands, and refuse them for reasons of their own.
 			tr.refused("consent_recorded", tr.crc,
 				patient.RecordConsent{OfPatient: domain.ForPatient(tr.patient), ConsentVersion: "1.0", On: "2026-02-03"})

@@ -184,7 +184,8 @@ func newTrial(t testing.TB, p process) trial {
 	ofPatient := domain.ForPatient(tr.patient)
 	p.must(access.Process("enrollment"), enrollment.ReservePlace{InStudy: domain.ForStudy(id), Site: "01", OfPatient: ofPatient})
 	p.must(access.Process("enrollment"), patient.ConfirmEnrollment{OfPatient: ofPatient, PatientNumber: "1"})
-	p.must(tr.crc, diary.AssignInstrument{OfPatient: ofPatient, Instrument: painDiary, From: "2026-02-03", Until: "2026-12-31"})
+	p.must(tr.crc, diary.AssignInstrument{OfPatient: ofPatient, Instrument: painDiary, From: "2026-02-03", Until: "2026-12-31",
+		On: "2026-02-03"})
 	return tr
 }
 
@@ -194,6 +195,13 @@ var painDiary = instrument.PainDiary().ID
 func (tr trial) entry(day int, worst float64) diary.SubmitDiary {
 	return diary.SubmitDiary{OfPatient: domain.ForPatient(tr.patient), Instrument: painDiary,
 		CapturedAt: time.Date(2026, 2, day, 20, 30, 0, 0, time.FixedZone("", 3600)), Answers: answers(worst)}
+}
+
+// transcription is the diary of an evening as the site has it from paper.
+func (tr trial) transcription(day int, worst float64) diary.TranscribeDiary {
+	e := tr.entry(day, worst)
+	return diary.TranscribeDiary{OfPatient: e.OfPatient, Instrument: e.Instrument, AnsweredAt: e.CapturedAt, Answers: e.Answers,
+		Source: diary.SourcePaper, Respondent: diary.RespondentPatient, Reasoned: domain.Because("The phone was broken")}
 }
 
 func answers(worst float64) diary.Answers {
@@ -284,7 +292,7 @@ func TestRepeatedCommandGetsTheFirstAnswer(t *testing.T) {
 func TestKeyCannotBeReusedForAnotherStream(t *testing.T) {
 	tr := newTrial(t, run(t))
 	key := string(tr.study) + "/key"
-	if _, err := tr.as(tr.crc, key, tr.entry(4, 5)); err != nil {
+	if _, err := tr.as(tr.crc, key, tr.transcription(4, 5)); err != nil {
 		t.Fatal(err)
 	}
 	complete := patient.CompletePatient{OfPatient: domain.ForPatient(tr.patient), On: "2026-03-01"}
@@ -299,7 +307,8 @@ func TestCallersMayUseTheSameKey(t *testing.T) {
 	if _, err := tr.as(tr.self, key, tr.entry(4, 5)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tr.as(tr.crc, key, tr.entry(5, 5)); err != nil {
+	if _, err := tr.as(tr.crc, key, diary.CorrectDiary{OfPatient: domain.ForPatient(tr.patient), Instrument: painDiary,
+		Window: "2026-02-04/evening", Answers: diary.Answers{"worst": 4}, Reasoned: domain.Because("mistyped")}); err != nil {
 		t.Errorf("a key that another caller has used is refused: %v", err)
 	}
 }
@@ -685,7 +694,7 @@ func code(err error) string {
 func TestKeyIsRememberedAfterARestart(t *testing.T) {
 	tr := newTrial(t, run(t))
 	key := string(tr.study) + "/key"
-	if _, err := tr.as(tr.crc, key, tr.entry(4, 5)); err != nil {
+	if _, err := tr.as(tr.crc, key, tr.transcription(4, 5)); err != nil {
 		t.Fatal(err)
 	}
 	started := trial{process: run(t), study: tr.study, patient: tr.patient}

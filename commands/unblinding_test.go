@@ -104,7 +104,7 @@ func (p clocked) enrolled(who domain.PatientID) {
 func TestR28_AnEmergencyUnblindingSaysWhatToDo(t *testing.T) {
 	p := runClocked(t)
 	who, doctor := p.drawnPatient()
-	emergency := randomisation.BreakBlind{OfPatient: domain.ForPatient(who), Reasoned: domain.Because("overdose")}
+	emergency := randomisation.BreakBlind{Patient: who, Reasoned: domain.Because("overdose")}
 	send := func(after time.Duration, key string, by access.Principal) (commands.Answer, error) {
 		*p.at = now.Add(after)
 		by.AuthenticatedAt = *p.at // everybody signs in again
@@ -163,7 +163,7 @@ func TestR28_AnEmergencyUnblindingNeverHangsOnOneFactor(t *testing.T) {
 	colleague := p.newDoctor(user.Grant{Role: user.Investigator, Study: id, Site: "01"})
 	officer := p.newDoctor(user.Grant{Role: user.SafetyOfficer, Study: id})
 	of := domain.ForUser(caller.id)
-	emergency := randomisation.BreakBlind{OfPatient: domain.ForPatient(who), Reasoned: domain.Because("overdose")}
+	emergency := randomisation.BreakBlind{Patient: who, Reasoned: domain.Because("overdose")}
 	forCaller := emergency
 	forCaller.AskedBy = "Dr. Lindner, by telephone"
 	unblinds := func(who access.Principal, c randomisation.BreakBlind) string {
@@ -322,7 +322,7 @@ func TestR28_UnblindingWorksWhileTheDrawsAreDamaged(t *testing.T) {
 		Factors: map[string]string{"sex": "m"}, Request: 1}
 	p.refused("record_damaged", access.Process("enrollment"), draw)
 
-	emergency := randomisation.BreakBlind{OfPatient: domain.ForPatient(who), Reasoned: domain.Because("overdose")}
+	emergency := randomisation.BreakBlind{Patient: who, Reasoned: domain.Because("overdose")}
 	first, err := p.as(doctor, string(who), emergency)
 	if err != nil {
 		t.Fatal(err)
@@ -336,7 +336,7 @@ func TestR28_UnblindingWorksWhileTheDrawsAreDamaged(t *testing.T) {
 		t.Errorf("the repeat is answered with %+v, %v", again, err)
 	}
 	// Who was drawn behind the damage, or was not, is not known.
-	p.refused("record_damaged", doctor, randomisation.BreakBlind{OfPatient: domain.ForPatient(late), Reasoned: domain.Because("overdose")})
+	p.refused("record_damaged", doctor, randomisation.BreakBlind{Patient: late, Reasoned: domain.Because("overdose")})
 
 	other, _ := p.drawnPatient()
 	emergency.Patient = other

@@ -46,10 +46,10 @@ func recordNewer(t *testing.T, tr trial) {
 func TestAnEventOfANewerProgramStopsOnlyItsStream(t *testing.T) {
 	p, other := run(t), run(t)
 	tr, sound := newTrial(t, p), newTrial(t, p)
-	tr.must(tr.crc, tr.entry(4, 5))
+	tr.must(tr.self, tr.entry(4, 5))
 	recordNewer(t, tr)
 	for name, at := range map[string]process{"a program that knew the stream": p, "another program": other} {
-		_, err := at.as(tr.crc, "", tr.entry(5, 5))
+		_, err := at.as(tr.self, "", tr.entry(5, 5))
 		if r, is := refuse.As(err); !is || r.Code != "record_newer" || r.Kind != refuse.KindOverload {
 			t.Errorf("%s answers %v", name, err)
 		}
@@ -57,5 +57,5 @@ func TestAnEventOfANewerProgramStopsOnlyItsStream(t *testing.T) {
 			t.Errorf("%s is not ready: %v", name, err)
 		}
 	}
-	sound.must(sound.crc, sound.entry(4, 5))
+	sound.must(sound.self, sound.entry(4, 5))
 }

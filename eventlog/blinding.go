@@ -174,6 +174,15 @@ func (l *Log) HashCommand(message []byte) ([]byte, error) {
 	return mac.Sum(nil), nil
 }
 
+// CodeBreakKey returns a key of 32 bytes for a use of code break envelopes. It is derived from the secret of the blinding keys, so
+// that all programs with the secret have the same. Without the keys it fails with ErrNoBlindingKeys.
+func (l *Log) CodeBreakKey(use string) ([]byte, error) {
+	if l.keys == nil {
+		return nil, ErrNoBlindingKeys
+	}
+	return hkdf.Key(sha256.New, l.keys.secret, nil, "casebook/codebreak/"+use, sha256.Size)
+}
+
 // place is where a blinded value is sealed or opened: an event of this name at an origin. It has JSON options of its own, which do
 // that. The library prepares itself for a type of event once for each such options, so places are kept and used again.
 type place struct {

@@ -43,6 +43,9 @@ type Options struct {
 	Rival, RivalKey string
 	// ServerPID is the id of the server's process, whose memory is read; 0 for none.
 	ServerPID int
+	// Profile takes a profile of the server for some time. It is called once for each number of connections, while the last
+	// measurement runs; nil for no profile.
+	Profile func(context.Context, time.Duration) ([]byte, error)
 	// Say receives messages about the progress; it may be nil.
 	Say func(format string, args ...any)
 }
@@ -66,9 +69,14 @@ func Diary(ctx context.Context, o Options) (Report, error) {
 	report := Report{Patients: o.Patients, Duration: o.Duration, Rounds: o.Rounds}
 	for _, connections := range o.Connections {
 		row := Row{Connections: connections}
-		for range o.Rounds {
+		for round := range o.Rounds {
+			used := ProcessorTimeOf(o.ServerPID)
+			profiled := o.profile(ctx, round)
 			m, err := measure(ctx, cohort, connections, o.Duration, o.Rate)
 			if err != nil {
+				return report, err
+			}
+			if row.Profile, err = profiled(); err != nil {
 				return report, err
 			}
 			if m.Lag50, m.Lag99, err = cohort.lag.result(); err != nil {
@@ -79,7 +87,10 @@ func Diary(ctx context.Context, o Options) (Report, error) {
 				return report, err
 			}
 			m.CatchUp = caughtUp
-			m.MemoryBytes, m.PeakBytes = memoryOf(o.ServerPID)
+			if now := ProcessorTimeOf(o.ServerPID); now > used {
+				m.Processor = float64((now - used).Microseconds()) / float64(m.Requests)
+			}
+			m.MemoryBytes, m.PeakBytes = MemoryOf(o.ServerPID)
 			row.Casebook = append(row.Casebook, m)
 			o.Say("%3d connections: %s", connections, m)
 			if o.Rival == "" {
@@ -98,6 +109,23 @@ func Diary(ctx context.Context, o Options) (Report, error) {
 		report.Rows = append(report.Rows, row)
 	}
 	return report, nil
+}
+
+// profile begins a profile beside the last round, and returns what waits for it.
+func (o Options) profile(ctx context.Context, round int) (wait func() ([]byte, error)) {
+	if o.Profile == nil || round != o.Rounds-1 {
+		return func() ([]byte, error) { return nil, nil }
+	}
+	var taken []byte
+	var group errgroup.Group
+	group.Go(func() (err error) {
+		taken, err = o.Profile(ctx, o.Duration)
+		return err
+	})
+	return func() ([]byte, error) {
+		err := group.Wait()
+		return taken, err
+	}
 }
 
 // cohort holds the patients of the study.

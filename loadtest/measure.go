@@ -1,12 +1,8 @@
 package loadtest
 
 import (
-	"bufio"
 	"context"
 	"fmt"
-	"os"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -35,6 +31,8 @@ type Measurement struct {
 	CatchUp time.Duration `json:"-"`
 	// Lag50 and Lag99 are quantiles of the time from the answer to a diary until its patient's view showed it.
 	Lag50, Lag99 time.Duration `json:"-"`
+	// Processor is the processor time of the server for a request, until the views showed it, in microseconds; 0 if unknown.
+	Processor float64 `json:"processorMicroseconds,omitempty"`
 	// MemoryBytes is the server's resident memory after the run, PeakBytes its maximum; 0 if unknown.
 	MemoryBytes int64 `json:"memoryBytes,omitempty"`
 	PeakBytes   int64 `json:"peakBytes,omitempty"`
@@ -48,6 +46,9 @@ func (m Measurement) String() string {
 	}
 	if m.CatchUp > 0 {
 		s += ", views caught up after " + short(m.CatchUp)
+	}
+	if m.Processor > 0 {
+		s += fmt.Sprintf(", %.0f us of processor time each", m.Processor)
 	}
 	if m.MemoryBytes > 0 {
 		s += fmt.Sprintf(", %d MB", m.MemoryBytes>>20)
@@ -125,29 +126,3 @@ func sleepUntil(ctx context.Context, due time.Time) bool {
 }
 
 func micros(n int64) time.Duration { return time.Duration(n) * time.Microsecond }
-
-// memoryOf returns a process's resident memory and its peak, in bytes. They are 0 where there is no /proc.
-func memoryOf(pid int) (now, peak int64) {
-	if pid == 0 {
-		return 0, 0
-	}
-	file, err := os.Open(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, 0
-	}
-	defer func() { _ = file.Close() }()
-	for lines := bufio.NewScanner(file); lines.Scan(); {
-		name, value, _ := strings.Cut(lines.Text(), ":")
-		kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(value), " kB"), 10, 64)
-		if err != nil {
-			continue
-		}
-		switch name {
-		case "VmRSS":
-			now = kib << 10
-		case "VmHWM":
-			peak = kib << 10
-		}
-	}
-	return now, peak
-}

@@ -117,7 +117,7 @@ func TestReportShowsMedians(t *testing.T) {
 }
 
 func TestMemoryOfNoProcessIsZero(t *testing.T) {
-	if now, _ := memoryOf(0); now != 0 {
+	if now, _ := MemoryOf(0); now != 0 {
 		t.Errorf("no process has %d bytes", now)
 	}
 }

@@ -22,7 +22,12 @@ type Row struct {
 	Connections int           `json:"connections"`
 	Casebook    []Measurement `json:"casebook"`
 	Rival       []Measurement `json:"rival,omitempty"`
+	// Profile is a CPU profile of the server in the last round, as runtime/pprof writes it; empty where none was taken.
+	Profile []byte `json:"-"`
 }
+
+// Median returns Casebook's measurement with the median throughput.
+func (r Row) Median() Measurement { return median(r.Casebook) }
 
 // Ratio returns Casebook's median throughput divided by the rival's; 0 without a rival.
 func (r Row) Ratio() float64 {
@@ -51,12 +56,13 @@ func median(all []Measurement) Measurement {
 func (r Report) WriteTable(w io.Writer) error {
 	fmt.Fprintf(w, "durable SubmitDiary over HTTP, %d patients, %s a run, medians of %d\n\n", r.Patients, r.Duration, r.Rounds)
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "connections\tdiaries/s\tp50\tp99\tmax\tshown p50\tshown p99\tviews behind\tmemory\t"+
+	fmt.Fprintln(table, "connections\tdiaries/s\tp50\tp99\tmax\tshown p50\tshown p99\tviews behind\tprocessor\tmemory\t"+
 		"rival/s\trival p50\trival p99\tratio\t")
 	for _, row := range r.Rows {
 		m := median(row.Casebook)
-		fmt.Fprintf(table, "%d\t%.0f\t%s\t%s\t%s\t%s\t%s\t%s\t%d MB\t", row.Connections, m.PerSecond, short(m.P50), short(m.P99),
-			short(m.Max), short(m.Lag50), short(m.Lag99), short(m.CatchUp), m.MemoryBytes>>20)
+		fmt.Fprintf(table, "%d\t%.0f\t%s\t%s\t%s\t%s\t%s\t%s\t%.0f us\t%d MB\t", row.Connections, m.PerSecond, short(m.P50), short(m.P99),
+			short(m.Max), short(m.Lag50), short(m.Lag99), short(m.CatchUp), m.Processor,
+			m.MemoryBytes>>20)
 		if len(row.Rival) > 0 {
 			rival := median(row.Rival)
 			fmt.Fprintf(table, "%.0f\t%s\t%s\t%.2f\t\n", rival.PerSecond, short(rival.P50), short(rival.P99), row.Ratio())

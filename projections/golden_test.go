@@ -154,7 +154,7 @@ func (v view) complete(t *testing.T, events, all []projections.Envelope) {
 	t.Helper()
 	changed, filled := map[string]bool{}, map[string]bool{}
 	for _, step := range steps(t, v.Projection, events) {
-		if step.folded && len(step.keys) == 0 {
+		if step.folded && len(step.keys) == 0 && !v.Sparse() {
 			t.Errorf("%s folds %s, and names no document of %s@%d: say in its keys which one it is about", v.View.Name, step.at.Type,
 				step.at.Stream, step.at.Revision)
 		}

@@ -13,6 +13,8 @@ type Keys struct {
 	// names says whether events of a type name documents, or a group of them.
 	names func(reflect.Type) bool
 	group func(Envelope) string // nil where every event names its documents
+	// sparse says that some events name no document, though the view folds their type.
+	sparse bool
 }
 
 // KeysOf returns the keys of the documents that an event is about. E is an interface whose methods tell what the event is
@@ -27,6 +29,13 @@ func KeysOf[E any](keys func(e E, at Envelope) []string) Keys {
 		},
 		names: func(event reflect.Type) bool { return event.AssignableTo(reflect.TypeFor[E]()) },
 	}
+}
+
+// KeysOfSome is KeysOf for a view that shows some events of a type and passes over others.
+func KeysOfSome[E any](keys func(e E, at Envelope) []string) Keys {
+	some := KeysOf(keys)
+	some.sparse = true
+	return some
 }
 
 // KeyOf is KeysOf for events that are about one document.

@@ -156,6 +156,9 @@ func (p Projection) Touches(at Envelope) (keys []string, group string) {
 	return p.keys.of(at), group
 }
 
+// Sparse says whether the view passes over some events of the types that it folds.
+func (p Projection) Sparse() bool { return p.keys.sparse }
+
 // Blank returns the document with a key before its first event.
 func (p Projection) Blank(key string) readmodels.Document {
 	doc := p.blank()

@@ -29,6 +29,7 @@ import (
 // Some are so only beside one of the parameters that are named with them. It is so for all of a query without any.
 var lookedAt = map[string]map[string][]string{
 	"Alerts":         {"kind": nil},
+	"Deviations":     {"what": nil, "only": nil, "site": {"patient"}},
 	"PatientDiaries": {"only": nil},
 	"Patients":       {"treatment": nil, "phase": nil, "endCode": nil},
 	"Processes":      {"process": {"site", "sort"}, "stage": nil},

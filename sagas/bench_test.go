@@ -179,11 +179,11 @@ func BenchmarkAlert(b *testing.B) {
 							mu.Lock()
 							accepted[p] = time.Now()
 							mu.Unlock()
-							w.must(w.crc, diary.SubmitDiary{OfPatient: domain.ForPatient(p), Instrument: phq9, CapturedAt: berlin(3+second, 20, 0, 0),
+							w.must(w.phone(p), diary.SubmitDiary{OfPatient: domain.ForPatient(p), Instrument: phq9, CapturedAt: berlin(3+second, 20, 0, 0),
 								Answers: riskyPHQ9()})
 							return
 						}
-						w.must(w.crc, diary.SubmitDiary{OfPatient: domain.ForPatient(p), Instrument: painDiary, CapturedAt: berlin(3+second, 20, 0, 0),
+						w.must(w.phone(p), diary.SubmitDiary{OfPatient: domain.ForPatient(p), Instrument: painDiary, CapturedAt: berlin(3+second, 20, 0, 0),
 							Answers: diary.Answers{"worst": 3, "least": 1, "average": 2, "now": 2, "rescue": false}})
 					})
 				}

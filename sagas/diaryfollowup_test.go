@@ -39,7 +39,8 @@ func (w *world) assign(ids ...instrument.ID) domain.PatientID {
 	w.t.Helper()
 	who := w.enroll()
 	for _, id := range ids {
-		w.must(w.crc, diary.AssignInstrument{OfPatient: domain.ForPatient(who), Instrument: id, From: "2026-02-03", Until: "2026-02-05"})
+		w.must(w.crc, diary.AssignInstrument{OfPatient: domain.ForPatient(who), Instrument: id, From: "2026-02-03",
+			Until: "2026-02-05", On: "2026-02-03"})
 	}
 	return who
 }
@@ -57,7 +58,7 @@ func (w *world) amend(remind bool) {
 
 func (w *world) submit(who domain.PatientID, day int) {
 	w.t.Helper()
-	w.must(w.crc, diary.SubmitDiary{OfPatient: domain.ForPatient(who), Instrument: painDiary, CapturedAt: berlin(day, 20, 0, 0),
+	w.must(w.phone(who), diary.SubmitDiary{OfPatient: domain.ForPatient(who), Instrument: painDiary, CapturedAt: berlin(day, 20, 0, 0),
 		Answers: diary.Answers{"worst": 3, "least": 1, "average": 2, "now": 2, "rescue": false}})
 }
 

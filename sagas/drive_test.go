@@ -259,7 +259,7 @@ func TestARiskBecomesAMessageAndIsEscalated(t *testing.T) {
 	who := w.assign(phq9)
 	w.drive(broker, mail)
 	w.clock.set(berlin(3, 20, 30, 0))
-	w.must(w.crc, diary.SubmitDiary{OfPatient: domain.ForPatient(who), Instrument: phq9, CapturedAt: berlin(3, 20, 0, 0),
+	w.must(w.phone(who), diary.SubmitDiary{OfPatient: domain.ForPatient(who), Instrument: phq9, CapturedAt: berlin(3, 20, 0, 0),
 		Answers: riskyPHQ9()})
 	raised := w.wait("AlertRaised", func(any) bool { return true }).Event.(safety.AlertRaised)
 	if raised.Patient != who || raised.Kind != safety.RiskFlagged || raised.Severity != safety.Urgent ||

@@ -132,7 +132,7 @@ func TestEveryProcessThatWaitsIsStuckAndRetried(t *testing.T) {
 	risk := func(w *world, who domain.PatientID) {
 		doctor := access.Principal{User: "doctor", Grants: []user.Grant{{Role: user.Investigator, Study: w.study, Site: "A"}},
 			AuthenticatedAt: w.clock.Now()}
-		w.must(doctor, randomisation.BreakBlind{OfPatient: domain.ForPatient(who), Reasoned: domain.Because("overdose")})
+		w.must(doctor, randomisation.BreakBlind{Patient: who, Reasoned: domain.Because("overdose")})
 	}
 	for _, c := range []struct {
 		command string

@@ -225,6 +225,11 @@ func (w *world) must(who access.Principal, command any) {
 }
 
 // screen returns a new patient, who has only been screened.
+// phone is the patient's own account.
+func (w *world) phone(who domain.PatientID) access.Principal {
+	return access.Principal{User: "phone", Grants: []user.Grant{{Role: user.PatientRole, Study: w.study, Patient: who}}}
+}
+
 func (w *world) screen() domain.PatientID {
 	w.t.Helper()
 	w.screened++

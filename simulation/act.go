@@ -34,6 +34,9 @@ func (s *simulation) act(ctx context.Context, c *course, day domain.Date) error 
 			return err
 		}
 	}
+	if err := s.meet(ctx, c, day); err != nil {
+		return err
+	}
 	if err := s.answer(ctx, c, day); err != nil {
 		return err
 	}
@@ -86,7 +89,8 @@ func (s *simulation) enrol(ctx context.Context, c *course) error {
 	until := c.enrolledOn.AddDays(84)
 	for _, instrumentID := range []instrument.ID{instrument.PainDiary().ID, instrument.PHQ9().ID} {
 		if err := s.send(ctx, crc, fmt.Sprintf("%s/assign/%s", key, instrumentID),
-			diary.AssignInstrument{OfPatient: domain.ForPatient(id), Instrument: instrumentID, From: c.enrolledOn, Until: until}); err != nil {
+			diary.AssignInstrument{OfPatient: domain.ForPatient(id), Instrument: instrumentID, From: c.enrolledOn, Until: until,
+				On: c.enrolledOn}); err != nil {
 			return err
 		}
 	}
@@ -153,7 +157,7 @@ func (s *simulation) answer(ctx context.Context, c *course, day domain.Date) err
 	}
 	var submitted []keyed
 	for _, e := range c.evenings {
-		if e.sentOn == day && !e.missed && e.day >= c.enrolledOn {
+		if e.sentOn == day && !e.missed && !e.onPaper && e.day >= c.enrolledOn {
 			submitted = append(submitted, keyed{key + "/evening/" + string(e.day), diary.SubmitDiary{
 				OfPatient: domain.ForPatient(c.id()), Instrument: instrument.PainDiary().ID,
 				CapturedAt: e.capturedAt, Zone: c.site.zone, Answers: e.answers,
@@ -179,6 +183,15 @@ func (s *simulation) correctAndClose(ctx context.Context, c *course, crc string,
 	for _, e := range c.evenings {
 		if e.day < c.enrolledOn {
 			continue
+		}
+		if e.onPaper && e.day.AddDays(2) == day {
+			err := s.send(ctx, crc, key+"/transcribe/"+string(e.day), diary.TranscribeDiary{
+				OfPatient: domain.ForPatient(c.id()), Instrument: instrument.PainDiary().ID, AnsweredAt: e.capturedAt, Answers: e.answers,
+				Source: diary.SourcePaper, Respondent: diary.RespondentPatient, Reasoned: domain.Because("The phone was broken"),
+			})
+			if err != nil {
+				return err
+			}
 		}
 		if e.correction > 0 && e.sentOn == day {
 			err := s.send(ctx, crc, key+"/correct/"+string(e.day), diary.CorrectDiary{
@@ -271,8 +284,17 @@ func (s *simulation) count(a answer) {
 				c.KitsDispensed++
 			case "ConsentWithdrawn", "PatientDiscontinued":
 				c.EndedEarly++
+			case "TreatmentDiscontinued":
+				c.TreatmentStopped++
+			case "KitReplacementAsked":
+				c.KitsReplaced++
+			case "RecallActionRecorded":
+				c.ToldOfRecall++
 			case "DiarySubmitted":
 				c.Diaries++
+				if e.Data.Mode == diary.ByTranscription {
+					c.Transcribed++
+				}
 				if e.Data.Late {
 					c.Late++
 				}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"casebook/domain"
+	"casebook/domain/diary"
 	"casebook/domain/patient"
 )
 
@@ -29,9 +30,10 @@ type answer struct {
 	Events   []struct {
 		Type string `json:"type"`
 		Data struct {
-			Late        bool   `json:"late"`
-			AfterMissed bool   `json:"afterMissed"`
-			SHA256      string `json:"sha256"`
+			Late        bool       `json:"late"`
+			Mode        diary.Mode `json:"mode"`
+			AfterMissed bool       `json:"afterMissed"`
+			SHA256      string     `json:"sha256"`
 		} `json:"data"`
 	} `json:"events"`
 }

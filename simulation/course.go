@@ -32,6 +32,7 @@ type course struct {
 	endReason string
 	evenings  []evening
 	moods     []mood
+	incident  incident
 	// kit is the kit that was dispensed last.
 	kit supply.KitNumber
 }
@@ -43,6 +44,8 @@ type evening struct {
 	day    domain.Date
 	missed bool
 	late   bool
+	// onPaper says that the patient answers on paper, which the site transcribes two days later.
+	onPaper bool
 	// capturedAt is when the patient answers, by the patient's own clock.
 	capturedAt time.Time
 	// sentOn is the day on which the phone sends the diary: the same day, or a later one if the phone was offline.
@@ -79,6 +82,7 @@ func plan(o Options) ([]*course, error) {
 		}
 		courses[i] = c
 	}
+	planIncidents(courses)
 	return courses, nil
 }
 

@@ -56,10 +56,17 @@ type Counts struct {
 	NoKit         int `json:"noKit"`
 	KitsDispensed int `json:"kitsDispensed"`
 	// Shipments counts the shipments that have arrived.
-	Shipments   int `json:"shipments"`
-	EndedEarly  int `json:"endedEarly"`
-	Diaries     int `json:"diaries"`
-	Late        int `json:"late"`
+	Shipments  int `json:"shipments"`
+	EndedEarly int `json:"endedEarly"`
+	// TreatmentStopped counts patients whose treatment has ended, and who are followed up; KitsReplaced the kits that were lost, and
+	// ToldOfRecall the patients who were told that a kit at home is recalled.
+	TreatmentStopped int `json:"treatmentStopped"`
+	KitsReplaced     int `json:"kitsReplaced"`
+	ToldOfRecall     int `json:"toldOfRecall"`
+	Diaries          int `json:"diaries"`
+	Late             int `json:"late"`
+	// Transcribed counts the diaries that staff have entered from paper.
+	Transcribed int `json:"transcribed"`
 	AfterMissed int `json:"afterMissed"`
 	Missed      int `json:"missed"`
 	Corrected   int `json:"corrected"`
@@ -227,6 +234,9 @@ func (s *simulation) runDays(ctx context.Context) error {
 			if err := s.supplyRound(ctx, day, s.Today.AddDays(-s.Days-1+quarantineDays)); err != nil {
 				return err
 			}
+			if err := s.happen(ctx, day); err != nil {
+				return err
+			}
 		}
 		group, ctx := errgroup.WithContext(ctx)
 		group.SetLimit(s.Workers)
@@ -236,6 +246,9 @@ func (s *simulation) runDays(ctx context.Context) error {
 		if err := group.Wait(); err != nil {
 			return err
 		}
+	}
+	if err := s.recall(ctx); err != nil {
+		return err
 	}
 	if err := s.reviewAlerts(ctx); err != nil {
 		return err

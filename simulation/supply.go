@@ -54,6 +54,9 @@ func kitsCSV(o Options) string {
 		if drawn%4 > 1 {
 			lot, expires = "LOT-72", o.Today.AddDays(700)
 		}
+		if drawn%16 < 2 {
+			lot = recalledLot
+		}
 		fmt.Fprintf(&text, "%06d,%s,%s,%s,%d\n", 310_000+i, arm, lot, expires, unitsPerKit)
 	}
 	return text.String()
@@ -70,7 +73,7 @@ func (s *simulation) supplyStudy(ctx context.Context, opened domain.Date) error 
 		err = s.send(ctx, s.accounts[unblindedManagerID].token, "supply/kits",
 			supply.RegisterKits{InStudy: in, Depot: depotID, CSV: kitsCSV(s.Options)})
 	}
-	for _, lot := range []string{"LOT-71", "LOT-72"} {
+	for _, lot := range []string{"LOT-71", "LOT-72", recalledLot} {
 		if err == nil {
 			err = s.send(ctx, s.accounts[unblindedManagerID].token, "supply/release/"+lot,
 				supply.ReleaseBatch{InStudy: in, Lot: lot, Certificate: "QP-2026-" + lot})
@@ -191,27 +194,48 @@ func (s *simulation) supplyRound(ctx context.Context, day, quarantineUntil domai
 // dispense dispenses the kit that is allocated for a visit, and takes back the kit before it.
 func (s *simulation) dispense(ctx context.Context, c *course, on domain.Date) error {
 	crc, key, of := s.accounts[c.site.crc].token, "patient/"+c.number+"/kit", domain.ForPatient(c.id())
-	var next kitRow
-	if err := s.waitUntil(ctx, func() (bool, error) {
-		kits, err := s.kits(ctx, crc, string(c.site.id), "", c.id())
-		for _, k := range kits {
-			if k.Visit == visitOf(c, on) {
-				next = k
-			}
-		}
-		return next.Kit != "", err
-	}); err != nil {
-		return fmt.Errorf("the kit of %s: %w", c.id(), err)
+	kit, err := s.waitForKit(ctx, c, func(k kitRow) bool { return k.Visit == visitOf(c, on) })
+	if err != nil {
+		return err
 	}
-	previous, kit := c.kit, supply.KitNumber(next.Kit)
+	previous := c.kit
 	c.kit = kit
-	err := s.send(ctx, crc, key+"/dispense/"+string(on), supply.DispenseKit{Site: c.site.id, OfPatient: of, Kit: kit, On: on})
+	err = s.send(ctx, crc, key+"/dispense/"+string(on), supply.DispenseKit{Site: c.site.id, OfPatient: of, Kit: kit, On: on})
 	if err != nil || previous == "" {
 		return err
 	}
 	left := len(c.number) % 3 // a few doses are returned
 	return s.sendAll(ctx, crc, key, supply.ReturnKit{Site: c.site.id, OfPatient: of, Kit: previous, On: on},
 		supply.ReconcileKit{Site: c.site.id, OfPatient: of, Kit: previous, Returned: left, Used: unitsPerKit - left})
+}
+
+// waitForKit waits until a patient has a kit of a kind, and returns it. In a repeated run there may be several, since the later ones
+// are there already: the first one was lost or given out, and those that were sent after a recall still wait.
+func (s *simulation) waitForKit(ctx context.Context, c *course, is func(kitRow) bool) (supply.KitNumber, error) {
+	rank := func(k kitRow) int {
+		switch supply.KitStatus(k.Status) {
+		case supply.KitIsAllocated:
+			return 0
+		case supply.KitLostByPatient:
+			return 2
+		default:
+			return 1
+		}
+	}
+	var found kitRow
+	err := s.waitUntil(ctx, func() (bool, error) {
+		kits, err := s.kits(ctx, s.accounts[c.site.crc].token, string(c.site.id), "", c.id())
+		for _, k := range kits {
+			if is(k) && (found.Kit == "" || rank(k) > rank(found)) {
+				found = k
+			}
+		}
+		return found.Kit != "", err
+	})
+	if err != nil {
+		return "", fmt.Errorf("the kit of %s: %w", c.id(), err)
+	}
+	return supply.KitNumber(found.Kit), nil
 }
 
 // visitOf returns the visit of a day: "" for the enrolment.
@@ -225,8 +249,8 @@ func visitOf(c *course, on domain.Date) string {
 // visit records the second visit, and dispenses the second kit.
 func (s *simulation) visit(ctx context.Context, c *course, on domain.Date) error {
 	visit := patient.RecordVisit{OfPatient: domain.ForPatient(c.id()), Visit: secondVisit, On: on}
-	if err := s.sendAll(ctx, s.accounts[c.site.crc].token, "patient/"+c.number, visit); err != nil {
-		return err
+	if err := s.sendAll(ctx, s.accounts[c.site.crc].token, "patient/"+c.number, visit); err != nil || c.incident == stopsTreatment {
+		return err // who is followed up comes to the visits, and gets no kit
 	}
 	return s.dispense(ctx, c, on)
 }

@@ -8,6 +8,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -42,8 +44,11 @@ type benchDiaryCommand struct {
 	JSON        bool          `help:"Print JSON."`
 }
 
-// benchReady is what the server's process prints, before its address, when it serves.
-const benchReady = "bench server at "
+// benchReady and benchAdmin are what the server's process prints, before its address and that for operators, when it serves.
+const (
+	benchReady = "bench server at "
+	benchAdmin = "bench admin at "
+)
 
 // Run starts a server in a process of its own, on embedded stores and free ports, and measures it.
 func (c benchDiaryCommand) Run(ctx context.Context, s streams) (err error) {
@@ -66,30 +71,48 @@ func (c benchDiaryCommand) Run(ctx context.Context, s streams) (err error) {
 			return err
 		}
 	}
-	base, process, err := c.startServer(ctx, dir, s)
+	server, err := c.startServer(ctx, dir, s)
 	if err != nil {
 		return err
 	}
 	defer func() {
-		interrupted := process.Process.Signal(os.Interrupt)
+		interrupted := server.process.Process.Signal(os.Interrupt)
 		var exit *exec.ExitError
-		if ended := process.Wait(); interrupted == nil && ended != nil && !errors.As(ended, &exit) {
+		if ended := server.process.Wait(); interrupted == nil && ended != nil && !errors.As(ended, &exit) {
 			err = errors.Join(err, ended)
 		}
 	}()
 	say := func(format string, args ...any) { fmt.Fprintf(s.err, format+"\n", args...) }
 	report, err := loadtest.Diary(ctx, loadtest.Options{
-		BaseURL: base, Admin: demoAdmin, Connections: c.Connections, Duration: c.Duration, Rate: c.Rate, Rounds: c.Rounds,
-		Patients: c.Patients, Rival: c.Rival, RivalKey: c.RivalKey, ServerPID: process.Process.Pid, Say: say,
+		BaseURL: server.base, Admin: demoAdmin, Connections: c.Connections, Duration: c.Duration, Rate: c.Rate, Rounds: c.Rounds,
+		Patients: c.Patients, Rival: c.Rival, RivalKey: c.RivalKey, ServerPID: server.process.Process.Pid, Say: say, Profile: server.profile,
 		SignAs: func(u domain.UserID) (string, error) { return tokens.Sign(u, time.Now(), 24*time.Hour) },
 	})
 	if err != nil {
 		return err
 	}
-	if c.JSON {
-		return json.NewEncoder(s.out).Encode(report)
+	shares := make([][]share, len(report.Rows))
+	for i, row := range report.Rows {
+		if shares[i], err = sharesOf(row.Profile); err != nil {
+			return err
+		}
 	}
-	return report.WriteTable(s.out)
+	if c.JSON {
+		return json.NewEncoder(s.out).Encode(struct {
+			loadtest.Report
+			Shares [][]share `json:"shares"` // in the order of the rows
+		}{report, shares})
+	}
+	if err := report.WriteTable(s.out); err != nil {
+		return err
+	}
+	for i, row := range report.Rows {
+		fmt.Fprintf(s.out, "\nwhere the server's processor time goes, with %d connections\n", row.Connections)
+		if err := writeShares(s.out, shares[i], row.Median().Processor); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // benchKey is the blinding key of the benchmarks on event stores that are given. It is no secret: one benchmark after the other works
@@ -115,15 +138,39 @@ func writeBenchKey(file string) error {
 	return os.WriteFile(file, []byte(own), 0o600)
 }
 
+// benchedServer is the server that is measured.
+type benchedServer struct {
+	base, admin string
+	process     *exec.Cmd
+}
+
+// profile takes a CPU profile of the server.
+func (b benchedServer) profile(ctx context.Context, d time.Duration) ([]byte, error) {
+	address := fmt.Sprintf("%s/debug/pprof/profile?seconds=%d", b.admin, max(1, int(d.Seconds())))
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = answer.Body.Close() }()
+	if answer.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s answers %s", address, answer.Status)
+	}
+	return io.ReadAll(answer.Body)
+}
+
 // startServer starts this program again as the server, so that load and server do not share a heap.
-func (c benchDiaryCommand) startServer(ctx context.Context, dir string, s streams) (base string, process *exec.Cmd, err error) {
+func (c benchDiaryCommand) startServer(ctx context.Context, dir string, s streams) (b benchedServer, err error) {
 	program, err := os.Executable()
 	if err != nil {
-		return "", nil, err
+		return b, err
 	}
 	flags := []string{"bench-server", "--data", dir, "--http", "127.0.0.1:0", "--admin", "127.0.0.1:0",
 		"--node-listen", "127.0.0.1:0", "--mongo-listen", "127.0.0.1:0", "--log-level", "warn"}
-	process = exec.CommandContext(ctx, program, flags...) // #nosec G204 -- this program itself
+	process := exec.CommandContext(ctx, program, flags...) // #nosec G204 -- this program itself
 	// Addresses may hold passwords, which the arguments of a process show to everybody.
 	process.Env = withoutSettings(os.Environ())
 	if c.Eventstore != "" {
@@ -135,18 +182,26 @@ func (c benchDiaryCommand) startServer(ctx context.Context, dir string, s stream
 	process.Stderr = s.err
 	out, err := process.StdoutPipe()
 	if err != nil {
-		return "", nil, err
+		return b, err
 	}
 	if err := process.Start(); err != nil {
-		return "", nil, err
+		return b, err
 	}
-	line, err := bufio.NewReader(out).ReadString('\n')
-	base, ready := strings.CutPrefix(strings.TrimSpace(line), benchReady)
-	if err != nil || !ready {
-		failure := fmt.Errorf("the server did not start: it printed %q", line)
-		return "", nil, errors.Join(failure, err, process.Process.Kill(), process.Wait())
+	b.process = process
+	lines := bufio.NewReader(out)
+	for _, printed := range []struct {
+		says    string
+		address *string
+	}{{benchReady, &b.base}, {benchAdmin, &b.admin}} {
+		line, err := lines.ReadString('\n')
+		address, ready := strings.CutPrefix(strings.TrimSpace(line), printed.says)
+		if err != nil || !ready {
+			failure := fmt.Errorf("the server did not start: it printed %q", line)
+			return b, errors.Join(failure, err, process.Process.Kill(), process.Wait())
+		}
+		*printed.address = address
 	}
-	return base, process, nil
+	return b, nil
 }
 
 // withoutSettings returns an environment without the settings of the installation that the shell works with: a server that a benchmark
@@ -171,8 +226,7 @@ func (c benchServerCommand) Run(ctx context.Context, s streams) error {
 	if err := server.bootstrapAdmins(ctx, "only-for-the-benchmark"); err != nil {
 		return errors.Join(err, server.close())
 	}
-	fmt.Fprintf(s.out, "%s%s\n", benchReady, server.url())
-	fmt.Fprintf(s.err, "server: http://%s, admin http://%s\n", server.httpAddress, server.adminAddress)
+	fmt.Fprintf(s.out, "%s%s\n%shttp://%s\n", benchReady, server.url(), benchAdmin, server.adminAddress)
 	return server.wait()
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"casebook/cmd/casebook/contexts"
+	"casebook/loadtest"
 	"casebook/projections"
 )
 
@@ -145,13 +146,14 @@ func (c benchStartCommand) start(ctx context.Context, s streams, dir string) (r 
 		return r, errors.Join(fmt.Errorf("the server did not start: it printed %q", line), err)
 	}
 	pid := process.Process.Pid
-	ready := processorTimeOf(pid)
+	ready := loadtest.ProcessorTimeOf(pid)
 	r.Ready, r.Processor = time.Since(began).Seconds(), ready.Seconds()
 	select {
 	case <-ctx.Done():
 		return r, ctx.Err()
 	case <-time.After(c.Idle):
 	}
-	r.Idle, r.Memory = (processorTimeOf(pid) - ready).Seconds(), memoryOf(pid, "VmRSS:")
+	r.Idle = (loadtest.ProcessorTimeOf(pid) - ready).Seconds()
+	r.Memory, _ = loadtest.MemoryOf(pid)
 	return r, nil
 }

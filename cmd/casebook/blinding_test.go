@@ -300,7 +300,7 @@ func (in installation) refusals(t *testing.T, s simulation.Summary, into map[str
 		supply.ReconcileKit{Site: s.Site, OfPatient: of, Kit: "310003", Used: 3},
 		supply.CreateShipment{FromLocation: fromDepot, To: "01", Kits: []supply.KitNumber{"310004"}, Reasoned: because},
 		patient.EnrollPatient{OfPatient: of, On: "2026-03-18"},
-		randomisation.BreakBlind{OfPatient: of, Reasoned: because},
+		randomisation.BreakBlind{Patient: of.Patient, Reasoned: because},
 		randomisation.CorrectStratum{InStudy: inStudy, OfPatient: of, Factors: map[string]string{"age": "x"}, Reasoned: because},
 	} {
 		_, _, text := in.command(token, fmt.Sprint("mistake/", i), command)
@@ -313,8 +313,8 @@ func (in installation) refusals(t *testing.T, s simulation.Summary, into map[str
 func (in installation) unblindInAnEmergency(t *testing.T, password string, s simulation.Summary) {
 	t.Helper()
 	breakBlind := randomisation.BreakBlind{
-		OfPatient: domain.ForPatient(s.Patient),
-		Reasoned:  domain.Because("overdose; treatment depends on it"),
+		Patient:  s.Patient,
+		Reasoned: domain.Because("overdose; treatment depends on it"),
 	}
 	withoutSignIn, err := in.tokens.Sign("dr.lindner", time.Now(), time.Hour)
 	if err != nil {

@@ -265,7 +265,7 @@ func TestLostQuorumRefusesNothing(t *testing.T) {
 	// The second request meets what the first one has written, which no read shows.
 	for range 2 {
 		impatient, cancel := context.WithTimeout(t.Context(), 3*time.Second)
-		status, answer := post(impatient, in.url, crc, who, "2020-01-01")
+		status, answer := post(impatient, in.url, in.sign("phones"), who, "2020-01-01")
 		cancel()
 		if status != 0 && status != http.StatusServiceUnavailable {
 			t.Errorf("without a quorum, a diary is answered %d: %s", status, answer)
@@ -276,7 +276,7 @@ func TestLostQuorumRefusesNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	status, answer := post(t.Context(), in.url, crc, who, "2020-01-01")
+	status, answer := post(t.Context(), in.url, in.sign("phones"), who, "2020-01-01")
 	var recorded answered
 	if err := json.Unmarshal([]byte(answer), &recorded); err != nil || status != http.StatusOK {
 		t.Fatalf("with the quorum back, the same diary is answered %d: %s", status, answer)
@@ -401,7 +401,7 @@ func TestLeadersMoveUnderLoad(t *testing.T) {
 	loaded, stop := context.WithCancel(t.Context())
 	var wait sync.WaitGroup
 	for i := range phones {
-		wait.Go(func() { noted.load(loaded, in.url, crc, domain.NewPatientID(id, fmt.Sprint(i))) })
+		wait.Go(func() { noted.load(loaded, in.url, sign("phones"), domain.NewPatientID(id, fmt.Sprint(i))) })
 	}
 	faults := 0
 	for over := time.Now().Add(clusterRun(t)); time.Now().Before(over); faults++ {

@@ -58,7 +58,7 @@ func TestTheCommandPathCostsNoMoreThanItDid(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = s.close() }()
-	of := access.Principal{User: "crc", Grants: []user.Grant{{Role: user.CRC, Study: id, Site: "01"}}}
+	of := access.Principal{User: "phone", Grants: []user.Grant{{Role: user.PatientRole, Study: id, Patient: domain.NewPatientID(id, "0")}}}
 	send := func(from, through int) {
 		for day := from; day < through; day++ {
 			on := domain.Date("2020-01-01").AddDays(day)

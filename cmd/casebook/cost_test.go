@@ -33,7 +33,7 @@ func TestADiaryCostsNoMoreThanItDid(t *testing.T) {
 	c := spawn(t, dir)
 	defer c.kill()
 	setUp(installation{t: t, url: c.url}, id, sign, phones)
-	token := sign("crc")
+	token := sign("phones")
 	days := func(from, through int) {
 		t.Helper()
 		var wait sync.WaitGroup

@@ -136,8 +136,10 @@ func (c demoCommand) explain(s streams, server *server, summary simulation.Summa
 		summary.Sites, summary.Screened, summary.ScreenFailures, summary.Enrolled, summary.EndedEarly)
 	p("  %d enrolments had to wait for kits, %d kits dispensed, %d shipments\n",
 		summary.NoKit, summary.KitsDispensed, summary.Shipments)
-	p("  %d diaries: %d late, %d corrected, %d windows missed, %d risks flagged; in %s\n\n",
-		summary.Diaries, summary.Late, summary.Corrected, summary.Missed, summary.Risks, took.Round(100*time.Millisecond))
+	p("  %d kit lost and replaced, %d treatment stopped for nausea with follow-up, %d patients told that their kit is recalled\n",
+		summary.KitsReplaced, summary.TreatmentStopped, summary.ToldOfRecall)
+	p("  %d diaries: %d late, %d transcribed from paper, %d corrected, %d windows missed, %d risks flagged; in %s\n\n",
+		summary.Diaries, summary.Late, summary.Transcribed, summary.Corrected, summary.Missed, summary.Risks, took.Round(100*time.Millisecond))
 	p("Where to look\n")
 	p("  %-34s the API, described, to try out\n", base+"/docs")
 	p("  %-34s metrics\n", "http://"+server.adminAddress+"/metrics")

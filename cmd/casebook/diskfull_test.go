@@ -139,7 +139,7 @@ func TestRealProcessOnAFullDisk(t *testing.T) {
 	const id, phones = domain.StudyID("F1"), 6
 	in := installation{t: t, url: s.url}
 	setUp(in, id, sign, phones)
-	crc, manager := sign("crc"), sign("manager")
+	crc, manager, phone := sign("crc"), sign("manager"), sign("phones")
 
 	var url atomic.Value
 	url.Store(s.url)
@@ -151,7 +151,7 @@ func TestRealProcessOnAFullDisk(t *testing.T) {
 		shown[i] = map[string]bool{}
 		load.Go(func() {
 			for day := domain.Date("2020-01-01"); working.Err() == nil && day < "2025-12-31"; time.Sleep(2 * time.Millisecond) {
-				if submit(url.Load().(string), crc, domain.NewPatientID(id, fmt.Sprint(i)), day) {
+				if submit(url.Load().(string), phone, domain.NewPatientID(id, fmt.Sprint(i)), day) {
 					shown[i][string(day)+"/evening"] = true
 					day = day.AddDays(1)
 					acknowledged.Add(1)

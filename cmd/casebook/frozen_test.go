@@ -272,14 +272,14 @@ func (z *freezer) phone(loaded, patience context.Context, round string, who doma
 	if round == z.mongo.name {
 		day = "2023-01-01"
 	}
-	crc := z.token("crc")
+	phone := z.token("phones")
 	for ; loaded.Err() == nil; day = day.AddDays(1) {
 		at, err := time.Parse(time.RFC3339, string(day)+"T20:30:00Z")
 		if err != nil {
 			z.t.Error(err)
 			return
 		}
-		if _, accepted := z.send(patience, crc, string(who)+string(day), diary.SubmitDiary{OfPatient: domain.ForPatient(who),
+		if _, accepted := z.send(patience, phone, string(who)+string(day), diary.SubmitDiary{OfPatient: domain.ForPatient(who),
 			Instrument: "pain-diary", CapturedAt: at, Zone: "UTC",
 			Answers: diary.Answers{"worst": 5, "least": 1, "average": 3, "now": 2, "rescue": false}}); !accepted {
 			return

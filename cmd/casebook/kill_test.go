@@ -167,7 +167,7 @@ func TestR35_NothingAcknowledgedIsLost(t *testing.T) {
 			wait.Go(func() {
 				for {
 					day := domain.Date("2020-01-01").AddDays(next[i])
-					if !submit(c.url, sign("crc"), domain.NewPatientID(id, fmt.Sprint(i)), day) {
+					if !submit(c.url, sign("phones"), domain.NewPatientID(id, fmt.Sprint(i)), day) {
 						return // the server was killed; the same diary is submitted again in the next round
 					}
 					acknowledged[i][string(day)+"/evening"] = true
@@ -219,7 +219,7 @@ func TestR35_NothingAcknowledgedIsLost(t *testing.T) {
 	t.Logf("%d diaries were acknowledged over %d kills", total, rounds)
 }
 
-// setUp creates a study with one site, and enrolled patients who have a diary.
+// setUp creates a study with one site, and enrolled patients who have a diary. The account phones is that of all of them.
 func setUp(in installation, id domain.StudyID, sign func(domain.UserID) string, phones int) {
 	admin := sign(demoAdmin)
 	for name, grant := range map[domain.UserID]user.Grant{
@@ -229,6 +229,7 @@ func setUp(in installation, id domain.StudyID, sign func(domain.UserID) string, 
 		in.must(admin, user.RegisterUser{OfUser: domain.ForUser(name), Name: string(name)})
 		in.must(admin, user.GrantRole{OfUser: domain.ForUser(name), Grant: grant})
 	}
+	in.must(admin, user.RegisterUser{OfUser: domain.ForUser("phones"), Name: "All phones"})
 	manager, crc := sign("manager"), sign("crc")
 	protocol := study.Protocol{Version: 1, ConsentVersion: "1", Instruments: []instrument.Definition{*instrument.PainDiary()}}
 	for _, command := range []any{
@@ -247,8 +248,9 @@ func setUp(in installation, id domain.StudyID, sign func(domain.UserID) string, 
 		requested := in.must(crc, patient.EnrollPatient{OfPatient: domain.ForPatient(who), On: "2020-01-01"}).Position
 		in.waitEnrolled(crc, who, requested)
 		in.must(crc, diary.AssignInstrument{
-			OfPatient: domain.ForPatient(who), Instrument: "pain-diary", From: "2020-01-01", Until: "2026-01-01",
+			OfPatient: domain.ForPatient(who), Instrument: "pain-diary", From: "2020-01-01", Until: "2026-01-01", On: "2020-01-01",
 		})
+		in.must(admin, user.GrantRole{OfUser: domain.ForUser("phones"), Grant: user.Grant{Role: user.PatientRole, Study: id, Patient: who}})
 	}
 }
 

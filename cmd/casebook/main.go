@@ -30,6 +30,7 @@ type cli struct {
 	Key         keyCommand         `cmd:"" help:"Make a new key, for processes on real stores."`
 	Projections projectionsCommand `cmd:"" help:"List, rebuild and check the read models."`
 	Supply      supplyCommand      `cmd:"" help:"Try out how a study is supplied."`
+	Codebreak   codebreakCommand   `cmd:"" help:"Sealed envelopes from which a 24-hour centre reads a patient's arm while the server cannot be reached."`
 	Audit       auditCommand       `cmd:"" help:"Prove the record."`
 	Bench       benchCommand       `cmd:"" help:"Measure throughput and latency."`
 	BenchServer benchServerCommand `cmd:"" hidden:""`

@@ -206,7 +206,7 @@ func TestOverloadFigures(t *testing.T) {
 	}
 	const id, phones, people = domain.StudyID("O1"), 48, 20
 	setUp(in, id, sign, phones)
-	var managers, coordinators []string
+	var managers, coordinators, devices []string
 	for n := range people {
 		for role, all := range map[user.Role]*[]string{user.DataManager: &managers, user.CRC: &coordinators} {
 			who := domain.UserID(fmt.Sprintf("%s.%d", role, n))
@@ -218,6 +218,13 @@ func TestOverloadFigures(t *testing.T) {
 			in.must(sign(demoAdmin), user.GrantRole{OfUser: domain.ForUser(who), Grant: grant})
 			*all = append(*all, sign(who))
 		}
+		device := domain.UserID(fmt.Sprintf("device.%d", n)) // has all diaries
+		in.must(sign(demoAdmin), user.RegisterUser{OfUser: domain.ForUser(device), Name: string(device)})
+		for i := range phones {
+			in.must(sign(demoAdmin), user.GrantRole{OfUser: domain.ForUser(device), Grant: user.Grant{Role: user.PatientRole, Study: id,
+				Patient: domain.NewPatientID(id, fmt.Sprint(i))}})
+		}
+		devices = append(devices, sign(device))
 	}
 	var enrolled readmodels.List[patientviews.PatientRow]
 	in.query(managers[0], "/api/v1/studies/PAIN1/patients?site=01&status=enrolled", 0, &enrolled)
@@ -233,14 +240,14 @@ func TestOverloadFigures(t *testing.T) {
 	submitted := func(context.Context, int64) (string, string, string, string, any) {
 		n := windows.Add(1)
 		who, day := domain.NewPatientID(id, fmt.Sprint(n%phones)), domain.Date("2020-01-01").AddDays(int(n/phones))
-		return http.MethodPost, "/api/v1/commands/SubmitDiary", of(coordinators, n), string(who) + string(day),
+		return http.MethodPost, "/api/v1/commands/SubmitDiary", of(devices, n), string(who) + string(day),
 			diary.SubmitDiary{OfPatient: domain.ForPatient(who), Instrument: "pain-diary",
 				CapturedAt: time.Date(2020, 1, 1, 20, 30, 0, 0, time.UTC).AddDate(0, 0, int(n/phones)),
 				Answers:    diary.Answers{"worst": 5, "least": 1, "average": 3, "now": 2, "rescue": false}}
 	}
 	unblinding := func(who domain.PatientID, n int64) (string, string, string, string, any) {
 		return http.MethodPost, "/api/v1/commands/BreakBlind", of(doctors, n), fmt.Sprintf("blind-%d-%d", n, time.Now().UnixNano()),
-			randomisation.BreakBlind{OfPatient: domain.ForPatient(who), Reasoned: domain.Because("overdose")}
+			randomisation.BreakBlind{Patient: who, Reasoned: domain.Because("overdose")}
 	}
 	unblinded := func(_ context.Context, n int64) (string, string, string, string, any) {
 		return unblinding(enrolled.Items[0].Patient, n)

@@ -36,6 +36,8 @@ type site struct {
 	hired bool
 	// supplier keeps the depots, and knows what the kits hold.
 	supplier string
+	// phones are the tokens of patients' own accounts.
+	phones map[domain.UserID]string
 	// given are the kits that were dispensed.
 	given []supply.KitNumber
 }
@@ -219,10 +221,34 @@ func (s *site) figures(position uint64) studyviews.EnrollmentFigures {
 	return overview.Figures.EnrollmentFigures
 }
 
+// phone returns the token of the patient's own account.
+func (s *site) phone(of domain.OfPatient) string {
+	s.t.Helper()
+	id := domain.UserID("phone." + strings.ToLower(string(of.Patient)))
+	if s.phones == nil {
+		s.phones = map[domain.UserID]string{}
+	}
+	if s.phones[id] == "" {
+		s.phones[id] = s.account(id, user.Grant{Role: user.PatientRole, Study: s.study, Patient: of.Patient})
+	}
+	return s.phones[id]
+}
+
 func (s *site) entry(of domain.OfPatient, id instrument.ID, day int) diary.SubmitDiary {
 	return diary.SubmitDiary{OfPatient: of, Instrument: id, Zone: "Europe/Berlin",
 		CapturedAt: time.Date(2026, 3, day, 20, 30, 0, 0, time.FixedZone("", 3600)),
 		Answers:    diary.Answers{"worst": 6, "least": 2, "average": 4, "now": 3, "rescue": false}}
+}
+
+// deviates checks what the worklist of deviations shows of a patient's candidate.
+func (s *site) deviates(of domain.OfPatient, position uint64, id patient.CandidateID, want patientviews.DeviationStatus) {
+	s.t.Helper()
+	var list readmodels.List[patientviews.DeviationRow]
+	query := fmt.Sprintf("/api/v1/studies/%s/deviations?site=01&patient=%s&status=%s", s.study, of.Patient, want)
+	s.query(s.manager, query, position, &list)
+	if len(list.Items) != 1 || list.Items[0].Candidate != id || list.Items[0].Status != want {
+		s.t.Errorf("%s lists %+v", query, list.Items)
+	}
 }
 
 // TestDailyLifeOfATrial plays what happens to patients every day at sites, over HTTP, on a running server. Each scenario has the
@@ -285,7 +311,7 @@ func TestDailyLifeOfATrial(t *testing.T) {
 		s.t = t
 		of := s.enrolled()
 		for _, id := range []instrument.ID{instrument.PainDiary().ID, "doses"} {
-			s.must(s.crc, diary.AssignInstrument{OfPatient: of, Instrument: id, From: "2026-03-01", Until: "2026-03-31"})
+			s.must(s.crc, diary.AssignInstrument{OfPatient: of, Instrument: id, From: "2026-03-01", Until: "2026-03-31", On: "2026-03-01"})
 		}
 		kit := s.kitOf(s.crc, of, "01")
 		stopped := s.must(s.crc, patient.DiscontinueTreatment{OfPatient: of, On: "2026-03-05", Reason: patient.EndedByAdverseEvent,
@@ -297,9 +323,9 @@ func TestDailyLifeOfATrial(t *testing.T) {
 		})
 		s.refused(s.crc, "kit_status", supply.DispenseKit{Site: "01", OfPatient: of, Kit: kit, On: "2026-03-06"})
 		// Diaries go on, those about doses do not. Visits go on, without kits.
-		s.must(s.crc, s.entry(of, instrument.PainDiary().ID, 10))
-		s.must(s.crc, s.entry(of, "doses", 5))
-		s.refused(s.crc, "treatment_ended", s.entry(of, "doses", 10))
+		s.must(s.phone(of), s.entry(of, instrument.PainDiary().ID, 10))
+		s.must(s.phone(of), s.entry(of, "doses", 5))
+		s.refused(s.phone(of), "treatment_ended", s.entry(of, "doses", 10))
 		s.must(s.crc, patient.RecordVisit{OfPatient: of, Visit: "week-4", On: "2026-03-10"})
 		s.refused(s.crc, "treatment_not_under_way", patient.HoldDose{OfPatient: of, On: "2026-03-10", Reasoned: because})
 		ended := s.must(s.crc, patient.EndParticipation{OfPatient: of, On: "2026-04-10", Reason: patient.EndedAsPlanned}).Position
@@ -395,13 +421,38 @@ func TestDailyLifeOfATrial(t *testing.T) {
 			len(v.Deviations) != 0 {
 			t.Errorf("proposed are %+v, recorded %+v", v.Candidates, v.Deviations)
 		}
+		candidate := s.patient(s.crc, of, requested).Candidates[0].ID
+		s.deviates(of, requested, candidate, patientviews.DeviationProposed)
 		// A person confirms it, and the patient stays.
-		position := s.must(s.crc, patient.RecordProtocolDeviation{OfPatient: of, What: patient.DeviationEligibility, Important: true,
-			FoundOn: "2026-02-10", Reasoned: domain.Because("Enrolled under age")}).Position
-		if v := s.patient(s.crc, of, position); len(v.Deviations) != 1 || !v.Deviations[0].Important || v.Deviations[0].By != "crc.one" {
-			t.Errorf("recorded are %+v", v.Deviations)
+		confirm := patient.RecordProtocolDeviation{OfPatient: of, What: patient.DeviationEligibility, Important: true, Candidate: candidate,
+			FoundOn: "2026-02-10", Reasoned: domain.Because("Enrolled under age")}
+		position := s.must(s.crc, confirm).Position
+		if v := s.patient(s.crc, of, position); len(v.Deviations) != 1 || !v.Deviations[0].Important || v.Deviations[0].By != "crc.one" ||
+			len(v.Candidates) != 0 {
+			t.Errorf("recorded are %+v, proposed %+v", v.Deviations, v.Candidates)
 		}
+		s.deviates(of, position, candidate, patientviews.DeviationConfirmed)
+		s.refused(s.crc, "candidate_not_found", confirm)
+		s.refused(s.otherCRC, "not_allowed", confirm)
+		s.refused(s.crc, "not_allowed",
+			patient.DismissDeviationCandidate{OfPatient: of, Candidate: candidate, Reasoned: domain.Because("It was nothing")})
 		s.is(of, position, patient.StatusEnrolled, patient.TreatmentOn, patient.PhaseTreatment)
+	})
+
+	t.Run("wholly wrong registration", func(t *testing.T) {
+		s.t = t
+		before := s.figures(0).Screened
+		of := s.consented()
+		s.refused(s.otherCRC, "not_allowed", patient.VoidRegistration{OfPatient: of, Reasoned: because})
+		voided := s.must(s.crc, patient.VoidRegistration{OfPatient: of, Reasoned: because}).Position
+		s.is(of, voided, patient.StatusRegisteredInError, patient.TreatmentNotStarted, "")
+		if after := s.figures(voided).Screened; after != before {
+			t.Errorf("%d patients are counted as screened after one that was none; before there were %d", after, before)
+		}
+		s.refused(s.crc, "patient_ended", patient.EnrollPatient{OfPatient: of, On: "2026-02-03", Criteria: map[string]bool{"adult": true}})
+		s.must(s.crc, patient.UndoPatientStep{OfPatient: of, Step: patient.StepRegistration, Reasoned: because})
+		s.enrol(of)
+		s.refused(s.crc, "patient_status", patient.VoidRegistration{OfPatient: of, Reasoned: because})
 	})
 
 	t.Run("contradicting factor", func(t *testing.T) {
@@ -437,7 +488,7 @@ func TestDailyLifeOfATrial(t *testing.T) {
 		}
 		position := s.must(s.crc, patient.RecordVisit{OfPatient: of, Visit: "week-4", On: "2026-03-03"}).Position
 		v := s.patient(s.crc, of, position)
-		if v.AgeYears != 55 || v.Sex != patient.Male || len(v.Candidates) != 1 || v.Candidates[0].On != "2026-03-20" {
+		if v.AgeYears != 55 || v.Sex != patient.Male || len(v.Candidates) != 0 {
 			t.Errorf("the patient is %+v", v)
 		}
 		if n := len(v.Steps); v.Steps[n-4].Note != "54 -> 55: Mistyped" ||
@@ -447,10 +498,12 @@ func TestDailyLifeOfATrial(t *testing.T) {
 		var list readmodels.List[patientviews.PatientRow]
 		s.query(s.manager, "/api/v1/studies/LIFE/patients?limit=100", position, &list)
 		for _, r := range list.Items {
-			if r.Patient == of.Patient && (r.EnrolledOn != "2026-02-04" || r.ConsentedOn != "2026-02-01" || r.Candidates != 1) {
+			if r.Patient == of.Patient && (r.EnrolledOn != "2026-02-04" || r.ConsentedOn != "2026-02-01" || r.Candidates != 0) {
 				t.Errorf("the list has %+v", r)
 			}
 		}
+		// The mistyped day was a candidate, and is none any more.
+		s.deviates(of, position, "visit/week-4", patientviews.DeviationObsolete)
 	})
 
 	t.Run("transfer", func(t *testing.T) {

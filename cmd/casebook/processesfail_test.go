@@ -266,6 +266,11 @@ func (tr *trial) setUp() {
 	}
 }
 
+// phoneOf names the account of a patient.
+func phoneOf(who domain.PatientID) domain.UserID {
+	return domain.UserID("phone." + strings.ToLower(string(who)))
+}
+
 // enrol screens a patient, records the consent, and asks for the enrolment. It waits a while for its end, and assigns the diary.
 func (tr *trial) enrol(patience context.Context, number string) {
 	who, crc := domain.NewPatientID(trialStudy, number), tr.sign("crc")
@@ -294,8 +299,17 @@ func (tr *trial) enrol(patience context.Context, number string) {
 	tr.mu.Lock()
 	tr.slowest = max(tr.slowest, time.Since(requested))
 	tr.mu.Unlock()
+	phone := domain.ForUser(phoneOf(who))
 	for _, command := range []any{
-		diary.AssignInstrument{OfPatient: of, Instrument: "pain-diary", From: firstDay, Until: lastDay},
+		user.RegisterUser{OfUser: phone, Name: number},
+		user.GrantRole{OfUser: phone, Grant: user.Grant{Role: user.PatientRole, Study: trialStudy, Patient: who}},
+	} {
+		if _, accepted := tr.send(patience, tr.sign(demoAdmin), number+"/"+commandName(command), command); !accepted {
+			return
+		}
+	}
+	for _, command := range []any{
+		diary.AssignInstrument{OfPatient: of, Instrument: "pain-diary", From: firstDay, Until: lastDay, On: firstDay},
 		patient.RecordVisit{OfPatient: of, Visit: "first", On: firstDay},
 	} {
 		if _, accepted := tr.send(patience, crc, number+"/"+commandName(command), command); !accepted {
@@ -356,8 +370,8 @@ func (tr *trial) phone(loaded, patience context.Context, who domain.PatientID) {
 			tr.t.Error(err)
 			return
 		}
-		r, accepted := tr.send(patience, crc, string(who)+string(day), diary.SubmitDiary{OfPatient: of, Instrument: "pain-diary", CapturedAt: at,
-			Zone: "UTC", Answers: diary.Answers{"worst": worst, "least": 1, "average": 1, "now": 1, "rescue": false}})
+		r, accepted := tr.send(patience, tr.sign(phoneOf(who)), string(who)+string(day), diary.SubmitDiary{OfPatient: of,
+			Instrument: "pain-diary", CapturedAt: at, Zone: "UTC", Answers: diary.Answers{"worst": worst, "least": 1, "average": 1, "now": 1, "rescue": false}})
 		window := string(day) + "/evening"
 		if accepted && rand.IntN(20) == 0 {
 			worst = worst%7 + 1

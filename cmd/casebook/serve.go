@@ -16,6 +16,7 @@ import (
 	"casebook/access"
 	"casebook/api"
 	"casebook/cmd/casebook/contexts"
+	"casebook/codebreak"
 	"casebook/commands"
 	"casebook/domain"
 	"casebook/eventlog"
@@ -48,6 +49,8 @@ type serverFlags struct {
 	ViewsBehind time.Duration `help:"How far lists may lag behind what is recorded before commands and diaries are held back, where one process does both. A negative value holds nothing back." default:"300ms"`
 
 	Notify notifyFlags `embed:""`
+
+	Codebreak codebreakFlags `embed:"" prefix:"codebreak-"`
 
 	Log logFlags `embed:"" prefix:"log-"`
 }
@@ -206,13 +209,17 @@ func startWith(ctx context.Context, f serverFlags, by clock, logger *slog.Logger
 			return w
 		}
 	}
+	envelopes, err := s.codeBreaks(f.Codebreak, logger)
+	if err != nil {
+		return nil, err
+	}
 	var writable func() error
 	if s.stores.node != nil {
 		writable = s.stores.node.Writable
 	}
 	web, err := api.New(api.Options{Handler: s.handler, Queries: queries, Tokens: s.tokens, Logger: logger, Build: buildID(),
 		Registerer: registry, Gatherer: registry, Ready: s.ready, Writable: writable,
-		Leaderless: s.log.Leaderless, Parts: s.otherParts(&drive),
+		Leaderless: s.log.Leaderless, Parts: s.otherParts(&drive, envelopes),
 		Waiting: waiting, Changes: changes, Shown: engine.Shown, Limits: api.Limits{Behind: f.ViewsBehind},
 		TrustedProxies: f.TrustedProxies, Now: s.clock.now})
 	if err != nil {
@@ -229,6 +236,9 @@ func startWith(ctx context.Context, f serverFlags, by clock, logger *slog.Logger
 	}
 	if roles["sagas"] {
 		group.Go(func() error { return part("processes", drive.Run(run)) })
+	}
+	if envelopes != nil {
+		group.Go(func() error { return part("code breaks", envelopes.Run(run)) })
 	}
 	if roles["api"] {
 		group.Go(func() error { return part("stream of changes", web.Run(run)) })
@@ -411,8 +421,11 @@ func (s *server) ready(ctx context.Context) error {
 }
 
 // otherParts are the parts that readiness shows beside what the API needs: what verifies the log, and each process manager.
-func (s *server) otherParts(drive *sagas.Drive) []api.Part {
+func (s *server) otherParts(drive *sagas.Drive, envelopes *codebreak.Exporter) []api.Part {
 	parts := []api.Part{{Name: "verifier", Check: s.verifier.KeepsUp}}
+	if envelopes != nil {
+		parts = append(parts, api.Part{Name: "code breaks", Check: envelopes.Check})
+	}
 	if len(drive.Processes) > 0 {
 		parts = append(parts, api.Part{Name: "timers", Check: func(context.Context) error { return drive.CheckTimers() }})
 	}

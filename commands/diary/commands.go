@@ -13,6 +13,7 @@ import (
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
 	"casebook/domain/study"
+	"casebook/domain/user"
 )
 
 // Commands are the commands on a patient's diary.
@@ -22,7 +23,8 @@ var Commands = []commands.Command{
 		Described("Let a patient answer an instrument",
 			diary.AssignInstrument{OfPatient: domain.ForPatient("PAIN1.S-0001"), Instrument: "pain-diary", From: "2026-02-04", Until: "2026-08-01"}),
 	commands.HandleWithFacts(diary.Decider, commands.PatientOf, diary.Submit).
-		AllowedTo(access.ThePatient, access.SiteStaff).
+		AllowedTo(access.ThePatient, access.Caregivers, access.SiteStaff). // staff are told to send TranscribeDiary
+		PreparedWith(setSender).
 		InClass(admission.Diaries).
 		Described("Hand in one filled-in instrument",
 			diary.SubmitDiary{OfPatient: domain.ForPatient("PAIN1.S-0001"), Instrument: "pain-diary",
@@ -33,6 +35,40 @@ var Commands = []commands.Command{
 		Described("Change answers of a recorded diary, with the reason",
 			diary.CorrectDiary{OfPatient: domain.ForPatient("PAIN1.S-0001"), Instrument: "pain-diary", Window: "2026-03-01/evening",
 				Answers: map[instrument.ItemID]any{"worst": 5}, Reasoned: domain.Because("The patient called: mistyped")}),
+	commands.HandleWithFacts(diary.Decider, commands.PatientOf, diary.Transcribe).
+		AllowedTo(access.SiteStaff).
+		Described("Record a diary from paper, an interview or a call; it never counts as on time",
+			diary.TranscribeDiary{OfPatient: domain.ForPatient("PAIN1.S-0001"), Instrument: "pain-diary", AnsweredAt: exampleMoment,
+				Answers: diary.Answers{"worst": 6, "least": 2, "average": 4, "now": 3, "rescue": false}, Source: diary.SourcePaper,
+				Respondent: diary.RespondentPatient, Reasoned: domain.Because("The phone was broken")}),
+	commands.HandleWithFacts(diary.Decider, relocation, diary.CorrectWindow).
+		AllowedTo(access.SiteStaff).
+		Described("Move a diary of the wrong day, or a held one, into the right window",
+			diary.CorrectDiaryWindow{OfPatient: domain.ForPatient("PAIN1.S-0001"), Instrument: "pain-diary", From: "2026-03-02/evening",
+				To: "2026-03-01/evening", Reasoned: domain.Because("The date of the phone was wrong")}),
+	commands.HandleWithFacts(diary.Decider, voidedEntry, diary.Void).
+		AllowedTo(access.SiteStaff).
+		Described("Say that a diary does not count; it stays in the record",
+			diary.VoidDiary{OfPatient: domain.ForPatient("PAIN1.S-0001"), Instrument: "pain-diary", Window: "2026-03-01/evening",
+				Reasoned: domain.Because("Another patient had the phone")}),
+	commands.HandleWithFacts(diary.Decider, commands.PatientOf, diary.Stop).
+		AllowedTo(access.SiteStaff).
+		Described("End the assignment of an instrument",
+			diary.StopInstrument{OfPatient: domain.ForPatient("PAIN1.S-0001"), Instrument: "pain-diary", Until: "2026-05-01",
+				Reasoned: domain.Because("Too much for the patient")}),
+	commands.HandleWithFacts(diary.Decider, replacement, diary.Replace).
+		AllowedTo(access.SiteStaff).
+		Described("Assign another instrument instead of one",
+			diary.ReplaceInstrument{OfPatient: domain.ForPatient("PAIN1.S-0001"), Replaced: "pain-diary", Instrument: "phq-9",
+				From: "2026-05-02", Until: "2026-08-01", Reasoned: domain.Because("Amendment 2")}),
+	commands.Handle(diary.Decider, diary.SetLanguage).
+		AllowedTo(access.ThePatient, access.Caregivers, access.SiteStaff).
+		Described("Say in which language the patient is shown diaries",
+			diary.SetDiaryLanguage{OfPatient: domain.ForPatient("PAIN1.S-0001"), Language: "de"}),
+	commands.HandleWithFacts(diary.Decider, PlanOf, diary.Follow).
+		AllowedTo(access.Processes),
+	commands.HandleWithFacts(diary.Decider, commands.PatientOf, diary.OpenWindows).
+		AllowedTo(access.Processes),
 	commands.HandleWithFacts(diary.Decider, commands.PatientOf, diary.Remind).
 		AllowedTo(access.Processes),
 	commands.HandleWithFacts(diary.Decider, commands.PatientOf, diary.CloseWindows).
@@ -41,10 +77,37 @@ var Commands = []commands.Command{
 			diary.CloseDiaryWindows{OfPatient: domain.ForPatient("PAIN1.S-0001"), Through: exampleMoment}),
 }
 
+// setSender says whose account sends a diary. Who works in the study is staff, whatever other grants the account has.
+func setSender(_ context.Context, _ *commands.Handler, r commands.Request, c *diary.SubmitDiary) error {
+	c.Sender = diary.Sender{Staff: true}
+	for _, g := range r.Principal.Grants {
+		switch {
+		case g.Study == c.Patient.Study() && !g.Role.IsOfOnePatient():
+			c.Sender = diary.Sender{Staff: true}
+			return nil
+		case g.Patient != c.Patient:
+		case g.Role == user.PatientRole:
+			c.Sender = diary.Sender{}
+		case g.Role == user.Caregiver && c.Sender.Staff:
+			c.Sender = diary.Sender{Caregiver: true, Relation: g.Relation}
+		}
+	}
+	return nil
+}
+
 // prescription reads the facts of AssignInstrument: the patient, and the instrument as the protocol in force defines
 // it.
 func prescription(ctx context.Context, reader commands.Reader, c diary.AssignInstrument) (diary.Prescription, error) {
-	p, err := commands.Read(ctx, reader, patient.Decider, string(c.Patient))
+	return prescribed(ctx, reader, c.Patient, c.Instrument)
+}
+
+// replacement reads the facts of ReplaceInstrument: those of the assignment of the new instrument.
+func replacement(ctx context.Context, reader commands.Reader, c diary.ReplaceInstrument) (diary.Prescription, error) {
+	return prescribed(ctx, reader, c.Patient, c.Instrument)
+}
+
+func prescribed(ctx context.Context, reader commands.Reader, of domain.PatientID, id instrument.ID) (diary.Prescription, error) {
+	p, err := commands.Read(ctx, reader, patient.Decider, string(of))
 	if err != nil {
 		return diary.Prescription{}, err
 	}
@@ -52,15 +115,57 @@ func prescription(ctx context.Context, reader commands.Reader, c diary.AssignIns
 	if err != nil {
 		return diary.Prescription{}, err
 	}
+	definition, err := inForce(ctx, reader, s, id)
+	return diary.Prescription{Patient: p, Definition: definition}, err
+}
+
+// inForce returns an instrument as the protocol in force defines it; nil if the protocol has none.
+func inForce(ctx context.Context, reader commands.Reader, s study.Study, id instrument.ID) (*instrument.Definition, error) {
 	var published instrument.Versions
-	if _, referred := s.InstrumentReference(c.Instrument); referred {
-		published, err = commands.ReadNewest(ctx, reader, instrument.Decider, instrument.StreamID(p.Study, c.Instrument))
-		if err != nil {
-			return diary.Prescription{}, err
+	if _, referred := s.InstrumentReference(id); referred {
+		var err error
+		if published, err = commands.ReadNewest(ctx, reader, instrument.Decider, instrument.StreamID(s.ID, id)); err != nil {
+			return nil, err
 		}
 	}
-	definition, err := s.InstrumentInForce(c.Instrument, published)
-	return diary.Prescription{Patient: p, Definition: definition}, err
+	return s.InstrumentInForce(id, published)
+}
+
+// PlanOf reads the facts of FollowPhase: the patient as the log has it now, and what the protocol asks for in the patient's phase.
+func PlanOf[C domain.AboutPatient](ctx context.Context, reader commands.Reader, c C) (diary.Plan, error) {
+	p, err := commands.ReadNewest(ctx, reader, patient.Decider, string(c.AboutPatient()))
+	if err != nil || !p.Exists() {
+		return diary.Plan{Patient: p}, err
+	}
+	plan := diary.Plan{Patient: p}
+	s, err := commands.Read(ctx, reader, study.Decider, string(p.Study))
+	if err != nil {
+		return plan, err
+	}
+	for _, a := range s.InstrumentsOf(study.Phase(patient.PhaseOf(p.Status, p.Treatment))) {
+		definition, err := inForce(ctx, reader, s, a.Instrument)
+		if err != nil {
+			return plan, err
+		}
+		plan.Instruments = append(plan.Instruments, diary.Planned{Definition: definition, Days: a.Days})
+	}
+	return plan, nil
+}
+
+// relocation reads the facts of CorrectDiaryWindow: the patient, and the diary in its present window.
+func relocation(ctx context.Context, reader commands.Reader, c diary.CorrectDiaryWindow) (diary.Relocation, error) {
+	p, err := commands.PatientOf(ctx, reader, c)
+	if err != nil {
+		return diary.Relocation{}, err
+	}
+	events, err := commands.ReadEvents(ctx, reader, diary.Decider, string(c.Patient))
+	return diary.Relocation{Patient: p, Entry: diary.EntryOf(events, c.Instrument, c.From)}, err
+}
+
+// voidedEntry reads the entry that VoidDiary is about.
+func voidedEntry(ctx context.Context, reader commands.Reader, c diary.VoidDiary) (*diary.Entry, error) {
+	events, err := commands.ReadEvents(ctx, reader, diary.Decider, string(c.Patient))
+	return diary.EntryOf(events, c.Instrument, c.Window), err
 }
 
 // diaryEntry reads the entry that CorrectDiary changes. It is read after the state, so it may be newer than the state;

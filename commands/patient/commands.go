@@ -35,6 +35,8 @@ var Commands = []commands.Command{
 		AllowedTo(access.Processes),
 	commands.Handle(patient.Decider, patient.Fail).
 		AllowedTo(access.Processes),
+	commands.HandleWithFacts(patient.Decider, commands.StudyOfPatient, patient.Unblind).
+		AllowedTo(access.Processes),
 	commands.HandleWithFacts(patient.Decider, commands.StudyOfPatient, patient.RecordAttendance).
 		AllowedTo(access.SiteStaff).
 		Described("Record that a planned visit took place",
@@ -70,6 +72,10 @@ var Commands = []commands.Command{
 		AllowedTo(access.SiteStaff).
 		Described("Record that a patient completed the study as planned",
 			patient.CompletePatient{OfPatient: domain.ForPatient("PAIN1.S-0001"), On: "2026-08-01"}),
+	commands.Handle(patient.Decider, patient.VoidRegistered).
+		AllowedTo(access.SiteStaff, access.DataManagers).
+		Described("Take back the registration of a person who was never meant; possible before the enrolment",
+			patient.VoidRegistration{OfPatient: domain.ForPatient("PAIN1.S-0001"), Reasoned: domain.Because("Typed in twice; the patient is S-0002")}),
 	commands.Handle(patient.Decider, patient.Undo).
 		AllowedTo(access.SiteStaff, access.DataManagers).
 		Described("Undo the last step that ended something, which was recorded in error",
@@ -86,6 +92,11 @@ var Commands = []commands.Command{
 		Described("Record that the protocol was not followed; the patient stays in the study",
 			patient.RecordProtocolDeviation{OfPatient: domain.ForPatient("PAIN1.S-0001"), What: patient.DeviationEligibility, Important: true,
 				FoundOn: "2026-03-15", Reasoned: domain.Because("Opioids within 30 days before the enrolment, found at source data verification")}),
+	commands.Handle(patient.Decider, patient.Dismiss).
+		AllowedTo(access.Monitors, access.DataManagers).
+		Described("Record that a candidate is no protocol deviation",
+			patient.DismissDeviationCandidate{OfPatient: domain.ForPatient("PAIN1.S-0001"), Candidate: "visit/week-4",
+				Reasoned: domain.Because("The sponsor allowed the day in writing")}),
 	commands.HandleWithFacts(patient.Decider, commands.StudyOfPatient, patient.CorrectVisit).
 		AllowedTo(access.SiteStaff).
 		Described("Correct the day of a visit",

@@ -4,10 +4,8 @@ package randomisation
 import (
 	"context"
 	"errors"
-	"time"
 
 	"casebook/access"
-	"casebook/admission"
 	"casebook/commands"
 	"casebook/domain"
 	"casebook/domain/enrollment"
@@ -18,7 +16,7 @@ import (
 )
 
 // Commands are the commands on a study's randomisation.
-var Commands = []commands.Command{
+var Commands = append([]commands.Command{
 	commands.HandleWithFacts(randomisation.Decider, commands.StudyOf, randomisation.Upload).
 		AllowedTo(access.Statisticians).
 		Blinded().
@@ -63,83 +61,16 @@ var Commands = []commands.Command{
 		Described("Correct the levels that a patient was drawn with; the assignment stays",
 			randomisation.CorrectStratum{InStudy: domain.ForStudy("PAIN1"), OfPatient: domain.ForPatient("PAIN1.S-0001"),
 				Factors: map[string]string{"age": "50-or-more"}, Reasoned: domain.Because("The birth year was misread")}),
-	commands.Handle(randomisation.Decider, randomisation.Break).
-		AllowedTo(access.Investigators, access.SafetyOfficers).
-		Reauthenticated().
-		InClass(admission.Unblinding).
-		EvenIfDamaged().
-		Revealing(unblind).
-		ShownAgain(showBlindAgainFor, func(c randomisation.BreakBlind) randomisation.BreakBlind {
-			c.Again = true
-			return c
-		}).
-		Described("Unblind a patient in an emergency; asks for a fresh sign-in, and says what the patient takes and what to do",
-			randomisation.BreakBlind{OfPatient: domain.ForPatient("PAIN1.S-0001"),
-				Reasoned: domain.Because("Suspected overdose: treatment depends on it")}),
 	commands.HandleWithFacts(randomisation.Decider, enrollmentOfStudy, randomisation.Reveal).
 		AllowedTo(access.Statisticians).
 		Reauthenticated().
 		Described("Show the seed of a scheme when enrolment is over; asks for a fresh sign-in",
 			randomisation.RevealSeed{InStudy: domain.ForStudy("PAIN1"), Scheme: "list-2", Reasoned: domain.Because("Database lock")}),
-}
+}, unblinding...)
 
 // enrollmentOfStudy reads whether enrolment is open in the study of RevealSeed.
 func enrollmentOfStudy(ctx context.Context, reader commands.Reader, c randomisation.RevealSeed) (enrollment.Enrollment, error) {
 	return commands.ReadNewest(ctx, reader, enrollment.Decider, string(c.Study))
-}
-
-// showBlindAgainFor is how long a lost answer to BreakBlind is given again.
-const showBlindAgainFor = 10 * time.Minute
-
-// Unblinded is what BreakBlind reveals to its sender.
-type Unblinded struct {
-	Study      domain.StudyID   `json:"study" doc:"The study"`
-	StudyTitle string           `json:"studyTitle,omitempty" doc:"Its title"`
-	Patient    domain.PatientID `json:"patient" doc:"The patient"`
-	Arm        domain.ArmID     `json:"arm" doc:"The arm that the patient is in"`
-	Title      string           `json:"title,omitempty" doc:"What the arm is"`
-	Dose       string           `json:"dose,omitempty" doc:"What the patient takes, how much and how often, as the protocol says"`
-	ToDo       []string         `json:"toDo" doc:"What the protocol says to do, for this arm and for every patient"`
-}
-
-// unblind returns what somebody needs to know in an emergency about a patient who was drawn.
-func unblind(ctx context.Context, reader commands.Reader, r randomisation.Randomisation, c randomisation.BreakBlind) (any, error) {
-	drawn, _ := r.ArmOf(c.Patient)
-	arm, open := drawn.Open()
-	if !open {
-		return nil, errSealedArm
-	}
-	shown := Unblinded{Study: c.AboutStudy(), Patient: c.Patient, Arm: arm, ToDo: []string{}}
-	// The arm may have been dropped from the protocol since the patient was drawn. The last version that has it counts.
-	events, err := commands.ReadEvents(ctx, reader, study.Decider, string(shown.Study))
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range events {
-		switch e := e.(type) {
-		case study.Created:
-			shown.StudyTitle = e.Title
-		case study.ProtocolVersionPublished:
-			shown.asIn(e.Protocol)
-		}
-	}
-	return shown, nil
-}
-
-// asIn takes over what a version of the protocol says, if it has the arm.
-func (u *Unblinded) asIn(p study.Protocol) {
-	for _, a := range p.Arms {
-		if domain.ArmID(a.ID) != u.Arm {
-			continue
-		}
-		u.Title, u.Dose, u.ToDo = a.Title, a.Dose, []string{}
-		if a.InEmergency != "" {
-			u.ToDo = append(u.ToDo, a.InEmergency)
-		}
-		if t := p.Treatment; t != nil && t.InEmergency != "" {
-			u.ToDo = append(u.ToDo, t.InEmergency)
-		}
-	}
 }
 
 // errSealedArm says that a decision needs an arm that this program cannot read.

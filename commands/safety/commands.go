@@ -44,13 +44,16 @@ var Commands = []commands.Command{
 }
 
 // alertFacts reads the facts of RaiseAlert: the study, and for an alert about missed diaries how many the patient has
-// missed in a row.
+// missed.
 func alertFacts(ctx context.Context, reader commands.Reader, c safety.RaiseAlert) (f safety.Facts, err error) {
 	if f.Study, err = commands.Read(ctx, reader, study.Decider, string(c.Study)); err != nil || c.Kind != safety.DiariesMissed {
 		return f, err
 	}
 	d, err := commands.ReadNewest(ctx, reader, diary.Decider, string(c.Patient))
 	f.MissedInARow = d.MissedInARow(c.Instrument, c.Window)
+	if within := f.Study.AlertPolicy().MissedWithin; within != nil {
+		f.MissedTooOften = d.MissedTooOften(c.Instrument, c.Window, within.Missed, within.Days)
+	}
 	return f, err
 }
 

@@ -20,6 +20,30 @@ func (e Corrected) OfWindow() (instrument.ID, string) { return e.Instrument, e.W
 // OfWindow implements OfWindow.
 func (e WindowMissed) OfWindow() (instrument.ID, string) { return e.Instrument, e.Window.ID }
 
+// OfWindow implements OfWindow.
+func (e Voided) OfWindow() (instrument.ID, string) { return e.Instrument, e.Window.ID }
+
+// OfWindow implements OfWindow.
+func (e Held) OfWindow() (instrument.ID, string) { return e.Instrument, e.Window.ID }
+
+// OfWindow implements OfWindow.
+func (e VisitWindowOpened) OfWindow() (instrument.ID, string) { return e.Instrument, e.Window.ID }
+
+// About implements domain.Described.
+func (e VisitWindowOpened) About() string { return about(e) }
+
+// About implements domain.Described.
+func (e Voided) About() string { return about(e) }
+
+// About implements domain.Described.
+func (e Held) About() string { return about(e) }
+
+// About implements domain.Described.
+func (e InstrumentStopped) About() string { return string(e.Instrument) }
+
+// About implements domain.Described.
+func (e LanguageSet) About() string { return string(e.Language) }
+
 // About implements domain.Described.
 func (e Submitted) About() string { return about(e) }
 

@@ -1,6 +1,9 @@
 package diary
 
 import (
+	"slices"
+	"time"
+
 	"casebook/domain"
 	"casebook/domain/instrument"
 	"casebook/domain/localtime"
@@ -26,7 +29,7 @@ type Prescription struct {
 // before.
 //
 // Refusals: patient_not_enrolled, patient_not_participating, treatment_ended, unknown_instrument, invalid_instrument, invalid_rule,
-// unknown_zone, malformed_date, invalid_range, assignment_before_enrollment, instrument_assigned.
+// unknown_zone, malformed_date, captured_in_future, invalid_range, assignment_before_enrollment, instrument_assigned.
 func Assign(d Diary, facts Prescription, cmd AssignInstrument, call domain.Call) ([]Event, error) {
 	if err := mustParticipate(facts.Patient); err != nil {
 		return nil, err
@@ -50,14 +53,42 @@ func Assign(d Diary, facts Prescription, cmd AssignInstrument, call domain.Call)
 		return nil, err
 	}
 	today := domain.DateOf(zone.In(call.At))
+	since, err := countsFrom(cmd, facts.Patient, zone, today, call)
+	if err != nil {
+		return nil, err
+	}
 	for i := range d.assignments {
 		if err := d.assignments[i].checkNext(cmd, facts.Definition.Version, today); err != nil {
 			return nil, err
 		}
 	}
 	return []Event{InstrumentAssigned{
-		Patient: cmd.Patient, Instrument: *facts.Definition, Zone: zone.Name(), From: cmd.From, Until: cmd.Until,
+		Patient: cmd.Patient, Instrument: *facts.Definition, Zone: zone.Name(), From: cmd.From, Until: cmd.Until, CountsFrom: since,
 	}}, nil
+}
+
+// countsFrom returns from when on windows count: from the assignment, or from the day on which the patient was given the
+// instrument. It refuses malformed_date, captured_in_future and assignment_before_enrollment.
+func countsFrom(cmd AssignInstrument, who patient.Patient, zone *localtime.Zone, today domain.Date, call domain.Call) (time.Time, error) {
+	if cmd.On == "" {
+		return call.At, nil
+	}
+	if err := validDate("on", cmd.On); err != nil {
+		return time.Time{}, err
+	}
+	if cmd.On > today {
+		return time.Time{}, refuse.Because("captured_in_future", "the instrument was given on %s, which lies in the future", cmd.On).At("on").
+			Do("leave the day out, and let the first day lie in the future")
+	}
+	if who.EnrolledOn != "" && cmd.On < who.EnrolledOn {
+		return time.Time{}, refuse.Because("assignment_before_enrollment", "the instrument was given on %s, before the enrolment on %s",
+			cmd.On, who.EnrolledOn).At("on").Do("check both days")
+	}
+	day, err := localtime.DayOf(cmd.On)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return zone.Resolve(day, 0, localtime.First).UTC(), nil
 }
 
 // mustParticipate refuses patient_not_participating and patient_not_enrolled.
@@ -114,7 +145,9 @@ func (a *Assignment) checkNext(cmd AssignInstrument, version int, today domain.D
 // hasRecordsFrom says whether a window that opens on the day or later has a recorded status.
 func (a *Assignment) hasRecordsFrom(day domain.Date) bool {
 	before := a.endingOn(day.AddDays(-1))
-	return len(a.statuses) > before.calendar.Len()
+	return len(a.statuses) > before.calendar.Len() || slices.ContainsFunc(a.others, func(o otherWindow) bool {
+		return o.status&(Answered|Missed) != 0 && domain.DateOf(a.zone.In(o.window.Opens)) >= day
+	})
 }
 
 func validDate(field string, date domain.Date) error {

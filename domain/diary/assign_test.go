@@ -22,7 +22,26 @@ func TestAssign(t *testing.T) {
 	who, now := enrolled("Asia/Shanghai"), shanghai(t, "2026-02-27 10:00")
 	scenario.For(t, diary.Decider).
 		When(assigning(who, instrument.PainDiary(), "2026-03-01", "2026-03-31", now)).
-		Then(assigned(instrument.PainDiary()))
+		Then(since(assigned(instrument.PainDiary()), now))
+
+	// An assignment that is recorded afterwards counts from the day on which the patient was given the instrument.
+	later := shanghai(t, "2026-03-05 10:00")
+	on := func(day domain.Date) func(diary.Diary) ([]diary.Event, error) {
+		return scenario.SentWithFacts(diary.Assign, diary.Prescription{Patient: who, Definition: instrument.PainDiary()},
+			diary.AssignInstrument{OfPatient: domain.ForPatient(anna), Instrument: painNRS, From: "2026-03-01", Until: "2026-03-31", On: day},
+			call(later))
+	}
+	scenario.For(t, diary.Decider).When(on("2026-03-02")).
+		Then(since(assigned(instrument.PainDiary()), shanghai(t, "2026-03-02 00:00")))
+	scenario.For(t, diary.Decider).When(on("2026-03-06")).ThenRefused("captured_in_future")
+	scenario.For(t, diary.Decider).When(on("2026-02-19")).ThenRefused("assignment_before_enrollment")
+	scenario.For(t, diary.Decider).When(on("soon")).ThenRefused("malformed_date")
+}
+
+// since is an assignment that counts from a moment on.
+func since(e diary.InstrumentAssigned, from time.Time) diary.InstrumentAssigned {
+	e.CountsFrom = from.UTC()
+	return e
 }
 
 func TestAssignRefusals(t *testing.T) {
@@ -61,7 +80,8 @@ func TestAssignRefusals(t *testing.T) {
 		})
 	}
 	scenario.For(t, diary.Decider).When(assigning(who, pain, "2026-03-01", "2036-02-29", now)).
-		Then(diary.InstrumentAssigned{Patient: anna, Instrument: *pain, Zone: "Asia/Shanghai", From: "2026-03-01", Until: "2036-02-29"})
+		Then(diary.InstrumentAssigned{Patient: anna, Instrument: *pain, Zone: "Asia/Shanghai", From: "2026-03-01", Until: "2036-02-29",
+			CountsFrom: now.UTC()})
 }
 
 func TestAssignAgain(t *testing.T) {
@@ -69,7 +89,8 @@ func TestAssignAgain(t *testing.T) {
 	march(t).When(assigning(who, pain, "2026-03-01", "2026-03-31", now)).ThenRefused("instrument_assigned")
 	march(t).When(assigning(who, pain, "2026-03-31", "2026-04-30", now)).ThenRefused("instrument_assigned")
 
-	next := diary.InstrumentAssigned{Patient: anna, Instrument: *pain, Zone: "Asia/Shanghai", From: "2026-04-01", Until: "2026-04-30"}
+	next := diary.InstrumentAssigned{Patient: anna, Instrument: *pain, Zone: "Asia/Shanghai", From: "2026-04-01", Until: "2026-04-30",
+		CountsFrom: now.UTC()}
 	march(t).When(assigning(who, pain, "2026-04-01", "2026-04-30", now)).Then(next).
 		When(submitting(who, shanghai(t, "2026-04-01 09:00"), mild())).
 		Then(func() diary.Event {
@@ -86,7 +107,8 @@ func TestAssignANewerVersion(t *testing.T) {
 	who, now := enrolled("Asia/Shanghai"), shanghai(t, "2026-03-05 10:00")
 	newer := instrument.PainDiary()
 	newer.Version = 2
-	next := diary.InstrumentAssigned{Patient: anna, Instrument: *newer, Zone: "Asia/Shanghai", From: "2026-03-10", Until: "2026-04-30"}
+	next := diary.InstrumentAssigned{Patient: anna, Instrument: *newer, Zone: "Asia/Shanghai", From: "2026-03-10", Until: "2026-04-30",
+		CountsFrom: now.UTC()}
 	version := func(date domain.Date, n int) diary.Submitted {
 		e := submitted(t, date, shanghai(t, string(date)+" 20:30"))
 		e.Version = n
@@ -128,7 +150,7 @@ func TestAssignANewerVersionOverRecordedDays(t *testing.T) {
 func TestAssignAnotherInstrument(t *testing.T) {
 	who, now := enrolled("Asia/Shanghai"), shanghai(t, "2026-03-05 10:00")
 	phq := diary.InstrumentAssigned{Patient: anna, Instrument: *instrument.PHQ9(), Zone: "Asia/Shanghai",
-		From: "2026-03-01", Until: "2026-06-30"}
+		From: "2026-03-01", Until: "2026-06-30", CountsFrom: now.UTC()}
 	cmd := diary.AssignInstrument{OfPatient: domain.ForPatient(anna), Instrument: "phq-9", From: "2026-03-01", Until: "2026-06-30"}
 	given := march(t).
 		When(scenario.SentWithFacts(diary.Assign, diary.Prescription{Patient: who, Definition: instrument.PHQ9()}, cmd, call(now))).

@@ -5,6 +5,7 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/instrument"
+	"casebook/domain/user"
 )
 
 // AssignInstrument assigns an instrument of the protocol in force to an enrolled patient.
@@ -13,6 +14,8 @@ type AssignInstrument struct {
 	Instrument instrument.ID `json:"instrument" doc:"The instrument, as the protocol names it"`
 	From       domain.Date   `json:"from" doc:"First day, local to the patient"`
 	Until      domain.Date   `json:"until" doc:"Last day on which a window opens; at most ten years after the first"`
+	// On is for an assignment that is recorded afterwards.
+	On domain.Date `json:"on,omitempty" doc:"Day on which the patient was given the instrument, if that was before today; windows that opened earlier are not missed"`
 }
 
 // SubmitDiary submits one filled-in instrument.
@@ -22,6 +25,13 @@ type SubmitDiary struct {
 	CapturedAt time.Time     `json:"capturedAt" doc:"When the patient finished it, by the device's clock, with its offset from UTC"`
 	Zone       string        `json:"zone,omitempty" doc:"IANA zone of the device at that time"`
 	Answers    Answers       `json:"answers" doc:"Answers by item; leave out what was not answered"`
+	// Device and Language say how it was answered.
+	Device   user.DeviceID `json:"device,omitempty" doc:"The device on which it was captured, as the app names it at the sign-in"`
+	Language Language      `json:"language,omitempty" doc:"Language in which it was shown"`
+	// Respondent is the patient, or the caregiver who sends the diary, unless it says something else.
+	Respondent Respondent `json:"respondent,omitempty" doc:"Who answered, if it was not the sender: minor for a patient under age, patient or minor where a caregiver only held the device"`
+	// Sender is whose account sends the diary. The declaration sets it.
+	Sender Sender `json:"-"`
 }
 
 // CorrectDiary changes answers of a recorded diary, with the reason. It needs a role at the patient's site.

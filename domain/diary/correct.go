@@ -11,7 +11,7 @@ import (
 	"casebook/domain/refuse"
 )
 
-// Entry is one recorded diary with all its corrections applied.
+// Entry is one recorded diary, or a held one, with all its corrections applied.
 type Entry struct {
 	Patient    domain.PatientID
 	Instrument instrument.ID
@@ -20,22 +20,36 @@ type Entry struct {
 	CapturedAt time.Time
 	Answers    Answers
 	Scores     []ScoreResult
+	// Late and AfterMissed are as they were recorded.
+	Late, AfterMissed bool
+	Entered
 	// Corrections is how often it was corrected.
 	Corrections int
 }
+
+// IsHeld says whether the entry is held, and counts nowhere.
+func (entry *Entry) IsHeld() bool { return strings.HasPrefix(entry.Window.ID, heldPrefix) }
 
 // EntryOf folds one diary from the events of the patient's stream. It returns nil if the window has no entry.
 func EntryOf(events []Event, id instrument.ID, window string) *Entry {
 	var entry *Entry
 	for _, e := range events {
+		if about, ok := e.(OfWindow); !ok {
+			continue
+		} else if of, in := about.OfWindow(); of != id || in != window {
+			continue
+		}
 		switch e := e.(type) {
 		case Submitted:
-			if e.Instrument == id && e.Window.ID == window {
-				entry = &Entry{Patient: e.Patient, Instrument: id, Version: e.Version, Window: e.Window,
-					CapturedAt: e.CapturedAt, Answers: maps.Clone(e.Answers), Scores: e.Scores}
-			}
+			entry = &Entry{Patient: e.Patient, Instrument: id, Version: e.Version, Window: e.Window, CapturedAt: e.CapturedAt,
+				Answers: maps.Clone(e.Answers), Scores: e.Scores, Late: e.Late, AfterMissed: e.AfterMissed, Entered: e.Entered}
+		case Held:
+			entry = &Entry{Patient: e.Patient, Instrument: id, Version: e.Version, Window: e.Window, CapturedAt: e.CapturedAt,
+				Answers: maps.Clone(e.Answers), Entered: e.Entered}
+		case Voided:
+			entry = nil
 		case Corrected:
-			if entry != nil && e.Instrument == id && e.Window == window {
+			if entry != nil {
 				entry.apply(e)
 			}
 		}
@@ -72,8 +86,8 @@ func Correct(d Diary, entry *Entry, cmd CorrectDiary, _ domain.Call) ([]Event, e
 	if err := d.checkUsable(cmd.Instrument); err != nil {
 		return nil, err
 	}
-	assigned, number, ok := d.find(cmd.Instrument, cmd.Window)
-	if !ok || entry == nil || assigned.status(number)&Answered == 0 {
+	assigned, ok := d.find(cmd.Instrument, cmd.Window)
+	if !ok || entry == nil || assigned.status()&Answered == 0 {
 		return nil, refuse.NotFound("diary_not_found", "there is no diary of %s for the window %q", cmd.Instrument, cmd.Window).At("window")
 	}
 	answers, err := assigned.Instrument.Check(entry.with(cmd.Answers))

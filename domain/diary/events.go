@@ -10,6 +10,7 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/instrument"
+	"casebook/domain/patient"
 )
 
 // Event is an event of a patient's diary.
@@ -24,6 +25,11 @@ var events = []domain.EventType{
 	domain.Stored[RiskFlagged]("RiskFlagged").ForReaders(),
 	domain.Stored[Corrected]("DiaryCorrected").ForReaders(),
 	domain.Stored[WindowMissed]("DiaryWindowMissed"),
+	domain.Stored[Voided]("DiaryVoided"),
+	domain.Stored[Held]("DiaryHeld"),
+	domain.Stored[InstrumentStopped]("InstrumentStopped"),
+	domain.Stored[LanguageSet]("DiaryLanguageSet"),
+	domain.Stored[VisitWindowOpened]("DiaryVisitWindowOpened").InNoView("it is about a window that nobody has answered yet"),
 	domain.Stored[ReminderDue]("DiaryReminderDue").InNoView("reminders are for the patient's device"),
 }
 
@@ -37,6 +43,24 @@ type InstrumentAssigned struct {
 	From domain.Date `json:"from"`
 	// Until is the last day on which a window opens.
 	Until domain.Date `json:"until"`
+	// CountsFrom is when the patient was given the instrument. A window that opened before can be answered, but is never missed. It
+	// is the zero time in events from before it was recorded: every window counts then.
+	CountsFrom time.Time `json:"countsFrom,omitzero"`
+	// Phase is the phase for which the protocol assigns the instrument; "" if a person assigned it.
+	Phase patient.Phase `json:"phase,omitempty"`
+}
+
+// InstrumentStopped ends the assignments of an instrument.
+type InstrumentStopped struct {
+	Patient    domain.PatientID `json:"patient"`
+	Instrument instrument.ID    `json:"instrument"`
+	// Until is the last day on which a window opens.
+	Until  domain.Date `json:"until"`
+	Reason string      `json:"reason"`
+	// ReplacedBy is the instrument that is assigned instead, if there is one.
+	ReplacedBy instrument.ID `json:"replacedBy,omitempty"`
+	// Phase is the phase that has ended, if it was stopped because of that.
+	Phase patient.Phase `json:"phase,omitempty"`
 }
 
 // Submitted is one filled-in instrument.
@@ -52,6 +76,11 @@ type Submitted struct {
 	Late bool `json:"late,omitempty"`
 	// AfterMissed says that it reached the server after the window had been recorded as missed.
 	AfterMissed bool `json:"afterMissed,omitempty"`
+	Entered
+	// Again says that the window has had a diary before, which was voided.
+	Again bool `json:"again,omitempty"`
+	// MovedFrom is the window in which it was recorded first, if somebody has moved it.
+	MovedFrom string `json:"movedFrom,omitempty"`
 }
 
 // RiskFlagged says that a risk rule of the instrument holds for a diary.
@@ -80,6 +109,8 @@ type WindowMissed struct {
 	Patient    domain.PatientID `json:"patient"`
 	Instrument instrument.ID    `json:"instrument"`
 	Window     Window           `json:"window"`
+	// Again says that the window has had a diary before, which was voided.
+	Again bool `json:"again,omitempty"`
 }
 
 func (InstrumentAssigned) diaryEvent() {}
@@ -91,6 +122,9 @@ func (ReminderDue) diaryEvent()        {}
 
 // AboutPatient returns the patient that the event is about.
 func (e InstrumentAssigned) AboutPatient() domain.PatientID { return e.Patient }
+
+// AboutPatient returns the patient that the event is about.
+func (e Voided) AboutPatient() domain.PatientID { return e.Patient }
 
 // Window is one scheduled time span. Its local times were resolved to moments when it was recorded.
 type Window = instrument.Window

@@ -1,7 +1,10 @@
 package diary
 
 import (
+	"iter"
+	"slices"
 	"sort"
+	"time"
 
 	"casebook/domain"
 	"casebook/domain/instrument"
@@ -17,7 +20,8 @@ const MaxMissedPerCall = 400
 // SyncWait is still not after Through, the same command with a new id records more.
 //
 // A window that opens after the day on which the patient's participation ended is not recorded, because the patient was
-// not expected to answer it. An instrument about doses ends with the treatment.
+// not expected to answer it. An instrument about doses ends with the treatment. A window that opened before the patient was given
+// the instrument is not recorded either.
 //
 // CloseWindows does not wait for devices that are offline: its sender has to choose the time (see NextDue).
 //
@@ -33,12 +37,22 @@ func CloseWindows(d Diary, who patient.Patient, cmd CloseDiaryWindows, call doma
 		if a.fault != nil {
 			continue
 		}
-		due := min(a.calendar.Closed(cmd.Through.Add(-a.acceptLate())), a.expected(who))
-		for number, ok := a.nextUndecided(a.undecided); ok && number < due; number, ok = a.nextUndecided(number + 1) {
+		for _, w := range a.undecidedAroundVisits(who) {
+			if w.Closes.Add(a.acceptLate()).After(cmd.Through) {
+				continue
+			}
 			if len(events) == MaxMissedPerCall {
 				return events, nil
 			}
-			events = append(events, WindowMissed{Patient: cmd.Patient, Instrument: a.ID, Window: a.calendar.Window(number)})
+			events = append(events, WindowMissed{Patient: cmd.Patient, Instrument: a.ID, Window: w, Again: a.otherStatus(w.ID)&Emptied != 0})
+		}
+		due := min(a.calendar.Closed(cmd.Through.Add(-a.acceptLate())), a.expected(who))
+		for number, ok := a.nextUndecided(a.firstCounted()); ok && number < due; number, ok = a.nextUndecided(number + 1) {
+			if len(events) == MaxMissedPerCall {
+				return events, nil
+			}
+			events = append(events, WindowMissed{Patient: cmd.Patient, Instrument: a.ID, Window: a.calendar.Window(number),
+				Again: a.status(number)&Emptied != 0})
 		}
 	}
 	return events, nil
@@ -47,18 +61,88 @@ func CloseWindows(d Diary, who patient.Patient, cmd CloseDiaryWindows, call doma
 // MissedInARow counts the windows of an instrument that were missed in a row up to this window. It is 0 if this window
 // was not missed or is unknown.
 func (d Diary) MissedInARow(id instrument.ID, window string) int {
-	a, number, ok := d.find(id, window)
+	p, ok := d.find(id, window)
+	if !ok {
+		return 0
+	}
 	run := 0
-	for ; ok && number >= 0; number-- {
-		if a.calendar.Empty(number) {
-			continue
-		}
-		if a.status(number) != Missed {
+	for _, w := range p.upTo() {
+		if !w.status.isMissed() {
 			break
 		}
 		run++
 	}
 	return run
+}
+
+// MissedTooOften says that, with this window, so many windows of an instrument were missed within so many days, the day of this
+// window included, and that they were not as many already with the window that was missed before. The site is then told once,
+// and again when it happens anew.
+func (d Diary) MissedTooOften(id instrument.ID, window string, missed, days int) bool {
+	p, ok := d.find(id, window)
+	if !ok || !p.status().isMissed() {
+		return false
+	}
+	var opened []domain.Date // of the missed windows, the latest first
+	for _, w := range p.upTo() {
+		day := domain.DateOf(p.zone.In(w.opens))
+		if len(opened) > 0 && opened[min(1, len(opened)-1)].DaysSince(day) >= days {
+			break
+		}
+		if w.status.isMissed() {
+			opened = append(opened, day)
+		}
+	}
+	within := func(days int, of []domain.Date) int {
+		n := 0
+		for n < len(of) && of[0].DaysSince(of[n]) < days {
+			n++
+		}
+		return n
+	}
+	return within(days, opened) >= missed && within(days, opened[1:]) < missed
+}
+
+// pastWindow is a window with its status.
+type pastWindow struct {
+	opens  time.Time
+	status Status
+}
+
+// upTo returns this window and those before it, the latest first, without windows that the clocks skip.
+func (p place) upTo() iter.Seq2[int, pastWindow] {
+	return func(yield func(int, pastWindow) bool) {
+		if p.other {
+			for n, w := range p.othersUpTo() {
+				if !yield(n, w) {
+					return
+				}
+			}
+			return
+		}
+		for n, number := 0, p.number; number >= 0; number-- {
+			if p.calendar.Empty(number) {
+				continue
+			}
+			if !yield(n, pastWindow{opens: p.calendar.Window(number).Opens, status: p.Assignment.status(number)}) {
+				return
+			}
+			n++
+		}
+	}
+}
+
+// othersUpTo returns this window, which is in no calendar, and those that opened before it, the latest first.
+func (p place) othersUpTo() []pastWindow {
+	last := p.window().Opens
+	var all []pastWindow
+	for _, o := range p.others {
+		if !o.window.Opens.After(last) && o.status&(Answered|Missed) != 0 {
+			all = append(all, pastWindow{opens: o.window.Opens, status: o.status})
+		}
+	}
+	slices.SortStableFunc(all, func(x, y pastWindow) int { return y.opens.Compare(x.opens) })
+	return all
 }
 
 // expected returns how many windows the patient is expected to answer: the windows with the numbers below it. These are

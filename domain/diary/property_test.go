@@ -71,14 +71,29 @@ func drawTrial(t *rapid.T) trial {
 func (tr trial) next(t *rapid.T, d diary.Diary, events []diary.Event) ([]diary.Event, error) {
 	moment := tr.start.Add(time.Duration(rapid.IntRange(0, tr.hours*4).Draw(t, "quarter")) * 15 * time.Minute)
 	now := moment.Add(time.Duration(rapid.IntRange(0, 200).Draw(t, "hours until it arrives")) * time.Hour)
-	switch rapid.IntRange(0, 3).Draw(t, "what") {
+	window := rapid.SampledFrom(tr.windows()).Draw(t, "window")
+	because := domain.Because("source checked")
+	switch rapid.IntRange(0, 7).Draw(t, "what") {
 	case 0:
 		return closingFor(tr.who, moment, now)(d)
 	case 1:
-		window := rapid.SampledFrom(tr.windows()).Draw(t, "window")
 		cmd := diary.CorrectDiary{OfPatient: domain.ForPatient(anna), Instrument: painNRS, Window: window,
-			Reasoned: domain.Because("source checked"), Answers: diary.Answers{"worst": rapid.IntRange(0, 11).Draw(t, "worst")}}
+			Reasoned: because, Answers: diary.Answers{"worst": rapid.IntRange(0, 11).Draw(t, "worst")}}
 		return diary.Correct(d, diary.EntryOf(events, painNRS, window), cmd, call(now))
+	case 2:
+		cmd := diary.VoidDiary{OfPatient: domain.ForPatient(anna), Instrument: painNRS, Window: window, Reasoned: because}
+		return diary.Void(d, diary.EntryOf(events, painNRS, window), cmd, call(now))
+	case 3:
+		cmd := diary.CorrectDiaryWindow{OfPatient: domain.ForPatient(anna), Instrument: painNRS, From: window,
+			To: rapid.SampledFrom(tr.windows()).Draw(t, "to"), Reasoned: because}
+		return diary.CorrectWindow(d, diary.Relocation{Patient: tr.who, Entry: diary.EntryOf(events, painNRS, window)}, cmd, call(now))
+	case 4:
+		cmd := diary.TranscribeDiary{OfPatient: domain.ForPatient(anna), Instrument: painNRS, AnsweredAt: moment, Answers: mild(),
+			Source: diary.SourcePaper, Respondent: diary.RespondentPatient, Reasoned: because}
+		if rapid.Bool().Draw(t, "names the window") {
+			cmd.Window = window
+		}
+		return diary.Transcribe(d, tr.who, cmd, call(now))
 	default:
 		return submittingAt(tr.who, moment, now, with(mild(), diary.Answers{"worst": rapid.IntRange(0, 11).Draw(t, "worst")}))(d)
 	}
@@ -95,9 +110,10 @@ func (tr trial) windows() []string {
 	return ids
 }
 
-// For any commands in any order: a window never has two entries; it is missed at most once and never after it was
-// answered; an entry after it was missed is flagged; every entry was captured in its window or in the time for late
-// entries; and in the end every window is answered or missed.
+// For any commands in any order: a window never has two entries that count; it is missed at most once and never while it is
+// answered; an entry after it was missed is flagged; every entry that nobody has moved or transcribed was captured in its window or
+// in the time for late entries; and in the end every window
+// is answered or missed.
 func TestEveryWindowIsAnsweredOrMissedOnce(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		tr := drawTrial(t)
@@ -129,7 +145,7 @@ func TestEveryWindowIsAnsweredOrMissedOnce(t *testing.T) {
 
 // verify checks the events and the state of a trial that has ended.
 func (tr trial) verify(t *rapid.T, d diary.Diary, events []diary.Event) {
-	answered, missed := map[string]bool{}, map[string]bool{}
+	answered, missed, voided := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	accept := time.Duration(tr.first.Instrument.Schedule.Late.AcceptHours) * time.Hour
 	for _, e := range events {
 		switch e := e.(type) {
@@ -137,15 +153,21 @@ func (tr trial) verify(t *rapid.T, d diary.Diary, events []diary.Event) {
 			if answered[e.Window.ID] {
 				t.Fatalf("the window %s has two entries", e.Window.ID)
 			}
-			if e.AfterMissed != missed[e.Window.ID] {
-				t.Fatalf("the entry of %s has AfterMissed %v", e.Window.ID, e.AfterMissed)
+			if e.AfterMissed != missed[e.Window.ID] || e.Again != voided[e.Window.ID] {
+				t.Fatalf("the entry of %s has AfterMissed %v, Again %v", e.Window.ID, e.AfterMissed, e.Again)
 			}
 			inTime := !e.CapturedAt.Before(e.Window.Opens) && e.CapturedAt.Before(e.Window.Closes)
 			inLate := !e.CapturedAt.Before(e.Window.Closes) && e.CapturedAt.Before(e.Window.Closes.Add(accept))
-			if !e.Late && !inTime || e.Late && !inLate {
+			free := e.MovedFrom != "" || e.Mode.ByStaff()
+			if !e.Late && !inTime || e.Late && !inLate && !free {
 				t.Fatalf("captured at %s, late %v, in the window %+v", e.CapturedAt, e.Late, e.Window)
 			}
 			answered[e.Window.ID] = true
+		case diary.Voided:
+			if !answered[e.Window.ID] || e.AfterMissed != missed[e.Window.ID] {
+				t.Fatalf("the diary of %s is voided, AfterMissed %v", e.Window.ID, e.AfterMissed)
+			}
+			answered[e.Window.ID], voided[e.Window.ID] = false, true
 		case diary.WindowMissed:
 			if answered[e.Window.ID] || missed[e.Window.ID] {
 				t.Fatalf("the window %s is missed after it was answered or missed", e.Window.ID)

@@ -65,7 +65,8 @@ func (d Diary) withReminder(e ReminderDue) Diary {
 		a.reminded = max(a.reminded, number+1)
 		assignments := slices.Clone(d.assignments)
 		assignments[i] = a
-		return Diary{assignments: assignments}
+		d.assignments = assignments
+		return d
 	}
 	return d
 }

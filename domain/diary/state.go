@@ -24,6 +24,10 @@ func StreamOf(patient domain.PatientID) string { return Decider.Stream(string(pa
 // changes; Evolve returns a new state that shares the unchanged parts with the old one.
 type Diary struct {
 	assignments []Assignment
+	// language is that in which the patient is shown diaries; "" if nobody has set one.
+	language Language
+	// changes counts the assignments and their ends.
+	changes int
 }
 
 // Assignment is a range of days on which a patient has to answer an instrument. A newer version of the instrument, or a
@@ -37,12 +41,21 @@ type Assignment struct {
 	Zone string
 	// From and Until are the first and the last day on which a window opens.
 	From, Until domain.Date
+	// CountsFrom is when the patient was given the instrument: a window that opened before is never missed. It is the zero time if
+	// all windows count.
+	CountsFrom time.Time
+	// Phase is the phase for which the protocol assigned it; "" if a person did.
+	Phase patient.Phase
+	// phaseEnded says that it was stopped because its phase had ended.
+	phaseEnded bool
 
 	zone     *localtime.Zone
 	calendar instrument.Calendar
-	// statuses are the statuses of the windows, by their number in the calendar, up to the last one that is not 0.
+	// statuses are the statuses of the calendar's windows, by their number, up to the last one that is not 0.
 	statuses []Status
-	// undecided is the number of the first window that is neither answered nor missed.
+	// others are the windows that are not in the calendar and have been recorded: around visits, of events, and of held entries.
+	others []otherWindow
+	// undecided is the number of the first window of the calendar that is neither answered nor missed.
 	undecided int
 	// reminded is the number of the first window that may still need a reminder.
 	reminded int
@@ -50,29 +63,53 @@ type Assignment struct {
 	fault error
 }
 
+// otherWindow is a window that is not in the calendar.
+type otherWindow struct {
+	window Window
+	status Status
+}
+
 // Calendar returns the windows of the assignment. It has no windows if this program cannot use the assignment.
 func (a Assignment) Calendar() instrument.Calendar { return a.calendar }
 
 // Status says whether a window is answered or missed: 0 for neither, Answered, Missed, or both if the entry arrived
-// after the window had been recorded as missed.
+// after the window had been recorded as missed. A voided entry leaves them as they were before the entry.
 type Status byte
 
 // The flags of a Status.
 const (
 	Answered Status = 1 << iota
 	Missed
+	// Waiting is the status of an entry that is held.
+	Waiting
+	// Emptied is the status of a window that has had a diary which was voided. It says nothing about what the window has now.
+	Emptied
+	// Opened is the status of a window around a visit that was recorded before the window closed.
+	Opened
 )
+
+// decided says whether the window is answered or missed, or the entry is held.
+func (s Status) decided() bool { return s&(Answered|Missed|Waiting) != 0 }
+
+// isMissed says whether the window is missed, and nobody has answered it after that.
+func (s Status) isMissed() bool { return s&(Answered|Missed) == Missed }
 
 // Assignments returns the patient's assignments, in the order of the events.
 func (d Diary) Assignments() []Assignment { return slices.Clone(d.assignments) }
 
 // Status returns the status of the window with this id; 0 for an unknown window.
 func (d Diary) Status(id instrument.ID, window string) Status {
-	if a, number, ok := d.find(id, window); ok {
-		return a.status(number)
+	if p, ok := d.find(id, window); ok {
+		return p.status() &^ (Emptied | Opened)
 	}
 	return 0
 }
+
+// Language returns the language in which the patient is shown diaries; "" if nobody has set one.
+func (d Diary) Language() Language { return d.language }
+
+// Changes counts the assignments and their ends.
+func (d Diary) Changes() int { return d.changes }
 
 // NextDue returns when the next window without an entry should be recorded as missed: the end of the window, plus the
 // time in which late entries are accepted, plus SyncWait. ok is false if every window that the patient is expected to
@@ -83,7 +120,12 @@ func (d Diary) NextDue(who patient.Patient) (due time.Time, ok bool) {
 		if a.fault != nil {
 			continue
 		}
-		number, open := a.nextUndecided(a.undecided)
+		for _, w := range a.undecidedAroundVisits(who) {
+			if at := w.Closes.Add(a.acceptLate()); !ok || at.Before(due) {
+				due, ok = at, true
+			}
+		}
+		number, open := a.nextUndecided(a.firstCounted())
 		if !open || number >= a.expected(who) {
 			continue
 		}
@@ -110,12 +152,23 @@ func evolve(d Diary, e Event) Diary {
 	switch e := e.(type) {
 	case InstrumentAssigned:
 		return d.withAssignment(e)
+	case InstrumentStopped:
+		return d.withoutInstrument(e)
 	case Submitted:
-		return d.withStatus(e.Instrument, e.Window.ID, Answered)
+		return d.withStatus(e.Instrument, e.Version, e.Window, func(s Status) Status { return s | Answered })
 	case WindowMissed:
-		return d.withStatus(e.Instrument, e.Window.ID, Missed)
+		return d.withStatus(e.Instrument, 0, e.Window, func(s Status) Status { return s | Missed })
+	case Held:
+		return d.withStatus(e.Instrument, e.Version, e.Window, func(Status) Status { return Waiting })
+	case Voided:
+		return d.withStatus(e.Instrument, 0, e.Window, func(s Status) Status { return s&^(Answered|Waiting) | Emptied })
+	case VisitWindowOpened:
+		return d.withStatus(e.Instrument, 0, e.Window, func(s Status) Status { return s | Opened })
 	case ReminderDue:
 		return d.withReminder(e)
+	case LanguageSet:
+		d.language = e.Language
+		return d
 	case RiskFlagged, Corrected:
 		// The state does not hold answers, which these events are about.
 		return d
@@ -126,18 +179,39 @@ func evolve(d Diary, e Event) Diary {
 // withAssignment adds an assignment. An assignment of the same instrument that has not ended by the first day of the
 // new one ends on the day before.
 func (d Diary) withAssignment(e InstrumentAssigned) Diary {
+	d = d.endingOn(e.Instrument.ID, e.From.AddDays(-1))
+	d.assignments = append(d.assignments, newAssignment(e))
+	d.changes++
+	return d
+}
+
+// withoutInstrument ends the assignments of an instrument.
+func (d Diary) withoutInstrument(e InstrumentStopped) Diary {
+	d = d.endingOn(e.Instrument, e.Until)
+	for i := range d.assignments { // endingOn has copied them
+		if a := &d.assignments[i]; a.ID == e.Instrument && e.Phase != "" && a.Phase == e.Phase {
+			a.phaseEnded = true
+		}
+	}
+	d.changes++
+	return d
+}
+
+// endingOn returns the diary without windows of the instrument that open after a day.
+func (d Diary) endingOn(id instrument.ID, day domain.Date) Diary {
 	next := make([]Assignment, 0, len(d.assignments)+1)
 	for _, a := range d.assignments {
-		if a.ID == e.Instrument.ID && a.Until >= e.From {
-			a = a.endingOn(e.From.AddDays(-1))
+		if a.ID == id && a.Until > day {
+			a = a.endingOn(day)
 		}
 		next = append(next, a)
 	}
-	return Diary{assignments: append(next, newAssignment(e))}
+	d.assignments = next
+	return d
 }
 
 func newAssignment(e InstrumentAssigned) Assignment {
-	a := Assignment{ID: e.Instrument.ID, Zone: e.Zone, From: e.From, Until: e.Until}
+	a := Assignment{ID: e.Instrument.ID, Zone: e.Zone, From: e.From, Until: e.Until, CountsFrom: e.CountsFrom, Phase: e.Phase}
 	if a.Instrument, a.fault = instrument.Compile(&e.Instrument); a.fault != nil {
 		return a
 	}
@@ -157,26 +231,58 @@ func (a Assignment) endingOn(day domain.Date) Assignment {
 	return a
 }
 
-// withStatus adds a flag to the status of a window.
-func (d Diary) withStatus(id instrument.ID, window string, status Status) Diary {
-	for i := range d.assignments {
-		a := d.assignments[i]
-		number, ok := a.number(id, window)
-		if !ok {
-			continue
+// withStatus changes the status of a window. version is that of the instrument, for a window that is recorded for the first
+// time; 0 is the latest.
+func (d Diary) withStatus(id instrument.ID, version int, w Window, change func(Status) Status) Diary {
+	p, ok := d.find(id, w.ID)
+	if !ok {
+		if p, ok = d.addedTo(id, version); !ok {
+			return d
 		}
-		statuses := make([]Status, max(len(a.statuses), number+1))
-		copy(statuses, a.statuses)
-		statuses[number] |= status
-		a.statuses = statuses
-		for a.undecided < len(statuses) && statuses[a.undecided] != 0 {
-			a.undecided++
-		}
-		assignments := slices.Clone(d.assignments)
-		assignments[i] = a
-		return Diary{assignments: assignments}
+		p.other = true
 	}
+	a := d.assignments[p.index]
+	if p.other {
+		a.others = withOther(a.others, p.number, w, change)
+	} else {
+		a = a.withStatus(p.number, change)
+	}
+	d.assignments = slices.Clone(d.assignments)
+	d.assignments[p.index] = a
 	return d
+}
+
+// addedTo returns the place of a window that is not in a calendar: behind the others of the last assignment that has the version.
+func (d Diary) addedTo(id instrument.ID, version int) (place, bool) {
+	for i := len(d.assignments) - 1; i >= 0; i-- {
+		a := &d.assignments[i]
+		if a.ID == id && a.fault == nil && (version == 0 || a.Instrument.Definition().Version == version) {
+			return place{Assignment: a, index: i, number: len(a.others)}, true
+		}
+	}
+	return place{}, false
+}
+
+func withOther(others []otherWindow, number int, w Window, change func(Status) Status) []otherWindow {
+	next := make([]otherWindow, max(len(others), number+1))
+	copy(next, others)
+	next[number] = otherWindow{window: w, status: change(next[number].status)}
+	return next
+}
+
+// withStatus changes the status of a window of the calendar.
+func (a Assignment) withStatus(number int, change func(Status) Status) Assignment {
+	statuses := make([]Status, max(len(a.statuses), number+1))
+	copy(statuses, a.statuses)
+	statuses[number] = change(statuses[number])
+	a.statuses = statuses
+	if !statuses[number].decided() {
+		a.undecided = min(a.undecided, number)
+	}
+	for a.undecided < len(statuses) && statuses[a.undecided].decided() {
+		a.undecided++
+	}
+	return a
 }
 
 // checkUsable refuses instrument_unusable if this program cannot use an assignment of the instrument.
@@ -189,14 +295,51 @@ func (d Diary) checkUsable(id instrument.ID) error {
 	return nil
 }
 
-// find returns the assignment that a window belongs to, and the window's number in it.
-func (d Diary) find(id instrument.ID, window string) (*Assignment, int, bool) {
+// place is where the state has a window.
+type place struct {
+	*Assignment
+	// index is that of the assignment, and number that of the window: in the calendar, or among the others.
+	index, number int
+	other         bool
+}
+
+func (p place) status() Status {
+	switch {
+	case !p.other:
+		return p.Assignment.status(p.number)
+	case p.number < len(p.others):
+		return p.others[p.number].status
+	}
+	return 0
+}
+
+func (p place) window() Window {
+	if p.other {
+		return p.others[p.number].window
+	}
+	return p.calendar.Window(p.number)
+}
+
+// find returns where a window is: in the calendar of an assignment, or among its other windows that have been recorded.
+func (d Diary) find(id instrument.ID, window string) (place, bool) {
 	for i := range d.assignments {
-		if number, ok := d.assignments[i].number(id, window); ok {
-			return &d.assignments[i], number, true
+		a := &d.assignments[i]
+		if number, ok := a.number(id, window); ok {
+			return place{Assignment: a, index: i, number: number}, true
 		}
 	}
-	return nil, 0, false
+	for i := range d.assignments {
+		a := &d.assignments[i]
+		if a.ID != id || a.fault != nil {
+			continue
+		}
+		for n := len(a.others) - 1; n >= 0; n-- {
+			if a.others[n].window.ID == window {
+				return place{Assignment: a, index: i, number: n, other: true}, true
+			}
+		}
+	}
+	return place{}, false
 }
 
 func (a *Assignment) number(id instrument.ID, window string) (int, bool) {
@@ -227,11 +370,20 @@ func (a *Assignment) status(number int) Status {
 // the clocks skip, which cannot be answered.
 func (a *Assignment) nextUndecided(number int) (int, bool) {
 	for ; a.fault == nil && number < a.calendar.Len(); number++ {
-		if a.status(number) == 0 && !a.calendar.Empty(number) {
+		if !a.status(number).decided() && !a.calendar.Empty(number) {
 			return number, true
 		}
 	}
 	return 0, false
+}
+
+// firstCounted returns the number of the first window of the calendar that has no status and counts, if it is not answered: the
+// patient had been given the instrument before it opened. A window that is missed anyway does not matter.
+func (a *Assignment) firstCounted() int {
+	if a.CountsFrom.IsZero() || a.fault != nil {
+		return a.undecided
+	}
+	return max(a.undecided, a.calendar.Opened(a.CountsFrom.Add(-1)))
 }
 
 // acceptsUntil is the moment until which a window accepts entries, including late ones.

@@ -17,46 +17,56 @@ const ClockTolerance = 5 * time.Minute
 // Submit records one filled-in instrument. Its window is the one that was open when the patient finished, by the
 // device's clock. A late entry is accepted and flagged if the protocol allows back-entry (FDA guidance on
 // patient-reported outcomes, 2009). An entry that was captured in time but reached the server after its window had been
-// recorded as missed is also accepted and flagged. Submit computes the scores, and flags risks in the same append.
+// recorded as missed is also accepted and flagged. Submit computes the scores, and flags risks in the same append. An entry
+// that has no window, or was captured after the patient's end, is held where the instrument says so (see Held). Staff do not
+// submit diaries (see Transcribe).
 //
-// Refusals: instrument_not_assigned, instrument_unusable, value_missing, captured_in_future, unknown_zone,
-// diary_too_early, no_window, diary_too_late, patient_not_participating, treatment_ended, diary_submitted, and those of
-// instrument.Instrument.Check.
+// Refusals: entered_by_staff, malformed_id, malformed_language, unknown_code, respondent_contradicts,
+// instrument_not_assigned, instrument_unusable, value_missing, captured_in_future, unknown_zone, diary_too_early, no_window,
+// diary_too_late, patient_not_participating, treatment_ended, diary_submitted, and those of instrument.Instrument.Check.
 func Submit(d Diary, who patient.Patient, cmd SubmitDiary, call domain.Call) ([]Event, error) {
+	entered, err := cmd.entered(who)
+	if err != nil {
+		return nil, err
+	}
 	if err := checkCapture(cmd, call); err != nil {
 		return nil, err
 	}
-	found, err := d.windowOf(cmd)
+	found, err := d.windowFor(capture{cmd.Instrument, cmd.CapturedAt}, who)
 	if err != nil {
-		return nil, err
+		return d.hold(cmd, entered, err)
 	}
-	assigned := found.assignment
-	if err := assigned.mustBeAsked(who, cmd.CapturedAt); err != nil {
-		return nil, err
-	}
-	window, status := assigned.calendar.Window(found.number), assigned.status(found.number)
-	if status&Answered != 0 {
-		return nil, refuse.WrongState("diary_submitted", "the diary of window %s has been submitted before", window.ID).
+	if found.status&Answered != 0 {
+		return nil, refuse.WrongState("diary_submitted", "the diary of window %s has been submitted before", found.window.ID).
 			At("capturedAt").Do("ask the site to correct it, if something in it is wrong")
 	}
-	answers, err := assigned.Instrument.Check(cmd.Answers)
+	return found.submitted(Submitted{Patient: cmd.Patient, CapturedAt: cmd.CapturedAt, Answers: cmd.Answers, Entered: entered})
+}
+
+// windowFor returns the window of an entry that the patient was asked for. It refuses what windowOf and mustBeAsked refuse.
+func (d Diary) windowFor(c capture, who patient.Patient) (entryWindow, error) {
+	found, err := d.windowOf(c, who)
+	if err != nil {
+		return found, err
+	}
+	return found, found.assignment.mustBeAsked(who, c.at)
+}
+
+// submitted returns the events of an entry in this window, with its scores and risks. It refuses what
+// instrument.Instrument.Check refuses.
+func (w entryWindow) submitted(e Submitted) ([]Event, error) {
+	assigned := w.assignment
+	answers, err := assigned.Instrument.Check(e.Answers)
 	if err != nil {
 		return nil, err
 	}
-	scores := assigned.Instrument.Scores(answers)
-	events := []Event{Submitted{
-		Patient:     cmd.Patient,
-		Instrument:  cmd.Instrument,
-		Version:     assigned.Instrument.Definition().Version,
-		Window:      window,
-		CapturedAt:  cmd.CapturedAt,
-		Answers:     answers,
-		Scores:      scores,
-		Late:        found.late,
-		AfterMissed: status&Missed != 0,
-	}}
-	for _, risk := range assigned.Instrument.Risks(answers, scores) {
-		events = append(events, flagged(cmd.Patient, cmd.Instrument, window.ID, risk))
+	e.Instrument, e.Version, e.Window, e.Late, e.AfterMissed = assigned.ID, assigned.Instrument.Definition().Version, w.window, w.late,
+		w.status&Missed != 0
+	e.Again = w.status&Emptied != 0
+	e.Answers, e.Scores = answers, assigned.Instrument.Scores(answers)
+	events := []Event{e}
+	for _, risk := range assigned.Instrument.Risks(answers, e.Scores) {
+		events = append(events, flagged(e.Patient, e.Instrument, w.window.ID, risk))
 	}
 	return events, nil
 }
@@ -68,9 +78,8 @@ func checkCapture(cmd SubmitDiary, call domain.Call) error {
 		return refuse.Malformed("value_missing", "the diary does not say when the patient finished it").
 			At("capturedAt").Do("send the device's time with its offset from UTC")
 	}
-	if cmd.CapturedAt.After(call.At.Add(ClockTolerance)) {
-		return refuse.Because("captured_in_future", "the diary was captured at %s, which lies in the future", moment(cmd.CapturedAt)).
-			At("capturedAt").Do("check the device's clock")
+	if err := notInFuture("capturedAt", cmd.CapturedAt, call); err != nil {
+		return err
 	}
 	if cmd.Zone == "" {
 		return nil
@@ -80,6 +89,15 @@ func checkCapture(cmd SubmitDiary, call domain.Call) error {
 		return r.At("zone")
 	}
 	return err
+}
+
+// notInFuture refuses an entry from the future (code captured_in_future).
+func notInFuture(field string, at time.Time, call domain.Call) error {
+	if at.After(call.At.Add(ClockTolerance)) {
+		return refuse.Because("captured_in_future", "the diary was captured at %s, which lies in the future", moment(at)).
+			At(field).Do("check the device's clock")
+	}
+	return nil
 }
 
 // mustBeAsked refuses an entry that was captured after the patient's participation (code patient_not_participating) or, for

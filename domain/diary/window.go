@@ -4,49 +4,84 @@ import (
 	"time"
 
 	"casebook/domain/instrument"
+	"casebook/domain/patient"
 	"casebook/domain/refuse"
 )
 
-// entryWindow is the window that an entry belongs to.
+// capture is when an instrument was answered.
+type capture struct {
+	instrument instrument.ID
+	at         time.Time
+}
+
+// entryWindow is the window that an entry belongs to, with its status before the entry.
 type entryWindow struct {
 	assignment *Assignment
-	number     int
+	window     Window
+	status     Status
 	late       bool
+}
+
+// inCalendar returns a window of the assignment's calendar as the one that an entry belongs to.
+func (a *Assignment) inCalendar(number int, late bool) entryWindow {
+	return entryWindow{assignment: a, window: a.calendar.Window(number), status: a.status(number), late: late}
 }
 
 // windowOf returns the window that was open when the entry was captured, or else the last window before, if it still
 // accepts late entries. It refuses instrument_not_assigned, instrument_unusable, diary_too_early, no_window and
 // diary_too_late.
-func (d Diary) windowOf(cmd SubmitDiary) (entryWindow, error) {
-	var latest, upcoming *Assignment
-	known := false
+func (d Diary) windowOf(c capture, who patient.Patient) (entryWindow, error) {
+	var latest, upcoming, other *Assignment
+	var late *entryWindow
 	for i := range d.assignments {
 		a := &d.assignments[i]
-		if a.ID != cmd.Instrument {
+		if a.ID != c.instrument {
 			continue
 		}
-		known = true
 		if err := a.checkUsable(); err != nil {
 			return entryWindow{}, err
 		}
-		if number, open := a.openAt(cmd.CapturedAt); open {
-			return entryWindow{assignment: a, number: number}, nil
+		if kind := a.Instrument.Definition().Schedule.Kind; kind != instrument.ByTime {
+			found, ok := a.otherAt(kind, c.at, who)
+			if ok && !found.late {
+				return found, nil
+			}
+			if ok {
+				late = &found
+			}
+			other = a
+			continue
+		}
+		if number, open := a.openAt(c.at); open {
+			return a.inCalendar(number, false), nil
 		}
 		// The assignments of one instrument do not overlap and are in the order of time.
-		if _, closed := a.calendar.Last(a.calendar.Closed(cmd.CapturedAt)); closed {
+		if _, closed := a.calendar.Last(a.calendar.Closed(c.at)); closed {
 			latest = a
 		} else if upcoming == nil {
 			upcoming = a
 		}
 	}
-	if !known {
-		return entryWindow{}, refuse.Because("instrument_not_assigned", "instrument %s is not assigned to this patient", cmd.Instrument).
-			At("instrument").Do("assign it first")
+	switch {
+	case late != nil:
+		return *late, nil
+	case other != nil:
+		return entryWindow{}, other.withoutCalendar(c.at)
+	case latest != nil:
+		return latest.lateAt(c.at, upcoming)
+	case upcoming != nil:
+		return entryWindow{}, tooEarly(c, upcoming)
 	}
-	if latest == nil {
-		return entryWindow{}, tooEarly(cmd, upcoming)
+	return entryWindow{}, refuse.Because("instrument_not_assigned", "instrument %s is not assigned to this patient", c.instrument).
+		At("instrument").Do("assign it first")
+}
+
+// otherAt returns the window of an entry to an instrument that is not asked by the time of the day.
+func (a *Assignment) otherAt(kind instrument.ScheduleKind, t time.Time, who patient.Patient) (entryWindow, bool) {
+	if kind == instrument.ByEvent {
+		return a.eventAt(t)
 	}
-	return latest.lateAt(cmd.CapturedAt, upcoming)
+	return a.visitAt(t, who)
 }
 
 // openAt returns the window that is open at t. In the hour that occurs twice, two windows can be open; the entry then
@@ -66,7 +101,7 @@ func (a *Assignment) openAt(t time.Time) (int, bool) {
 func (a *Assignment) lateAt(t time.Time, upcoming *Assignment) (entryWindow, error) {
 	number, _ := a.calendar.Last(a.calendar.Closed(t))
 	if t.Before(a.acceptsUntil(number)) {
-		return entryWindow{assignment: a, number: number, late: true}, nil
+		return a.inCalendar(number, true), nil
 	}
 	last := a.calendar.Window(number)
 	next, hasNext := a.nextAfter(t, upcoming)
@@ -97,8 +132,8 @@ func (a *Assignment) nextAfter(t time.Time, upcoming *Assignment) (instrument.Wi
 	return upcoming.calendar.Window(number), true
 }
 
-func tooEarly(cmd SubmitDiary, upcoming *Assignment) error {
-	refusal := refuse.Because("diary_too_early", "instrument %s has no window that can be answered", cmd.Instrument).At("capturedAt")
+func tooEarly(c capture, upcoming *Assignment) error {
+	refusal := refuse.Because("diary_too_early", "instrument %s has no window that can be answered", c.instrument).At("capturedAt")
 	if number, ok := upcoming.calendar.Next(0); ok {
 		first := upcoming.calendar.Window(number)
 		refusal.Sentence = "the first window, " + first.ID + ", opens at " + moment(upcoming.zone.In(first.Opens))

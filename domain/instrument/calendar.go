@@ -17,6 +17,9 @@ type Window struct {
 	Closes time.Time `json:"closes"`
 }
 
+// IsEvent says that the window is no time span: it is the moment of an entry that nothing had asked for (see ByEvent).
+func (w Window) IsEvent() bool { return w.Opens.Equal(w.Closes) }
+
 // Calendar has the windows of one assignment, numbered from 0 in the order of time. It finds numbers, ids and moments
 // by counting days, without a search from the beginning. With growing numbers, neither the openings nor the closings
 // ever go back in time, also when the clocks change (see localtime.Resolve).
@@ -42,7 +45,7 @@ func (i *Instrument) Calendar(zone *localtime.Zone, from, until domain.Date) (Ca
 	if err != nil {
 		return Calendar{}, err
 	}
-	c := Calendar{zone: zone, first: first, every: i.definition.Schedule.EveryDays, windows: i.windows}
+	c := Calendar{zone: zone, first: first, every: max(1, i.definition.Schedule.EveryDays), windows: i.windows}
 	if last >= first {
 		c.count = (int(last-first)/c.every + 1) * len(c.windows)
 	}

@@ -7,7 +7,10 @@
 // versions that Publish has recorded in the stream of an instrument. Begin reading at Compile.
 package instrument
 
-import "casebook/domain/form"
+import (
+	"casebook/domain"
+	"casebook/domain/form"
+)
 
 // ID names an instrument within a study.
 type ID string
@@ -114,13 +117,41 @@ type RiskRule struct {
 	Message  string   `json:"message" doc:"What the site reads"`
 }
 
-// Schedule says on which days, and in which windows of the patient's local day, the patient answers the instrument.
+// ScheduleKind says what asks the patient for an entry.
+type ScheduleKind string
+
+// The kinds of schedules.
+const (
+	// ByTime is a schedule with windows in the patient's local day.
+	ByTime ScheduleKind = ""
+	// ByVisit is a schedule with one window around each visit that took place.
+	ByVisit ScheduleKind = "visit"
+	// ByEvent is a schedule without windows: the patient makes an entry whenever something happens, such as an attack. Nothing can
+	// be missed.
+	ByEvent ScheduleKind = "event"
+)
+
+// Schema implements domain.HasSchema.
+func (ScheduleKind) Schema() domain.Schema { return domain.OneOf(ByVisit, ByEvent) }
+
+// Schedule says when the patient answers the instrument.
 type Schedule struct {
-	EveryDays int         `json:"everyDays" minimum:"1" doc:"1 for daily, 7 for weekly; counted from the first day of the assignment"`
-	Windows   []DayWindow `json:"windows" minItems:"1" doc:"The windows of a day on which it is asked"`
+	Kind ScheduleKind `json:"kind,omitempty" doc:"What asks for an entry: visit for windows around visits, event for entries whenever something happens; left out for windows of the day"`
+	// EveryDays and Windows are for ByTime.
+	EveryDays int         `json:"everyDays,omitempty" minimum:"1" doc:"1 for daily, 7 for weekly; counted from the first day of the assignment; only for windows of the day"`
+	Windows   []DayWindow `json:"windows,omitempty" doc:"The windows of a day on which it is asked, one or more; only for windows of the day"`
+	// AroundVisits is for ByVisit.
+	AroundVisits *AroundVisits `json:"aroundVisits,omitempty" doc:"Around which visits it is asked; only for windows around visits"`
 	// Remind says that the patient is reminded when a window opens.
-	Remind bool       `json:"remind,omitempty" doc:"Whether the patient is reminded when a window opens"`
+	Remind bool       `json:"remind,omitempty" doc:"Whether the patient is reminded when a window opens; only for windows of the day"`
 	Late   LatePolicy `json:"late" doc:"What becomes of entries after the window"`
+}
+
+// AroundVisits are windows around visits. A window takes whole days, local to the patient.
+type AroundVisits struct {
+	Visits     []string `json:"visits,omitempty" doc:"Ids of the visits; left out for every visit"`
+	DaysBefore int      `json:"daysBefore,omitempty" minimum:"0" doc:"How many days before the visit the window opens; 0 for the day of the visit"`
+	DaysAfter  int      `json:"daysAfter,omitempty" minimum:"0" doc:"How many days after the visit the window closes; 0 for the day of the visit"`
 }
 
 // DayWindow is a window of the patient's local day. It opens at Opens and ends just before Closes. If Closes is not
@@ -141,4 +172,7 @@ type LatePolicy struct {
 	// SyncHours is the time, in hours, for which the server waits for offline devices after the last moment for an entry,
 	// before it records the window as missed.
 	SyncHours int `json:"syncHours" minimum:"0" maximum:"336" doc:"Hours to wait for offline devices before the window is recorded as missed"`
+	// Hold says that an entry for which there is no window, or which was captured after the patient's end, is held for the site to
+	// decide about. Without it, such an entry is refused.
+	Hold bool `json:"hold,omitempty" doc:"Whether an entry without a window, or from after the patient's end, is held for the site instead of refused"`
 }

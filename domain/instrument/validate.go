@@ -3,6 +3,7 @@ package instrument
 import (
 	"fmt"
 	"regexp"
+	"slices"
 
 	"casebook/domain/form"
 	"casebook/domain/localtime"
@@ -191,14 +192,71 @@ func (i *Instrument) compileRisks() error {
 
 func (i *Instrument) compileSchedule() error {
 	s := &i.definition.Schedule
-	if s.EveryDays < 1 || s.EveryDays > maxEveryDays {
-		return parts.Invalid("schedule.everyDays", "an instrument is asked every 1 to %d days", maxEveryDays)
+	if err := s.Late.validate(); err != nil {
+		return err
 	}
-	if s.Late.AcceptHours < 0 || s.Late.AcceptHours > maxAcceptHours {
+	switch s.Kind {
+	case ByTime:
+		return i.compileWindows()
+	case ByVisit, ByEvent:
+		return s.validateKind()
+	}
+	return parts.Invalid("schedule.kind", "%q is not a kind of schedule; visit and event are", refuse.Shortened(string(s.Kind)))
+}
+
+func (p LatePolicy) validate() error {
+	if p.AcceptHours < 0 || p.AcceptHours > maxAcceptHours {
 		return parts.Invalid("schedule.late.acceptHours", "a late entry can be accepted for 0 to %d hours", maxAcceptHours)
 	}
-	if s.Late.SyncHours < 0 || s.Late.SyncHours > maxSyncHours {
+	if p.SyncHours < 0 || p.SyncHours > maxSyncHours {
 		return parts.Invalid("schedule.late.syncHours", "the wait for offline devices is 0 to %d hours", maxSyncHours)
+	}
+	return nil
+}
+
+// validateKind refuses what does not belong to a schedule by visits or events.
+func (s *Schedule) validateKind() error {
+	a := s.AroundVisits
+	switch {
+	case s.EveryDays != 0 || len(s.Windows) > 0:
+		return parts.Invalid("schedule.windows", "a schedule of the kind %s has no windows of the day", s.Kind)
+	case s.Remind:
+		return parts.Invalid("schedule.remind", "a schedule of the kind %s has no reminders", s.Kind)
+	case (s.Kind == ByVisit) != (a != nil):
+		return parts.Invalid("schedule.aroundVisits", "a schedule by visits, and no other, says around which visits it asks")
+	case s.Kind == ByEvent && s.Late.AcceptHours != 0:
+		return parts.Invalid("schedule.late.acceptHours", "an entry about an event is never late")
+	case a == nil:
+		return nil
+	case a.DaysBefore < 0 || a.DaysBefore > maxEveryDays || a.DaysAfter < 0 || a.DaysAfter > maxEveryDays:
+		return parts.Invalid("schedule.aroundVisits", "a window reaches 0 to %d days before and after a visit", maxEveryDays)
+	}
+	seen := map[string]bool{}
+	for n, visit := range a.Visits {
+		at := fmt.Sprintf("schedule.aroundVisits.visits[%d]", n)
+		if err := parts.Name(at, "a visit's id", visit); err != nil {
+			return err
+		}
+		if seen[visit] {
+			return parts.Invalid(at, "the visit %s is named twice", visit)
+		}
+		seen[visit] = true
+	}
+	return nil
+}
+
+// Around says whether the schedule has a window around the visit.
+func (s *Schedule) Around(visit string) bool {
+	return s.AroundVisits != nil && (len(s.AroundVisits.Visits) == 0 || slices.Contains(s.AroundVisits.Visits, visit))
+}
+
+func (i *Instrument) compileWindows() error {
+	s := &i.definition.Schedule
+	if s.AroundVisits != nil {
+		return parts.Invalid("schedule.aroundVisits", "a schedule with windows of the day is not around visits")
+	}
+	if s.EveryDays < 1 || s.EveryDays > maxEveryDays {
+		return parts.Invalid("schedule.everyDays", "an instrument is asked every 1 to %d days", maxEveryDays)
 	}
 	if err := parts.Count("schedule.windows", len(s.Windows), 1, maxDayWindows); err != nil {
 		return err

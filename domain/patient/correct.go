@@ -123,6 +123,9 @@ type SexCorrected struct {
 	Candidate DeviationKind `json:"candidate,omitempty"`
 }
 
+// AboutPatient returns the patient that the event is about.
+func (e VisitDateCorrected) AboutPatient() domain.PatientID { return e.Patient }
+
 func (VisitDateCorrected) patientEvent()      {}
 func (VisitVoided) patientEvent()             {}
 func (ConsentDateCorrected) patientEvent()    {}

@@ -34,9 +34,11 @@ func (DeviationKind) Schema() domain.Schema { return domain.OneOf(DeviationKinds
 // intention-to-treat principle requires (ICH E9 5.2.1).
 type RecordProtocolDeviation struct {
 	domain.OfPatient
-	What            DeviationKind `json:"what" doc:"What the deviation is about"`
-	Important       bool          `json:"important,omitempty" doc:"Whether it may affect the patient's rights or safety, or the reliability of the data"`
-	FoundOn         domain.Date   `json:"foundOn" doc:"Day on which it was found"`
+	What      DeviationKind `json:"what" doc:"What the deviation is about"`
+	Important bool          `json:"important,omitempty" doc:"Whether it may affect the patient's rights or safety, or the reliability of the data"`
+	FoundOn   domain.Date   `json:"foundOn" doc:"Day on which it was found"`
+	// Candidate is what is confirmed; "" if somebody has found the deviation otherwise.
+	Candidate       CandidateID `json:"candidate,omitempty" doc:"The candidate that is confirmed, by its id; none if it was found otherwise"`
 	domain.Reasoned `doc:"What happened, and why"`
 }
 
@@ -46,6 +48,7 @@ type ProtocolDeviationRecorded struct {
 	What      DeviationKind    `json:"what"`
 	Important bool             `json:"important,omitempty"`
 	FoundOn   domain.Date      `json:"foundOn"`
+	Candidate CandidateID      `json:"candidate,omitempty"`
 	Reason    string           `json:"reason"`
 }
 
@@ -55,7 +58,7 @@ func (ProtocolDeviationRecorded) patientEvent() {}
 func (e ProtocolDeviationRecorded) AboutPatient() domain.PatientID { return e.Patient }
 
 // Deviate decides about RecordProtocolDeviation. It refuses reason_required, value_too_long, unknown_code, malformed_date,
-// captured_in_future, patient_not_found and found_before_screening.
+// captured_in_future, patient_not_found, candidate_not_found and found_before_screening.
 func Deviate(p Patient, cmd RecordProtocolDeviation, call domain.Call) ([]Event, error) {
 	if err := domain.First(domain.Reason(cmd.Reason), cmd.FoundOn.NotAfterToday("foundOn", call.At)); err != nil {
 		return nil, err
@@ -70,8 +73,13 @@ func Deviate(p Patient, cmd RecordProtocolDeviation, call domain.Call) ([]Event,
 	if err := cmd.FoundOn.NotBefore(p.ScreenedOn, "found_before_screening", "foundOn", "the deviation", "the screening"); err != nil {
 		return nil, err
 	}
+	if cmd.Candidate != "" {
+		if err := p.mustPropose(cmd.Candidate); err != nil {
+			return nil, err
+		}
+	}
 	return []Event{ProtocolDeviationRecorded{Patient: cmd.Patient, What: cmd.What, Important: cmd.Important, FoundOn: cmd.FoundOn,
-		Reason: cmd.Reason}}, nil
+		Candidate: cmd.Candidate, Reason: cmd.Reason}}, nil
 }
 
 // OverrideEligibility allows the enrolment of a patient who does not satisfy criteria of the protocol.

@@ -33,8 +33,11 @@ var events = []domain.EventType{
 	domain.Stored[EnrollmentDateCorrected]("EnrollmentDateCorrected"),
 	domain.Stored[AgeCorrected]("PatientAgeCorrected"),
 	domain.Stored[SexCorrected]("PatientSexCorrected"),
+	domain.Stored[Unblinded]("PatientUnblinded"),
 	domain.Stored[EligibilityOverridden]("EligibilityOverridden"),
-	domain.Stored[ProtocolDeviationRecorded]("ProtocolDeviationRecorded").ForReaders(),
+	domain.Stored[ProtocolDeviationRecorded]("ProtocolDeviationRecorded"),
+	domain.Stored[DeviationCandidateDismissed]("DeviationCandidateDismissed"),
+	domain.Stored[RegistrationVoided]("RegistrationVoided"),
 }
 
 // withdrewEverything is the upcast of ConsentWithdrawn from version 1, which ended the participation and with it everything

@@ -147,7 +147,8 @@ func patientNotFound() error {
 }
 
 func (p Patient) ended() bool {
-	return slices.Contains([]Status{StatusScreenFailed, StatusWithdrawn, StatusDiscontinued, StatusCompleted}, p.Status)
+	return slices.Contains([]Status{StatusScreenFailed, StatusWithdrawn, StatusDiscontinued, StatusCompleted,
+		StatusRegisteredInError}, p.Status)
 }
 
 // mustNotHaveEnded refuses commands on a patient whose participation has ended (codes patient_not_found,

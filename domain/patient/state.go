@@ -46,6 +46,11 @@ type Patient struct {
 	RescreeningOf domain.PatientID
 	// Visits are the days of the visits that took place.
 	Visits map[string]domain.Date
+	// unblindedAssessors are those who know the arm, where the protocol has others assess the patient.
+	unblindedAssessors []domain.UserID
+
+	// Candidates are what may be a deviation, and waits for somebody to look at.
+	Candidates Candidates
 
 	// undoable are the steps that can be undone, the last one at the end.
 	undoable []undoable
@@ -115,6 +120,8 @@ func evolve(before Patient, e Event) Patient {
 	case ParticipationEnded:
 		p.EndedOn, p.Died = e.On, e.Reason == EndedByDeath
 		p = p.treatedUntil(before, e.On)
+	case RegistrationVoided:
+		p.EndedOn = e.ScreenedOn
 	case StepUndone:
 		p.EndedOn, p.TreatmentEndedOn, p.Withdrawn, p.Died = e.EndedOn, e.TreatmentEndedOn, e.Withdrawn, false
 	case Transferred:
@@ -123,9 +130,14 @@ func evolve(before Patient, e Event) Patient {
 		p.Overridden = append(slices.Clone(p.Overridden), e.Criteria...)
 	case VisitDateCorrected, VisitVoided, ConsentDateCorrected, EnrollmentDateCorrected, AgeCorrected, SexCorrected:
 		p = p.corrected(e)
+	case Unblinded:
+		if e.AssessmentsByOthers {
+			p.unblindedAssessors = append(slices.Clone(p.unblindedAssessors), e.KnownTo...)
+		}
 	case EnrollmentFailed, DoseResumed: // change only the status or the treatment
-	case ProtocolDeviationRecorded: // is for readers
+	case ProtocolDeviationRecorded, DeviationCandidateDismissed: // answer a candidate, or nothing
 	}
+	p.Candidates = p.Candidates.After(e)
 	p.undoable = before.remembering(e, p)
 	return p
 }

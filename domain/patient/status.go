@@ -16,11 +16,13 @@ const (
 	StatusWithdrawn        Status = "withdrawn"
 	StatusDiscontinued     Status = "discontinued"
 	StatusCompleted        Status = "completed"
+	// StatusRegisteredInError is that of a record that is about nobody.
+	StatusRegisteredInError Status = "registered_in_error"
 )
 
 // Statuses are all statuses of a patient.
 var Statuses = []Status{StatusScreened, StatusConsented, StatusScreenFailed, StatusEnrolling, StatusEnrolled, StatusEnrollmentFailed,
-	StatusWithdrawn, StatusDiscontinued, StatusCompleted}
+	StatusWithdrawn, StatusDiscontinued, StatusCompleted, StatusRegisteredInError}
 
 // Schema implements domain.HasSchema.
 func (Status) Schema() domain.Schema { return domain.OneOf(Statuses...) }
@@ -54,8 +56,11 @@ func (s Status) After(event Event) Status {
 		return e.Reason.Status()
 	case StepUndone:
 		return e.Status
+	case RegistrationVoided:
+		return StatusRegisteredInError
 	case VisitRecorded, TreatmentDiscontinued, DoseHeld, DoseResumed, Transferred, EligibilityOverridden, ProtocolDeviationRecorded,
-		VisitDateCorrected, VisitVoided, ConsentDateCorrected, EnrollmentDateCorrected, AgeCorrected, SexCorrected: // change no status
+		DeviationCandidateDismissed,
+		VisitDateCorrected, VisitVoided, ConsentDateCorrected, EnrollmentDateCorrected, AgeCorrected, SexCorrected, Unblinded: // change no status
 	}
 	return s
 }
@@ -91,7 +96,7 @@ func PhaseOf(s Status, t Treatment) Phase {
 		case TreatmentEnded:
 			return PhaseFollowUp
 		}
-	case StatusScreenFailed, StatusWithdrawn, StatusDiscontinued, StatusCompleted: // in no phase any more
+	case StatusScreenFailed, StatusWithdrawn, StatusDiscontinued, StatusCompleted, StatusRegisteredInError: // in no phase any more
 	}
 	return ""
 }

@@ -17,10 +17,11 @@ const (
 	StepCompletion       Step = "completion"
 	StepParticipationEnd Step = "participation_end"
 	StepTreatmentEnd     Step = "treatment_end"
+	StepRegistration     Step = "void_registration"
 )
 
 // UndoableSteps are all steps that can be undone.
-var UndoableSteps = []Step{StepScreenFailure, StepWithdrawal, StepCompletion, StepParticipationEnd, StepTreatmentEnd}
+var UndoableSteps = []Step{StepScreenFailure, StepWithdrawal, StepCompletion, StepParticipationEnd, StepTreatmentEnd, StepRegistration}
 
 // Schema implements domain.HasSchema.
 func (Step) Schema() domain.Schema { return domain.OneOf(UndoableSteps...) }
@@ -99,6 +100,8 @@ func stepOf(e Event) (Step, domain.Date) {
 		return StepParticipationEnd, e.On
 	case TreatmentDiscontinued:
 		return StepTreatmentEnd, e.On
+	case RegistrationVoided:
+		return StepRegistration, e.ScreenedOn
 	}
 	return "", ""
 }
@@ -131,6 +134,8 @@ func (s Step) words() string {
 		return "end of the participation"
 	case StepTreatmentEnd:
 		return "end of the treatment"
+	case StepRegistration:
+		return "void registration"
 	default:
 		return string(s)
 	}

@@ -11,12 +11,12 @@ import (
 // RecordAttendance records that a planned visit took place. Visits before day 0 belong to the screening. The first procedure
 // needs the consent, so that no visit takes place before it (ICH E6(R3) 2.8.1). It refuses malformed_date,
 // captured_in_future, patient_not_found, patient_ended, unknown_visit, visit_recorded, consent_missing,
-// visit_before_consent, and patient_status and visit_before_enrollment for a visit after the screening.
+// visit_before_consent, assessor_unblinded, and patient_status and visit_before_enrollment for a visit after the screening.
 func RecordAttendance(p Patient, s study.Study, cmd RecordVisit, call domain.Call) ([]Event, error) {
 	if err := cmd.On.NotAfterToday("on", call.At); err != nil {
 		return nil, err
 	}
-	if err := p.mustNotHaveEnded(); err != nil {
+	if err := domain.First(p.mustNotHaveEnded(), p.mayAssess(call.Actor)); err != nil {
 		return nil, err
 	}
 	visit, known := s.Visit(cmd.Visit)

@@ -44,8 +44,8 @@ func (c WithdrawConsent) GivenReason() string { return c.Reason }
 
 // Withdraw decides about WithdrawConsent. A patient who withdraws from the procedures of the study leaves it, and so does a
 // patient who withdraws from the treatment before it has started. Others stay, and are followed up. It refuses
-// patient_not_found, malformed_date, captured_in_future, value_too_long, unknown_code, consent_missing,
-// withdrawn_before_consent, patient_died, consent_withdrawn, and ended_before_enrollment and ended_before_treatment for
+// patient_not_found, malformed_date, captured_in_future, value_too_long, unknown_code, patient_ended for a record that is
+// about nobody, consent_missing, withdrawn_before_consent, patient_died, consent_withdrawn, and ended_before_enrollment and ended_before_treatment for
 // a patient who is in the study.
 func Withdraw(p Patient, cmd WithdrawConsent, call domain.Call) ([]Event, error) {
 	if !p.Exists() {
@@ -53,6 +53,9 @@ func Withdraw(p Patient, cmd WithdrawConsent, call domain.Call) ([]Event, error)
 	}
 	if err := domain.First(cmd.On.NotAfterToday("on", call.At), domain.OptionalText("reason", cmd.Reason, 500)); err != nil {
 		return nil, err
+	}
+	if p.Status == StatusRegisteredInError {
+		return nil, p.mustNotHaveEnded()
 	}
 	if p.ConsentVersion == "" {
 		return nil, refuse.Because("consent_missing", "the patient has signed no consent that could be withdrawn").

@@ -71,20 +71,6 @@ type CorrectStratum struct {
 	domain.Reasoned `doc:"Why the levels were wrong"`
 }
 
-// BreakBlind records that a patient's arm will be shown to the sender (emergency unblinding).
-type BreakBlind struct {
-	Study domain.StudyID `json:"study,omitempty" doc:"The patient's study; it follows from the patient where it is left out"`
-	domain.OfPatient
-	domain.Reasoned `doc:"Why the arm has to be known"`
-	// AskedBy may be somebody without an account, such as a physician of an emergency department.
-	AskedBy string `json:"askedBy,omitempty" maxLength:"200" doc:"Who asked, if it is done for somebody else"`
-	// Again says that the same request was accepted shortly before. The command's declaration sets it.
-	Again bool `json:"-"`
-}
-
-// AboutStudy returns the patient's study.
-func (c BreakBlind) AboutStudy() domain.StudyID { return c.Patient.Study() }
-
 // RevealSeed makes the seed of a scheme public, so that anybody can repeat its draws. Everybody with the seed can find
 // out every patient's arm.
 type RevealSeed struct {

@@ -33,27 +33,6 @@ func Correct(r Randomisation, cmd CorrectStratum, _ domain.Call) ([]Event, error
 		Reason: cmd.Reason}}, nil
 }
 
-// Break records that a patient's arm will be shown, and why. It records every request, also for the same patient. When the
-// same request is repeated, it records that the arm is shown again. It refuses reason_required, value_too_long, malformed_id
-// for a patient of another study, and patient_not_randomised.
-func Break(r Randomisation, cmd BreakBlind, _ domain.Call) ([]Event, error) {
-	if err := domain.First(domain.Reason(cmd.Reason), domain.OptionalText("askedBy", cmd.AskedBy, 200)); err != nil {
-		return nil, err
-	}
-	study := cmd.AboutStudy()
-	if cmd.Study != "" && cmd.Study != study {
-		return nil, refuse.Malformed("malformed_id", "patient %s is not of study %s", cmd.Patient, cmd.Study).At("study").
-			Do("leave the study out, or check the patient's id")
-	}
-	if _, err := r.mustBeDrawn(study, cmd.Patient); err != nil {
-		return nil, err
-	}
-	if cmd.Again {
-		return []Event{BlindShownAgain{Study: study, Patient: cmd.Patient}}, nil
-	}
-	return []Event{BlindBroken{Study: study, Patient: cmd.Patient, Reason: cmd.Reason, AskedBy: cmd.AskedBy}}, nil
-}
-
 // mustBeDrawn returns the drawn patient, or refuses patient_not_randomised.
 func (r Randomisation) mustBeDrawn(study domain.StudyID, p domain.PatientID) (*drawn, error) {
 	d, ok := r.drawn.Get(p)

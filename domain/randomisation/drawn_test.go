@@ -11,6 +11,7 @@ import (
 	"casebook/domain/blind"
 	"casebook/domain/randomisation"
 	"casebook/domain/scenario"
+	"casebook/domain/study"
 )
 
 func correcting(who int, levels ...string) decision {
@@ -19,8 +20,11 @@ func correcting(who int, levels ...string) decision {
 }
 
 func breaking(who int, reason string) decision {
-	return scenario.Sent(randomisation.Break, randomisation.BreakBlind{
-		OfPatient: domain.ForPatient(patient(who)), Reasoned: domain.Because(reason)}, call)
+	return breakingAs(randomisation.BreakBlind{Patient: patient(who), Reasoned: domain.Because(reason)}, randomisation.UnblindingFacts{})
+}
+
+func breakingAs(cmd randomisation.BreakBlind, f randomisation.UnblindingFacts) decision {
+	return scenario.SentWithFacts(randomisation.Break, f, cmd, call)
 }
 
 func TestCorrect(t *testing.T) {
@@ -99,13 +103,14 @@ func TestBreak(t *testing.T) {
 	drawn.When(breaking(2, "overdose")).ThenRefused("patient_not_randomised")
 	drawn.When(breaking(1, "")).ThenRefused("reason_required")
 	drawn.When(breaking(1, strings.Repeat("x", 501))).ThenRefused("value_too_long")
-	broken := randomisation.BlindBroken{Study: pain, Patient: patient(1), Reason: "overdose"}
+	broken := randomisation.BlindBroken{Study: pain, Patient: patient(1), Kind: study.UnblindedInEmergency, Reason: "overdose",
+		KnownTo: []domain.UserID{call.Actor}}
 	// A second request is recorded too.
 	after := drawn.When(breaking(1, "overdose")).Then(broken).When(breaking(1, "overdose")).Then(broken)
-	again := randomisation.BreakBlind{OfPatient: domain.ForPatient(patient(1)), Reasoned: domain.Because("overdose"), Again: true}
-	after.When(scenario.Sent(randomisation.Break, again, call)).Then(randomisation.BlindShownAgain{Study: pain, Patient: patient(1)})
+	again := randomisation.BreakBlind{Patient: patient(1), Reasoned: domain.Because("overdose"), Again: true}
+	after.When(breakingAs(again, randomisation.UnblindingFacts{})).Then(randomisation.BlindShownAgain{Study: pain, Patient: patient(1)})
 	again.Study = "OTHER"
-	after.When(scenario.Sent(randomisation.Break, again, call)).ThenRefused("malformed_id")
+	after.When(breakingAs(again, randomisation.UnblindingFacts{})).ThenRefused("malformed_id")
 	if arm, ok := after.State().ArmOf(patient(1)); !ok || opened(t, arm) != verum {
 		t.Error("the state does not have the arm to show")
 	}

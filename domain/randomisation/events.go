@@ -30,8 +30,10 @@ var events = []domain.EventType{
 	domain.Stored[EntrySkipped]("EntrySkipped").NotInAuditIndex().InNoView("lists are blinded"),
 	domain.Stored[RandomisationRefused]("RandomisationRefused").InNoView("the process monitor shows why"),
 	domain.Stored[StratumCorrected]("StratumCorrected").InNoView("the audit trail shows it"),
-	domain.Stored[BlindBroken]("BlindBroken", domain.Unchanged).ForReaders().InNoView("the alert that it raises is shown"),
+	// Versions 1 and 2 are of a time when every unblinding was an emergency.
+	domain.Stored[BlindBroken]("BlindBroken", domain.Unchanged, inEmergency).ForReaders().InNoView("the alert that it raises is shown"),
 	domain.Stored[BlindShownAgain]("BlindShownAgain").ForReaders().InNoView("the audit trail shows it"),
+	domain.Stored[CodeBreaksExported]("CodeBreaksExported").ForReaders().InNoView("the audit trail shows it"),
 	domain.Stored[SeedRevealed]("SeedRevealed").InNoView("the audit trail shows it"),
 }
 
@@ -141,21 +143,6 @@ type StratumCorrected struct {
 	Reason  string            `json:"reason"`
 }
 
-// BlindBroken records that somebody requested the patient's arm, and why. It does not hold the arm.
-type BlindBroken struct {
-	Study   domain.StudyID   `json:"study"`
-	Patient domain.PatientID `json:"patient"`
-	Reason  string           `json:"reason"`
-	// AskedBy is who asked, if the requester did it for somebody else.
-	AskedBy string `json:"askedBy,omitempty"`
-}
-
-// BlindShownAgain records that the arm was shown again to the person who had requested it shortly before.
-type BlindShownAgain struct {
-	Study   domain.StudyID   `json:"study"`
-	Patient domain.PatientID `json:"patient"`
-}
-
 // SeedRevealed makes the seed of a scheme public. From then on, no patient is drawn by the scheme.
 type SeedRevealed struct {
 	Study  domain.StudyID `json:"study"`
@@ -174,8 +161,6 @@ func (PatientRandomised) randomisationEvent()    {}
 func (EntrySkipped) randomisationEvent()         {}
 func (RandomisationRefused) randomisationEvent() {}
 func (StratumCorrected) randomisationEvent()     {}
-func (BlindBroken) randomisationEvent()          {}
-func (BlindShownAgain) randomisationEvent()      {}
 func (SeedRevealed) randomisationEvent()         {}
 
 // AboutPatient returns the patient that the event is about.

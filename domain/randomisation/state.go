@@ -117,7 +117,7 @@ func evolve(r Randomisation, event Event) Randomisation {
 		}
 	case RandomisationRefused:
 		r.refused = r.refused.Set(event.Patient, event.Request)
-	case BlindBroken: // showing an arm does not change it
+	case BlindBroken, BlindShownAgain, CodeBreaksExported: // showing an arm does not change it
 	}
 	return r
 }

@@ -39,7 +39,7 @@ const (
 	RecalledKitAtHome Kind = "recalled_kit_at_home"
 	// ActivityPaused is about activities that were stopped, or go on, at a site, in a country or in the whole study.
 	ActivityPaused Kind = "activity_paused"
-	// BlindBroken is an emergency unblinding.
+	// BlindBroken is an unblinding in an emergency, or by accident.
 	BlindBroken Kind = "blind_broken"
 	// ProcessStuck is a process, such as an enrolment, that waits beyond its time.
 	ProcessStuck Kind = "process_stuck"
@@ -235,6 +235,8 @@ type Facts struct {
 	Study study.Study
 	// MissedInARow is how many windows in a row were missed, for DiariesMissed.
 	MissedInARow int
+	// MissedTooOften says that, with this window, the limit of windows within days is reached, for DiariesMissed.
+	MissedTooOften bool
 }
 
 // ReviewAlert records that the sender has reviewed an alert.
@@ -273,7 +275,7 @@ const LastLevel = 2
 // when the number of windows missed in a row reaches the protocol's limit.
 func Raise(a Alert, f Facts, cmd RaiseAlert, call domain.Call) ([]Event, error) {
 	policy := f.Study.AlertPolicy()
-	if a.Exists() || cmd.Kind == DiariesMissed && f.MissedInARow != policy.MissedInARow {
+	if a.Exists() || cmd.Kind == DiariesMissed && f.MissedInARow != policy.MissedInARow && !f.MissedTooOften {
 		return nil, nil
 	}
 	return []Event{AlertRaised{Alert: cmd.Alert, Study: cmd.Study, Site: cmd.Site, Patient: cmd.Patient,

@@ -109,6 +109,10 @@ func (p Protocol) validateTreatment() error {
 	if a := p.Alerts; a != nil {
 		err := domain.First(domain.Between("protocol.alerts.reviewMinutes", a.ReviewMinutes, 1, 7*24*60),
 			domain.Between("protocol.alerts.missedInARow", a.MissedInARow, 1, 100))
+		if w := a.MissedWithin; w != nil {
+			err = domain.First(err, domain.Between("protocol.alerts.missedWithin.missed", w.Missed, 1, 100),
+				domain.Between("protocol.alerts.missedWithin.days", w.Days, 1, 366))
+		}
 		if err != nil {
 			return err
 		}
@@ -118,7 +122,7 @@ func (p Protocol) validateTreatment() error {
 		return nil
 	}
 	if err := domain.First(domain.Between("protocol.treatment.doNotDispenseDays", t.DoNotDispenseDays, 0, maxVisitDays),
-		domain.OptionalText("protocol.treatment.inEmergency", t.InEmergency, maxInstructionChars)); err != nil {
+		domain.OptionalText("protocol.treatment.inEmergency", t.InEmergency, maxInstructionChars), t.Unblinding().validate()); err != nil {
 		return err
 	}
 	switch {

@@ -17,8 +17,8 @@ var events = []domain.EventType{
 	domain.Stored[Created]("StudyCreated"),
 	// Since version 2, a protocol may refer to instruments that were published on their own. A program that knows only
 	// version 1 must not read such an event, because it would see a protocol without these instruments. Since version 3, an
-	// instrument can be about doses, and a factor can follow from the patient's record. Since version 4, kits may need a green light
-	// to be shipped.
+	// instrument can be about doses, and a factor can follow from the patient's record. Since version 4, a protocol can say what
+	// follows from an unblinding, and that kits need a green light to be shipped.
 	domain.Stored[ProtocolVersionPublished]("ProtocolVersionPublished", domain.Unchanged, domain.Unchanged, domain.Unchanged),
 	domain.Stored[SiteAdded]("SiteAdded"),
 	domain.Stored[SiteActivated]("SiteActivated"),
@@ -96,15 +96,32 @@ type Protocol struct {
 	Instruments    []instrument.Definition `json:"instruments,omitempty" doc:"What patients answer themselves"`
 	// InstrumentReferences name instruments that were published on their own, in addition to those in Instruments.
 	InstrumentReferences []instrument.Reference `json:"instrumentReferences,omitempty" doc:"Instruments that were published by PublishInstrument, by version and hash"`
-	Criteria             []Criterion            `json:"criteria,omitempty" doc:"Who may be enrolled"`
-	Treatment            *Treatment             `json:"treatment,omitempty" doc:"How patients get what the study is about; without it nothing is drawn or dispensed"`
-	Alerts               *AlertPolicy           `json:"alerts,omitempty" doc:"When people have to be notified; 60 minutes and 3 windows where it is left out"`
+	// PhaseInstruments are assigned to every patient who is in the phase, and stopped when the patient leaves it.
+	PhaseInstruments []PhaseInstrument `json:"phaseInstruments,omitempty" doc:"Instruments that patients are assigned by themselves while they are in a phase"`
+	Criteria         []Criterion       `json:"criteria,omitempty" doc:"Who may be enrolled"`
+	Treatment        *Treatment        `json:"treatment,omitempty" doc:"How patients get what the study is about; without it nothing is drawn or dispensed"`
+	Alerts           *AlertPolicy      `json:"alerts,omitempty" doc:"When people have to be notified; 60 minutes and 3 windows where it is left out"`
 }
 
 // AlertPolicy says how alerts are raised and escalated.
 type AlertPolicy struct {
 	ReviewMinutes int `json:"reviewMinutes" minimum:"1" maximum:"10080" doc:"An alert that nobody has reviewed for so long is escalated"`
 	MissedInARow  int `json:"missedInARow" minimum:"1" maximum:"100" doc:"After so many missed windows in a row the site gets an alert"`
+	// MissedWithin is beside MissedInARow: windows that need not be in a row.
+	MissedWithin *MissedWithin `json:"missedWithin,omitempty" doc:"After how many missed windows within how many days the site gets an alert too"`
+}
+
+// MissedWithin is a number of missed windows of an instrument within a number of days.
+type MissedWithin struct {
+	Missed int `json:"missed" minimum:"1" maximum:"100" doc:"So many missed windows"`
+	Days   int `json:"days" minimum:"1" maximum:"366" doc:"Within so many days, that of the last window included"`
+}
+
+// PhaseInstrument is an instrument that belongs to a phase.
+type PhaseInstrument struct {
+	Instrument instrument.ID `json:"instrument" doc:"An instrument of the protocol"`
+	Phase      Phase         `json:"phase" doc:"run_in, treatment or follow_up"`
+	Days       int           `json:"days,omitempty" minimum:"0" doc:"For how many days; as long as the phase lasts when left out, ten years at most"`
 }
 
 // Criterion is one condition of eligibility. Every criterion is answered for every patient before the enrolment.
@@ -131,6 +148,8 @@ type Treatment struct {
 	// GreenLights says that a qualified person alone releases batches, and that kits go only to countries and sites that one has
 	// approved (ICH E6(R3) 3.15.3). Protocols without it ask for neither, as those from before it do.
 	GreenLights bool `json:"greenLights,omitempty" doc:"Whether kits are shipped only to countries and sites that a qualified person has approved, and only a qualified person releases batches"`
+	// AfterUnblinding is nil where the protocol says nothing: the treatment and its assessments then go on as before.
+	AfterUnblinding *AfterUnblinding `json:"afterUnblinding,omitempty" doc:"What follows from the unblinding of a patient; nothing where it is left out"`
 }
 
 // Arm is a treatment that patients can be assigned to. The arms are public; the patients in them are blinded.

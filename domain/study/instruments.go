@@ -166,7 +166,65 @@ func (p Protocol) validateInstruments() error {
 			return err
 		}
 	}
-	return p.validateReferences()
+	if err := p.validateReferences(); err != nil {
+		return err
+	}
+	return p.validatePhases()
+}
+
+// validatePhases refuses instruments that are asked around visits, or in phases, that the protocol does not have.
+func (p Protocol) validatePhases() error {
+	for i := range p.Instruments {
+		around := p.Instruments[i].Schedule.AroundVisits
+		if around == nil {
+			continue
+		}
+		for _, visit := range around.Visits {
+			if !slices.ContainsFunc(p.Visits, func(v Visit) bool { return v.ID == visit }) {
+				return invalidProtocol("instruments", "the instrument %s is asked around the visit %s, which the protocol does not have",
+					p.Instruments[i].ID, visit).Do("add the visit, or take it from the schedule")
+			}
+		}
+	}
+	const list = "phaseInstruments"
+	if err := atMost(list, len(p.PhaseInstruments), maxInstruments); err != nil {
+		return err
+	}
+	seen := map[PhaseInstrument]bool{}
+	for _, a := range p.PhaseInstruments {
+		switch {
+		case !p.hasInstrument(a.Instrument):
+			return invalidProtocol(list, "the protocol has no instrument %.80q", string(a.Instrument)).Do("contain it, or refer to it")
+		case a.Phase != PhaseRunIn && a.Phase != PhaseTreatment && a.Phase != PhaseFollowUp:
+			return invalidProtocol(list, "the instrument %s belongs to the phase %.80q", a.Instrument, string(a.Phase)).
+				Do("use run_in, treatment or follow_up: diaries begin with the enrolment")
+		case a.Days < 0 || a.Days > maxPhaseDays:
+			return invalidProtocol(list, "the instrument %s is assigned for %d days", a.Instrument, a.Days).
+				Do(fmt.Sprintf("use 1 to %d, or leave it out", maxPhaseDays))
+		}
+		key := PhaseInstrument{Instrument: a.Instrument, Phase: a.Phase}
+		if seen[key] {
+			return invalidProtocol(list, "the instrument %s is assigned to the phase %s twice", a.Instrument, a.Phase).Do("name it once")
+		}
+		seen[key] = true
+	}
+	return nil
+}
+
+// maxPhaseDays bounds an assignment by the protocol to ten years.
+const maxPhaseDays = 3650
+
+func (p Protocol) hasInstrument(id instrument.ID) bool {
+	return slices.ContainsFunc(p.Instruments, func(d instrument.Definition) bool { return d.ID == id }) ||
+		slices.ContainsFunc(p.InstrumentReferences, func(r instrument.Reference) bool { return r.ID == id })
+}
+
+// InstrumentsOf returns the instruments that the protocol in force asks for in a phase.
+func (s Study) InstrumentsOf(phase Phase) []PhaseInstrument {
+	if s.Protocol == nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(s.Protocol.PhaseInstruments), func(a PhaseInstrument) bool { return a.Phase != phase })
 }
 
 func (p Protocol) validateReferences() error {

@@ -22,6 +22,9 @@ type Study struct {
 	// SecondFactor says that signing and unblinding ask for a second factor.
 	SecondFactor bool
 
+	// AssignsByPhase says that a protocol version has assigned instruments to phases, the one in force or an earlier one.
+	AssignsByPhase bool
+
 	// instruments holds the uses of every instrument by protocol versions, including instruments that the version in force
 	// leaves out.
 	instruments map[instrument.ID]usage
@@ -125,6 +128,7 @@ func evolve(s Study, e Event) Study {
 	case ProtocolVersionPublished:
 		s.Protocol = &e.Protocol
 		s.instruments = s.using(&e.Protocol)
+		s.AssignsByPhase = s.AssignsByPhase || len(e.Protocol.PhaseInstruments) > 0
 	case SecondFactorRequired:
 		s.SecondFactor = e.Required
 	case SiteAdded:

@@ -35,7 +35,7 @@ func (d DeviceID) Validate() error {
 	return nil
 }
 
-// Device is an enrolled device of a patient's account.
+// Device is an enrolled device of a patient's or a caregiver's account.
 type Device struct {
 	ID   DeviceID
 	Name string
@@ -57,9 +57,9 @@ func (d DeviceAtSignIn) Validate() error {
 	return domain.First(domain.At("device.id", d.ID.Validate()), domain.OptionalText("device.name", d.Name, 100))
 }
 
-// OnlyPatient says that the grants are those of a patient, and of nobody else.
+// OnlyPatient says that the grants are those of a patient or a caregiver, and of nobody else.
 func OnlyPatient(grants []Grant) bool {
-	return len(grants) > 0 && !slices.ContainsFunc(grants, func(g Grant) bool { return g.Role != PatientRole })
+	return len(grants) > 0 && !slices.ContainsFunc(grants, func(g Grant) bool { return !g.Role.IsOfOnePatient() })
 }
 
 // HasDevice says whether this enrolment of the device still holds.

@@ -302,7 +302,9 @@ type Role string
 
 // The roles of a trial. Only process managers have the role System; it cannot be granted.
 const (
-	PatientRole   Role = "patient"
+	PatientRole Role = "patient"
+	// Caregiver answers for one patient, and sees nothing else.
+	Caregiver     Role = "caregiver"
 	CRC           Role = "crc"
 	Investigator  Role = "investigator"
 	Monitor       Role = "monitor"
@@ -320,11 +322,14 @@ const (
 )
 
 // Roles are all roles that can be granted.
-var Roles = []Role{PatientRole, CRC, Investigator, Monitor, DataManager, SupplyManager, UnblindedSupplyManager, QualifiedPerson,
-	SafetyOfficer, Statistician, Auditor, Admin}
+var Roles = []Role{PatientRole, Caregiver, CRC, Investigator, Monitor, DataManager, SupplyManager, UnblindedSupplyManager,
+	QualifiedPerson, SafetyOfficer, Statistician, Auditor, Admin}
 
 // Schema implements domain.HasSchema.
 func (Role) Schema() domain.Schema { return domain.OneOf(Roles...) }
+
+// IsOfOnePatient says that the role stands for one patient: it is granted for that patient alone, and is no work at a site.
+func (r Role) IsOfOnePatient() bool { return r == PatientRole || r == Caregiver }
 
 // KnowsArms says that people in the role know who is in which arm, so that texts that they write may reveal an arm.
 func (r Role) KnowsArms() bool {
@@ -345,10 +350,35 @@ func (r Role) NeedsSecond(by domain.UserID) bool {
 }
 
 // Grant gives a role in a scope. Study is empty only for the role admin. Site is empty for roles in a whole study.
-// Patient is set only for the role patient.
+// Patient is set only for the roles patient and caregiver, and Relation only for a caregiver.
 type Grant struct {
 	Role    Role             `json:"role" doc:"The role"`
 	Study   domain.StudyID   `json:"study,omitempty" doc:"The study; empty for an admin alone"`
 	Site    domain.SiteID    `json:"site,omitempty" doc:"The site; empty where the role works across the study"`
-	Patient domain.PatientID `json:"patient,omitempty" doc:"The patient that a patient's account stands for"`
+	Patient domain.PatientID `json:"patient,omitempty" doc:"The patient that a patient's or a caregiver's account stands for"`
+	// Relation is what the caregiver is to the patient.
+	Relation Relation `json:"relation,omitempty" doc:"What a caregiver is to the patient"`
 }
+
+// Relation is what a caregiver is to the patient.
+type Relation string
+
+// The relations of caregivers.
+const (
+	RelationParent        Relation = "parent"
+	RelationGuardian      Relation = "guardian"
+	RelationSpouse        Relation = "spouse"
+	RelationChild         Relation = "child"
+	RelationSibling       Relation = "sibling"
+	RelationOtherRelative Relation = "other_relative"
+	// RelationProfessional is somebody who cares for the patient as a profession, and does not work for the trial.
+	RelationProfessional Relation = "professional"
+	RelationOther        Relation = "other"
+)
+
+// Relations are all relations of caregivers.
+var Relations = []Relation{RelationParent, RelationGuardian, RelationSpouse, RelationChild, RelationSibling, RelationOtherRelative,
+	RelationProfessional, RelationOther}
+
+// Schema implements domain.HasSchema.
+func (Relation) Schema() domain.Schema { return domain.OneOf(Relations...) }

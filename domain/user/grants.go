@@ -63,6 +63,10 @@ func ConfirmGrant(u User, cmd ConfirmRole, call domain.Call) ([]Event, error) {
 // manages kits is not shown to whom they went, and would learn it with a second role.
 func (u User) mayHold(grant Grant) error {
 	for _, held := range u.Grants {
+		if held.Role == Caregiver && grant.Role == Caregiver && held.Patient == grant.Patient {
+			return refuse.WrongState("role_granted", "the account holds that role with the relation %s", held.Relation).At("grant.relation").
+				Do("take the role away first, if the relation is another one")
+		}
 		if (held.Role == Admin) != (grant.Role == Admin) {
 			return refuse.Because("roles_exclusive", "an administrator cannot hold a role in a study").At("grant.role").
 				Do("use another account, of another person")
@@ -124,7 +128,7 @@ func (g Grant) validate() error {
 		err = needs(true, true, false)
 	case Monitor:
 		err = needs(true, g.Site != "", false)
-	case PatientRole:
+	case PatientRole, Caregiver:
 		if err = needs(true, false, true); err == nil && g.Patient.Study() != g.Study {
 			err = refuse.Because("invalid_grant_scope", "patient %s does not belong to study %s", g.Patient, g.Study).At("grant.patient").
 				Do("name the patient's own study")
@@ -136,13 +140,36 @@ func (g Grant) validate() error {
 			Do("choose a role that people have")
 	default:
 		err = refuse.Malformed("unknown_role", "%q is not a role", string(g.Role[:min(len(g.Role), 40)])).At("grant.role").
-			Do("use patient, crc, investigator, monitor, data_manager, supply_manager, unblinded_supply_manager, " +
+			Do("use patient, caregiver, crc, investigator, monitor, data_manager, supply_manager, unblinded_supply_manager, " +
 				"qualified_person, safety_officer, statistician, auditor or admin")
 	}
 	if err != nil {
 		return err
 	}
-	return g.validateIDs()
+	return domain.First(g.validateRelation(), g.validateIDs())
+}
+
+// Validate refuses what is no relation (code unknown_code). None is allowed.
+func (r Relation) Validate() error {
+	if r == "" || slices.Contains(Relations, r) {
+		return nil
+	}
+	return refuse.Malformed("unknown_code", "%q is not a relation", refuse.Shortened(string(r))).At("relation").
+		Do("use parent, guardian, spouse, child, sibling, other_relative, professional or other")
+}
+
+// validateRelation refuses a caregiver without a known relation to the patient, and a relation of anybody else (code
+// invalid_grant_scope).
+func (g Grant) validateRelation() error {
+	known := g.Relation == ""
+	if g.Role == Caregiver {
+		known = slices.Contains(Relations, g.Relation)
+	}
+	if known {
+		return nil
+	}
+	r := refuse.Because("invalid_grant_scope", "a caregiver, and nobody else, has a relation to the patient").At("grant.relation")
+	return r.Do("use parent, guardian, spouse, child, sibling, other_relative, professional or other for a caregiver")
 }
 
 func (g Grant) validateIDs() error {

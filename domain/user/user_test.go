@@ -382,12 +382,16 @@ func TestR4_GrantsNeedTheScopeOfTheirRole(t *testing.T) {
 	}
 	fitting := map[user.Role][]string{
 		user.Admin: {"nothing"}, user.CRC: {"site"}, user.Investigator: {"site"}, user.Monitor: {"study", "site"},
-		user.PatientRole: {"patient"}, user.DataManager: {"study"}, user.SupplyManager: {"study"}, user.SafetyOfficer: {"study"},
+		user.PatientRole: {"patient"}, user.Caregiver: {"patient"}, user.DataManager: {"study"},
+		user.SupplyManager: {"study"}, user.SafetyOfficer: {"study"},
 		user.Statistician: {"study"}, user.Auditor: {"study"}, user.UnblindedSupplyManager: {"study"}, user.QualifiedPerson: {"study"},
 	}
 	for role, fit := range fitting {
 		for name, g := range scopes {
 			g.Role = role
+			if role == user.Caregiver {
+				g.Relation = user.RelationSpouse
+			}
 			t.Run(fmt.Sprintf("%s/%s", role, name), func(t *testing.T) {
 				outcome := account(t).When(granting(g))
 				if slices.Contains(fit, name) && role.NeedsSecond(boss) {
@@ -407,6 +411,25 @@ func TestR4_GrantsNeedTheScopeOfTheirRole(t *testing.T) {
 			g.Role = role
 			account(t).When(granting(g)).ThenRefused("unknown_role")
 		}
+	}
+}
+
+// TestR4_CaregiversHaveARelation: they have one to each of their patients, and nobody else has any.
+func TestR4_CaregiversHaveARelation(t *testing.T) {
+	mother := user.Grant{Role: user.Caregiver, Study: "PAIN1", Patient: "PAIN1.S-1", Relation: user.RelationParent}
+	given := account(t).When(granting(mother)).Then(user.RoleGranted{User: anna, Grant: mother})
+	other := mother
+	other.Patient = "PAIN1.S-2"
+	given.When(granting(other)).Then(user.RoleGranted{User: anna, Grant: other})
+	other.Patient, other.Relation = mother.Patient, user.RelationGuardian
+	given.When(granting(other)).ThenRefused("role_granted")
+	for _, g := range []user.Grant{
+		{Role: user.Caregiver, Study: "PAIN1", Patient: "PAIN1.S-1"},
+		{Role: user.Caregiver, Study: "PAIN1", Patient: "PAIN1.S-1", Relation: "cat"},
+		{Role: user.PatientRole, Study: "PAIN1", Patient: "PAIN1.S-1", Relation: user.RelationParent},
+		{Role: user.DataManager, Study: "PAIN1", Relation: user.RelationParent},
+	} {
+		account(t).When(granting(g)).ThenRefused("invalid_grant_scope")
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"casebook/cmd/casebook/contexts"
 	"casebook/domain/diary"
 	"casebook/domain/instrument"
+	"casebook/domain/patient"
 	"casebook/domain/scenario"
 	"casebook/domain/user"
 )
@@ -50,10 +51,20 @@ func sample(goType reflect.Type) any {
 	switch goType {
 	case reflect.TypeFor[diary.InstrumentAssigned]():
 		return diary.InstrumentAssigned{Instrument: *pain, Zone: "Europe/Berlin", From: "2026-03-01", Until: "2026-03-31"}
+	case reflect.TypeFor[patient.ProtocolDeviationRecorded](): // of a corrected age
+		return patient.ProtocolDeviationRecorded{Candidate: "age"}
+	case reflect.TypeFor[patient.DeviationCandidateDismissed]():
+		return patient.DeviationCandidateDismissed{Candidate: "age"}
 	case reflect.TypeFor[diary.Submitted]():
 		return diary.Submitted{Instrument: pain.ID, Window: diary.Window{ID: window}}
 	case reflect.TypeFor[diary.WindowMissed]():
 		return diary.WindowMissed{Instrument: pain.ID, Window: diary.Window{ID: window}}
+	case reflect.TypeFor[diary.VisitWindowOpened]():
+		return diary.VisitWindowOpened{Instrument: pain.ID, Window: diary.Window{ID: "visit/week-4"}}
+	case reflect.TypeFor[diary.Voided]():
+		return diary.Voided{Instrument: pain.ID, Window: diary.Window{ID: window}}
+	case reflect.TypeFor[diary.Held]():
+		return diary.Held{Instrument: pain.ID, Version: pain.Version, Window: diary.Window{ID: "held/2026-03-02T08:00:00Z"}}
 	case reflect.TypeFor[diary.Corrected]():
 		return diary.Corrected{Instrument: pain.ID, Window: window}
 	case reflect.TypeFor[diary.ReminderDue]():

@@ -18,7 +18,19 @@ var Diaries = projections.New(diaryviews.Diaries, projections.KeyOf(func(e diary
 		captured := e.CapturedAt.UTC()
 		ofWindow(d, at, e.Instrument, e.Window)
 		d.Version, d.CapturedAt, d.Late, d.AfterMissed, d.Missed = e.Version, &captured, e.Late, e.AfterMissed, false
-		d.Answers, d.Scores = answersOf(e.Answers), e.Scores
+		d.Answers, d.Scores, d.MovedFrom = answersOf(e.Answers), e.Scores, e.MovedFrom
+		d.Risks, d.Corrected, d.Corrections = nil, 0, nil
+		entered(d, at, e.Entered)
+	}),
+	projections.On(func(d *entry, e diary.Held, at projections.Envelope) {
+		captured := e.CapturedAt.UTC()
+		ofWindow(d, at, e.Instrument, e.Window)
+		d.Version, d.CapturedAt, d.Answers, d.Held = e.Version, &captured, answersOf(e.Answers), e.Why
+		entered(d, at, e.Entered)
+	}),
+	projections.On(func(d *entry, e diary.Voided, at projections.Envelope) {
+		d.Void(diaryviews.VoidedDiary{Reason: e.Reason, MovedTo: e.MovedTo, By: at.Metadata.Actor, RecordedAt: at.Metadata.RecordedAt})
+		d.Missed = e.AfterMissed
 	}),
 	projections.On(func(d *entry, e diary.RiskFlagged, _ projections.Envelope) { d.Flag(e.Rule) }),
 	projections.On(func(d *entry, e diary.Corrected, at projections.Envelope) {
@@ -31,10 +43,12 @@ var Diaries = projections.New(diaryviews.Diaries, projections.KeyOf(func(e diary
 	}),
 ).BegunBy(func(at projections.Envelope) bool {
 	switch e := at.Event.(type) {
-	case diary.WindowMissed:
+	case diary.Held:
 		return true
+	case diary.WindowMissed:
+		return !e.Again
 	case diary.Submitted:
-		return !e.AfterMissed
+		return !e.AfterMissed && !e.Again
 	}
 	return false
 }).OfPatient(diary.Decider.Stream)
@@ -43,6 +57,12 @@ func ofWindow(d *entry, at projections.Envelope, id instrument.ID, w diary.Windo
 	d.Patient, d.Study, d.Site = projections.PatientOf(at), at.Metadata.Study, at.Metadata.Site
 	d.Instrument, d.Window, d.Opens, d.Closes = id, w.ID, w.Opens.UTC(), w.Closes.UTC()
 	d.RecordedAt = at.Metadata.RecordedAt
+}
+
+// entered sets who entered the diary, and how.
+func entered(d *entry, at projections.Envelope, e diary.Entered) {
+	d.Mode, d.Respondent, d.Relation, d.Device, d.Language, d.Source = e.Mode, e.Respondent, e.Relation, e.Device, e.Language, e.Source
+	d.Reason, d.By, d.Zone = e.Reason, at.Metadata.Actor, at.Metadata.CapturedZone
 }
 
 func answersOf(answers diary.Answers) map[string]any {

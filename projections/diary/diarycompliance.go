@@ -25,7 +25,17 @@ var DiaryCompliance = projections.New(diaryviews.DiaryCompliances, projections.K
 	}),
 	projections.On(func(c *compliance, e diary.Submitted, at projections.Envelope) {
 		about(c, at)
-		c.Answered(e.Late, e.AfterMissed)
+		c.Answered(e)
+		c.Ordered()
+	}),
+	projections.On(func(c *compliance, e diary.Voided, at projections.Envelope) {
+		about(c, at)
+		c.Void(e)
+		c.Ordered()
+	}),
+	projections.On(func(c *compliance, _ diary.Held, at projections.Envelope) {
+		about(c, at)
+		c.Held++
 		c.Ordered()
 	}),
 	projections.On(func(c *compliance, _ diary.WindowMissed, at projections.Envelope) {

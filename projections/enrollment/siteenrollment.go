@@ -54,6 +54,15 @@ var SiteEnrollment = projections.New(enrollmentviews.SiteEnrollments, projection
 		if e.From != e.Status {
 			counted(s, at, e.On, func(c *enrollmentviews.Enrolling) { c.Left(e.From, -1) })
 		}
+		if e.EndedOn != "" && e.Step == patient.StepRegistration { // a screen failure that was voided
+			counted(s, at, e.EndedOn, func(c *enrollmentviews.Enrolling) { c.Left(e.Status, 1) })
+		}
+	}),
+	projections.On(func(s *entered, e patient.RegistrationVoided, at projections.Envelope) {
+		counted(s, at, e.ScreenedOn, func(c *enrollmentviews.Enrolling) { c.Left(patient.StatusRegisteredInError, 1) })
+		if e.EndedOn != "" {
+			counted(s, at, e.EndedOn, func(c *enrollmentviews.Enrolling) { c.Left(e.From, -1) })
+		}
 	}),
 )
 

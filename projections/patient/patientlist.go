@@ -22,13 +22,10 @@ var PatientList = projections.New(patientviews.PatientLists, projections.ByPatie
 	ofPatient(func(r *row, e patient.ScreenFailureRecorded) { r.EndedOn, r.EndReason = e.On, e.Reason }),
 	ofPatient(func(r *row, e patient.EnrollmentRequested) {
 		r.EndReason = ""
-		if len(e.Overridden) > 0 {
-			proposed(r, patient.DeviationEligibility)
-		}
 	}),
 	ofPatient(func(r *row, e patient.Enrolled) { r.EnrolledOn, r.PatientNumber = e.On, e.PatientNumber }),
 	ofPatient(func(r *row, e patient.EnrollmentFailed) { r.EndReason = e.Reason }),
-	ofPatient(func(r *row, e patient.VisitRecorded) { proposed(r, e.Candidate) }),
+	ofPatient(func(*row, patient.VisitRecorded) {}),
 	ofPatient(func(r *row, e patient.ConsentWithdrawn) {
 		r.Withdrawn = append(r.Withdrawn, e.Extent...)
 		if e.EndsParticipation {
@@ -60,28 +57,40 @@ var PatientList = projections.New(patientviews.PatientLists, projections.ByPatie
 		}
 		r.Withdrawn = e.Withdrawn
 	}),
+	ofPatient(func(r *row, e patient.Unblinded) {
+		if at := e.At.UTC(); r.UnblindedAt == nil || r.UnblindedAt.Before(at) {
+			r.Unblinded, r.UnblindedAt = e.Kind, &at
+		}
+	}),
+	ofPatient(func(r *row, e patient.RegistrationVoided) { r.EndedOn, r.EndReason = e.ScreenedOn, e.Reason }),
+	ofPatient(func(*row, patient.DeviationCandidateDismissed) {}),
 	ofPatient(func(r *row, e patient.Transferred) { r.Site = e.To }),
 	ofPatient(func(*row, patient.EligibilityOverridden) {}),
 	ofPatient(func(r *row, _ patient.ProtocolDeviationRecorded) { r.Deviations++ }),
-	ofPatient(func(r *row, e patient.VisitDateCorrected) { proposed(r, e.Candidate) }),
+	ofPatient(func(*row, patient.VisitDateCorrected) {}),
 	ofPatient(func(*row, patient.VisitVoided) {}),
 	ofPatient(func(r *row, e patient.ConsentDateCorrected) {
-		if proposed(r, e.Candidate); e.ConsentVersion == r.ConsentVersion {
+		if e.ConsentVersion == r.ConsentVersion {
 			r.ConsentedOn = e.To
 		}
 	}),
-	ofPatient(func(r *row, e patient.EnrollmentDateCorrected) {
-		proposed(r, e.Candidate)
-		r.EnrolledOn = e.To
-	}),
-	ofPatient(func(r *row, e patient.AgeCorrected) { proposed(r, e.Candidate) }),
-	ofPatient(func(r *row, e patient.SexCorrected) { proposed(r, e.Candidate) }),
+	ofPatient(func(r *row, e patient.EnrollmentDateCorrected) { r.EnrolledOn = e.To }),
+	ofPatient(func(*row, patient.AgeCorrected) {}),
+	ofPatient(func(*row, patient.SexCorrected) {}),
 	projections.On(func(r *row, e diary.Submitted, at projections.Envelope) {
 		r.LastActivityAt = at.Metadata.RecordedAt
 		if captured := e.CapturedAt.UTC(); r.LastDiaryAt == nil || r.LastDiaryAt.Before(captured) {
 			r.LastDiaryAt = &captured
 		}
-		r.Compliance.Answered(e.Late, e.AfterMissed)
+		r.Compliance.Answered(e)
+	}),
+	projections.On(func(r *row, e diary.Voided, at projections.Envelope) {
+		r.LastActivityAt = at.Metadata.RecordedAt
+		r.Compliance.Void(e)
+	}),
+	projections.On(func(r *row, _ diary.Held, at projections.Envelope) {
+		r.LastActivityAt = at.Metadata.RecordedAt
+		r.Compliance.Held++
 	}),
 	projections.On(func(r *row, _ diary.WindowMissed, _ projections.Envelope) { r.Compliance.WasMissed() }),
 	projections.On(func(r *row, _ diary.RiskFlagged, _ projections.Envelope) { r.Risks++ }),
@@ -97,15 +106,10 @@ func ofPatient[E patient.Event](fold func(*row, E)) projections.Fold[row] {
 			r.TreatmentEndedOn = "" // the fold sets it
 		}
 		r.Phase = patient.PhaseOf(r.Status, r.Treatment)
+		r.Open = r.Open.After(e)
+		r.Candidates = len(r.Open)
 		fold(r, e)
 	})
-}
-
-// proposed counts what may be a deviation.
-func proposed(r *row, what patient.DeviationKind) {
-	if what != "" {
-		r.Candidates++
-	}
 }
 
 // ended notes the end of the participation.

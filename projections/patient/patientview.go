@@ -29,9 +29,7 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 	}),
 	projections.On(func(v *view, e patient.EnrollmentRequested, at projections.Envelope) {
 		step(v, e, at, e.On, "")
-		if len(e.Overridden) > 0 {
-			propose(v, at, patient.DeviationEligibility, e.On, strings.Join(e.Overridden, ", "))
-		}
+		propose(v, e, at, e.On, strings.Join(e.Overridden, ", "))
 	}),
 	projections.On(func(v *view, e patient.Enrolled, at projections.Envelope) {
 		v.PatientNumber = e.PatientNumber
@@ -40,7 +38,7 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 	projections.On(func(v *view, e patient.EnrollmentFailed, at projections.Envelope) { step(v, e, at, "", e.Reason) }),
 	projections.On(func(v *view, e patient.VisitRecorded, at projections.Envelope) {
 		step(v, e, at, e.On, e.Visit)
-		propose(v, at, e.Candidate, e.On, e.Visit)
+		propose(v, e, at, e.On, e.Visit)
 	}),
 	projections.On(func(v *view, e patient.ConsentWithdrawn, at projections.Envelope) {
 		step(v, e, at, e.On, e.Reason)
@@ -70,6 +68,12 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 		step(v, e, at, e.On, string(e.Step)+": "+e.Reason)
 		v.EndedOn, v.TreatmentEndedOn, v.Withdrawn = e.EndedOn, e.TreatmentEndedOn, e.Withdrawn
 	}),
+	projections.On(func(v *view, e patient.Unblinded, at projections.Envelope) {
+		step(v, e, at, domain.DateOf(e.At.UTC()), string(e.Kind))
+		if known := e.At.UTC(); v.UnblindedAt == nil || v.UnblindedAt.Before(known) {
+			v.Unblinded, v.UnblindedAt = e.Kind, &known
+		}
+	}),
 	projections.On(func(v *view, e patient.Transferred, at projections.Envelope) {
 		step(v, e, at, e.On, string(e.To)+": "+e.Reason)
 		v.Site = e.To
@@ -79,44 +83,69 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 	}),
 	projections.On(func(v *view, e patient.ProtocolDeviationRecorded, at projections.Envelope) {
 		step(v, e, at, e.FoundOn, string(e.What)+": "+e.Reason)
+		propose(v, e, at, "", "")
 		v.Deviate(patientviews.Deviation{What: e.What, Important: e.Important, FoundOn: e.FoundOn, Reason: e.Reason, By: at.Metadata.Actor,
 			RecordedAt: at.Metadata.RecordedAt})
 	}),
 	projections.On(func(v *view, e patient.VisitDateCorrected, at projections.Envelope) {
 		corrected(v, e, at, e.Visit, string(e.From), string(e.To), e.Reason)
-		propose(v, at, e.Candidate, e.To, e.Visit)
+		propose(v, e, at, e.To, e.Visit)
 	}),
 	projections.On(func(v *view, e patient.VisitVoided, at projections.Envelope) {
 		step(v, e, at, e.On, e.Visit+": "+e.Reason)
+		propose(v, e, at, "", "")
+	}),
+	projections.On(func(v *view, e patient.DeviationCandidateDismissed, at projections.Envelope) {
+		step(v, e, at, "", string(e.Candidate)+": "+e.Reason)
+		propose(v, e, at, "", "")
+	}),
+	projections.On(func(v *view, e patient.RegistrationVoided, at projections.Envelope) {
+		step(v, e, at, "", e.Reason)
+		v.EndedOn, v.Candidates = e.ScreenedOn, nil
 	}),
 	projections.On(func(v *view, e patient.ConsentDateCorrected, at projections.Envelope) {
 		corrected(v, e, at, e.ConsentVersion, string(e.From), string(e.To), e.Reason)
-		propose(v, at, e.Candidate, e.To, e.ConsentVersion)
+		propose(v, e, at, e.To, e.ConsentVersion)
 	}),
 	projections.On(func(v *view, e patient.EnrollmentDateCorrected, at projections.Envelope) {
 		corrected(v, e, at, "", string(e.From), string(e.To), e.Reason)
-		propose(v, at, e.Candidate, e.To, "")
+		propose(v, e, at, e.To, "")
 	}),
 	projections.On(func(v *view, e patient.AgeCorrected, at projections.Envelope) {
 		corrected(v, e, at, "", strconv.Itoa(e.From), strconv.Itoa(e.To), e.Reason)
 		v.AgeYears = e.To
-		propose(v, at, e.Candidate, "", strconv.Itoa(e.To))
+		propose(v, e, at, "", strconv.Itoa(e.To))
 	}),
 	projections.On(func(v *view, e patient.SexCorrected, at projections.Envelope) {
 		corrected(v, e, at, "", string(e.From), string(e.To), e.Reason)
 		v.Sex = e.To
-		propose(v, at, e.Candidate, "", string(e.To))
+		propose(v, e, at, "", string(e.To))
 	}),
 
 	projections.On(func(v *view, e diary.InstrumentAssigned, at projections.Envelope) {
 		v.Assigned(patientviews.AnsweredBy{Instrument: e.Instrument.ID, Version: e.Instrument.Version, Title: e.Instrument.Title,
-			Zone: e.Zone, From: e.From, Until: e.Until})
+			Zone: e.Zone, From: e.From, Until: e.Until, Phase: e.Phase})
+		v.UpdatedAt = at.Metadata.RecordedAt
+	}),
+	projections.On(func(v *view, e diary.InstrumentStopped, at projections.Envelope) {
+		v.Stopped(e)
+		v.UpdatedAt = at.Metadata.RecordedAt
+	}),
+	projections.On(func(v *view, e diary.LanguageSet, at projections.Envelope) {
+		v.Language, v.UpdatedAt = e.Language, at.Metadata.RecordedAt
+	}),
+	projections.On(func(v *view, e diary.Voided, at projections.Envelope) {
+		v.Void(e)
+		v.UpdatedAt = at.Metadata.RecordedAt
+	}),
+	projections.On(func(v *view, _ diary.Held, at projections.Envelope) {
+		v.Compliance.Held++
 		v.UpdatedAt = at.Metadata.RecordedAt
 	}),
 	projections.On(func(v *view, e diary.Submitted, at projections.Envelope) {
-		v.Decided(e.Instrument, patientviews.TrendPoint{Window: e.Window.ID, Opens: e.Window.Opens.UTC(), Late: e.Late,
+		v.Decided(e.Instrument, patientviews.TrendPoint{Window: e.Window.ID, Opens: e.Window.Opens.UTC(), Late: e.Late, Mode: e.Mode,
 			Score: firstScore(e.Scores)})
-		v.Compliance.Answered(e.Late, e.AfterMissed)
+		v.Compliance.Answered(e)
 		v.UpdatedAt = at.Metadata.RecordedAt
 	}),
 	projections.On(func(v *view, e diary.RiskFlagged, at projections.Envelope) {
@@ -156,9 +185,11 @@ func corrected(v *view, e patient.Event, at projections.Envelope, what, from, to
 	step(v, e, at, "", what+from+" -> "+to+": "+reason)
 }
 
-// propose adds what may be a deviation.
-func propose(v *view, at projections.Envelope, what patient.DeviationKind, on domain.Date, note string) {
-	v.Propose(patientviews.Candidate{What: what, Step: at.Type, On: on, Note: note, RecordedAt: at.Metadata.RecordedAt})
+// propose adds what may be a deviation, or removes what is none any more.
+func propose(v *view, e patient.Event, at projections.Envelope, on domain.Date, note string) {
+	if is := patient.ProposalOf(e); is.ID != "" {
+		v.Propose(patientviews.Candidate{ID: is.ID, What: is.What, Step: at.Type, On: on, Note: note, RecordedAt: at.Metadata.RecordedAt})
+	}
 }
 
 func firstScore(scores []diary.ScoreResult) *float64 {

@@ -90,17 +90,30 @@ var StudyOverview = projections.New(studyviews.StudyOverviews, projections.ByStu
 	}),
 	projections.On(func(o *overview, e patient.StepUndone, at projections.Envelope) {
 		if e.From != e.Status {
-			count(o, at, func(f *studyviews.Figures) { f.Left(e.From, -1) })
+			count(o, at, func(f *studyviews.Figures) {
+				f.Left(e.From, -1)
+				f.Left(e.Status, 1) // a screen failure that was voided
+			})
 		}
+	}),
+	projections.On(func(o *overview, e patient.RegistrationVoided, at projections.Envelope) {
+		count(o, at, func(f *studyviews.Figures) {
+			f.Left(e.From, -1)
+			f.Left(patient.StatusRegisteredInError, 1)
+		})
 	}),
 	projections.On(func(o *overview, e diary.Submitted, at projections.Envelope) {
 		count(o, at, func(f *studyviews.Figures) {
-			f.Diaries++
-			if e.Late {
-				f.LateDiaries++
+			f.CountDiary(e.Mode, e.Late, e.AfterMissed, 1)
+		})
+	}),
+	projections.On(func(o *overview, e diary.Voided, at projections.Envelope) {
+		count(o, at, func(f *studyviews.Figures) {
+			if e.MovedTo == "" {
+				f.VoidedDiaries++
 			}
-			if e.AfterMissed {
-				f.MissedWindows--
+			if !e.Held {
+				f.CountDiary(e.Mode, e.Late, e.AfterMissed, -1)
 			}
 		})
 	}),

@@ -9,6 +9,7 @@ import (
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/instrument"
+	"casebook/domain/user"
 	"casebook/readmodels"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -16,7 +17,7 @@ import (
 )
 
 // Diaries is the view of diaries, with one document per decided window of a patient.
-var Diaries = readmodels.View{Name: "diaries", Version: 3, Indexes: []mongo.IndexModel{
+var Diaries = readmodels.View{Name: "diaries", Version: 4, Indexes: []mongo.IndexModel{
 	{Keys: bson.D{{Key: "patient", Value: 1}, {Key: "instrument", Value: 1}, {Key: "opens", Value: -1}, {Key: "_id", Value: -1}}},
 	{Keys: bson.D{{Key: "patient", Value: 1}, {Key: "opens", Value: -1}, {Key: "_id", Value: -1}}},
 }}
@@ -43,6 +44,18 @@ type Diary struct {
 	AfterMissed       bool                `bson:"afterMissed,omitempty" json:"afterMissed,omitempty" doc:"Received after the window had been recorded as missed"`
 	Answers           Answers             `bson:"answers,omitempty" json:"answers,omitempty" doc:"The answers, with all corrections"`
 	Scores            []diary.ScoreResult `bson:"scores,omitempty" json:"scores,omitempty" doc:"The scores, with all corrections"`
+	Mode              diary.Mode          `bson:"mode,omitempty" json:"mode,omitempty" doc:"How it came in: caregiver on a device, or interviewer or transcription by staff; left out for the patient's own entry"`
+	Respondent        diary.Respondent    `bson:"respondent,omitempty" json:"respondent,omitempty" doc:"Who answered, if that is not clear from the account"`
+	Relation          user.Relation       `bson:"relation,omitempty" json:"relation,omitempty" doc:"What the caregiver is to the patient"`
+	By                domain.UserID       `bson:"by,omitempty" json:"by,omitempty" doc:"The account that entered it"`
+	Device            user.DeviceID       `bson:"device,omitempty" json:"device,omitempty" doc:"The device on which it was captured"`
+	Zone              string              `bson:"zone,omitempty" json:"zone,omitempty" doc:"Time zone of the device at that time"`
+	Language          diary.Language      `bson:"language,omitempty" json:"language,omitempty" doc:"Language in which it was answered"`
+	Source            diary.Source        `bson:"source,omitempty" json:"source,omitempty" doc:"Where staff have it from"`
+	Reason            string              `bson:"reason,omitempty" json:"reason,omitempty" doc:"Why staff entered it"`
+	Held              string              `bson:"held,omitempty" json:"held,omitempty" doc:"Why it is held and counts nowhere: the code of a refusal"`
+	MovedFrom         string              `bson:"movedFrom,omitempty" json:"movedFrom,omitempty" doc:"The window in which it was recorded first"`
+	Voided            []VoidedDiary       `bson:"voided,omitempty" json:"voided,omitempty" doc:"Diaries of the window that do not count; the newest 20"`
 	Risks             []string            `bson:"risks,omitempty" json:"risks,omitempty" doc:"Rules that flagged a risk"`
 	Corrected         int                 `bson:"corrected,omitempty" json:"corrected,omitempty" doc:"How often it was corrected"`
 	Corrections       []Correction        `bson:"corrections,omitempty" json:"corrections,omitempty" doc:"What was changed, by whom and why; the newest 100"`
@@ -57,6 +70,29 @@ type Correction struct {
 	Reason     string         `bson:"reason" json:"reason" doc:"Why"`
 	By         domain.UserID  `bson:"by" json:"by" doc:"Who"`
 	RecordedAt time.Time      `bson:"recordedAt" json:"recordedAt" doc:"When it was recorded"`
+}
+
+// VoidedDiary is a diary that does not count.
+type VoidedDiary struct {
+	Reason     string        `bson:"reason" json:"reason" doc:"Why it does not count"`
+	MovedTo    string        `bson:"movedTo,omitempty" json:"movedTo,omitempty" doc:"The window in which it counts instead"`
+	By         domain.UserID `bson:"by" json:"by" doc:"Who voided it"`
+	RecordedAt time.Time     `bson:"recordedAt" json:"recordedAt" doc:"When it was voided"`
+	Mode       diary.Mode    `bson:"mode,omitempty" json:"mode,omitempty" doc:"How it had come in"`
+	EnteredBy  domain.UserID `bson:"enteredBy,omitempty" json:"enteredBy,omitempty" doc:"The account that had entered it"`
+	CapturedAt *time.Time    `bson:"capturedAt,omitempty" json:"capturedAt,omitempty" doc:"When it was answered, by the device's clock"`
+	Answers    Answers       `bson:"answers,omitempty" json:"answers,omitempty" doc:"Its answers, with all corrections"`
+}
+
+// maxVoided bounds the newest voided diaries that a document holds.
+const maxVoided = 20
+
+// Void takes the diary out of the window, and keeps it beside.
+func (d *Diary) Void(v VoidedDiary) {
+	v.Mode, v.EnteredBy, v.CapturedAt, v.Answers = d.Mode, d.By, d.CapturedAt, d.Answers
+	*d = Diary{Header: d.Header, Patient: d.Patient, Study: d.Study, Site: d.Site, Instrument: d.Instrument, Version: d.Version,
+		Window: d.Window, Opens: d.Opens, Closes: d.Closes, RecordedAt: d.RecordedAt,
+		Voided: readmodels.LatestOf(append(d.Voided, v), maxVoided)}
 }
 
 // Correct changes answers and scores, and keeps the correction.
@@ -96,10 +132,21 @@ const (
 	DiaryAnswered DiaryEnd = "answered"
 	DiaryLate     DiaryEnd = "late"
 	DiaryMissed   DiaryEnd = "missed"
+	// DiaryTranscribed windows have an entry by staff, and are answered too.
+	DiaryTranscribed DiaryEnd = "transcribed"
+	// DiaryVoided windows have a diary that does not count.
+	DiaryVoided DiaryEnd = "voided"
+	// DiaryHeld are entries that wait for the site's decision.
+	DiaryHeld DiaryEnd = "held"
 )
 
+// byStaff are the modes of entries by staff.
+var byStaff = []diary.Mode{diary.ByInterviewer, diary.ByTranscription}
+
 // Schema implements domain.HasSchema.
-func (DiaryEnd) Schema() domain.Schema { return domain.OneOf(DiaryAnswered, DiaryLate, DiaryMissed) }
+func (DiaryEnd) Schema() domain.Schema {
+	return domain.OneOf(DiaryAnswered, DiaryLate, DiaryMissed, DiaryTranscribed, DiaryVoided, DiaryHeld)
+}
 
 // Windows are ordered by time, because their names are not in the order of the day: evening comes before morning.
 var diaryOrders = []readmodels.Order[Diary]{
@@ -110,7 +157,8 @@ var diaryOrders = []readmodels.Order[Diary]{
 // diaries is the query of a patient's diaries.
 var diaries = readmodels.Declare(readmodels.Query{
 	Name: "PatientDiaries", Path: "/api/v1/patients/{patient}/diaries", Summary: "A patient's diaries",
-	Doc:    "Every decided window with answers, scores, risks and corrections.",
+	Doc: "Every decided window with answers, scores, risks and corrections, with who entered it and how; and what is held or does " +
+		"not count.",
 	OpenTo: access.To(access.ClinicalReaders, access.ThePatient), Reach: readmodels.ReachPatient, Views: []readmodels.View{Diaries},
 	Sort: readmodels.SortBy(diaryOrders, "By when the windows opened;"),
 }, ListDiaries)
@@ -120,7 +168,7 @@ type DiariesQuery struct {
 	Patient    domain.PatientID  `path:"patient" doc:"The patient"`
 	AsOf       readmodels.Moment `query:"asOf"`
 	Instrument instrument.ID     `query:"instrument" doc:"Only this instrument"`
-	Only       DiaryEnd          `query:"only" doc:"Only windows with this outcome; windows that were answered late are also answered"`
+	Only       DiaryEnd          `query:"only" doc:"Only windows with this outcome; windows that were answered late, or by staff, are also answered"`
 	From       time.Time         `query:"from" doc:"Only windows that opened then or later"`
 	// To is the first moment that is not included.
 	To time.Time `query:"to" doc:"Only windows that opened before"`
@@ -133,7 +181,14 @@ func (q DiariesQuery) filter() bson.D {
 	filter = readmodels.Between(filter, "opens", q.From, q.To)
 	switch q.Only {
 	case DiaryAnswered: // the fields are left out where they are false
-		filter = append(filter, bson.E{Key: "missed", Value: bson.D{{Key: "$ne", Value: true}}})
+		filter = append(filter, bson.E{Key: "capturedAt", Value: bson.D{{Key: "$exists", Value: true}}},
+			bson.E{Key: "held", Value: bson.D{{Key: "$exists", Value: false}}})
+	case DiaryTranscribed:
+		filter = append(filter, bson.E{Key: "mode", Value: bson.D{{Key: "$in", Value: byStaff}}})
+	case DiaryVoided:
+		filter = append(filter, bson.E{Key: "voided", Value: bson.D{{Key: "$exists", Value: true}}})
+	case DiaryHeld:
+		filter = append(filter, bson.E{Key: "held", Value: bson.D{{Key: "$exists", Value: true}}})
 	case DiaryLate:
 		filter = append(filter, bson.E{Key: "late", Value: true})
 	case DiaryMissed:
@@ -145,7 +200,26 @@ func (q DiariesQuery) filter() bson.D {
 // finds is filter for a document of the past, which is not stored.
 func (q DiariesQuery) finds(d *Diary) bool {
 	return (q.Instrument == "" || d.Instrument == q.Instrument) && !d.Opens.Before(q.From) && (q.To.IsZero() || d.Opens.Before(q.To)) &&
-		(q.Only == "" || d.Missed == (q.Only == DiaryMissed) && (q.Only != DiaryLate || d.Late))
+		(q.Only == "" || d.endedAs(q.Only))
+}
+
+// endedAs says whether the window belongs to those with this outcome.
+func (d *Diary) endedAs(end DiaryEnd) bool {
+	switch end {
+	case DiaryAnswered:
+		return d.CapturedAt != nil && d.Held == ""
+	case DiaryLate:
+		return d.Late
+	case DiaryMissed:
+		return d.Missed
+	case DiaryTranscribed:
+		return d.Mode.ByStaff()
+	case DiaryVoided:
+		return len(d.Voided) > 0
+	case DiaryHeld:
+		return d.Held != ""
+	}
+	return false
 }
 
 // ListDiaries returns a page of a patient's diaries.

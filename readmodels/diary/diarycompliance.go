@@ -8,6 +8,7 @@ import (
 
 	"casebook/access"
 	"casebook/domain"
+	"casebook/domain/diary"
 	"casebook/domain/refuse"
 	"casebook/readmodels"
 
@@ -16,7 +17,7 @@ import (
 )
 
 // DiaryCompliances is the view of how diaries are kept, with one document per patient, site and study.
-var DiaryCompliances = readmodels.View{Name: "diary-compliance", Version: 1, Indexes: []mongo.IndexModel{
+var DiaryCompliances = readmodels.View{Name: "diary-compliance", Version: 2, Indexes: []mongo.IndexModel{
 	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "level", Value: 1}, {Key: "site", Value: 1}, {Key: "order", Value: 1},
 		{Key: "_id", Value: 1}}},
 	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "level", Value: 1}, {Key: "order", Value: 1}, {Key: "_id", Value: 1}}},
@@ -36,32 +37,65 @@ const (
 func (Level) Schema() domain.Schema { return domain.OneOf(OfPatient, OfSite, OfStudy) }
 
 // Compliance counts windows. A window counts once it is decided, that is answered or recorded as missed. Open windows do not
-// count, so that the rate does not fall just because a day passes.
+// count, so that the rate does not fall just because a day passes. What staff have entered is never on time, and does not raise the
+// rate: nobody can prove when it was answered.
 type Compliance struct {
-	Closed    int `bson:"closed" json:"closed" doc:"Windows decided: answered or missed"`
-	Completed int `bson:"completed" json:"completed" doc:"Windows answered"`
-	OnTime    int `bson:"onTime" json:"onTime" doc:"Of them captured within the window"`
-	Late      int `bson:"late" json:"late" doc:"Of them captured after the window, as the protocol allows"`
+	Closed      int `bson:"closed" json:"closed" doc:"Windows decided: answered or missed"`
+	Completed   int `bson:"completed" json:"completed" doc:"Windows answered"`
+	OnTime      int `bson:"onTime" json:"onTime" doc:"Of them captured on a device within the window"`
+	Late        int `bson:"late" json:"late" doc:"Of them captured on a device after the window, as the protocol allows, or moved into a window in which they were not captured"`
+	Transcribed int `bson:"transcribed,omitempty" json:"transcribed" doc:"Of them entered by staff, from paper or an interview"`
 	// AfterMissed counts answers that the server received after their window had been recorded as missed. These windows no
 	// longer count as missed.
-	AfterMissed int      `bson:"afterMissed" json:"afterMissed" doc:"Of them received after the window had been recorded as missed"`
-	Missed      int      `bson:"missed" json:"missed" doc:"Windows that passed unanswered"`
-	Rate        *float64 `bson:"rate,omitempty" json:"rate,omitempty" doc:"Completed divided by closed; left out while nothing is closed"`
+	AfterMissed int `bson:"afterMissed" json:"afterMissed" doc:"Of them received after the window had been recorded as missed"`
+	Missed      int `bson:"missed" json:"missed" doc:"Windows that passed unanswered"`
+	Voided      int `bson:"voided,omitempty" json:"voided" doc:"Diaries that do not count, without those that were moved"`
+	Held        int `bson:"held,omitempty" json:"held" doc:"Diaries that count nowhere until the site decides about them"`
+	// Events are not among the completed.
+	Events int      `bson:"events,omitempty" json:"events" doc:"Diaries about events such as attacks, which no window asks for"`
+	Rate   *float64 `bson:"rate,omitempty" json:"rate,omitempty" doc:"Windows answered on a device, on time or late, divided by closed; left out while nothing is closed"`
 }
 
-// Answered counts an answered window.
-func (c *Compliance) Answered(late, afterMissed bool) {
-	c.Completed++
-	if late {
-		c.Late++
-	} else {
-		c.OnTime++
+// Answered counts an answered window, or an entry about an event.
+func (c *Compliance) Answered(e diary.Submitted) {
+	if e.Window.IsEvent() {
+		c.Events++
+		return
+	}
+	c.count(e.Mode, e.Late, e.AfterMissed, 1)
+}
+
+// Void takes a diary out of the figures.
+func (c *Compliance) Void(e diary.Voided) {
+	if e.MovedTo == "" {
+		c.Voided++
+	}
+	switch {
+	case e.Held:
+		c.Held--
+	case e.Window.IsEvent():
+		c.Events--
+	default:
+		c.count(e.Mode, e.Late, e.AfterMissed, -1)
+	}
+}
+
+// count adds an answered window, or takes it away.
+func (c *Compliance) count(mode diary.Mode, late, afterMissed bool, n int) {
+	c.Completed += n
+	switch {
+	case mode.ByStaff():
+		c.Transcribed += n
+	case late:
+		c.Late += n
+	default:
+		c.OnTime += n
 	}
 	if afterMissed {
-		c.AfterMissed++
-		c.Missed--
+		c.AfterMissed += n
+		c.Missed -= n
 	} else {
-		c.Closed++
+		c.Closed += n
 	}
 	c.rate()
 }
@@ -74,7 +108,11 @@ func (c *Compliance) WasMissed() {
 }
 
 func (c *Compliance) rate() {
-	rate := float64(c.Completed) / float64(c.Closed)
+	if c.Closed == 0 {
+		c.Rate = nil
+		return
+	}
+	rate := float64(c.OnTime+c.Late) / float64(c.Closed)
 	c.Rate = &rate
 }
 
@@ -114,7 +152,7 @@ var complianceOrders = []readmodels.Order[DiaryCompliance]{
 }
 
 // complianceSort names the orders of both lists. Lists that begin with the best rates leave out documents without a rate.
-var complianceSort = readmodels.SortBy(complianceOrders, "By the rate of windows answered;")
+var complianceSort = readmodels.SortBy(complianceOrders, "By the rate of windows answered on a device;")
 
 // compliance and complianceBySite are the queries of patients and sites by their rates.
 var (

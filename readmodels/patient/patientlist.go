@@ -7,6 +7,7 @@ import (
 	"casebook/access"
 	"casebook/domain"
 	"casebook/domain/patient"
+	"casebook/domain/study"
 	"casebook/readmodels"
 	diaryviews "casebook/readmodels/diary"
 
@@ -19,7 +20,7 @@ import (
 //
 // Every day something is recorded about a patient, so only two indexes contain the last activity. They begin with the
 // status. A list without a status asks for all statuses, and the store merges them.
-var PatientLists = readmodels.View{Name: "patient-list", Version: 3, Indexes: []mongo.IndexModel{
+var PatientLists = readmodels.View{Name: "patient-list", Version: 4, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "_id"),
 	readmodels.IndexOn("study", "site", "_id"),
 	readmodels.IndexOn("study", "status", "_id"),
@@ -31,31 +32,35 @@ var PatientLists = readmodels.View{Name: "patient-list", Version: 3, Indexes: []
 // PatientRow is a line of a list of patients.
 type PatientRow struct {
 	readmodels.Header `bson:",inline"`
-	Patient           domain.PatientID      `bson:"patient" json:"patient" doc:"The patient"`
-	Study             domain.StudyID        `bson:"study" json:"study" doc:"The study"`
-	Site              domain.SiteID         `bson:"site" json:"site" doc:"The site"`
-	ScreeningNumber   string                `bson:"screeningNumber" json:"screeningNumber" doc:"Number given at screening"`
-	PatientNumber     string                `bson:"patientNumber,omitempty" json:"patientNumber,omitempty" doc:"Number given at the enrolment"`
-	RescreeningOf     domain.PatientID      `bson:"rescreeningOf,omitempty" json:"rescreeningOf,omitempty" doc:"The same person's earlier record, which ended with a screen failure"`
-	Status            patient.Status        `bson:"status" json:"status" doc:"Status of the participation"`
-	Treatment         patient.Treatment     `bson:"treatment" json:"treatment" doc:"Status of the treatment with study drug"`
-	Phase             patient.Phase         `bson:"phase,omitempty" json:"phase,omitempty" doc:"Part of the study that the patient is in; left out after the participation"`
-	ScreenedOn        domain.Date           `bson:"screenedOn" json:"screenedOn" doc:"Day of screening"`
-	ConsentedOn       domain.Date           `bson:"consentedOn,omitempty" json:"consentedOn,omitempty" doc:"Day of the consent in force"`
-	ConsentVersion    string                `bson:"consentVersion,omitempty" json:"consentVersion,omitempty" doc:"Version that was signed last"`
-	EnrolledOn        domain.Date           `bson:"enrolledOn,omitempty" json:"enrolledOn,omitempty" doc:"Day of enrolment"`
-	EndedOn           domain.Date           `bson:"endedOn,omitempty" json:"endedOn,omitempty" doc:"Last day of participation"`
-	EndCode           patient.EndReason     `bson:"endCode,omitempty" json:"endCode,omitempty" doc:"Why it ended, a term of CDISC NCOMPLT; left out where only a text was recorded"`
-	EndReason         string                `bson:"endReason,omitempty" json:"endReason,omitempty" doc:"Why it ended, or why the enrolment failed"`
-	TreatmentEndedOn  domain.Date           `bson:"treatmentEndedOn,omitempty" json:"treatmentEndedOn,omitempty" doc:"Last day of the treatment"`
-	TreatmentEndCode  patient.EndReason     `bson:"treatmentEndCode,omitempty" json:"treatmentEndCode,omitempty" doc:"Why the treatment ended, a term of CDISC NCOMPLT; left out where only a text was recorded"`
-	Withdrawn         []patient.Extent      `bson:"withdrawn,omitempty" json:"withdrawn,omitempty" doc:"What the patient no longer consents to"`
-	LastDiaryAt       *time.Time            `bson:"lastDiaryAt,omitempty" json:"lastDiaryAt,omitempty" doc:"When the newest diary was captured"`
-	LastActivityAt    time.Time             `bson:"lastActivityAt" json:"lastActivityAt" doc:"When the patient or the site recorded something last; a window that was missed does not count"`
-	Deviations        int                   `bson:"deviations,omitempty" json:"deviations,omitempty" doc:"Protocol deviations that somebody has recorded"`
-	Candidates        int                   `bson:"candidates,omitempty" json:"candidates,omitempty" doc:"What may be a deviation, and waits for somebody to look at"`
-	Risks             int                   `bson:"risks" json:"risks" doc:"Risks flagged so far"`
-	Compliance        diaryviews.Compliance `bson:"compliance" json:"compliance" doc:"How the patient keeps the diary"`
+	Patient           domain.PatientID  `bson:"patient" json:"patient" doc:"The patient"`
+	Study             domain.StudyID    `bson:"study" json:"study" doc:"The study"`
+	Site              domain.SiteID     `bson:"site" json:"site" doc:"The site"`
+	ScreeningNumber   string            `bson:"screeningNumber" json:"screeningNumber" doc:"Number given at screening"`
+	PatientNumber     string            `bson:"patientNumber,omitempty" json:"patientNumber,omitempty" doc:"Number given at the enrolment"`
+	RescreeningOf     domain.PatientID  `bson:"rescreeningOf,omitempty" json:"rescreeningOf,omitempty" doc:"The same person's earlier record, which ended with a screen failure"`
+	Status            patient.Status    `bson:"status" json:"status" doc:"Status of the participation"`
+	Treatment         patient.Treatment `bson:"treatment" json:"treatment" doc:"Status of the treatment with study drug"`
+	Phase             patient.Phase     `bson:"phase,omitempty" json:"phase,omitempty" doc:"Part of the study that the patient is in; left out after the participation"`
+	ScreenedOn        domain.Date       `bson:"screenedOn" json:"screenedOn" doc:"Day of screening"`
+	ConsentedOn       domain.Date       `bson:"consentedOn,omitempty" json:"consentedOn,omitempty" doc:"Day of the consent in force"`
+	ConsentVersion    string            `bson:"consentVersion,omitempty" json:"consentVersion,omitempty" doc:"Version that was signed last"`
+	EnrolledOn        domain.Date       `bson:"enrolledOn,omitempty" json:"enrolledOn,omitempty" doc:"Day of enrolment"`
+	EndedOn           domain.Date       `bson:"endedOn,omitempty" json:"endedOn,omitempty" doc:"Last day of participation"`
+	EndCode           patient.EndReason `bson:"endCode,omitempty" json:"endCode,omitempty" doc:"Why it ended, a term of CDISC NCOMPLT; left out where only a text was recorded"`
+	EndReason         string            `bson:"endReason,omitempty" json:"endReason,omitempty" doc:"Why it ended, or why the enrolment failed"`
+	TreatmentEndedOn  domain.Date       `bson:"treatmentEndedOn,omitempty" json:"treatmentEndedOn,omitempty" doc:"Last day of the treatment"`
+	TreatmentEndCode  patient.EndReason `bson:"treatmentEndCode,omitempty" json:"treatmentEndCode,omitempty" doc:"Why the treatment ended, a term of CDISC NCOMPLT; left out where only a text was recorded"`
+	Withdrawn         []patient.Extent  `bson:"withdrawn,omitempty" json:"withdrawn,omitempty" doc:"What the patient no longer consents to"`
+	Unblinded         study.Unblinding  `bson:"unblinded,omitempty" json:"unblinded,omitempty" doc:"How the arm has become known last; left out where nobody at the site and in the trial knows it"`
+	UnblindedAt       *time.Time        `bson:"unblindedAt,omitempty" json:"unblindedAt,omitempty" doc:"When"`
+	LastDiaryAt       *time.Time        `bson:"lastDiaryAt,omitempty" json:"lastDiaryAt,omitempty" doc:"When the newest diary was captured"`
+	LastActivityAt    time.Time         `bson:"lastActivityAt" json:"lastActivityAt" doc:"When the patient or the site recorded something last; a window that was missed does not count"`
+	Deviations        int               `bson:"deviations,omitempty" json:"deviations,omitempty" doc:"Protocol deviations that somebody has recorded"`
+	Candidates        int               `bson:"candidates,omitempty" json:"candidates,omitempty" doc:"What may be a deviation, and waits for somebody to look at"`
+	// Open are the candidates that wait, of which Candidates is the number.
+	Open       patient.Candidates    `bson:"open,omitempty" json:"-"`
+	Risks      int                   `bson:"risks" json:"risks" doc:"Risks flagged so far"`
+	Compliance diaryviews.Compliance `bson:"compliance" json:"compliance" doc:"How the patient keeps the diary"`
 }
 
 var patientOrders = []readmodels.Order[PatientRow]{

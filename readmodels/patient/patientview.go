@@ -12,6 +12,7 @@ import (
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
 	"casebook/domain/refuse"
+	"casebook/domain/study"
 	"casebook/readmodels"
 	diaryviews "casebook/readmodels/diary"
 
@@ -20,7 +21,7 @@ import (
 )
 
 // PatientViews is the view of whole patients, with one document per patient.
-var PatientViews = readmodels.View{Name: "patient-view", Version: 4}
+var PatientViews = readmodels.View{Name: "patient-view", Version: 5}
 
 const (
 	// TrendLength bounds the windows in the trend of an instrument: a month of a daily diary. The view of diaries has all
@@ -50,11 +51,14 @@ type PatientDocument struct {
 	EndedOn           domain.Date           `bson:"endedOn,omitempty" json:"endedOn,omitempty" doc:"Last day of the participation"`
 	TreatmentEndedOn  domain.Date           `bson:"treatmentEndedOn,omitempty" json:"treatmentEndedOn,omitempty" doc:"Last day of the treatment"`
 	Withdrawn         []patient.Extent      `bson:"withdrawn,omitempty" json:"withdrawn,omitempty" doc:"What the patient no longer consents to"`
+	Unblinded         study.Unblinding      `bson:"unblinded,omitempty" json:"unblinded,omitempty" doc:"How the arm has become known last; left out where nobody at the site and in the trial knows it, and for the patient"`
+	UnblindedAt       *time.Time            `bson:"unblindedAt,omitempty" json:"unblindedAt,omitempty" doc:"When"`
 	Deviations        []Deviation           `bson:"deviations,omitempty" json:"deviations,omitempty" doc:"Protocol deviations that somebody has recorded, the newest last, at most 100"`
-	Candidates        []Candidate           `bson:"candidates,omitempty" json:"candidates,omitempty" doc:"What may be a deviation, the newest last, at most 100"`
+	Candidates        []Candidate           `bson:"candidates,omitempty" json:"candidates,omitempty" doc:"What may be a deviation and waits for somebody to look at, the newest last, at most 100"`
 	Steps             []Step                `bson:"steps" json:"steps" doc:"How the patient got there"`
 	Instruments       []AnsweredBy          `bson:"instruments" json:"instruments" doc:"What the patient answers, with the trend"`
 	Risks             []Risk                `bson:"risks" json:"risks" doc:"Risks flagged, the newest last, at most 100"`
+	Language          diary.Language        `bson:"language,omitempty" json:"language,omitempty" doc:"Language in which the patient is shown diaries"`
 	Compliance        diaryviews.Compliance `bson:"compliance" json:"compliance" doc:"How the patient keeps the diaries"`
 	UpdatedAt         time.Time             `bson:"updatedAt" json:"updatedAt" doc:"When the newest of these facts was recorded"`
 }
@@ -80,6 +84,7 @@ type Deviation struct {
 
 // Candidate is something that may be a protocol deviation. A person decides whether to record one.
 type Candidate struct {
+	ID         patient.CandidateID   `bson:"id" json:"id" doc:"What somebody names who decides about it"`
 	What       patient.DeviationKind `bson:"what" json:"what" doc:"What it would be about"`
 	Step       string                `bson:"step" json:"step" doc:"The event's name"`
 	On         domain.Date           `bson:"on,omitempty" json:"on,omitempty" doc:"The day it happened, as the site wrote it"`
@@ -95,8 +100,10 @@ func (v *PatientDocument) Deviate(d Deviation) {
 	v.Deviations = readmodels.LatestOf(append(v.Deviations, d), maxDeviations)
 }
 
-// Propose adds something that may be a deviation; what is "" if it is none.
+// Propose adds something that may be a deviation, in place of a former candidate with the same id. What is "" if it is none, or
+// none any more.
 func (v *PatientDocument) Propose(c Candidate) {
+	v.Candidates = slices.DeleteFunc(v.Candidates, func(o Candidate) bool { return o.ID == c.ID })
 	if c.What != "" {
 		v.Candidates = readmodels.LatestOf(append(v.Candidates, c), maxDeviations)
 	}
@@ -110,6 +117,8 @@ type AnsweredBy struct {
 	Zone       string        `bson:"zone" json:"zone" doc:"Zone that its windows follow"`
 	From       domain.Date   `bson:"from" json:"from" doc:"First day"`
 	Until      domain.Date   `bson:"until" json:"until" doc:"Last day on which a window opens"`
+	Phase      patient.Phase `bson:"phase,omitempty" json:"phase,omitempty" doc:"The phase for which the protocol assigned it; left out if a person did"`
+	Stopped    string        `bson:"stopped,omitempty" json:"stopped,omitempty" doc:"Why it was stopped before its last day"`
 	Trend      []TrendPoint  `bson:"trend" json:"trend" doc:"The newest windows in order, at most 30"`
 }
 
@@ -121,6 +130,8 @@ type TrendPoint struct {
 	Opens  time.Time `bson:"o" json:"-"`
 	Missed bool      `bson:"m,omitempty" json:"missed,omitempty" doc:"It passed unanswered"`
 	Late   bool      `bson:"l,omitempty" json:"late,omitempty" doc:"Captured after the window"`
+	// Mode is how it came in.
+	Mode diary.Mode `bson:"e,omitempty" json:"mode,omitempty" doc:"How it came in; left out for the patient's own entry"`
 	// Score is the instrument's first score, if it could be computed.
 	Score *float64 `bson:"s,omitempty" json:"score,omitempty" doc:"The instrument's first score"`
 	Risk  bool     `bson:"r,omitempty" json:"risk,omitempty" doc:"The diary flagged a risk"`
@@ -159,6 +170,31 @@ func (v *PatientDocument) Assigned(a AnsweredBy) {
 		}
 	}
 	v.Instruments = append(v.Instruments, a)
+}
+
+// Stopped ends an instrument.
+func (v *PatientDocument) Stopped(e diary.InstrumentStopped) {
+	for i := range v.Instruments {
+		if a := &v.Instruments[i]; a.Instrument == e.Instrument && a.Until > e.Until {
+			a.Until, a.Stopped = e.Until, e.Reason
+		}
+	}
+}
+
+// Void takes a diary out of the trend and the figures. Its window is missed again if it was before.
+func (v *PatientDocument) Void(e diary.Voided) {
+	v.Compliance.Void(e)
+	for i := range v.Instruments {
+		a := &v.Instruments[i]
+		at := a.point(e.Window.ID)
+		switch {
+		case a.Instrument != e.Instrument || at < 0:
+		case e.AfterMissed:
+			a.Trend[at] = TrendPoint{Window: e.Window.ID, Opens: e.Window.Opens.UTC(), Missed: true}
+		default:
+			a.Trend = slices.Delete(a.Trend, at, at+1)
+		}
+	}
 }
 
 // Point returns the trend's point of a window, or nil if the trend does not contain the window any more.
@@ -235,6 +271,9 @@ func LoadPatientView(ctx context.Context, r readmodels.Request, q PatientQuery) 
 	if shown.PatientDocument, err = loadPatient(ctx, r, q); err != nil {
 		return shown, err
 	}
+	if r.Caller.IsPatient() {
+		shown.withoutUnblinding()
+	}
 	streams := []string{patient.Decider.Stream(string(q.Patient)), diary.Decider.Stream(string(q.Patient))}
 	if shown.Damaged, err = r.Store.DamagedRecords(ctx, streams...); err != nil {
 		return shown, err
@@ -247,6 +286,24 @@ func LoadPatientView(ctx context.Context, r readmodels.Request, q PatientQuery) 
 	}
 	return shown, err
 }
+
+// withoutUnblinding leaves out for the patient that the arm has become known: what the patient is told is the site's to say.
+func (v *PatientDocument) withoutUnblinding() {
+	v.Unblinded, v.UnblindedAt = "", nil
+	v.Steps = slices.DeleteFunc(slices.Clone(v.Steps), func(s Step) bool { return s.What == patientUnblinded })
+	for i := range v.Steps {
+		if v.Steps[i].By == unblindingProcess { // the treatment was ended, and the note says why
+			v.Steps[i].Note = ""
+		}
+	}
+}
+
+const (
+	// patientUnblinded is the name of the event that marks a patient as unblinded.
+	patientUnblinded = "PatientUnblinded"
+	// unblindingProcess is the process that records it, and what follows from it.
+	unblindingProcess = domain.UserID("process:unblinding")
+)
 
 func loadPatient(ctx context.Context, r readmodels.Request, q PatientQuery) (v PatientDocument, err error) {
 	if !q.AsOf.IsPresent() {

@@ -9,6 +9,7 @@ import (
 
 	"casebook/access"
 	"casebook/domain"
+	"casebook/domain/diary"
 	"casebook/domain/patient"
 	"casebook/domain/refuse"
 	"casebook/domain/study"
@@ -20,7 +21,7 @@ import (
 )
 
 // StudyOverviews is the view of studies, with one document per study.
-var StudyOverviews = readmodels.View{Name: "study-overview", Version: 2}
+var StudyOverviews = readmodels.View{Name: "study-overview", Version: 3}
 
 // StudyOverview holds the facts and figures of a study.
 type StudyOverview struct {
@@ -113,16 +114,34 @@ func (f *EnrollmentFigures) Left(as patient.Status, n int) {
 		f.Discontinued += n
 	case patient.StatusCompleted:
 		f.Completed += n
+	case patient.StatusRegisteredInError: // is about nobody
+		f.Screened -= n
 	default: // the others are in the study
 	}
 }
 
 // ClinicalFigures count what patients report. Callers who may not read clinical data do not see them.
 type ClinicalFigures struct {
-	Diaries       int `bson:"diaries" json:"diaries" required:"false" doc:"Diaries recorded; left out, as the next three, for callers who may not read clinical data there"`
-	LateDiaries   int `bson:"lateDiaries" json:"lateDiaries" required:"false" doc:"Of them captured after their window"`
-	MissedWindows int `bson:"missedWindows" json:"missedWindows" required:"false" doc:"Windows that passed unanswered"`
-	Risks         int `bson:"risks" json:"risks" required:"false" doc:"Risks flagged"`
+	Diaries            int `bson:"diaries" json:"diaries" required:"false" doc:"Diaries recorded; left out, as the next five, for callers who may not read clinical data there"`
+	LateDiaries        int `bson:"lateDiaries" json:"lateDiaries" required:"false" doc:"Of them captured after their window"`
+	TranscribedDiaries int `bson:"transcribedDiaries,omitempty" json:"transcribedDiaries" required:"false" doc:"Of them entered by staff; they are never late, nor on time"`
+	VoidedDiaries      int `bson:"voidedDiaries,omitempty" json:"voidedDiaries" required:"false" doc:"Diaries that do not count"`
+	MissedWindows      int `bson:"missedWindows" json:"missedWindows" required:"false" doc:"Windows that passed unanswered"`
+	Risks              int `bson:"risks" json:"risks" required:"false" doc:"Risks flagged"`
+}
+
+// CountDiary counts a diary, or takes it back where n is -1.
+func (f *ClinicalFigures) CountDiary(mode diary.Mode, late, afterMissed bool, n int) {
+	f.Diaries += n
+	switch {
+	case mode.ByStaff():
+		f.TranscribedDiaries += n
+	case late:
+		f.LateDiaries += n
+	}
+	if afterMissed {
+		f.MissedWindows -= n
+	}
 }
 
 // withoutClinicalFigures leaves out what callers may not see who may not read clinical data.

@@ -15,7 +15,7 @@ import (
 )
 
 // UserDirectory is the view of accounts, with one document per user. It never holds anything of a password.
-var UserDirectory = readmodels.View{Name: "user-directory", Version: 4, Indexes: []mongo.IndexModel{
+var UserDirectory = readmodels.View{Name: "user-directory", Version: 5, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("status", "_id"),
 	readmodels.IndexOn("status", "lastSignInAt", "_id"),
 	readmodels.IndexOn("staffOf", "status", "_id"),
@@ -114,7 +114,7 @@ func (u *User) Take(g user.Grant) {
 func (u *User) staff() {
 	u.StaffOf = nil
 	for _, g := range u.Grants {
-		if g.Grant.Study != "" && g.Grant.Role != user.PatientRole && !slices.Contains(u.StaffOf, g.Grant.Study) {
+		if g.Grant.Study != "" && !g.Grant.Role.IsOfOnePatient() && !slices.Contains(u.StaffOf, g.Grant.Study) {
 			u.StaffOf = append(u.StaffOf, g.Grant.Study)
 		}
 	}
@@ -122,7 +122,7 @@ func (u *User) staff() {
 
 // OnlyIn removes what members of a study may not see: roles outside of the study, the roles of patients, and devices.
 func (u *User) OnlyIn(study domain.StudyID) {
-	hidden := func(g Granted) bool { return g.Grant.Study != study || g.Grant.Role == user.PatientRole }
+	hidden := func(g Granted) bool { return g.Grant.Study != study || g.Grant.Role.IsOfOnePatient() }
 	u.Devices = nil
 	u.Grants, u.Proposed = slices.DeleteFunc(u.Grants, hidden), slices.DeleteFunc(u.Proposed, hidden)
 }

@@ -4,7 +4,9 @@ package diary
 
 import (
 	"context"
+	"crypto/sha256"
 	"fmt"
+	"strings"
 	"time"
 
 	"casebook/commands"
@@ -16,7 +18,7 @@ import (
 )
 
 // Processes are the processes of this context.
-var Processes = []sagas.Process{FollowUp, Missed}
+var Processes = []sagas.Process{FollowUp, Missed, Phases}
 
 // followed is what the follow-up knows of a patient.
 type followed struct {
@@ -29,10 +31,14 @@ type followed struct {
 // next window opens or runs out, and reads the diary then. After the end of a participation it follows the patient until
 // the last window that opened before the end is recorded, and it begins again if the end is undone.
 var FollowUp = sagas.DefineByClock("diary-follow-up",
-	sagas.Sends(diary.CloseDiaryWindows{}, diary.RemindOfDiaries{}),
+	sagas.Sends(diary.CloseDiaryWindows{}, diary.RemindOfDiaries{}, diary.OpenVisitWindows{}),
 	takeTurn,
 	sagas.Begin[diary.InstrumentAssigned](sagas.ByPatient, followed.assigned),
 	sagas.Begin[patient.StepUndone](sagas.ByPatient, followed.undone),
+	// What is missed may change with these.
+	sagas.Begin[diary.Voided](sagas.ByPatient, again[diary.Voided]),
+	sagas.Begin[patient.VisitRecorded](sagas.ByPatient, again[patient.VisitRecorded]),
+	sagas.Begin[patient.VisitDateCorrected](sagas.ByPatient, again[patient.VisitDateCorrected]),
 )
 
 // assigned begins to follow a patient who was assigned an instrument. Reminders begin at once. Windows are closed only
@@ -41,6 +47,11 @@ func (f followed) assigned(a diary.InstrumentAssigned, at eventlog.Recorded) (fo
 	if from := at.Metadata.RecordedAt.Add(time.Duration(a.Instrument.Schedule.Late.SyncHours) * time.Hour); from.After(f.closeFrom) {
 		f.closeFrom = from
 	}
+	return f, at.Metadata.RecordedAt
+}
+
+// again takes a turn because of an event.
+func again[E any](f followed, _ E, at eventlog.Recorded) (followed, time.Time) {
 	return f, at.Metadata.RecordedAt
 }
 
@@ -55,6 +66,9 @@ func takeTurn(ctx context.Context, d *sagas.Desk, of string, f followed) (next t
 	id := domain.PatientID(of)
 	state, who, err := read(ctx, d, id)
 	if err != nil {
+		return time.Time{}, err
+	}
+	if state, who, err = open(ctx, d, id, state, who); err != nil {
 		return time.Time{}, err
 	}
 	next = f.closeFrom
@@ -91,6 +105,28 @@ func read(ctx context.Context, d *sagas.Desk, id domain.PatientID) (diary.Diary,
 		return state, who, fmt.Errorf("read the patient: %w", err)
 	}
 	return state, who, nil
+}
+
+// open records the windows around visits that the patient can answer from now on, and returns the diary after it.
+func open(ctx context.Context, d *sagas.Desk, id domain.PatientID, state diary.Diary, who patient.Patient) (diary.Diary, patient.Patient,
+	error) {
+	cmd := diary.OpenVisitWindows{OfPatient: domain.ForPatient(id)}
+	opened, err := diary.OpenWindows(state, who, cmd, domain.Call{At: d.Now()})
+	if err != nil || len(opened) == 0 {
+		return state, who, err
+	}
+	keys := make([]string, len(opened))
+	for i, e := range opened {
+		if w, ok := e.(diary.VisitWindowOpened); ok {
+			keys[i] = string(w.Instrument) + "/" + w.Window.ID
+		}
+	}
+	// A repeat under the same key records nothing; which windows they are fits into no key.
+	key := fmt.Sprintf("%s/open/%x", id, sha256.Sum256([]byte(strings.Join(keys, "\n"))))
+	if _, err := d.Send(ctx, cmd, key, nil); err != nil {
+		return state, who, err
+	}
+	return read(ctx, d, id)
 }
 
 // closeRunOut records the patient's windows that have run out, and returns when the next turn is due: at once if a window

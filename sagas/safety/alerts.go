@@ -36,7 +36,7 @@ var Alerts = sagas.Define("safety",
 	sagas.On(patientsAffected, watching.kitsAffected),
 	sagas.On[supply.ResupplyFellShort](byNewAlert, watching.resupplyShort),
 	sagas.On[supply.ResupplyWithheld](byNewAlert, watching.resupplyWithheld),
-	sagas.On[randomisation.BlindBroken](byNewAlert, watching.blindBroken),
+	sagas.On(unblindingToTell, watching.blindBroken),
 	sagas.On[study.SitePaused](byNewAlert, watching.sitePaused),
 	sagas.On[study.SiteResumed](byNewAlert, watching.siteResumed),
 	sagas.On[study.Suspended](byNewAlert, watching.studySuspended),
@@ -56,6 +56,15 @@ func byAlert[E safety.AboutAlert](e E, _ eventlog.Recorded) []string {
 // byNewAlert names the instance of the alert that an event raises.
 func byNewAlert[E any](_ E, at eventlog.Recorded) []string {
 	return sagas.Instance(sagas.AlertFrom(at.Metadata.Study, at.ID.String()).Alert)
+}
+
+// unblindingToTell names the instance of the alert about an unblinding that nobody had planned. There is none about one for a
+// safety report: alerts and their messages reach the site, which must not hear of it (Regulation (EU) 536/2014, Annex III, 2.4).
+func unblindingToTell(e randomisation.BlindBroken, at eventlog.Recorded) []string {
+	if e.Kind == study.UnblindedForSafetyReport || e.Kind == study.UnblindedAsPlanned {
+		return nil
+	}
+	return byNewAlert(e, at)
 }
 
 func patientWaits(e supply.AllocationFailed, at eventlog.Recorded) []string {
@@ -122,8 +131,12 @@ func (s watching) resupplyWithheld(e supply.ResupplyWithheld, o sagas.Occurrence
 }
 
 func (s watching) blindBroken(e randomisation.BlindBroken, o sagas.Occurrence) (reaction, bool) {
+	summary := fmt.Sprintf("The treatment of patient %s was unblinded in an emergency.", e.Patient)
+	if e.Kind == study.UnblindedByAccident {
+		summary = fmt.Sprintf("The treatment of patient %s has become known by accident.", e.Patient)
+	}
 	return s.raise(safety.RaiseAlert{Site: o.Site, Patient: e.Patient, Kind: safety.BlindBroken, Severity: safety.Urgent,
-		Summary: fmt.Sprintf("The treatment of patient %s was unblinded in an emergency.", e.Patient)}, o)
+		Summary: summary}, o)
 }
 
 func (s watching) sitePaused(e study.SitePaused, o sagas.Occurrence) (reaction, bool) {

@@ -60,6 +60,7 @@ import (
 	diaryprocesses "casebook/sagas/diary"
 	enrollmentprocesses "casebook/sagas/enrollment"
 	instrumentprocesses "casebook/sagas/instrument"
+	patientprocesses "casebook/sagas/patient"
 	safetyprocesses "casebook/sagas/safety"
 	supplyprocesses "casebook/sagas/supply"
 	userprocesses "casebook/sagas/user"
@@ -111,6 +112,7 @@ func Processes(channels ...notify.Channel) []sagas.Process {
 	return slices.Concat(
 		enrollmentprocesses.Processes,
 		instrumentprocesses.Processes,
+		patientprocesses.Processes,
 		supplyprocesses.Processes,
 		diaryprocesses.Processes,
 		safetyprocesses.Processes(channels),

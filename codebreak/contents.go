@@ -1,0 +1,185 @@
+package codebreak
+
+import (
+	"maps"
+	"slices"
+
+	"casebook/domain"
+	"casebook/domain/patient"
+	"casebook/domain/randomisation"
+	"casebook/domain/study"
+	"casebook/domain/supply"
+	"casebook/eventlog"
+)
+
+// contents are the contents of all envelopes as the log says them so far. Patients who were not drawn have none.
+type contents struct {
+	studies  map[domain.StudyID]*ofStudy
+	patients map[domain.PatientID]*ofPatient
+	// changed are the patients whose envelopes have to be written again.
+	changed map[domain.PatientID]bool
+}
+
+// ofStudy is what envelopes say of a study. It has every arm that any version of the protocol has had.
+type ofStudy struct {
+	title string
+	arms  map[domain.ArmID]Arm
+	sites map[domain.SiteID]string
+}
+
+type ofPatient struct {
+	Content
+	drawn bool
+}
+
+func newContents() *contents {
+	return &contents{studies: map[domain.StudyID]*ofStudy{}, patients: map[domain.PatientID]*ofPatient{},
+		changed: map[domain.PatientID]bool{}}
+}
+
+// follow takes an event over. Events of a patient change the patient's envelope even where they change nothing in it.
+func (c *contents) follow(at eventlog.Recorded) {
+	switch e := at.Event.(type) {
+	case study.Event:
+		c.ofStudy(at.Metadata.Study, e)
+	case patient.Event:
+		p := c.patient(at.Metadata.Patient)
+		p.ofPatient(e)
+	case randomisation.PatientRandomised:
+		c.patient(e.Patient).randomised(e, at)
+	case supply.StockEvent:
+		c.kits(e)
+	}
+}
+
+func (c *contents) study(id domain.StudyID) *ofStudy {
+	if c.studies[id] == nil {
+		c.studies[id] = &ofStudy{arms: map[domain.ArmID]Arm{}, sites: map[domain.SiteID]string{}}
+	}
+	return c.studies[id]
+}
+
+// patient returns a patient, whose envelope has to be written again.
+func (c *contents) patient(id domain.PatientID) *ofPatient {
+	if c.patients[id] == nil {
+		c.patients[id] = &ofPatient{Content: Content{Study: id.Study(), Patient: id}}
+	}
+	c.changed[id] = true
+	return c.patients[id]
+}
+
+// ofStudy has all envelopes of a study written again with a new protocol: if only those were that it changes, the time of
+// writing would tell who is in the arm that it changes.
+func (c *contents) ofStudy(id domain.StudyID, e study.Event) {
+	of := c.study(id)
+	switch e := e.(type) {
+	case study.Created:
+		of.title = e.Title
+	case study.SiteAdded:
+		of.sites[e.Site] = e.Name
+	case study.ProtocolVersionPublished:
+		for _, a := range e.Protocol.Arms {
+			arm := Arm{ID: domain.ArmID(a.ID), Title: a.Title, Dose: a.Dose}
+			if a.InEmergency != "" {
+				arm.ToDo = append(arm.ToDo, a.InEmergency)
+			}
+			if t := e.Protocol.Treatment; t != nil && t.InEmergency != "" {
+				arm.ToDo = append(arm.ToDo, t.InEmergency)
+			}
+			of.arms[arm.ID] = arm
+		}
+		for p, known := range c.patients {
+			if known.drawn && known.Study == id {
+				c.changed[p] = true
+			}
+		}
+	}
+}
+
+func (p *ofPatient) ofPatient(e patient.Event) {
+	p.Treatment = p.Treatment.After(e)
+	switch e := e.(type) {
+	case patient.Screened:
+		p.Site = e.Site
+	case patient.Enrolled:
+		p.PatientNumber = e.PatientNumber
+	case patient.Transferred:
+		p.Site = e.To
+	}
+}
+
+// randomised notes the arm. It stays unknown where this program has no blinding keys, which Exporter does not allow.
+func (p *ofPatient) randomised(e randomisation.PatientRandomised, at eventlog.Recorded) {
+	arm, open := e.Arm.Open()
+	if !open {
+		return
+	}
+	p.Arm.ID, p.drawn, p.DrawnAt = arm, true, at.Metadata.RecordedAt.UTC()
+	if p.Site == "" {
+		p.Site = e.Site
+	}
+}
+
+func (c *contents) kits(e supply.StockEvent) {
+	switch e := e.(type) {
+	case supply.KitAllocated:
+		p := c.patient(e.Patient)
+		if e.Replaces != "" {
+			p.kit(Kit{Kit: e.Replaces, Visit: e.Visit, Status: "replaced"})
+		}
+		p.kit(Kit{Kit: e.Kit, Visit: e.Visit, Status: "allocated"})
+	case supply.KitDispensed:
+		c.patient(e.Patient).kit(Kit{Kit: e.Kit, Visit: e.Visit, Status: "dispensed", On: e.On})
+	case supply.KitReturned:
+		c.patient(e.Patient).kit(Kit{Kit: e.Kit, Status: "returned", On: e.On})
+	case supply.KitPutBack:
+		c.patient(e.Patient).kit(Kit{Kit: e.Kit, Visit: e.Visit, Status: "put_back"})
+	case supply.KitReplacementAsked:
+		c.patient(e.Patient).kit(Kit{Kit: e.Kit, Visit: e.Visit, Status: "replaced"})
+	case supply.KitsSetAside:
+		for _, k := range e.Kits {
+			c.patient(e.Patient).kit(Kit{Kit: k, Status: "set_aside"})
+		}
+	case supply.KitLost:
+		for _, slot := range e.Affected {
+			c.patient(slot.Patient).kit(Kit{Kit: e.Kit, Visit: slot.Visit, Status: "lost"})
+		}
+	}
+}
+
+// kit notes what became of a kit.
+func (p *ofPatient) kit(k Kit) {
+	i := slices.IndexFunc(p.Kits, func(known Kit) bool { return known.Kit == k.Kit })
+	if i < 0 {
+		p.Kits = append(p.Kits, k)
+		return
+	}
+	if k.Visit == "" {
+		k.Visit = p.Kits[i].Visit
+	}
+	p.Kits[i] = k
+}
+
+// takeChanged returns the drawn patients whose envelopes have to be written, by study, and forgets that they have to.
+func (c *contents) takeChanged() map[domain.StudyID][]domain.PatientID {
+	changed := map[domain.StudyID][]domain.PatientID{}
+	for _, id := range slices.Sorted(maps.Keys(c.changed)) {
+		if p := c.patients[id]; p.drawn {
+			changed[p.Study] = append(changed[p.Study], id)
+		}
+	}
+	clear(c.changed)
+	return changed
+}
+
+// of returns the content of a patient's envelope, and all arms that could be in its place.
+func (c *contents) of(id domain.PatientID) (Content, []Arm) {
+	p, in := c.patients[id], c.study(id.Study())
+	content := p.Content
+	content.StudyTitle, content.SiteName = in.title, in.sites[content.Site]
+	content.Kits = slices.Clone(content.Kits)
+	if arm, known := in.arms[content.Arm.ID]; known {
+		content.Arm = arm
+	}
+	return content, slices.Collect(maps.Values(in.arms))
+}

@@ -1,0 +1,168 @@
+package diary
+
+import (
+	"regexp"
+
+	"casebook/domain"
+	"casebook/domain/patient"
+	"casebook/domain/refuse"
+	"casebook/domain/user"
+)
+
+// Mode says how a diary came into the record. It never changes: a correction of the answers keeps it.
+type Mode string
+
+// The modes. Only what the patient or a caregiver captures on a device is contemporaneous, because its time is known (FDA
+// guidance on electronic source data, 2013; EMA guideline on computerised systems, 2023, A5.1).
+const (
+	// ByPatient is the patient's own entry on a device. It is the mode of all diaries from before modes were recorded.
+	ByPatient Mode = ""
+	// ByCaregiver is the entry of a caregiver on a device.
+	ByCaregiver Mode = "caregiver"
+	// ByInterviewer is the entry of staff who asked the respondent.
+	ByInterviewer Mode = "interviewer"
+	// ByTranscription is the entry of staff who copied it.
+	ByTranscription Mode = "transcription"
+)
+
+// Schema implements domain.HasSchema.
+func (Mode) Schema() domain.Schema { return domain.OneOf(ByCaregiver, ByInterviewer, ByTranscription) }
+
+// ByStaff says whether staff entered the diary. Such a diary never counts as on time.
+func (m Mode) ByStaff() bool { return m == ByInterviewer || m == ByTranscription }
+
+// Respondent is who answered a diary; "" is the patient, an adult.
+type Respondent string
+
+// The respondents.
+const (
+	RespondentPatient Respondent = "patient"
+	// RespondentMinor is the patient who is under age, and answers after an assent.
+	RespondentMinor Respondent = "minor"
+	// RespondentCaregiver is somebody who reports for the patient what can be observed, or answers as a proxy.
+	RespondentCaregiver Respondent = "caregiver"
+)
+
+// Respondents are all respondents.
+var Respondents = []Respondent{RespondentPatient, RespondentMinor, RespondentCaregiver}
+
+// Schema implements domain.HasSchema.
+func (Respondent) Schema() domain.Schema { return domain.OneOf(Respondents...) }
+
+// Source is where staff have a diary from.
+type Source string
+
+// The sources.
+const (
+	SourcePaper     Source = "paper"
+	SourceInterview Source = "interview"
+	SourceTelephone Source = "telephone"
+	// SourceOtherPatient is a diary that was recorded for another patient by mistake, and voided there.
+	SourceOtherPatient Source = "other_patient"
+)
+
+// Sources are all sources.
+var Sources = []Source{SourcePaper, SourceInterview, SourceTelephone, SourceOtherPatient}
+
+// Schema implements domain.HasSchema.
+func (Source) Schema() domain.Schema { return domain.OneOf(Sources...) }
+
+// mode returns how a diary of the source is entered.
+func (s Source) mode() Mode {
+	if s == SourceInterview || s == SourceTelephone {
+		return ByInterviewer
+	}
+	return ByTranscription
+}
+
+// Entered says who entered a diary, and how. Its fields are left out of an event for what is usual: the patient's own entry.
+type Entered struct {
+	Mode       Mode       `json:"mode,omitempty"`
+	Respondent Respondent `json:"respondent,omitempty"`
+	// Relation is the caregiver's to the patient.
+	Relation user.Relation `json:"relation,omitempty"`
+	// Device is the device on which it was captured, as the app says.
+	Device   user.DeviceID `json:"device,omitempty"`
+	Language Language      `json:"language,omitempty"`
+	// Source and Reason are for an entry by staff.
+	Source Source `json:"source,omitempty"`
+	Reason string `json:"reason,omitempty"`
+}
+
+// Sender is whose account sends a diary. The zero value is the patient's.
+type Sender struct {
+	// Staff says that the account works at the site, and Caregiver that it stands for the patient's caregiver.
+	Staff, Caregiver bool
+	// Relation is the caregiver's to the patient.
+	Relation user.Relation
+}
+
+const languagePattern = `^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$`
+
+var isLanguage = regexp.MustCompile(languagePattern).MatchString
+
+// Language is a language tag (RFC 5646), such as de or zh-Hans-CN.
+type Language string
+
+// Schema implements domain.HasSchema.
+func (Language) Schema() domain.Schema {
+	return domain.Schema{Pattern: languagePattern, Example: "de-AT"}
+}
+
+// validate refuses what is no language tag (code malformed_language). None is allowed.
+func (l Language) validate() error {
+	if l == "" || isLanguage(string(l)) {
+		return nil
+	}
+	return refuse.Malformed("malformed_language", "%q is not a language tag", refuse.Shortened(string(l))).At("language").
+		Do("use a tag of RFC 5646, such as de or zh-Hans-CN")
+}
+
+// entered returns who entered a diary that was submitted. It refuses entered_by_staff, malformed_id, malformed_language,
+// unknown_code and respondent_contradicts.
+func (c SubmitDiary) entered(who patient.Patient) (Entered, error) {
+	if c.Sender.Staff {
+		return Entered{}, refuse.Because("entered_by_staff", "staff do not submit diaries as if the patient had").
+			Do("send TranscribeDiary, which says where you have the answers from; it is never counted as on time")
+	}
+	e := Entered{Device: c.Device, Language: c.Language}
+	if c.Device != "" {
+		if err := c.Device.Validate(); err != nil {
+			return e, err
+		}
+	}
+	if err := c.Language.validate(); err != nil {
+		return e, err
+	}
+	usual := RespondentPatient
+	if c.Sender.Caregiver {
+		e.Mode, e.Relation, usual = ByCaregiver, c.Sender.Relation, RespondentCaregiver
+	}
+	if c.Respondent != "" && c.Respondent != usual {
+		e.Respondent = c.Respondent
+	}
+	if c.Respondent == RespondentCaregiver && !c.Sender.Caregiver {
+		return e, refuse.Because("respondent_contradicts", "a caregiver answers from an account of their own").At("respondent").
+			Do("ask an administrator for an account with the role caregiver")
+	}
+	return e, c.Respondent.check(who)
+}
+
+// adultAge is the highest age of majority (21 in some countries): nobody of that age at screening is a minor.
+const adultAge = 21
+
+// check refuses what is no respondent (code unknown_code), and a minor who is of age (code respondent_contradicts).
+func (r Respondent) check(who patient.Patient) error {
+	switch r {
+	case "", RespondentPatient, RespondentCaregiver:
+		return nil
+	case RespondentMinor:
+		if who.AgeYears >= adultAge {
+			return refuse.Because("respondent_contradicts", "the patient was %d years old at the screening", who.AgeYears).At("respondent").
+				Do("correct the age, or leave the respondent out")
+		}
+		return nil
+	}
+	return refuse.Malformed("unknown_code", "%q is not a respondent", refuse.Shortened(string(r))).At("respondent").
+		Do("use patient, minor or caregiver")
+}

@@ -1,0 +1,120 @@
+package diary
+
+import (
+	"strings"
+
+	"casebook/domain"
+	"casebook/domain/instrument"
+	"casebook/domain/patient"
+	"casebook/domain/refuse"
+)
+
+// VoidDiary says that a recorded diary does not count, such as one of the wrong patient. It stays in the record. A held diary is
+// voided too if it must not count.
+type VoidDiary struct {
+	domain.OfPatient
+	Instrument      instrument.ID `json:"instrument" doc:"The instrument"`
+	Window          string        `json:"window" doc:"Id of the window, or of the held diary"`
+	domain.Reasoned `doc:"Why it does not count"`
+}
+
+// CorrectDiaryWindow moves a diary that was recorded for the wrong day, or a held one, into the right window.
+type CorrectDiaryWindow struct {
+	domain.OfPatient
+	Instrument      instrument.ID `json:"instrument" doc:"The instrument"`
+	From            string        `json:"from" doc:"Id of the window in which it is recorded, or of the held diary"`
+	To              string        `json:"to" doc:"Id of the right window"`
+	domain.Reasoned `doc:"Why it is moved"`
+}
+
+// Voided says that a diary does not count. Its window is as if nobody had answered it, and may be answered again.
+type Voided struct {
+	Patient    domain.PatientID `json:"patient"`
+	Instrument instrument.ID    `json:"instrument"`
+	Window     Window           `json:"window"`
+	Reason     string           `json:"reason"`
+	// Mode, Late and AfterMissed are the diary's: as what it was counted. Held says that it was held, and counted nowhere.
+	Mode        Mode `json:"mode,omitempty"`
+	Late        bool `json:"late,omitempty"`
+	AfterMissed bool `json:"afterMissed,omitempty"`
+	Held        bool `json:"held,omitempty"`
+	// MovedTo is the window in which it counts instead, if it was moved.
+	MovedTo string `json:"movedTo,omitempty"`
+}
+
+func (Voided) diaryEvent() {}
+
+// Void decides about VoidDiary. entry is the diary that EntryOf returns, or nil. It refuses reason_required, value_too_long,
+// instrument_unusable and diary_not_found.
+func Void(d Diary, entry *Entry, cmd VoidDiary, _ domain.Call) ([]Event, error) {
+	if err := d.mustHave(entry, cmd.Instrument, cmd.Window, cmd.Reason, "window"); err != nil {
+		return nil, err
+	}
+	return []Event{entry.voided(cmd.Reason, "")}, nil
+}
+
+// Relocation is the facts of CorrectWindow: the patient, and the diary as EntryOf returns it.
+type Relocation struct {
+	Patient patient.Patient
+	Entry   *Entry
+}
+
+// CorrectWindow decides about CorrectDiaryWindow. The diary keeps its mode, its answers and the time of its capture; it is late in a
+// window in which it was not captured. Risks that it had raised are not raised again; those of a held diary are raised now.
+//
+// Refusals: reason_required, value_too_long, instrument_unusable, diary_not_found, nothing_to_correct, window_not_found,
+// patient_not_participating, treatment_ended, diary_submitted, and those of instrument.Instrument.Check.
+func CorrectWindow(d Diary, facts Relocation, cmd CorrectDiaryWindow, _ domain.Call) ([]Event, error) {
+	entry := facts.Entry
+	if err := d.mustHave(entry, cmd.Instrument, cmd.From, cmd.Reason, "from"); err != nil {
+		return nil, err
+	}
+	if cmd.From == cmd.To {
+		return nil, refuse.Because("nothing_to_correct", "the diary is recorded in the window %s already", refuse.Shortened(cmd.To)).At("to").
+			Do("nothing is left to do")
+	}
+	found, ok := d.windowByID(cmd.Instrument, cmd.To, facts.Patient)
+	if !ok {
+		return nil, refuse.NotFound("window_not_found", "instrument %s has no window %q", cmd.Instrument, refuse.Shortened(cmd.To)).At("to").
+			Do("use the id of a window, such as 2026-03-01/evening or visit/week-4")
+	}
+	if err := found.assignment.mustBeAsked(facts.Patient, found.window.Opens); err != nil {
+		return nil, domain.At("to", err)
+	}
+	if found.status&Answered != 0 {
+		return nil, refuse.WrongState("diary_submitted", "the window %s has a diary", found.window.ID).At("to").
+			Do("void that diary first, if it is the wrong one")
+	}
+	found.late = entry.CapturedAt.Before(found.window.Opens) || !entry.CapturedAt.Before(found.window.Closes)
+	moved, err := found.submitted(Submitted{Patient: cmd.Patient, CapturedAt: entry.CapturedAt, Answers: entry.Answers,
+		Entered: entry.Entered, MovedFrom: cmd.From})
+	if err != nil {
+		return nil, err
+	}
+	if !entry.IsHeld() {
+		moved = moved[:1]
+	}
+	return append([]Event{entry.voided(cmd.Reason, found.window.ID)}, moved...), nil
+}
+
+// mustHave refuses reason_required, value_too_long, instrument_unusable and diary_not_found.
+func (d Diary) mustHave(entry *Entry, id instrument.ID, window, reason, field string) error {
+	if err := domain.Reason(strings.TrimSpace(reason)); err != nil {
+		return err
+	}
+	if err := d.checkUsable(id); err != nil {
+		return err
+	}
+	p, ok := d.find(id, window)
+	if !ok || entry == nil || p.status()&(Answered|Waiting) == 0 {
+		return refuse.NotFound("diary_not_found", "there is no diary of %s for the window %q", id, refuse.Shortened(window)).At(field).
+			Do("look at the patient's diaries")
+	}
+	return nil
+}
+
+// voided returns the event that voids the entry.
+func (entry *Entry) voided(reason, movedTo string) Voided {
+	return Voided{Patient: entry.Patient, Instrument: entry.Instrument, Window: entry.Window, Reason: strings.TrimSpace(reason),
+		Mode: entry.Mode, Late: entry.Late, AfterMissed: entry.AfterMissed, Held: entry.IsHeld(), MovedTo: movedTo}
+}

@@ -1,0 +1,151 @@
+package simulation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"casebook/domain"
+	"casebook/domain/patient"
+	"casebook/domain/study"
+	"casebook/domain/supply"
+)
+
+// incident is something that does not go as planned with a patient.
+type incident string
+
+// The incidents. Each happens to one patient, if there are enough.
+const (
+	// losesKit is a patient who loses the first kit, and gets another one.
+	losesKit incident = "loses a kit"
+	// stopsTreatment is a patient whose treatment ends for an adverse event, and who is followed up.
+	stopsTreatment incident = "stops the treatment"
+	// writesOnPaper is a patient whose phone is broken on one evening, and whose diary the site transcribes.
+	writesOnPaper incident = "writes on paper"
+)
+
+// paperDay is how many days after the enrolment the patient of writesOnPaper has no phone.
+const paperDay = 6
+
+// incidents are all incidents, in the order in which the patients have them.
+var incidents = []incident{losesKit, stopsTreatment, writesOnPaper}
+
+const (
+	// incidentDay is how many days after the enrolment an incident happens.
+	incidentDay = 5
+	// shortestWithEvents is how many days a simulation lasts in which something happens to the study as a whole.
+	shortestWithEvents = 20
+	// pausedSite is the site that is paused, in the middle of the study, for pausedDays.
+	pausedSite domain.SiteID = "02"
+	pausedDays int           = 3
+	// recalledLot is a small lot, which is recalled on the last day, when some patients have kits of it at home.
+	recalledLot = "LOT-73"
+
+	safetyOfficerID domain.UserID = "safety.officer"
+)
+
+// planIncidents gives the first patients who stay in the study the incidents. The first patient of all is the example, and has
+// none.
+func planIncidents(courses []*course) {
+	left := incidents
+	for _, c := range courses[1:] {
+		if len(left) == 0 {
+			return
+		}
+		if c.failure != "" || c.endsOn != "" {
+			continue
+		}
+		c.incident, left = left[0], left[1:]
+		if c.incident == writesOnPaper && len(c.evenings) > paperDay {
+			e := &c.evenings[paperDay]
+			e.onPaper, e.missed, e.late, e.correction = true, false, false, 0
+		}
+	}
+}
+
+// meet lets a patient's incident happen, if it is the day.
+func (s *simulation) meet(ctx context.Context, c *course, day domain.Date) error {
+	if day != c.enrolledOn.AddDays(incidentDay) {
+		return nil
+	}
+	crc, key, of := s.accounts[c.site.crc].token, "patient/"+c.number, domain.ForPatient(c.id())
+	switch c.incident {
+	case losesKit:
+		lost := c.kit
+		err := s.sendAll(ctx, crc, key, supply.ReplaceKit{Site: c.site.id, OfPatient: of, Kit: lost, Cause: supply.LostByPatient,
+			Reasoned: domain.Because("Left in a train")})
+		if err != nil {
+			return err
+		}
+		next, err := s.waitForKit(ctx, c, func(k kitRow) bool { return supply.KitNumber(k.Kit) != lost && k.Visit == "" })
+		if err != nil {
+			return err
+		}
+		c.kit = next
+		return s.send(ctx, crc, key+"/kit/dispense/replacement", supply.DispenseKit{Site: c.site.id, OfPatient: of, Kit: next, On: day})
+	case writesOnPaper: // see transcribe
+		return nil
+	case stopsTreatment:
+		return s.sendAll(ctx, crc, key, patient.DiscontinueTreatment{OfPatient: of, On: day, Reason: patient.EndedByAdverseEvent,
+			Detail: "Nausea, grade 3"})
+	}
+	return nil
+}
+
+// happen lets a day's events of the study as a whole happen: a pause of a site, and a recall.
+func (s *simulation) happen(ctx context.Context, day domain.Date) error {
+	if s.Days < shortestWithEvents {
+		return nil
+	}
+	middle := s.Today.AddDays(-s.Days - 1 + s.Days/2)
+	officer, at := s.accounts[safetyOfficerID].token, domain.ForSite(studyID, pausedSite)
+	screening := []study.Activity{study.ActivityScreening}
+	switch day {
+	case middle:
+		return s.sendAll(ctx, officer, "site/"+string(pausedSite), study.PauseSite{AtSite: at, Activities: screening,
+			Reasoned: domain.Because("Consent forms are missing pages; the monitor visits on Thursday")})
+	case middle.AddDays(pausedDays):
+		return s.sendAll(ctx, officer, "site/"+string(pausedSite), study.ResumeSite{AtSite: at, Activities: screening,
+			Reasoned: domain.Because("All forms are complete; the staff are trained")})
+	}
+	return nil
+}
+
+// recall recalls a lot when the patients' days are over. The first site tells its patients who have a kit of it at home; the
+// alerts of the others stay open.
+func (s *simulation) recall(ctx context.Context) error {
+	if s.Days < shortestWithEvents {
+		return nil
+	}
+	on := s.lastDay()
+	err := s.send(ctx, s.accounts[unblindedManagerID].token, "supply/recall", supply.RecallLot{InStudy: domain.ForStudy(studyID),
+		Lot: recalledLot, Reasoned: domain.Because("Assay below specification at nine months")})
+	if err != nil {
+		return err
+	}
+	recalled := map[supply.KitNumber]bool{}
+	for line := range strings.Lines(kitsCSV(s.Options)) {
+		kit, rest, _ := strings.Cut(line, ",")
+		recalled[supply.KitNumber(kit)] = strings.Contains(rest, ","+recalledLot+",")
+	}
+	for _, c := range s.courses {
+		if c.site.id != sites[0].id || !recalled[c.kit] {
+			continue
+		}
+		told := supply.RecordRecallAction{Site: c.site.id, OfPatient: domain.ForPatient(c.id()), Kit: c.kit, Action: supply.PatientTold,
+			On: on, Note: "Brings it to the next visit"}
+		// The recall reaches the site by a process.
+		err := s.waitUntil(ctx, func() (bool, error) {
+			err := s.send(ctx, s.accounts[c.site.crc].token, "patient/"+c.number+"/recall", told)
+			if r, ok := errors.AsType[*refusal](err); ok && r.Code == "kit_not_recalled" {
+				return false, nil
+			}
+			return err == nil, err
+		})
+		if err != nil {
+			return fmt.Errorf("the recall of kit %s: %w", c.kit, err)
+		}
+	}
+	return nil
+}
