@@ -46,6 +46,8 @@ var (
 	UnblindedSupply = Permission{user.UnblindedSupplyManager}
 	// KnowingArms are the roles that know who is in which arm, or which arm a kit is for.
 	KnowingArms = To(Statisticians, UnblindedSupply)
+	// QualifiedPersons release batches, and give countries and sites their green light.
+	QualifiedPersons = Permission{user.QualifiedPerson}
 	// Investigators are responsible for the patients of a site.
 	Investigators = Permission{user.Investigator}
 	// Auditors read everything that is recorded of a study, and change nothing.
@@ -58,7 +60,7 @@ var (
 	// ClinicalReaders may read a patient's clinical data within their scope.
 	ClinicalReaders = To(SiteStaff, Monitors, DataManagers, SafetyOfficers, Statisticians, Auditors)
 	// StudyMembers may read a study's definition and its figures.
-	StudyMembers = To(ClinicalReaders, SupplyManagers, StudyManagers)
+	StudyMembers = To(ClinicalReaders, SupplyManagers, StudyManagers, QualifiedPersons)
 )
 
 // Principal is a proven identity with its grants at the time of the request.

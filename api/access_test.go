@@ -19,7 +19,8 @@ import (
 
 // everyRole lists the roles that can be granted.
 var everyRole = []user.Role{user.PatientRole, user.Caregiver, user.CRC, user.Investigator, user.Monitor, user.DataManager,
-	user.SupplyManager, user.UnblindedSupplyManager, user.SafetyOfficer, user.StudyManager, user.Statistician, user.Auditor, user.Admin}
+	user.SupplyManager, user.UnblindedSupplyManager, user.QualifiedPerson, user.SafetyOfficer, user.StudyManager, user.Statistician,
+	user.Auditor, user.Admin}
 
 // What a command or query touches.
 const (
@@ -106,7 +107,12 @@ var entitled = map[string]struct {
 	"CorrectStratum":            {thePatient, []user.Role{user.Investigator, user.DataManager}},
 	"BreakBlind":                {thePatient, []user.Role{user.Investigator, user.SafetyOfficer}},
 	"RegisterKits":              {theStudy, unblindedSuppliers},
-	"ReleaseBatch":              {theStudy, unblindedSuppliers},
+	"ReleaseBatch":              {theStudy, []user.Role{user.QualifiedPerson, user.UnblindedSupplyManager}},
+	"ApproveShippingToSite":     {theStudy, qualified},
+	"WithdrawShippingToSite":    {theStudy, qualified},
+	"ApproveShippingToCountry":  {theStudy, qualified},
+	"WithdrawShippingToCountry": {theStudy, qualified},
+	"SetDoNotShipDays":          {theStudy, unblindedSuppliers},
 	"RecallLot":                 {theStudy, unblindedSuppliers},
 	"SetResupplyRule":           {theStudy, append([]user.Role{user.StudyManager}, suppliers...)},
 	"CreateShipment":            {theSite, keepers},
@@ -132,6 +138,8 @@ var entitled = map[string]struct {
 	"WithdrawLotRecall":         {theStudy, unblindedSuppliers},
 	"ExtendExpiry":              {theStudy, unblindedSuppliers},
 	"EndResupply":               {theStudy, append([]user.Role{user.StudyManager}, suppliers...)},
+	"EndResupplyOfArm":          {theStudy, unblindedSuppliers},
+	"ResumeResupplyOfArm":       {theStudy, unblindedSuppliers},
 	"ReportKitLost":             {theSite, keepers},
 	"DispenseKit":               {thePatient, siteStaff},
 	"ReturnKit":                 {thePatient, siteStaff},
@@ -182,6 +190,8 @@ var entitled = map[string]struct {
 	"Kits":                    {theSite, members},
 	"Kit":                     {theKit, members},
 	"Shipments":               {theSite, members},
+	"ShippingApprovals":       {theSite, members},
+	"RecalledKits":            {theSite, readers},
 	"Accountability":          {ownSites, members},
 	"AccountabilityByPatient": {theSite, readers},
 	"Reconciliation":          {theSite, readers},
@@ -210,8 +220,9 @@ var (
 		user.Auditor}
 	suppliers          = []user.Role{user.SupplyManager, user.UnblindedSupplyManager}
 	unblindedSuppliers = []user.Role{user.UnblindedSupplyManager}
+	qualified          = []user.Role{user.QualifiedPerson}
 	keepers            = append(slices.Clone(suppliers), siteStaff...)
-	members            = append(append(slices.Clone(suppliers), user.StudyManager), readers...)
+	members            = append(append(slices.Clone(suppliers), user.StudyManager, user.QualifiedPerson), readers...)
 )
 
 // asker is a user with one grant, and how the scope of that grant relates to the scope of the request.
@@ -392,8 +403,9 @@ func TestR15_APresentPersonIsAskedForInEveryWay(t *testing.T) {
 func TestR4_NoAdministratorReachesArms(t *testing.T) {
 	// handlesArms are the commands whose sender brings or learns what is in which arm.
 	handlesArms := []string{"UploadRandomisationList", "GenerateRandomisationList", "DefineMinimisation", "ActivateRandomisation",
-		"SetCohortCaps", "SupersedeScheme", "CloseArm", "ExtendRandomisationList", "RevealSeed", "BreakBlind", "RegisterKits", "ReleaseBatch", "RecallLot", "WithdrawLotRecall",
-		"ExtendExpiry", "ConfirmRelabelling"}
+		"SetCohortCaps", "SupersedeScheme", "CloseArm", "ExtendRandomisationList", "RevealSeed", "BreakBlind", "RegisterKits",
+		"ReleaseBatch", "RecallLot", "WithdrawLotRecall", "ExtendExpiry", "ConfirmRelabelling", "SetDoNotShipDays", "EndResupplyOfArm",
+		"ResumeResupplyOfArm"}
 	// signed are commands that ask for presence because somebody answers for them in person, and that show no arm.
 	signed := []string{"OverrideEligibility"}
 	operations := []string{"projection", "user", "record"} // keeping views and accounts, and a damaged record going

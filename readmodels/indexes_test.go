@@ -37,10 +37,13 @@ var lookedAt = map[string]map[string][]string{
 	"StudyUsers":     {"role": nil},
 	"Users":          {"role": nil},
 	"WithoutKit":     {}, // the kind of the alerts
-	"Shipments":      {"from": {"to"}},
-	"SiteDashboard":  {}, // which of a site's processes are enrolments
-	"StudyTrail":     {}, // one filter has an index, and the store chooses which
-	"AccountTrail":   {},
+	"Shipments":      {"from": {"to"}, "onTheWaySince": nil},
+	"RecalledKits":   {"action": nil},
+	// A study has a few dozen of them.
+	"ShippingApprovals": {"status": nil, "country": {"site"}, "site": {"country"}},
+	"SiteDashboard":     {}, // which of a site's processes are enrolments
+	"StudyTrail":        {}, // one filter has an index, and the store chooses which
+	"AccountTrail":      {},
 }
 
 // TestEveryQueryUsesAnIndex asks every declared query, by all kinds of callers and with filters, orders and pages of all
@@ -240,6 +243,8 @@ func stored(r *rand.Rand, field string, view readmodels.View) any {
 			return r.IntN(12)
 		}
 		return r.Float64()
+	case "recalled":
+		return r.IntN(2) == 0
 	case "given.patient":
 		return one("PAIN1.S-0001", "PAIN1.S-0002")
 	case "site", "given.site":

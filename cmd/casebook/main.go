@@ -29,6 +29,7 @@ type cli struct {
 	Stores      storesCommand      `cmd:"" help:"Print the addresses of the running embedded stores, for people and tools that look in."`
 	Key         keyCommand         `cmd:"" help:"Make a new key, for processes on real stores."`
 	Projections projectionsCommand `cmd:"" help:"List, rebuild and check the read models."`
+	Supply      supplyCommand      `cmd:"" help:"Try out how a study is supplied."`
 	Codebreak   codebreakCommand   `cmd:"" help:"Sealed envelopes from which a 24-hour centre reads a patient's arm while the server cannot be reached."`
 	Audit       auditCommand       `cmd:"" help:"Prove the record."`
 	Bench       benchCommand       `cmd:"" help:"Measure throughput and latency."`

@@ -28,9 +28,31 @@ var Commands = []commands.Command{
 			supply.RegisterKits{InStudy: domain.ForStudy("PAIN1"), Depot: "DEPOT",
 				CSV: "kit,arm,lot,expiry,units\nK-10017,walk,L-1,2027-06-30,28\nK-10018,usual,L-1,2027-06-30,28\n"}),
 	commands.Handle(supply.Decider, supply.Release).
-		AllowedTo(access.UnblindedSupply).
+		AllowedTo(access.QualifiedPersons, access.UnblindedSupply).
+		Narrowed(whoReleases).
 		Described("Release a lot; its kits can be shipped and given out once every lot of their delivery is released or recalled",
 			supply.ReleaseBatch{InStudy: domain.ForStudy("PAIN1"), Lot: "L-1", Certificate: "QP-2026-0017"}),
+	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.ApproveSite).
+		AllowedTo(access.QualifiedPersons).
+		Described("Give a site its green light: kits may be shipped to it",
+			supply.ApproveShippingToSite{InStudy: domain.ForStudy("PAIN1"), Site: "DE-01", Reference: "TMF 05.02.01, complete"}),
+	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.WithdrawSite).
+		AllowedTo(access.QualifiedPersons).
+		Described("Take a site's green light back",
+			supply.WithdrawShippingToSite{InStudy: domain.ForStudy("PAIN1"), Site: "DE-01", Reasoned: domain.Because("The refrigerator has failed")}),
+	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.ApproveCountry).
+		AllowedTo(access.QualifiedPersons).
+		Described("Give a country its green light: kits may be shipped to its sites that have their own",
+			supply.ApproveShippingToCountry{InStudy: domain.ForStudy("PAIN1"), Country: "DE", Reference: "Authorised on 2026-01-12"}),
+	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.WithdrawCountry).
+		AllowedTo(access.QualifiedPersons).
+		Described("Take a country's green light back",
+			supply.WithdrawShippingToCountry{InStudy: domain.ForStudy("PAIN1"), Country: "DE", Reasoned: domain.Because("The authority objects")}),
+	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.SetShipDays).
+		AllowedTo(access.UnblindedSupply).
+		Described("Say how long before its expiry a kit is not shipped to a site any more",
+			supply.SetDoNotShipDays{InStudy: domain.ForStudy("PAIN1"), Lot: "L-1", Country: "DE", Days: 90,
+				Reasoned: domain.Because("Customs take weeks")}),
 	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.Recall).
 		AllowedTo(access.UnblindedSupply).
 		Described("Recall a lot: stop all its kits at every location",
@@ -45,9 +67,20 @@ var Commands = []commands.Command{
 		Described("Let a lot be used for longer; each of its kits may when it has a new label",
 			supply.ExtendExpiry{InStudy: domain.ForStudy("PAIN1"), Lot: "L-1", To: "2027-12-31", Certificate: "S-2026-0004",
 				Reasoned: domain.Because("Stability data of 24 months")}),
-	commands.Handle(supply.Decider, supply.EndRule).
+	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.EndArm).
+		AllowedTo(access.UnblindedSupply).
+		Blinded().
+		Described("End that resupply rules send kits of an arm, at a site, in a country or everywhere",
+			supply.EndResupplyOfArm{InStudy: domain.ForStudy("PAIN1"), Arm: "walk", Country: "DE", Reasoned: domain.Because("The arm is closed")}),
+	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.ResumeArm).
+		AllowedTo(access.UnblindedSupply).
+		Blinded().
+		Described("Let resupply rules send kits of an arm again",
+			supply.ResumeResupplyOfArm{InStudy: domain.ForStudy("PAIN1"), Arm: "walk", Country: "DE",
+				Reasoned: domain.Because("Its patients are treated for longer")}),
+	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.EndRule).
 		AllowedTo(access.SupplyManagers, access.StudyManagers).
-		Described("End the resupply of a site by its rule",
+		Described("End the resupply of a site, or of a country's sites, by their rules",
 			supply.EndResupply{InStudy: domain.ForStudy("PAIN1"), Site: "DE-01", Reasoned: domain.Because("The last patient has ended treatment")}),
 	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.SetRule).
 		AllowedTo(access.SupplyManagers, access.StudyManagers).
@@ -61,7 +94,7 @@ var Commands = []commands.Command{
 		RecordingRefusals("kits_not_sendable", "enrollment_under_way").
 		Described("Create a shipment of kits to another location",
 			supply.CreateShipment{FromLocation: fromDepot, To: "DE-01", Kits: exampleKits, Reasoned: domain.Because("Initial supply")}),
-	onStock(supply.Resupply).
+	commands.HandleWithFacts(supply.StockDecider, resupplyFacts, supply.Resupply).
 		AllowedTo(access.Processes).
 		PreparedBy(func(_ context.Context, c *supply.PlanResupply) (err error) {
 			c.Seed, err = commands.NewSeed()
@@ -252,6 +285,40 @@ func stockFacts[C any](ctx context.Context, reader commands.Reader, c C) (f supp
 		f.Other, err = commands.ReadNewest(ctx, reader, supply.StockDecider, supply.StockID(at.Study, c.OtherLocation()))
 	}
 	return f, err
+}
+
+// whoReleases lets a qualified person alone release batches where the protocol asks for green lights. Elsewhere unblinded supply
+// managers may do so too, as they always could.
+func whoReleases(ctx context.Context, reader commands.Reader, c supply.ReleaseBatch) (access.Permission, error) {
+	in, err := commands.Read(ctx, reader, study.Decider, string(c.Study))
+	if err != nil || in.Treatment().GreenLights {
+		return access.QualifiedPersons, err
+	}
+	return access.To(access.QualifiedPersons, access.UnblindedSupply), nil
+}
+
+// resupplyFacts reads the facts of PlanResupply: those of the stock and, if the site's rule looks ahead, the patients who are
+// treated there. They are found by the kits that they got.
+func resupplyFacts(ctx context.Context, reader commands.Reader, c supply.PlanResupply) (supply.Facts, error) {
+	f, err := stockFacts(ctx, reader, c)
+	if err != nil || f.Supply.Rules[c.Site].PredictDays == 0 {
+		return f, err
+	}
+	for id := range f.Other.Newest.All() {
+		who, err := commands.Read(ctx, reader, patient.Decider, string(id))
+		if err != nil {
+			return f, err
+		}
+		if who.Site != c.Site || !who.Participating() || who.Treatment == patient.TreatmentEnded {
+			continue
+		}
+		scheduled := supply.Scheduled{Patient: id, EnrolledOn: who.EnrolledOn, Visits: map[string]bool{}}
+		for visit := range who.Visits {
+			scheduled.Visits[visit] = true
+		}
+		f.Patients = append(f.Patients, scheduled)
+	}
+	return f, nil
 }
 
 // onLocation is a command on the kits of a location.

@@ -29,6 +29,8 @@ const (
 	ShipmentOverdue Kind = "shipment_overdue"
 	// ResupplyShort is a depot that does not have the kits that a site needs.
 	ResupplyShort Kind = "resupply_short"
+	// ResupplyWithheld is a site that needs kits, and may not be sent any.
+	ResupplyWithheld Kind = "resupply_withheld"
 	// PatientWithoutKit is a patient in an arm for whom the site has no kit.
 	PatientWithoutKit Kind = "patient_without_kit"
 	// KitsAffected is about patients who have received a kit that was quarantined later.
@@ -51,7 +53,7 @@ const (
 
 // Kinds are all kinds of alerts.
 var Kinds = []Kind{RiskFlagged, DiariesMissed, ShipmentOverdue, ResupplyShort, PatientWithoutKit, KitsAffected, RecalledKitAtHome,
-	ActivityPaused, ReconsentOverdue, ListRunsLow, AllocationForced, BlindBroken, ProcessStuck}
+	ActivityPaused, ResupplyWithheld, ReconsentOverdue, ListRunsLow, AllocationForced, BlindBroken, ProcessStuck}
 
 // Schema implements domain.HasSchema.
 func (Kind) Schema() domain.Schema { return domain.OneOf(Kinds...) }
@@ -63,7 +65,7 @@ func (AlertID) Schema() domain.Schema {
 
 // OfSupply says that the alert is about supply, so that supply managers may handle it too.
 func (k Kind) OfSupply() bool {
-	return k == ShipmentOverdue || k == ResupplyShort || k == KitsAffected || k == PatientWithoutKit
+	return k == ShipmentOverdue || k == ResupplyShort || k == ResupplyWithheld || k == KitsAffected || k == PatientWithoutKit
 }
 
 // OfArms says that only roles that know arms see the alert, because it could help others to find out who is in the same arm.

@@ -139,6 +139,8 @@ func (p Protocol) validateTreatment() error {
 	case t.ForcedAllocation && !(t.Randomised && t.Kits):
 		return invalidProtocol("treatment", "an allocation can only be forced where patients are randomised and get kits").
 			Do("leave forcedAllocation out")
+	case t.GreenLights && !t.Kits:
+		return invalidProtocol("treatment", "kits need a green light, and there are none").Do("set kits, or leave greenLights out")
 	case len(t.DispensingVisits) > 0 && !t.Kits:
 		return invalidProtocol("treatment", "visits dispense kits, and there are none").Do("set kits, or leave dispensingVisits out")
 	}

@@ -19,8 +19,8 @@ var events = []domain.EventType{
 	// version 1 must not read such an event, because it would see a protocol without these instruments. Since version 3, an
 	// instrument can be about doses, and a factor can follow from the patient's record. Since version 4, a version reaches sites and
 	// patients one by one (before, it was in force for everybody at once), a protocol can say what follows from an unblinding,
-	// patients can be drawn some time after the enrolment and again in later stages, and a treatment can have a dispensing plan and a
-	// titration.
+	// patients can be drawn some time after the enrolment and again in later stages, a treatment can have a dispensing plan and a
+	// titration, and kits can need a green light to be shipped.
 	domain.Stored[ProtocolVersionPublished]("ProtocolVersionPublished", domain.Unchanged, domain.Unchanged, domain.Unchanged),
 	domain.Stored[SiteAdded]("SiteAdded"),
 	domain.Stored[SiteActivated]("SiteActivated"),
@@ -167,6 +167,9 @@ type Treatment struct {
 	// DispensingVisits are the visits at which the patient gets the next kit. The first kit comes with the enrolment.
 	DispensingVisits []string `json:"dispensingVisits,omitempty" doc:"Visits after the enrolment at which a patient gets the next kit"`
 	InEmergency      string   `json:"inEmergency,omitempty" maxLength:"2000" doc:"What to do when a patient is unblinded in an emergency, whatever the arm"`
+	// GreenLights says that a qualified person alone releases batches, and that kits go only to countries and sites that one has
+	// approved (ICH E6(R3) 3.15.3). Protocols without it ask for neither, as those from before it do.
+	GreenLights bool `json:"greenLights,omitempty" doc:"Whether kits are shipped only to countries and sites that a qualified person has approved, and only a qualified person releases batches"`
 	// AfterUnblinding is nil where the protocol says nothing: the treatment and its assessments then go on as before.
 	AfterUnblinding *AfterUnblinding `json:"afterUnblinding,omitempty" doc:"What follows from the unblinding of a patient; nothing where it is left out"`
 	// Plan says which kits patients get; without it, one kit of the own arm each time.

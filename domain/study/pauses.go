@@ -185,7 +185,7 @@ func (s Study) mustHaveSitesIn(code string) error {
 	if code == "" {
 		return nil
 	}
-	if err := country(code); err != nil {
+	if err := Country(code); err != nil {
 		return err
 	}
 	if s.HasSitesIn(code) {

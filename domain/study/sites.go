@@ -14,7 +14,7 @@ func Add(s Study, cmd AddSite, _ domain.Call) ([]Event, error) {
 	if err := s.mustExist(cmd.Study); err != nil {
 		return nil, err
 	}
-	err := domain.First(cmd.Site.Validate(), domain.Text("name", cmd.Name, 200), country(cmd.Country))
+	err := domain.First(cmd.Site.Validate(), domain.Text("name", cmd.Name, 200), Country(cmd.Country))
 	if err != nil {
 		return nil, err
 	}
@@ -86,8 +86,8 @@ func (s Study) site(study domain.StudyID, id domain.SiteID) (Site, error) {
 	return site, nil
 }
 
-// country refuses a value that does not have the form of an ISO 3166-1 code: two or three capital letters.
-func country(code string) error {
+// Country refuses a value that does not have the form of an ISO 3166-1 code: two or three capital letters.
+func Country(code string) error {
 	if err := domain.Text("country", code, 3); err != nil {
 		return err
 	}

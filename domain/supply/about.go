@@ -133,3 +133,19 @@ func (e ShipmentLost) ShownIn(receiver domain.Scope) []domain.Scope {
 func bothEnds(one domain.Scope, other LocationID) []domain.Scope {
 	return []domain.Scope{one, {Study: one.Study, Site: domain.SiteID(other)}}
 }
+
+// OfApproval is an event that is about the green light of a country or of a site.
+type OfApproval interface {
+	// OfApproval returns the study and the country or, if there is none, the site.
+	OfApproval() (domain.StudyID, string, domain.SiteID)
+}
+
+// OfApproval implements OfApproval.
+func (e ShippingApproved) OfApproval() (domain.StudyID, string, domain.SiteID) {
+	return e.Study, e.Country, e.Site
+}
+
+// OfApproval implements OfApproval.
+func (e ShippingApprovalWithdrawn) OfApproval() (domain.StudyID, string, domain.SiteID) {
+	return e.Study, e.Country, e.Site
+}

@@ -29,6 +29,11 @@ type account struct {
 	shipments map[supply.ShipmentID]*shipmentEntry
 	holds     map[supply.LocationID]map[domain.PatientID]held
 	extended  map[string]domain.Date
+	// greenLights says that the protocol asks for green lights; lights are the sites and countries that have them. shipDays are the
+	// do-not-ship days of the study.
+	greenLights bool
+	lights      map[string]bool
+	shipDays    int
 }
 
 // entry is one kit. It is in a delivery, at a location or in transit. It can be packed and quarantined in addition to
@@ -77,8 +82,8 @@ func newAccount(keepDays, arms int, today domain.Date) *account {
 	return &account{
 		today: today, keepDays: keepDays, arms: arms, kits: map[supply.KitNumber]*entry{}, shipments: map[supply.ShipmentID]*shipmentEntry{},
 		released: map[string]bool{}, lotsOf: map[int]map[string]bool{}, raised: map[supply.LocationID]int{},
-		recalled: map[string]bool{}, extended: map[string]domain.Date{}, rules: map[domain.SiteID]supply.ResupplyRule{}, taken: map[int]bool{},
-		holds: map[supply.LocationID]map[domain.PatientID]held{},
+		recalled: map[string]bool{}, extended: map[string]domain.Date{}, lights: map[string]bool{},
+		rules: map[domain.SiteID]supply.ResupplyRule{}, taken: map[int]bool{}, holds: map[supply.LocationID]map[domain.PatientID]held{},
 	}
 }
 
@@ -145,7 +150,18 @@ func (a *account) followSupply(e supply.Event) {
 		a.extended[e.Lot], _ = e.To.Open()
 	case supply.ResupplyRuleSet:
 		a.rules[e.Rule.Site] = e.Rule
+	case supply.ShippingApproved:
+		a.lights[e.Country+string(e.Site)] = true
+	case supply.ShippingApprovalWithdrawn:
+		delete(a.lights, e.Country+string(e.Site))
+	case supply.DoNotShipDaysSet:
+		a.shipDays = e.Days
 	}
+}
+
+// mayGo says whether the protocol lets kits go to a location now.
+func (a *account) mayGo(to supply.LocationID) bool {
+	return to == theDepot || !a.greenLights || a.lights[theCountry] && a.lights[string(to)]
 }
 
 // follow checks an event of a stock and enters it. exact says that the facts of the decision were not outdated.
@@ -181,13 +197,16 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 			if k.status() == supply.KitAvailable && a.heldFor(e.Location, e.Kits[i], "") {
 				t.Fatalf("kit %s is held and packed", e.Kits[i])
 			}
-			if e.Location == theDepot && exact && !a.usable(k) {
+			if e.Location == theDepot && exact && (!a.usable(k) || k.Expiry.DaysSince(a.today) <= a.shipDays) {
 				t.Fatalf("kit %s, %+v, is sent to a site", e.Kits[i], k)
 			}
 			k.sentAs = k.status()
 			k.packed, k.quarantined = e.Shipment, false
 		}
 		a.shipments[e.Shipment] = &shipmentEntry{from: e.Location, to: e.To, kits: e.Kits, status: supply.ShipmentPacked, resupply: e.Resupply}
+		if exact && !a.mayGo(e.To) {
+			t.Fatalf("kits are packed for %s, which has no green light", e.To)
+		}
 		if e.Resupply && exact {
 			a.mustKeepTarget(t, e)
 		}
@@ -201,6 +220,9 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 		}
 	case supply.ShipmentDispatched:
 		s := a.advance(t, e.Shipment, supply.ShipmentPacked, supply.ShipmentOnItsWay)
+		if exact && !a.mayGo(e.To) {
+			t.Fatalf("kits leave for %s, which has no green light", e.To)
+		}
 		for i, k := range a.of(t, e, e.Location, s.kits, supply.KitPacked) {
 			if k.packed != e.Shipment || exact && e.Location == theDepot && !a.inUse(k) {
 				t.Fatalf("kit %s, %+v, leaves with shipment %s", s.kits[i], k, e.Shipment)
@@ -440,6 +462,10 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 		}
 		end(all, lost)
 		all[0].before = before
+	case supply.ResupplyWithheld:
+		if exact && a.mayGo(e.To) {
+			t.Fatalf("the resupply of %s is withheld, which has its green lights", e.To)
+		}
 	case supply.StockSeedRecorded, supply.StockRefused, supply.ResupplyFellShort, supply.UnscheduledKitAsked:
 	default:
 		t.Fatalf("the account does not handle %T", e)

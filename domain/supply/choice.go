@@ -20,6 +20,9 @@ type Choice struct {
 	KeepDays int         `json:"keepDays"`
 	// Supply counts the events of the study's supply that were known: they say which lots could be used.
 	Supply int `json:"supply"`
+	// Country is that of the site that a resupply goes to: labels and do-not-ship days depend on it. Earlier resupplies name none, and
+	// there were neither.
+	Country string `json:"country,omitempty"`
 	// Method says how chance decided.
 	Method ChoiceMethod `json:"method,omitempty"`
 }

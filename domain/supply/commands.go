@@ -17,7 +17,8 @@ type RegisterKits struct {
 	Depot LocationID `json:"depot" doc:"The depot that has them"`
 	// CSV has the columns kit, arm, lot, expiry and, where a kit holds more than one dose, units. Where the protocol has types of
 	// kits, it has type in place of arm, and may have arm, strength, form, label_group and blinding, which must agree with the type.
-	CSV string `json:"csv" minLength:"1" doc:"CSV with the columns kit, arm (or type, if the protocol has types of kits), lot, expiry (YYYY-MM-DD) and optionally units (1)"`
+	// The countries of a kit are those that its label allows, by their codes, with spaces between them; none for all countries.
+	CSV string `json:"csv" minLength:"1" doc:"CSV with the columns kit, arm (or type, if the protocol has types of kits), lot, expiry (YYYY-MM-DD) and optionally units (1) and countries (those that the label allows, such as DE AT)"`
 }
 
 // ReleaseBatch releases a lot. Its kits can be shipped and given out once every lot of their delivery is released or recalled.
@@ -60,13 +61,6 @@ type ExtendExpiry struct {
 type ConfirmRelabelling struct {
 	AtLocation
 	Kits []KitNumber `json:"kits" minItems:"1" maxItems:"1000" doc:"The kits"`
-}
-
-// EndResupply ends the resupply of a site by its rule.
-type EndResupply struct {
-	domain.InStudy
-	Site            domain.SiteID `json:"site" doc:"The site"`
-	domain.Reasoned `doc:"Why it gets no more kits"`
 }
 
 // TakeInDelivery is sent by the supply process when kits have been registered.

@@ -86,13 +86,20 @@ type Event interface{ supplyEvent() }
 // events are the events of the stream with their stored names.
 var events = []domain.EventType{
 	domain.Stored[DepotOpened]("DepotOpened").InNoView("decisions read it; the kits show where they are"),
-	domain.Stored[KitsRegistered]("KitsRegistered"),
+	// Since version 2, the labels of kits may allow some countries only. A program that knows only version 1 would send them elsewhere.
+	domain.Stored[KitsRegistered]("KitsRegistered", domain.Unchanged),
 	domain.Stored[BatchReleased]("BatchReleased").InNoView("a lot may reveal an arm"),
 	domain.Stored[LotRecalled]("LotRecalled").InNoView("a lot may reveal an arm; the kits show their quarantine"),
 	domain.Stored[LotRecallWithdrawn]("LotRecallWithdrawn").InNoView("a lot may reveal an arm; the kits show their release"),
 	domain.Stored[LotExpiryExtended]("LotExpiryExtended").InNoView("a lot or an expiry date may reveal an arm"),
-	domain.Stored[ResupplyRuleSet]("ResupplyRuleSet").InNoView("decisions read it; the shipments show its effect"),
+	// Since version 2, a rule can look ahead. A program that knows only version 1 would send too little.
+	domain.Stored[ResupplyRuleSet]("ResupplyRuleSet", domain.Unchanged).InNoView("decisions read it; the shipments show its effect"),
 	domain.Stored[ResupplyEnded]("ResupplyEnded").InNoView("decisions read it; the shipments show its effect"),
+	domain.Stored[ResupplyOfArmEnded]("ResupplyOfArmEnded").InNoView("that an arm is supplied no more is blinded"),
+	domain.Stored[ResupplyOfArmResumed]("ResupplyOfArmResumed").InNoView("that an arm was supplied no more is blinded"),
+	domain.Stored[ShippingApproved]("ShippingApproved"),
+	domain.Stored[ShippingApprovalWithdrawn]("ShippingApprovalWithdrawn"),
+	domain.Stored[DoNotShipDaysSet]("DoNotShipDaysSet").InNoView("a lot may reveal an arm"),
 }
 
 // DepotOpened adds a location that stores kits and sends them to sites.
@@ -116,6 +123,8 @@ type KitsRegistered struct {
 	// Together says that no kit may be used before a decision has been made about every lot of the delivery. It is false in
 	// registrations by earlier programs: of their deliveries, lots that an earlier program released are used alone.
 	Together bool `json:"together,omitempty"`
+	// Labels are the kits whose labels allow some countries only. Everybody can read a label.
+	Labels []Label `json:"labels,omitempty"`
 }
 
 // BatchReleased releases a lot, after its certification (EU GMP Annex 16; Annex 13). Its kits may be shipped and given out
@@ -186,6 +195,8 @@ var stockEvents = []domain.EventType{
 	domain.Stored[DeliveryTakenIn]("DeliveryTakenIn"),
 	domain.Stored[ShipmentCreated]("ShipmentCreated"),
 	domain.Stored[ResupplyFellShort]("ResupplyFellShort").ForReaders().InNoView("the alert that it raises is shown"),
+	domain.Stored[ResupplyPredicted]("ResupplyPredicted").ForReaders().InNoView("by arm it is blinded; the shipments show its effect"),
+	domain.Stored[ResupplyWithheld]("ResupplyWithheld").InNoView("the alert that it raises is shown"),
 	domain.Stored[ShipmentCancelled]("ShipmentCancelled"),
 	domain.Stored[ShipmentDispatched]("ShipmentDispatched"),
 	domain.Stored[ShipmentReceived]("ShipmentReceived"),
@@ -265,6 +276,18 @@ type ResupplyFellShort struct {
 	To LocationID `json:"to"`
 	// Missing counts the kits by arm.
 	Missing blind.Value[MissingKits] `json:"missing"`
+}
+
+// ResupplyWithheld says that a resupply rule demands kits that may not be shipped to the site. It is recorded once, and again when
+// an approval has changed and the site still lacks one.
+type ResupplyWithheld struct {
+	OfStock
+	To LocationID `json:"to"`
+	// Code is that of the refusal of such a shipment: country_not_approved or site_not_approved.
+	Code   string `json:"code"`
+	Reason string `json:"reason"`
+	// Changes counts the approvals and withdrawals that were known.
+	Changes int `json:"changes"`
 }
 
 // ShipmentCancelled puts the kits of a shipment that has not left back into stock.
@@ -456,6 +479,7 @@ func (StockSeedRecorded) stockEvent()  {}
 func (DeliveryTakenIn) stockEvent()    {}
 func (ShipmentCreated) stockEvent()    {}
 func (ResupplyFellShort) stockEvent()  {}
+func (ResupplyWithheld) stockEvent()   {}
 func (ShipmentCancelled) stockEvent()  {}
 func (ShipmentDispatched) stockEvent() {}
 func (ShipmentReceived) stockEvent()   {}
@@ -628,4 +652,9 @@ type ResupplyRule struct {
 	Target  int           `json:"target" minimum:"1" doc:"The number of kits of each arm that an empty site gets; at least 2 above the trigger where there are several arms. Later on there are as many kits altogether, of which arms chance decides, and more where one arm is used more than another"`
 	// OverdueDays is the number of days after which a dispatched shipment that was not received is reported.
 	OverdueDays int `json:"overdueDays" minimum:"1" doc:"After how many days a shipment that has not arrived is reported"`
+	// PredictDays is how far the rule looks ahead: it counts the kits that the visits until then need. 0 for a rule that does not, as
+	// all rules of earlier programs.
+	PredictDays int `json:"predictDays,omitempty" minimum:"0" maximum:"365" doc:"The rule looks so many days ahead, and keeps the kits ready that visits need until then; 0 for trigger and target alone"`
+	// Enrolments is how many patients are expected to be enrolled within the look-ahead.
+	Enrolments int `json:"enrolments,omitempty" minimum:"0" maximum:"100" doc:"So many enrolments are expected within these days, each of which needs a kit"`
 }

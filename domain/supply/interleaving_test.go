@@ -17,7 +17,10 @@ import (
 	"pgregory.net/rapid"
 )
 
-const theDepot = supply.LocationID("D")
+const (
+	theDepot   = supply.LocationID("D")
+	theCountry = "DE"
+)
 
 var (
 	theSites     = []supply.LocationID{"A", "B", "C"}
@@ -64,7 +67,8 @@ func newWorld(t *rapid.T, seen map[string]int) *world {
 	keep := evenly([]int{0, 10}).Draw(t, "days before expiry")
 	arms := theArms[:between(2, 3).Draw(t, "arms")]
 	forced := rapid.Bool().Draw(t, "forced")
-	treatment := study.Treatment{Randomised: true, Kits: true, ForcedAllocation: forced, DoNotDispenseDays: keep}
+	treatment := study.Treatment{Randomised: true, Kits: true, ForcedAllocation: forced, DoNotDispenseDays: keep,
+		GreenLights: rapid.Bool().Draw(t, "green lights")}
 	p := study.Protocol{Version: 1, Treatment: &treatment}
 	for _, a := range arms {
 		p.Arms = append(p.Arms, study.Arm{ID: string(a)})
@@ -75,7 +79,7 @@ func newWorld(t *rapid.T, seen map[string]int) *world {
 	}
 	events := []study.Event{study.Created{Study: pain}, study.ProtocolVersionPublished{Study: pain, Protocol: p}}
 	for _, s := range theSites {
-		events = append(events, study.SiteAdded{Study: pain, Site: domain.SiteID(s)}, study.SiteActivated{Study: pain, Site: domain.SiteID(s)})
+		events = append(events, study.SiteAdded{Study: pain, Site: domain.SiteID(s), Country: theCountry}, study.SiteActivated{Study: pain, Site: domain.SiteID(s)})
 	}
 	// The depot is in all versions, because no decision about a shipment has facts that are older than the depot.
 	opening := supply.DepotOpened{Study: pain, Depot: theDepot, Name: "Central"}
@@ -90,6 +94,11 @@ func newWorld(t *rapid.T, seen map[string]int) *world {
 	}
 	for range 6 {
 		w.screen()
+	}
+	w.account.greenLights = treatment.GreenLights
+	w.approve("", true)
+	for _, site := range theSites {
+		w.approve(site, true)
 	}
 	return w
 }
@@ -672,6 +681,35 @@ func (w *world) rule(site supply.LocationID) {
 	w.decideOnSupply(scenario.SentWithFacts(supply.SetRule, w.study, cmd, w.call()))
 }
 
+// approve gives a site, or the country, its green light or takes it back.
+func (w *world) approve(site supply.LocationID, green bool) {
+	of, at := domain.ForStudy(pain), domain.SiteID(site)
+	switch {
+	case site == "" && green:
+		cmd := supply.ApproveShippingToCountry{InStudy: of, Country: theCountry, Reference: "ref"}
+		w.decideOnSupply(scenario.SentWithFacts(supply.ApproveCountry, w.study, cmd, w.call()))
+	case site == "":
+		cmd := supply.WithdrawShippingToCountry{InStudy: of, Country: theCountry, Reasoned: reason}
+		w.decideOnSupply(scenario.SentWithFacts(supply.WithdrawCountry, w.study, cmd, w.call()))
+	case green:
+		cmd := supply.ApproveShippingToSite{InStudy: of, Site: at, Reference: "ref"}
+		w.decideOnSupply(scenario.SentWithFacts(supply.ApproveSite, w.study, cmd, w.call()))
+	default:
+		cmd := supply.WithdrawShippingToSite{InStudy: of, Site: at, Reasoned: reason}
+		w.decideOnSupply(scenario.SentWithFacts(supply.WithdrawSite, w.study, cmd, w.call()))
+	}
+}
+
+// changeLight gives or takes back a green light. More are given, so that kits go on moving.
+func (w *world) changeLight() {
+	w.approve(evenly(append([]supply.LocationID{""}, theSites...)).Draw(w.t, "place"), between(0, 2).Draw(w.t, "green") > 0)
+}
+
+func (w *world) setShipDays() {
+	cmd := supply.SetDoNotShipDays{InStudy: domain.ForStudy(pain), Days: evenly([]int{0, 0, 30}).Draw(w.t, "days"), Reasoned: reason}
+	w.decideOnSupply(scenario.SentWithFacts(supply.SetShipDays, w.study, cmd, w.call()))
+}
+
 func (w *world) releaseLot(lot string) {
 	cmd := supply.ReleaseBatch{InStudy: domain.ForStudy(pain), Lot: lot, Certificate: "c"}
 	w.decideOnSupply(scenario.Sent(supply.Release, cmd, w.call()))
@@ -795,6 +833,7 @@ func (w *world) actions() []func() {
 		times(1, w.loseKit),
 		times(1, w.find), times(3, w.replace), times(1, w.askUnscheduled), times(2, w.putBack), times(1, w.relabel),
 		times(1, w.recordRecallAction), times(1, w.withdrawRecall),
+		times(1, w.changeLight), times(1, w.setShipDays),
 		times(2, w.letTimePass),
 	)
 }
@@ -836,6 +875,7 @@ func TestR36_R37_KitsAreAccountedForInEveryOrder(t *testing.T) {
 		supply.StockHeld{}, supply.StockRefused{}, supply.HoldReleased{}, supply.KitAllocated{}, supply.AllocationFailed{},
 		supply.KitsSetAside{}, supply.KitDispensed{}, supply.KitReturned{}, supply.KitReconciled{}, supply.KitsExpired{},
 		supply.KitsDestroyed{}, supply.KitLost{}, supply.KitPartlyReturned{}, supply.KitNotReturned{}, supply.KitRecounted{},
+		supply.ResupplyWithheld{},
 	} {
 		if name := fmt.Sprintf("%T", e); seen[name] == 0 {
 			t.Errorf("%s never happened: the runs are too short to test it", name)

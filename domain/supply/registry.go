@@ -1,6 +1,7 @@
 package supply
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/csv"
 	"encoding/hex"
@@ -28,15 +29,36 @@ type Supply struct {
 	// Events counts the events.
 	Events int
 
+	// GreenLights are the sites and countries that kits may be shipped to, where the protocol asks for it.
+	GreenLights GreenLights
+
 	numbers persistent.Map[KitNumber, int]
+	// labels are the countries that the labels of kits allow; none for kits that may go everywhere.
+	labels persistent.Map[KitNumber, []string]
+	// shipDays are the do-not-ship days.
+	shipDays map[shipLimit]int
+	// ended are the arms of which the rule of a site sends no more kits; endedSealed says that one of them is sealed.
+	ended       map[domain.SiteID][]domain.ArmID
+	endedSealed bool
 	// within is what is known of each delivery, by its number. Deliveries whose contents are sealed are missing.
 	within map[int]delivered
 }
 
+// batch are the kits of a delivery that are of one lot and expire on the same day, as they were registered.
+type batch struct {
+	lot    string
+	expiry domain.Date
+}
+
+// compare puts batches in order.
+func (b batch) compare(other batch) int {
+	return cmp.Or(cmp.Compare(b.lot, other.lot), cmp.Compare(b.expiry, other.expiry))
+}
+
 // delivered says which lots came in a delivery, and on which days its kits expire.
 type delivered struct {
-	lots     []string
-	expiries []domain.Date
+	lots    []string
+	batches []batch
 	// together says that no lot of it was ever used alone.
 	together bool
 }
@@ -44,8 +66,9 @@ type delivered struct {
 // Lot is the state of a lot.
 type Lot struct {
 	Released, Recalled bool
-	// Extended is until when it may be used by the last extension; "" if there was none.
-	Extended domain.Date
+	// Extended is until when it may be used by the last extension; "" if there was none. Extensions are all of them.
+	Extended   domain.Date
+	Extensions []domain.Date
 	// Alone says that the lot was released by an earlier program, which did not wait for the other lots of the delivery.
 	Alone  bool
 	Reason string
@@ -71,6 +94,11 @@ func evolve(s Supply, event Event) Supply {
 		for _, n := range e.Kits {
 			s.numbers = s.numbers.Set(n, e.Delivery)
 		}
+		for _, label := range e.Labels {
+			for _, n := range label.Kits {
+				s.labels = s.labels.Set(n, label.Countries)
+			}
+		}
 		s = s.withContents(e)
 	case BatchReleased:
 		s = s.withLot(e.Lot, func(l Lot) Lot { l.Released, l.Alone = true, !e.Together; return l })
@@ -80,13 +108,33 @@ func evolve(s Supply, event Event) Supply {
 		s = s.withLot(e.Lot, func(l Lot) Lot { l.Recalled, l.Reason = false, ""; return l })
 	case LotExpiryExtended:
 		to, _ := e.To.Open()
-		s = s.withLot(e.Lot, func(l Lot) Lot { l.Extended = to; return l })
+		s = s.withLot(e.Lot, func(l Lot) Lot {
+			l.Extended, l.Extensions = to, append(slices.Clip(l.Extensions), to)
+			return l
+		})
 	case ResupplyRuleSet:
 		s.Rules = maps.Clone(s.Rules)
 		if s.Rules == nil {
 			s.Rules = map[domain.SiteID]ResupplyRule{}
 		}
 		s.Rules[e.Rule.Site] = e.Rule
+	case ResupplyOfArmEnded:
+		s = s.withArm(e.Sites, e.Arm, true)
+	case ResupplyOfArmResumed:
+		s = s.withArm(e.Sites, e.Arm, false)
+	case ShippingApproved:
+		s.GreenLights = s.GreenLights.after(e.Site, e.Country, true)
+	case ShippingApprovalWithdrawn:
+		s.GreenLights = s.GreenLights.after(e.Site, e.Country, false)
+	case DoNotShipDaysSet:
+		days := map[shipLimit]int{}
+		maps.Copy(days, s.shipDays)
+		if limit := (shipLimit{e.Lot, e.Country}); e.Days > 0 {
+			days[limit] = e.Days
+		} else {
+			delete(days, limit)
+		}
+		s.shipDays = days
 	case ResupplyEnded:
 		s.Rules = maps.Clone(s.Rules)
 		delete(s.Rules, e.Site)
@@ -127,11 +175,11 @@ func (s Supply) withContents(e KitsRegistered) Supply {
 	}
 	in := delivered{together: e.Together}
 	for _, c := range contents {
-		in.lots, in.expiries = append(in.lots, c.Lot), append(in.expiries, c.Expiry)
+		in.lots, in.batches = append(in.lots, c.Lot), append(in.batches, batch{c.Lot, c.Expiry})
 	}
 	slices.Sort(in.lots)
-	slices.Sort(in.expiries)
-	in.lots, in.expiries = slices.Compact(in.lots), slices.Compact(in.expiries)
+	slices.SortFunc(in.batches, batch.compare)
+	in.lots, in.batches = slices.Compact(in.lots), slices.Compact(in.batches)
 	within := map[int]delivered{e.Delivery: in}
 	maps.Copy(within, s.within)
 	s.within = within
@@ -161,18 +209,6 @@ func (s Supply) decidedLots(in delivered) bool {
 	return !slices.ContainsFunc(in.lots, func(lot string) bool { return !s.Lots[lot].Released && !s.Lots[lot].Recalled })
 }
 
-// sendable says whether people may send a kit from a depot on the day: not before its whole delivery may be used, and not
-// in the last days before any kit of the delivery expires. So the answer is the same for all kits of a delivery, except
-// those of a recalled lot.
-func (s Supply) sendable(kit KitNumber, c Content, on domain.Date, keepDays int) bool {
-	delivery, _ := s.numbers.Get(kit)
-	return s.usable(kit, c.Lot) && s.decidedAll(kit) && c.Expiry.DaysSince(on) > keepDays &&
-		!slices.ContainsFunc(s.within[delivery].expiries, func(expiry domain.Date) bool {
-			left := expiry.DaysSince(on)
-			return left > 0 && left <= keepDays // what has expired is taken out every day, and does not stop the others
-		})
-}
-
 // Open adds a depot. It refuses malformed_id, value_missing, value_too_long, study_not_found, depot_exists and
 // location_is_site.
 func Open(s Supply, in study.Study, cmd OpenDepot, _ domain.Call) ([]Event, error) {
@@ -193,8 +229,8 @@ func Open(s Supply, in study.Study, cmd OpenDepot, _ domain.Call) ([]Event, erro
 const maxKitsPerDelivery = 3_000
 
 // Register registers the kits of a delivery: all kits of the file, or none. It refuses depot_not_found, malformed_csv,
-// unknown_column, too_many_kits, unknown_arm, unknown_kit_type, kit_type_contradicted, malformed_date, kit_exists, value_missing,
-// value_too_long, value_out_of_range and kit_numbers_reveal_arm.
+// unknown_column, too_many_kits, unknown_arm, unknown_kit_type, kit_type_contradicted, malformed_date, malformed_country, kit_exists,
+// value_missing, value_too_long, value_out_of_range, kit_numbers_reveal_arm and labels_reveal_arm.
 func Register(s Supply, in study.Study, cmd RegisterKits, _ domain.Call) ([]Event, error) {
 	if err := studyMustExist(in, cmd.Study); err != nil {
 		return nil, err
@@ -202,7 +238,7 @@ func Register(s Supply, in study.Study, cmd RegisterKits, _ domain.Call) ([]Even
 	if _, exists := s.Depots[cmd.Depot]; !exists {
 		return nil, refuse.NotFound("depot_not_found", "study %s has no depot %s", cmd.Study, cmd.Depot).At("depot").Do("open it first")
 	}
-	contents, err := readKits(cmd.CSV, in.Supplied())
+	contents, countries, err := readKits(cmd.CSV, in.Supplied())
 	if err != nil {
 		return nil, err
 	}
@@ -213,17 +249,17 @@ func Register(s Supply, in study.Study, cmd RegisterKits, _ domain.Call) ([]Even
 				At("csv").Do("take it out of the file; nothing of the file was registered")
 		}
 	}
-	if err := mustNotRevealKinds(numbers, contents, in.Protocol); err != nil {
+	if err := domain.First(mustNotRevealKinds(numbers, contents, in.Protocol), labelsMustNotRevealArms(countries, contents)); err != nil {
 		return nil, err
 	}
 	sum := sha256.Sum256([]byte(cmd.CSV))
 	return []Event{KitsRegistered{Study: cmd.Study, Depot: cmd.Depot, Delivery: len(s.Deliveries) + 1, Kits: numbers,
-		SHA256: blind.Of(hex.EncodeToString(sum[:])), Contents: blind.Of(contents), Together: true}}, nil
+		SHA256: blind.Of(hex.EncodeToString(sum[:])), Contents: blind.Of(contents), Together: true, Labels: labelsOf(countries)}}, nil
 }
 
 // The columns of the file of a delivery. Those of the type are only known where the protocol has types.
 var (
-	kitColumns  = []string{"kit", "arm", "lot", "expiry", "units"}
+	kitColumns  = []string{"kit", "arm", "lot", "expiry", "units", "countries"}
 	typeColumns = []string{"type", "strength", "form", "label_group", "blinding"}
 )
 
@@ -237,25 +273,26 @@ const (
 // recorded, and if columns are mixed up, any value could be an arm. The only exception is the name of an unknown column, of a file
 // that has all the names that it needs. It refuses malformed_csv, unknown_column, too_many_kits, unknown_arm, unknown_kit_type,
 // kit_type_contradicted, malformed_date, value_missing, value_too_long and value_out_of_range.
-func readKits(text string, protocol *study.Protocol) (KitContents, error) {
+// countries are those of the labels.
+func readKits(text string, protocol *study.Protocol) (_ KitContents, countries map[KitNumber][]string, _ error) {
 	r := csv.NewReader(strings.NewReader(strings.TrimPrefix(text, "\ufeff"))) // spreadsheets write a byte order mark
 	r.TrimLeadingSpace = true
 	header, err := r.Read()
 	if err != nil {
-		return nil, malformedFile("the file has no header line")
+		return nil, nil, malformedFile("the file has no header line")
 	}
 	column, err := kitFileColumns(header, protocol)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	contents := KitContents{}
+	contents, countries := KitContents{}, map[KitNumber][]string{}
 	for {
 		row, err := r.Read()
 		if errors.Is(err, io.EOF) {
 			break
 		}
 		if parse := (*csv.ParseError)(nil); errors.As(err, &parse) {
-			return nil, malformedFile("line %d cannot be read: %v", parse.Line, parse.Err)
+			return nil, nil, malformedFile("line %d cannot be read: %v", parse.Line, parse.Err)
 		}
 		line, _ := r.FieldPos(0)
 		of := func(name string) string {
@@ -268,29 +305,34 @@ func readKits(text string, protocol *study.Protocol) (KitContents, error) {
 		c := Content{Lot: of("lot"), Expiry: domain.Date(of("expiry")), Units: 1}
 		if _, has := column["units"]; has {
 			if c.Units, err = strconv.Atoi(of("units")); err != nil {
-				return nil, malformedFile("units in line %d are no whole number", line)
+				return nil, nil, malformedFile("units in line %d are no whole number", line)
 			}
 		}
 		if err := domain.First(inLine(line, "the kit number", number.validate()),
 			inLine(line, "the lot", domain.First(domain.Text("lot", c.Lot, 50), domain.SealedText("lot", c.Lot, 50))),
 			inLine(line, "the expiry", c.Expiry.Validate()), inLine(line, "units", domain.Between("units", c.Units, 1, 10_000))); err != nil {
-			return nil, err
+			return nil, nil, err
+		}
+		if i, ok := column["countries"]; ok {
+			if countries[number], err = readCountries(row[i]); err != nil {
+				return nil, nil, inLine(line, "the countries of the label", err)
+			}
 		}
 		if c, err = c.typed(line, of, protocol); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if _, twice := contents[number]; twice {
-			return nil, malformedFile("the kit in line %d is in the file twice", line)
+			return nil, nil, malformedFile("the kit in line %d is in the file twice", line)
 		}
 		if contents[number] = c; len(contents) > maxKitsPerDelivery {
-			return nil, refuse.Malformed("too_many_kits", "the file has more than %d kits", maxKitsPerDelivery).
+			return nil, nil, refuse.Malformed("too_many_kits", "the file has more than %d kits", maxKitsPerDelivery).
 				At("csv").Do("register them in several files")
 		}
 	}
 	if len(contents) == 0 {
-		return nil, malformedFile("the file has no kits")
+		return nil, nil, malformedFile("the file has no kits")
 	}
-	return contents, nil
+	return contents, countries, nil
 }
 
 // hasKitTypes says whether a protocol distinguishes types of kits.
@@ -359,7 +401,8 @@ func (c Content) typed(line int, of func(column string) string, protocol *study.
 
 func malformedFile(format string, args ...any) error {
 	return refuse.Malformed("malformed_csv", format, args...).At("csv").
-		Do("send a CSV with a header line and the columns kit, arm, lot, expiry and optionally units; with types of kits, type in place of arm")
+		Do("send a CSV with a header line and the columns kit, arm, lot, expiry and optionally units and countries; with types of kits, " +
+			"type in place of arm")
 }
 
 // inLine returns the refusal of a value with its line instead of the value.
@@ -457,18 +500,6 @@ func (s Supply) mustHaveLot(lot string) error {
 	return refuse.NotFound("lot_not_found", "no kit of a lot %.60q was registered", lot).At("lot").Do("check the number of the lot")
 }
 
-// EndRule ends the resupply of a site. It refuses reason_required, value_too_long and no_resupply_rule.
-func EndRule(s Supply, cmd EndResupply, _ domain.Call) ([]Event, error) {
-	if err := domain.Reason(cmd.Reason); err != nil {
-		return nil, err
-	}
-	rule, ruled := s.Rules[cmd.Site]
-	if !ruled {
-		return nil, refuse.WrongState("no_resupply_rule", "site %.40s has no resupply rule", cmd.Site).At("site").Do("nothing is left to do")
-	}
-	return []Event{ResupplyEnded{Study: cmd.Study, Site: cmd.Site, Depot: rule.Depot, Reason: cmd.Reason}}, nil
-}
-
 // Locations lists the depots and sites of a study, in ascending order.
 func (s Supply) Locations(in study.Study) []LocationID {
 	all := slices.Collect(maps.Keys(s.Depots))
@@ -495,9 +526,14 @@ func SetRule(s Supply, in study.Study, cmd SetResupplyRule, _ domain.Call) ([]Ev
 		return nil, refuse.NotFound("site_not_found", "study %s has no site %s", cmd.Study, r.Site).At("rule.site").Do("check the id")
 	}
 	err := domain.First(domain.Between("rule.trigger", r.Trigger, 1, 1000), domain.Between("rule.target", r.Target, 1, 1000),
-		domain.Between("rule.overdueDays", r.OverdueDays, 1, 365))
+		domain.Between("rule.overdueDays", r.OverdueDays, 1, 365), domain.Between("rule.predictDays", r.PredictDays, 0, 365),
+		domain.Between("rule.enrolments", r.Enrolments, 0, 100))
 	if err != nil {
 		return nil, err
+	}
+	if r.Enrolments > 0 && r.PredictDays == 0 {
+		return nil, refuse.Because("invalid_resupply_rule", "enrolments are expected, and the rule does not look ahead").
+			At("rule.predictDays").Do("say within how many days they are expected")
 	}
 	if r.Target < r.Trigger {
 		return nil, refuse.Because("invalid_resupply_rule", "the target %d lies below the trigger %d", r.Target, r.Trigger).

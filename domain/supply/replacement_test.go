@@ -227,7 +227,8 @@ func TestARecallIsWithdrawn(t *testing.T) {
 // A site that is closed to enrolment is supplied until its resupply is ended.
 func TestAClosedSiteIsSupplied(t *testing.T) {
 	rule := supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 1, Target: 3, OverdueDays: 7}
-	ending := scenario.Sent(supply.EndRule, supply.EndResupply{InStudy: domain.ForStudy(pain), Site: "A", Reasoned: domain.Because("r")}, call)
+	ending := scenario.SentWithFacts(supply.EndRule, theStudy(nil),
+		supply.EndResupply{InStudy: domain.ForStudy(pain), Site: "A", Reasoned: domain.Because("r")}, call)
 	ended := supply.ResupplyEnded{Study: pain, Site: "A", Depot: "D", Reason: "r"}
 	withDepot(t).When(ending).ThenRefused("no_resupply_rule")
 	withDepot(t).Given(supply.ResupplyRuleSet{Study: pain, Rule: rule}).When(ending).Then(ended).When(ending).ThenRefused("no_resupply_rule")

@@ -171,11 +171,7 @@ func (r *stockReplay) checkResupply(e ShipmentCreated) error {
 	if err != nil || c == nil {
 		return err
 	}
-	held, err := r.state.held("")
-	if err != nil {
-		return err
-	}
-	usable, err := r.state.usableInOrder(c.supply, c.by, held)
+	usable, err := r.state.shippable(c.supply, choice)
 	if err != nil {
 		return err
 	}
@@ -188,7 +184,7 @@ func (r *stockReplay) checkResupply(e ShipmentCreated) error {
 		sent[contents[n].kind()]++
 	}
 	for arm, count := range sent {
-		of := usable[arm]
+		of := c.by.inOrder(usable[arm], r.state.expiryOf)
 		if count > len(of) || slices.ContainsFunc(of[:count], func(n KitNumber) bool { return !slices.Contains(e.Kits, n) }) {
 			return errOtherKit
 		}

@@ -85,10 +85,10 @@ func AcceptDelivery(s Stock, f Facts, cmd TakeInDelivery, call domain.Call) ([]S
 // Create packs kits for another location. A depot sends kits that can be given out; a site sends back kits that nobody
 // needs any more. It refuses location_not_found, shipment_to_itself, shipment_between_sites, reason_required,
 // value_too_long, value_out_of_range, kit_not_at_location, kit_named_twice, kit_status, enrollment_under_way,
-// kit_not_reconciled, activity_paused and kits_not_sendable.
+// kit_not_reconciled, activity_paused, country_not_approved, site_not_approved, label_not_for_country and kits_not_sendable.
 func Create(s Stock, f Facts, cmd CreateShipment, call domain.Call) ([]StockEvent, error) {
 	err := domain.First(domain.Reason(cmd.Reason), domain.Between("kits", len(cmd.Kits), 1, 1000), f.mustHave(cmd.To, "to", cmd.Study),
-		f.Study.MustNotBePaused(domain.SiteID(cmd.To), study.ActivityShipping, "to"))
+		f.Study.MustNotBePaused(domain.SiteID(cmd.To), study.ActivityShipping, "to"), f.mustBeApproved(cmd.To, "to"))
 	if err != nil {
 		return nil, err
 	}
@@ -108,6 +108,9 @@ func Create(s Stock, f Facts, cmd CreateShipment, call domain.Call) ([]StockEven
 	if err := s.eachOnce("kits", "sending it", cmd.Kits, may); err != nil {
 		return nil, err
 	}
+	if err := f.labelsMustAllow(cmd.To, cmd.Kits, "kits"); err != nil {
+		return nil, err
+	}
 	contents, err := s.contentsOf(cmd.Kits)
 	if err != nil {
 		return nil, err
@@ -122,7 +125,7 @@ func Create(s Stock, f Facts, cmd CreateShipment, call domain.Call) ([]StockEven
 				At("kits").Do("try again in a few minutes; kits that go to nobody any more may leave")
 		case k.Dispensed && !k.Reconciled:
 			return nil, refuse.WrongState("kit_not_reconciled", "the doses of kit %s are not accounted for", n).At("kits").Do("reconcile it first")
-		case fromDepot && !f.Supply.sendable(n, c, today(call), keepDays(f.Study)):
+		case fromDepot && !s.sendable(f.Supply, n, c, f.wayTo(cmd.To), today(call), keepDays(f.Study)):
 			return nil, notSendable("kits", "send kits of another delivery, or set a resupply rule, which sends only what can be used")
 		}
 	}
@@ -157,19 +160,18 @@ type filling struct {
 // tell, taken together, the arms of all patients with several visits. So a site has at times more of one arm and less of
 // another. Before less than the trigger is left of one, the stock is raised by as many kits of each arm as bring this one up
 // to the target. That happens the more rarely, the more there is.
-func (r ResupplyRule) fill(arms []study.Arm, have, atDepot map[domain.ArmID]int, raised int, chance func(i int) uint64) filling {
+func (l levels) fill(arms []domain.ArmID, have, atDepot map[domain.ArmID]int, raised int, chance func(i int) uint64) filling {
 	there := 0
-	for _, n := range have {
-		there += n
+	for _, arm := range arms {
+		there += have[arm]
 	}
 	f := filling{want: map[domain.ArmID]int{}, missing: MissingKits{}}
-	missing := len(arms)*r.Target + raised - there
+	missing := len(arms)*l.target + raised - there
 	switch {
 	case there == 0:
-		for _, arm := range arms {
-			id := domain.ArmID(arm.ID)
-			f.want[id] = min(r.Target, atDepot[id])
-			if lacks := r.Target - f.want[id]; lacks > 0 {
+		for _, id := range arms {
+			f.want[id] = min(l.target, atDepot[id])
+			if lacks := l.target - f.want[id]; lacks > 0 {
 				f.missing[id] = lacks
 			}
 			missing -= f.want[id]
@@ -177,40 +179,39 @@ func (r ResupplyRule) fill(arms []study.Arm, have, atDepot map[domain.ArmID]int,
 		for i := range missing {
 			f.addOne(arms, atDepot, chance(i))
 		}
-	case missing > r.Target-r.Trigger:
+	case missing > l.spare:
 		for i := range missing {
 			if !f.addOne(arms, atDepot, chance(i)) {
-				f.missing[domain.ArmID(arms[chance(i)%uint64(len(arms))].ID)]++
+				f.missing[arms[chance(i)%uint64(len(arms))]]++
 			}
 		}
 	}
-	lowest := r.Target
+	needed, raise := 0, 0
 	short := map[domain.ArmID]bool{}
-	for _, arm := range arms {
-		id := domain.ArmID(arm.ID)
-		lowest = min(lowest, have[id]+f.want[id])
-		short[id] = have[id]+f.want[id] < r.Trigger
+	for _, id := range arms {
+		if there, least := have[id]+f.want[id], l.least(id); there < least {
+			short[id], needed = true, max(needed, max(l.target, least)-there)
+		}
 	}
-	if lowest >= r.Trigger {
+	if len(short) == 0 {
 		return f
 	}
-	needed, raise := r.Target-lowest, 0
 	add := func(id domain.ArmID, most int) int {
 		n := min(most, max(0, atDepot[id]-f.want[id]))
 		f.want[id] += n
 		f.raises += n
 		return n
 	}
-	for _, arm := range arms {
-		if id := domain.ArmID(arm.ID); short[id] {
+	for _, id := range arms {
+		if short[id] {
 			n := add(id, needed)
 			if raise = max(raise, n); n < needed {
 				f.missing[id] = max(f.missing[id], needed-n)
 			}
 		}
 	}
-	for _, arm := range arms {
-		if id := domain.ArmID(arm.ID); !short[id] {
+	for _, id := range arms {
+		if !short[id] {
 			add(id, raise) // nothing, if the depot has none of the arm that is short
 		}
 	}
@@ -219,10 +220,10 @@ func (r ResupplyRule) fill(arms []study.Arm, have, atDepot map[domain.ArmID]int,
 
 // addOne adds a kit of the arm that chance decides for, among those of which the depot has kits left. It returns false if there
 // are none.
-func (f filling) addOne(arms []study.Arm, atDepot map[domain.ArmID]int, chance uint64) bool {
+func (f filling) addOne(arms []domain.ArmID, atDepot map[domain.ArmID]int, chance uint64) bool {
 	var left []domain.ArmID
-	for _, arm := range arms {
-		if id := domain.ArmID(arm.ID); atDepot[id] > f.want[id] {
+	for _, id := range arms {
+		if atDepot[id] > f.want[id] {
 			left = append(left, id)
 		}
 	}
@@ -268,14 +269,29 @@ func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEven
 	if err != nil {
 		return nil, err
 	}
-	atDepot, err := s.countUsable(f.Supply, on, keep) // a depot holds no kits for patients
+	by.choice.Country = f.wayTo(to).country
+	atDepot, err := s.countShippable(f.Supply, by.choice)
 	if err != nil {
 		return nil, err
 	}
 	// A drawn arm outlives every amendment, so that patients of an arm that was dropped are supplied as well.
-	demanded := rule.fill(f.Study.Kinds(), have, atDepot, s.Raised[to], func(i int) uint64 {
+	kinds, err := f.resupplied(cmd.Site)
+	if err != nil {
+		return nil, err
+	}
+	due := Due{}
+	if rule.PredictDays > 0 && f.Study.Protocol.Treatment != nil {
+		if due, err = f.Other.dueAt(f.Study, f.Patients, on, rule.PredictDays); err != nil {
+			return nil, err
+		}
+	}
+	kept := rule.levels(len(kinds), due)
+	demanded := kept.fill(kinds, have, atDepot, s.Raised[to], func(i int) uint64 {
 		return by.seed.Number(fmt.Sprint("arm/", i), by.choice.Number)
 	})
+	if err := f.mustBeApproved(to, "site"); err != nil {
+		return s.withheld(cmd.stock(), to, demanded, f, err), nil
+	}
 	kits, err := s.firstOf(demanded.want, f.Supply, by)
 	if err != nil {
 		return nil, err
@@ -291,10 +307,33 @@ func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEven
 		shipment.Resupply, shipment.Raises, shipment.Choice = true, demanded.raises, blind.Of(by.choice)
 		events = append(events, shipment)
 	}
+	if rule.PredictDays > 0 && !demanded.none() {
+		events = append([]StockEvent{rule.predicted(cmd.stock(), on, due, kept)}, events...)
+	}
 	if len(demanded.missing) > 0 {
 		events = append(events, ResupplyFellShort{OfStock: cmd.stock(), To: to, Missing: blind.Of(demanded.missing)})
 	}
 	return events, nil
+}
+
+// withheld records that a rule demands kits that may not be shipped, unless that is recorded already.
+func (s Stock) withheld(at OfStock, to LocationID, demanded filling, f Facts, because error) []StockEvent {
+	r, refused := refuse.As(because)
+	changes, known := s.Withheld[to]
+	if !refused || known && changes == f.Supply.GreenLights.Changes || demanded.none() {
+		return nil
+	}
+	return []StockEvent{ResupplyWithheld{OfStock: at, To: to, Code: r.Code, Reason: r.Sentence, Changes: f.Supply.GreenLights.Changes}}
+}
+
+// none says that the rule demands nothing.
+func (f filling) none() bool {
+	for _, n := range f.want {
+		if n > 0 {
+			return false
+		}
+	}
+	return len(f.missing) == 0
 }
 
 // firstOf returns as many usable kits of each arm as are wanted, those that the chooser takes first.
@@ -305,7 +344,7 @@ func (s Stock) firstOf(want map[domain.ArmID]int, in Supply, by chooser) (kits [
 			continue
 		}
 		if usable == nil {
-			if usable, err = s.usable(in, by.choice.On, by.choice.KeepDays, nil); err != nil {
+			if usable, err = s.shippable(in, by.choice); err != nil {
 				return nil, err
 			}
 		}
@@ -327,7 +366,7 @@ func Cancel(s Stock, cmd CancelShipment, _ domain.Call) ([]StockEvent, error) {
 }
 
 // Dispatch hands a shipment to the carrier. It refuses shipment_not_found, shipment_status, malformed_date,
-// captured_in_future, value_too_long, activity_paused, kits_not_sendable if a lot was recalled in the meantime, and kit_status for a
+// captured_in_future, value_too_long, activity_paused, country_not_approved, site_not_approved, kits_not_sendable if a lot was recalled in the meantime, and kit_status for a
 // kit that was quarantined, lost or expired in the meantime.
 func Dispatch(s Stock, f Facts, cmd DispatchShipment, call domain.Call) ([]StockEvent, error) {
 	if err := domain.First(cmd.On.NotAfterToday("on", call.At), domain.OptionalText("carrier", cmd.Carrier, 200)); err != nil {
@@ -337,7 +376,8 @@ func Dispatch(s Stock, f Facts, cmd DispatchShipment, call domain.Call) ([]Stock
 	if err != nil {
 		return nil, err
 	}
-	if err := f.Study.MustNotBePaused(domain.SiteID(sent.To), study.ActivityShipping, "shipment"); err != nil {
+	if err := domain.First(f.Study.MustNotBePaused(domain.SiteID(sent.To), study.ActivityShipping, "shipment"),
+		f.mustBeApproved(sent.To, "shipment")); err != nil {
 		return nil, err
 	}
 	_, fromDepot := f.Supply.Depots[cmd.From]

@@ -37,7 +37,9 @@ type Stock struct {
 	// LastShipment is the running number of the last shipment that this location created.
 	LastShipment int
 	// Raised is by how many kits, of all arms together, the stocks are raised that this location's resupplies keep.
-	Raised   map[LocationID]int
+	Raised map[LocationID]int
+	// Withheld are the sites whose resupply was withheld last, with the number of changes to approvals that were known.
+	Withheld map[LocationID]int
 	contents persistent.Map[KitNumber, Content]
 	shelves  shelves
 	// seed is that of the choices among equal kits; nil as long as none was recorded, or if it is sealed. choices counts
@@ -76,6 +78,8 @@ type Facts struct {
 	EnrolledOn domain.Date
 	// Withheld is why a patient who takes part gets no kit; "" if the patient does.
 	Withheld Withholding
+	// Patients are those of the site that a resupply looks ahead for.
+	Patients []Scheduled
 	// WitnessAtSite says whether the witness of a destruction is a member of the site's staff.
 	WitnessAtSite bool
 }
@@ -131,6 +135,11 @@ func (s Stock) after(event StockEvent, kits []KitNumber) (_ Stock, held []KitNum
 			s.Raised = raised
 		}
 		s.Sent = s.Sent.Set(e.Shipment, Sent{ShipmentCreated: e, Status: ShipmentStatus("").After(e)})
+	case ResupplyWithheld:
+		withheld := map[LocationID]int{}
+		maps.Copy(withheld, s.Withheld)
+		withheld[e.To] = e.Changes
+		s.Withheld = withheld
 	case ShipmentCancelled:
 		s = s.sentAfter(e, e.Shipment, "")
 	case ShipmentDispatched:

@@ -312,6 +312,8 @@ const (
 	SupplyManager Role = "supply_manager"
 	// UnblindedSupplyManager is a supply manager who also knows which arm a kit is for.
 	UnblindedSupplyManager Role = "unblinded_supply_manager"
+	// QualifiedPerson certifies batches, and says where kits may be shipped (EU GMP Annex 13 and 16).
+	QualifiedPerson Role = "qualified_person"
 	SafetyOfficer          Role = "safety_officer"
 	// StudyManager sets caps, pauses and resupply rules for the sponsor, and knows no arm.
 	StudyManager Role = "study_manager"
@@ -322,8 +324,8 @@ const (
 )
 
 // Roles are all roles that can be granted.
-var Roles = []Role{PatientRole, Caregiver, CRC, Investigator, Monitor, DataManager, SupplyManager, UnblindedSupplyManager, SafetyOfficer,
-	StudyManager, Statistician, Auditor, Admin}
+var Roles = []Role{PatientRole, Caregiver, CRC, Investigator, Monitor, DataManager, SupplyManager, UnblindedSupplyManager,
+	QualifiedPerson, SafetyOfficer, StudyManager, Statistician, Auditor, Admin}
 
 // Schema implements domain.HasSchema.
 func (Role) Schema() domain.Schema { return domain.OneOf(Roles...) }
@@ -332,7 +334,9 @@ func (Role) Schema() domain.Schema { return domain.OneOf(Roles...) }
 func (r Role) IsOfOnePatient() bool { return r == PatientRole || r == Caregiver }
 
 // KnowsArms says that people in the role know who is in which arm, so that texts that they write may reveal an arm.
-func (r Role) KnowsArms() bool { return r == Statistician || r == UnblindedSupplyManager }
+func (r Role) KnowsArms() bool {
+	return r == Statistician || r == UnblindedSupplyManager || r == QualifiedPerson // a certificate says what a lot is
+}
 
 // MayUnblind says that people in the role may have a patient's arm shown to them.
 func (r Role) MayUnblind() bool { return r == Investigator || r == SafetyOfficer }

@@ -80,7 +80,9 @@ func (u User) mayHold(grant Grant) error {
 }
 
 // managesSupply reports whether the role manages kits without knowing the patients.
-func (r Role) managesSupply() bool { return r == SupplyManager || r == UnblindedSupplyManager }
+func (r Role) managesSupply() bool {
+	return r == SupplyManager || r == UnblindedSupplyManager || r == QualifiedPerson
+}
 
 // TakeRole takes a role away, from the next request on (21 CFR 11.10(g)), or takes a proposal back. It refuses
 // user_not_found, account_deactivated, reason_required, value_too_long, grant_not_found, and not_oneself if administrators
@@ -131,15 +133,15 @@ func (g Grant) validate() error {
 			err = refuse.Because("invalid_grant_scope", "patient %s does not belong to study %s", g.Patient, g.Study).At("grant.patient").
 				Do("name the patient's own study")
 		}
-	case DataManager, SupplyManager, UnblindedSupplyManager, SafetyOfficer, StudyManager, Statistician, Auditor:
+	case DataManager, SupplyManager, UnblindedSupplyManager, QualifiedPerson, SafetyOfficer, StudyManager, Statistician, Auditor:
 		err = needs(true, false, false)
 	case System:
 		err = refuse.Because("role_not_grantable", "the role %s is for process managers alone", g.Role).At("grant.role").
 			Do("choose a role that people have")
 	default:
 		err = refuse.Malformed("unknown_role", "%q is not a role", string(g.Role[:min(len(g.Role), 40)])).At("grant.role").
-			Do("use patient, caregiver, crc, investigator, monitor, data_manager, supply_manager, unblinded_supply_manager, safety_officer, " +
-				"study_manager, statistician, auditor or admin")
+			Do("use patient, caregiver, crc, investigator, monitor, data_manager, supply_manager, unblinded_supply_manager, " +
+				"qualified_person, safety_officer, study_manager, statistician, auditor or admin")
 	}
 	if err != nil {
 		return err

@@ -275,7 +275,8 @@ func TestR16_APasswordOfSomebodyElseIsGoodForNothingElse(t *testing.T) {
 func TestR4_RolesThatSeeArmsNeedTwoPeople(t *testing.T) {
 	for role, g := range map[user.Role]user.Grant{
 		user.Statistician: {Study: "PAIN1"}, user.UnblindedSupplyManager: {Study: "PAIN1"}, user.SafetyOfficer: {Study: "PAIN1"},
-		user.Investigator: {Study: "PAIN1", Site: "A"},
+		user.QualifiedPerson: {Study: "PAIN1"},
+		user.Investigator:    {Study: "PAIN1", Site: "A"},
 	} {
 		g.Role = role
 		account(t).When(grantingBy(g, anna)).ThenRefused("not_oneself")
@@ -383,7 +384,7 @@ func TestR4_GrantsNeedTheScopeOfTheirRole(t *testing.T) {
 		user.Admin: {"nothing"}, user.CRC: {"site"}, user.Investigator: {"site"}, user.Monitor: {"study", "site"},
 		user.PatientRole: {"patient"}, user.Caregiver: {"patient"}, user.DataManager: {"study"},
 		user.SupplyManager: {"study"}, user.SafetyOfficer: {"study"},
-		user.Statistician: {"study"}, user.Auditor: {"study"}, user.UnblindedSupplyManager: {"study"},
+		user.Statistician: {"study"}, user.Auditor: {"study"}, user.UnblindedSupplyManager: {"study"}, user.QualifiedPerson: {"study"},
 	}
 	for role, fit := range fitting {
 		for name, g := range scopes {
@@ -641,7 +642,8 @@ func TestNoTokenForWhoCannotWork(t *testing.T) {
 	account(t).Given(handedOut, newPassword).When(issuing).ThenRefused("confirmation_pending")
 	scenario.For(t, user.Decider).Strict().When(issuing).ThenRefused("user_not_found")
 	// With such a token the operator would be one of two people, and see arms.
-	for _, role := range []user.Role{user.Admin, user.Investigator, user.SafetyOfficer, user.Statistician, user.UnblindedSupplyManager} {
+	for _, role := range []user.Role{user.Admin, user.Investigator, user.SafetyOfficer, user.Statistician, user.UnblindedSupplyManager,
+		user.QualifiedPerson} {
 		account(t).Given(user.RoleGranted{User: anna, Grant: user.Grant{Role: role, Study: "S"}}).When(issuing).ThenRefused("role_needs_sign_in")
 	}
 	tooLong := scenario.Sent(user.Issue, user.IssueToken{OfUser: domain.ForUser(anna), Until: onMachine.At.Add(25 * time.Hour)}, onMachine)

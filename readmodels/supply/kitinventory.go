@@ -26,6 +26,8 @@ var KitInventories = readmodels.View{Name: "kit-inventory", Version: 4, Indexes:
 	readmodels.IndexOn("study", "location", "status", "_id"),
 	readmodels.IndexOn("study", "status", "updatedAt", "_id"),
 	readmodels.IndexOn("study", "location", "status", "updatedAt", "_id"),
+	readmodels.IndexOn("study", "recalled", "status", "_id"),
+	readmodels.IndexOn("study", "recalled", "given.site", "status", "_id"),
 	readmodels.IndexOn("study", "given.patient", "given.site", "_id"),
 	readmodels.IndexOn("study", "given.site", "given.patient", "_id"),
 }}

@@ -4,4 +4,5 @@ package supply
 import "casebook/readmodels"
 
 // Queries are those of this context.
-var Queries = []readmodels.Query{kits, kit, shipments, accountability, accountabilityByPatient, reconciliation, dosings, dosing}
+var Queries = []readmodels.Query{kits, kit, shipments, accountability, accountabilityByPatient, reconciliation, dosings, dosing,
+	shippingApprovals, recalls}

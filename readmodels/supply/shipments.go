@@ -76,12 +76,22 @@ type ShipmentsQuery struct {
 	To     supply.LocationID     `query:"to" doc:"Only shipments to this depot or site"`
 	From   supply.LocationID     `query:"from" doc:"Only shipments from this depot or site"`
 	Status supply.ShipmentStatus `query:"status" doc:"Only shipments with this status"`
+	// OnTheWaySince finds the shipments that are overdue: dispatched on this day or before, and not there yet.
+	OnTheWaySince domain.Date `query:"onTheWaySince" doc:"Only shipments that were dispatched on this day or before, and are neither received nor lost"`
 	readmodels.Page
 }
 
 // ListShipments returns a page of a study's shipments.
 func ListShipments(ctx context.Context, r readmodels.Request, q ShipmentsQuery) (readmodels.List[Shipment], error) {
 	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(q.Study)}}, "from", q.From)
-	filter = append(readmodels.Equal(filter, "to", q.To), readmodels.OneOrAny("status", q.Status, supply.ShipmentStatuses))
+	filter = readmodels.Equal(filter, "to", q.To)
+	if q.OnTheWaySince != "" {
+		if q.Status != "" && q.Status != supply.ShipmentOnItsWay {
+			return readmodels.List[Shipment]{Items: []Shipment{}}, nil
+		}
+		q.Status = supply.ShipmentOnItsWay
+		filter = append(filter, bson.E{Key: "dispatchedOn", Value: bson.D{{Key: "$lte", Value: string(q.OnTheWaySince)}}})
+	}
+	filter = append(filter, readmodels.OneOrAny("status", q.Status, supply.ShipmentStatuses))
 	return readmodels.Listed(ctx, r.Store.Collection(Shipments), q.Page, filter, shipmentOrders)
 }

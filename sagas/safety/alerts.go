@@ -35,6 +35,7 @@ var Alerts = sagas.Define("safety",
 	sagas.Delivered[supply.AllocationFailed, watching](), // the process of patients without a kit raises these alerts
 	sagas.On(patientsAffected, watching.kitsAffected),
 	sagas.On[supply.ResupplyFellShort](byNewAlert, watching.resupplyShort),
+	sagas.On[supply.ResupplyWithheld](byNewAlert, watching.resupplyWithheld),
 	sagas.On(unblindingToTell, watching.blindBroken),
 	sagas.On[study.SitePaused](byNewAlert, watching.sitePaused),
 	sagas.On[study.SiteResumed](byNewAlert, watching.siteResumed),
@@ -120,6 +121,11 @@ func (s watching) kitsAffected(e supply.KitsQuarantined, o sagas.Occurrence) (re
 func (s watching) resupplyShort(e supply.ResupplyFellShort, o sagas.Occurrence) (reaction, bool) {
 	return s.raise(safety.RaiseAlert{Kind: safety.ResupplyShort, Severity: safety.Routine,
 		Summary: fmt.Sprintf("Depot %s has not enough kits for site %s.", e.Location, e.To)}, o)
+}
+
+func (s watching) resupplyWithheld(e supply.ResupplyWithheld, o sagas.Occurrence) (reaction, bool) {
+	return s.raise(safety.RaiseAlert{Site: domain.SiteID(e.To), Kind: safety.ResupplyWithheld, Severity: safety.Routine,
+		Summary: fmt.Sprintf("Site %s needs kits, and depot %s may not send them: %s.", e.To, e.Location, e.Reason)}, o)
 }
 
 func (s watching) blindBroken(e randomisation.BlindBroken, o sagas.Occurrence) (reaction, bool) {

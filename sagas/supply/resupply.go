@@ -30,6 +30,7 @@ var Resupply = sagas.Define("resupply",
 	sagas.Sends(supply.PlanResupply{}, supply.AllocateKit{}, supply.ExpireKits{}, safety.RaiseAlert{}),
 	sagas.On(bySiteOfRule, resupplying.ruleSet),
 	sagas.On(bySiteOfEndedRule, resupplying.ended),
+	sagas.On(bySitesOfApproval, resupplying.shippingApproved),
 	sagas.On[supply.KitAllocated](byStock, resupplying.kitAllocated),
 	sagas.On[supply.AllocationFailed](byStock, resupplying.allocationFailed),
 	sagas.On[supply.StockRefused](byStock, lowersStock),
@@ -43,7 +44,10 @@ var Resupply = sagas.Define("resupply",
 	sagas.On[supply.ShipmentLost](byStock, resupplying.shipmentLost),
 	sagas.On[supply.HoldReleased](byStock, bringsStock),
 	sagas.OnTimer(resupplying.timeHasCome),
-)
+).InGroup("resupply-2").Upcast(looksNotAhead)
+
+// looksNotAhead reads what an instance remembered in version 1, when no rule looked ahead.
+func looksNotAhead(state map[string]any) (map[string]any, error) { return state, nil }
 
 // aboutStock is an event about the kits of a place.
 type aboutStock interface{ AboutStock() supply.OfStock }
@@ -61,6 +65,14 @@ func bySiteOfEndedRule(e supply.ResupplyEnded, _ eventlog.Recorded) []string {
 	return sagas.Instance(supply.StockID(e.Study, supply.LocationID(e.Site)))
 }
 
+func bySitesOfApproval(e supply.ShippingApproved, _ eventlog.Recorded) []string {
+	var all []string
+	for _, site := range e.Sites {
+		all = append(all, supply.StockID(e.Study, supply.LocationID(site)))
+	}
+	return all
+}
+
 func byDestination(e supply.ShipmentDispatched, _ eventlog.Recorded) []string {
 	return sagas.Instance(supply.StockID(e.Study, e.To))
 }
@@ -70,10 +82,23 @@ func (s resupplying) ruleSet(e supply.ResupplyRuleSet, o sagas.Occurrence) (saga
 	return s.react(s.plan(), []process.Timer{nextDay(o)}, nil), true
 }
 
-// ended goes on without a rule: those who wait are still served by what people send.
-func (s resupplying) ended(e supply.ResupplyEnded, _ sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
+// ended goes on without a rule: those who wait are still served by what people send. An alert for each of them says so.
+func (s resupplying) ended(e supply.ResupplyEnded, o sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
 	s.Study, s.Site, s.Rule = e.Study, e.Site, nil
-	return s.react(nil, nil, nil), true
+	var alerts []any
+	for _, who := range supply.PatientsOf(s.Waiting) {
+		alerts = append(alerts, safety.RaiseAlert{OfAlert: sagas.AlertFrom(s.Study, o.ID+"/"+string(who)), Study: s.Study, Site: s.Site,
+			Patient: who, Kind: safety.PatientWithoutKit, Severity: safety.Urgent,
+			Summary: fmt.Sprintf("Patient %s waits for a kit at site %s, and the resupply of the site has ended.", who, s.Site),
+			Source:  o.ID, OccurredAt: o.At})
+	}
+	return s.react(alerts, nil, nil), true
+}
+
+// shippingApproved sends what was withheld.
+func (s resupplying) shippingApproved(supply.ShippingApproved, sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
+	plan := s.plan()
+	return s.react(plan, nil, nil), len(plan) > 0
 }
 
 func (s resupplying) kitAllocated(e supply.KitAllocated, _ sagas.Occurrence) (sagas.Reaction[resupplying], bool) {

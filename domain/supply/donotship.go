@@ -1,0 +1,145 @@
+package supply
+
+import (
+	"slices"
+
+	"casebook/domain"
+	"casebook/domain/refuse"
+	"casebook/domain/study"
+)
+
+// SetDoNotShipDays says how long before its expiry a kit is not shipped to a site any more.
+type SetDoNotShipDays struct {
+	domain.InStudy
+	Lot             string `json:"lot,omitempty" maxLength:"50" doc:"Only kits of this lot"`
+	Country         string `json:"country,omitempty" maxLength:"3" doc:"Only shipments to the sites of this country"`
+	Days            int    `json:"days" minimum:"0" maximum:"3650" doc:"A kit that expires within so many days is not shipped. 0 takes the limit away"`
+	domain.Reasoned `doc:"Why"`
+}
+
+// DoNotShipDaysSet says how long before its expiry a kit is not shipped to a site any more. It replaces what was set before for the
+// same lot and country.
+type DoNotShipDaysSet struct {
+	Study domain.StudyID `json:"study"`
+	// Lot is empty for all lots, and Country for all countries.
+	Lot     string `json:"lot,omitempty"`
+	Country string `json:"country,omitempty"`
+	Days    int    `json:"days"`
+	Reason  string `json:"reason"`
+}
+
+func (DoNotShipDaysSet) supplyEvent() {}
+
+// shipLimit says for which kits and shipments a number of do-not-ship days holds. What is empty does not narrow it.
+type shipLimit struct{ lot, country string }
+
+// SetShipDays sets the do-not-ship days of a lot, a country, both, or the whole study. It refuses reason_required, value_too_long,
+// value_out_of_range, lot_not_found and country_not_found.
+func SetShipDays(s Supply, in study.Study, cmd SetDoNotShipDays, _ domain.Call) ([]Event, error) {
+	if err := domain.First(domain.Reason(cmd.Reason), domain.OptionalText("lot", cmd.Lot, 50), domain.Between("days", cmd.Days, 0, 3650),
+		studyMustExist(in, cmd.Study)); err != nil {
+		return nil, err
+	}
+	if cmd.Lot != "" {
+		if err := s.mustHaveLot(cmd.Lot); err != nil {
+			return nil, err
+		}
+	}
+	if cmd.Country != "" {
+		if _, err := mustHaveSitesIn(in, cmd.Country); err != nil {
+			return nil, err
+		}
+	}
+	if s.shipDays[shipLimit{cmd.Lot, cmd.Country}] == cmd.Days {
+		return nil, refuse.WrongState("days_unchanged", "the do-not-ship days are %d already", cmd.Days).At("days").Do("nothing is left to do")
+	}
+	return []Event{DoNotShipDaysSet{Study: cmd.Study, Lot: cmd.Lot, Country: cmd.Country, Days: cmd.Days, Reason: cmd.Reason}}, nil
+}
+
+// way is where a shipment goes. Do-not-ship days and labels are about shipments to sites; a depot has no country.
+type way struct {
+	toSite  bool
+	country string
+}
+
+// wayTo returns the way to a location.
+func (f Facts) wayTo(to LocationID) way {
+	site, isSite := f.Study.Sites[domain.SiteID(to)]
+	return way{toSite: isSite, country: site.Country}
+}
+
+// doNotShip returns how long before their expiry kits of a lot do not go on a way any more. A kit that the receiver could not give
+// out is never sent. Of several limits that hold, the longest counts.
+func (s Supply) doNotShip(lot string, w way, keepDays int) int {
+	if !w.toSite {
+		return keepDays
+	}
+	return max(keepDays, s.shipDays[shipLimit{}], s.shipDays[shipLimit{lot: lot}], s.shipDays[shipLimit{country: w.country}],
+		s.shipDays[shipLimit{lot, w.country}])
+}
+
+// sendable says whether people may send a kit from a depot on the day: not before its whole delivery may be used, and not in the
+// last days before any kit of the delivery expires. So the answer is the same for all kits of a delivery, except those of a recalled
+// lot. An earlier expiry of a lot that may be used for longer does not count once all kits of the lot that are here have new labels:
+// who is blinded sees people put the labels on anyway.
+func (s Stock) sendable(in Supply, n KitNumber, c Content, w way, on domain.Date, keepDays int) bool {
+	near := func(lot string, expiry domain.Date) bool {
+		left := expiry.DaysSince(on)
+		return left > 0 && left <= in.doNotShip(lot, w, keepDays) // what has expired is taken out every day, and does not stop the others
+	}
+	if !in.usable(n, c.Lot) || !in.decidedAll(n) || c.Expiry.DaysSince(on) <= in.doNotShip(c.Lot, w, keepDays) {
+		return false
+	}
+	delivery, _ := in.numbers.Get(n)
+	return !slices.ContainsFunc(in.within[delivery].batches, func(b batch) bool {
+		expiries := append([]domain.Date{b.expiry}, slices.DeleteFunc(slices.Clone(in.Lots[b.lot].Extensions),
+			func(to domain.Date) bool { return to <= b.expiry })...)
+		last := len(expiries) - 1
+		return near(b.lot, expiries[last]) || slices.ContainsFunc(expiries[:last], func(e domain.Date) bool {
+			return near(b.lot, e) && s.hasLabelled(in, delivery, b.lot, e)
+		})
+	})
+}
+
+// hasLabelled says whether a kit of a delivery and lot is here whose label has an expiry. Its status does not count, so that nobody
+// learns which kit it is by trying.
+func (s Stock) hasLabelled(in Supply, delivery int, lot string, expiry domain.Date) bool {
+	for n, k := range s.Kits.All() {
+		if c, _ := s.contents.Get(n); k.Status != KitInTransit && c.Lot == lot && c.Expiry == expiry {
+			if d, _ := in.numbers.Get(n); d == delivery {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// toShip calls do with the kits of each shelf of a depot that may go to a site. A depot holds no kits for patients.
+func (s Stock) toShip(in Supply, choice Choice, do func(domain.ArmID, kitSet)) error {
+	if s.shelves.sealed {
+		return ErrKeysMissing
+	}
+	w := way{toSite: true, country: choice.Country}
+	for key, of := range s.shelves.byKey.All() {
+		if key.expiry.DaysSince(choice.On) > in.doNotShip(key.lot, w, choice.KeepDays) {
+			do(key.arm, in.allowedIn(choice.Country, in.usableOf(of.free, key.lot)))
+		}
+	}
+	return nil
+}
+
+// countShippable counts, for every arm, the kits of a depot that may go to a site.
+func (s Stock) countShippable(in Supply, choice Choice) (map[domain.ArmID]int, error) {
+	counts := map[domain.ArmID]int{}
+	return counts, s.toShip(in, choice, func(arm domain.ArmID, kits kitSet) { counts[arm] += kits.Len() })
+}
+
+// shippable lists, for every arm, the kits of a depot that may go to a site, in no order.
+func (s Stock) shippable(in Supply, choice Choice) (map[domain.ArmID][]KitNumber, error) {
+	all := map[domain.ArmID][]KitNumber{}
+	return all, s.toShip(in, choice, func(arm domain.ArmID, kits kitSet) {
+		for n := range kits.All() {
+			all[arm] = append(all[arm], n)
+		}
+	})
+}

@@ -1,0 +1,123 @@
+package supply
+
+import (
+	"math"
+	"slices"
+
+	"casebook/domain"
+	"casebook/domain/blind"
+	"casebook/domain/study"
+)
+
+// Scheduled is what the prediction of a site's need knows of a patient who is treated there.
+type Scheduled struct {
+	Patient    domain.PatientID
+	EnrolledOn domain.Date
+	// Visits are those that took place.
+	Visits map[string]bool
+}
+
+// Due counts, by arm, the kits that patients will need.
+type Due map[domain.ArmID]int
+
+// PaddedTo implements blind.Padded.
+func (Due) PaddedTo() int { return sealedArms }
+
+// all counts the kits of all arms.
+func (d Due) all() int {
+	n := 0
+	for _, of := range d {
+		n += of
+	}
+	return n
+}
+
+// ResupplyPredicted says which need a resupply was planned for, by a rule that looks ahead. It comes with the shipment, or with why
+// there is none.
+type ResupplyPredicted struct {
+	OfStock
+	To LocationID `json:"to"`
+	// Through is the last day of the look-ahead, and Kits how many visits until then need a kit; enrolments that are expected count too.
+	Through domain.Date `json:"through"`
+	Kits    int         `json:"kits"`
+	// Due counts the visits by arm. Target is how many kits of each arm the site is to have.
+	Due    blind.Value[Due] `json:"due"`
+	Target int              `json:"target"`
+}
+
+func (ResupplyPredicted) stockEvent() {}
+
+// dueAt counts the kits that the visits of patients at a site need from a day on, in as many days as the look-ahead has: visits that
+// come and may still take place, and those that took place without a kit. A kit that is allocated for a visit serves it. The arm of a
+// patient follows from the kit that the patient got last.
+func (s Stock) dueAt(in study.Study, patients []Scheduled, on domain.Date, days int) (Due, error) {
+	due := Due{}
+	for _, who := range patients {
+		newest, _ := s.Newest.Get(who.Patient)
+		kits, has := s.Allocated.Get(Slot{who.Patient, newest.visit})
+		if !has {
+			continue
+		}
+		c, known := s.contents.Get(kits[0])
+		if !known {
+			return nil, ErrKeysMissing
+		}
+		for _, visit := range in.Protocol.Visits {
+			if !in.Gives(visit.ID) {
+				continue
+			}
+			_, served := s.Allocated.Get(Slot{who.Patient, visit.ID})
+			if served || !who.Visits[visit.ID] && !who.comes(in.Protocol, visit.ID, on, days) {
+				continue
+			}
+			kinds := []study.Kind{c.kind()}
+			if sets := in.Due(visit.ID, c.Arm, study.Dosing{}).Sets; len(sets) > 0 {
+				kinds = sets[0]
+			}
+			for _, kind := range kinds {
+				due[kind]++
+			}
+		}
+	}
+	return due, nil
+}
+
+// comes says whether a visit is planned within the look-ahead and may still take place.
+func (who Scheduled) comes(p *study.Protocol, visit string, on domain.Date, days int) bool {
+	i := slices.IndexFunc(p.Visits, func(v study.Visit) bool { return v.ID == visit })
+	if i < 0 || who.EnrolledOn == "" {
+		return false
+	}
+	planned, v := who.EnrolledOn.AddDays(p.Visits[i].Day), p.Visits[i]
+	return planned.DaysSince(on) <= days && planned.AddDays(v.DaysAfter) >= on
+}
+
+// levels are what a site's stock is kept at: as many kits of each arm as target, at least as many of each as least, and a shipment is
+// made when more than spare are missing altogether.
+type levels struct {
+	target, spare int
+	least         func(domain.ArmID) int
+}
+
+// levels returns what the rule keeps a site at, if its visits need so many kits. Without a look-ahead, these are the rule's trigger
+// and target alone. A look-ahead raises the target of every arm to the kits that an arm needs if chance distributes the visits among
+// the arms, with twice the standard deviation added: how many that is follows from the number of visits, which everybody knows, and
+// not from the arms. Where an arm needs more, as seldom happens, its least is more, and the stock of all arms is raised, as it
+// is below a trigger.
+func (r ResupplyRule) levels(arms int, due Due) levels {
+	l := levels{target: r.Target, spare: r.Target - r.Trigger, least: func(domain.ArmID) int { return r.Trigger }}
+	if r.PredictDays == 0 {
+		return l
+	}
+	all := due.all() + r.Enrolments
+	share := min(all, (all+arms-1)/arms+int(math.Ceil(math.Sqrt(float64(all)))))
+	l.target = max(r.Target, share+l.spare)
+	l.least = func(arm domain.ArmID) int { return max(r.Trigger, due[arm]+min(1, r.Enrolments)) }
+	return l
+}
+
+// predicted returns what a rule that looks ahead was planned for.
+func (r ResupplyRule) predicted(at OfStock, on domain.Date, due Due, l levels) ResupplyPredicted {
+	return ResupplyPredicted{OfStock: at, To: LocationID(r.Site), Through: on.AddDays(r.PredictDays), Kits: due.all() + r.Enrolments,
+		Due: blind.Of(due), Target: l.target}
+}

@@ -1,0 +1,261 @@
+package supply
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+
+	"casebook/domain"
+	"casebook/domain/chance"
+	"casebook/domain/study"
+)
+
+// Wish is a kit that a patient needed at a site.
+type Wish struct {
+	On   domain.Date
+	Slot Slot
+	Arm  domain.ArmID
+}
+
+// Course is what became of a patient at a site, as far as a look-ahead needs it.
+type Course struct {
+	Site       domain.SiteID
+	Known      domain.Date // the day of the enrolment's record, or of the first kit
+	EnrolledOn domain.Date
+	EndedOn    domain.Date // of the treatment or the participation; "" as long as it goes on
+	Visits     map[string]domain.Date
+}
+
+// Parcel are kits that people sent to a site, on the day when they were there.
+type Parcel struct {
+	On   domain.Date
+	Kits []KitNumber
+}
+
+// SiteHistory is what happened at a site that a resupply rule has to do with.
+type SiteHistory struct {
+	Site  domain.SiteID
+	Depot LocationID
+	// Rule is the site's last rule, nil if it never had one, and RuledFrom the day of its first one.
+	Rule      *ResupplyRule
+	RuledFrom domain.Date
+	// Wishes are in the order in which they arose. ByHand are the parcels that people made.
+	Wishes []Wish
+	ByHand []Parcel
+	// Pool are the kits that the depot could send: those that came to it and were sent to nobody else. Each can be sent from a day on.
+	Pool    KitContents
+	PoolOf  map[KitNumber]domain.Date
+	Courses map[domain.PatientID]Course
+	// LeadDays is how long a resupply takes from its making to its receipt, by the median.
+	LeadDays int
+	// From and Through are the first and the last day of the history.
+	From, Through domain.Date
+	Actual        Outcome
+}
+
+// Outcome is how a site is supplied over its history.
+type Outcome struct {
+	// StockOuts counts the kits that patients needed and the site did not have at once.
+	StockOuts int `json:"stockOuts"`
+	// Expired counts the kits that expired at the site.
+	Expired int `json:"expired"`
+	// Shipments and Kits count what was sent to the site and arrived, or is on its way: by rule and by hand.
+	Shipments int `json:"shipments"`
+	Kits      int `json:"kits"`
+	// Short counts the days on which the depot lacked kits that the rule demands.
+	Short int `json:"short"`
+}
+
+// whatIf is the progress of WhatIf.
+type whatIf struct {
+	h        SiteHistory
+	in       study.Study
+	rule     ResupplyRule
+	seed     chance.Seed
+	contents KitContents
+	pool     map[KitNumber]bool // not sent yet
+	shelf    map[KitNumber]bool // at the site, not given out
+	underway []Parcel
+	served   map[Slot]bool
+	waiting  []Wish
+	known    map[domain.PatientID]domain.ArmID
+	raised   int
+	plans    int
+	lacked   bool
+	out      Outcome
+}
+
+// WhatIf replays what patients of a site needed under a rule, day by day, and says what would have come of it. The same history and
+// rule always give the same outcome. Its limits: kits arrive after the site's median time; parcels that people sent arrive as
+// they did; what was damaged, lost, recalled or set aside is not repeated; do-not-ship days, labels and green lights are not looked at;
+// and chance decides anew of which arms kits are. It knows arms, and its outcome does not name any.
+func WhatIf(h SiteHistory, in study.Study, rule ResupplyRule) Outcome {
+	rule.Site = h.Site
+	seed, _ := chance.Parse(fmt.Sprintf("%064x", 1)) // the form of a seed
+	w := &whatIf{h: h, in: in, rule: rule, seed: seed, contents: h.Pool, pool: map[KitNumber]bool{}, shelf: map[KitNumber]bool{},
+		served: map[Slot]bool{}, known: map[domain.PatientID]domain.ArmID{}}
+	for n := range h.Pool {
+		w.pool[n] = true
+	}
+	for _, p := range h.ByHand {
+		for _, n := range p.Kits {
+			delete(w.pool, n)
+		}
+		w.out.Shipments++
+		w.out.Kits += len(p.Kits)
+	}
+	w.underway = slices.Clone(h.ByHand)
+	ruled := cmp.Or(h.RuledFrom, h.From)
+	wishes := h.Wishes
+	for day := h.From; day != "" && day <= h.Through; day = day.AddDays(1) {
+		w.lacked = false
+		w.begin(day)
+		if day >= ruled {
+			w.plan(day)
+		}
+		for len(wishes) > 0 && wishes[0].On <= day {
+			w.want(wishes[0], day)
+			wishes = wishes[1:]
+			if day >= ruled {
+				w.plan(day)
+			}
+		}
+		if w.lacked {
+			w.out.Short++
+		}
+	}
+	return w.out
+}
+
+// begin takes in what arrives, gives it to those who wait, and takes out what has expired.
+func (w *whatIf) begin(day domain.Date) {
+	w.underway = slices.DeleteFunc(w.underway, func(p Parcel) bool {
+		if p.On > day {
+			return false
+		}
+		for _, n := range p.Kits {
+			w.shelf[n] = true
+		}
+		return true
+	})
+	for n := range w.shelf {
+		if w.contents[n].Expiry <= day {
+			delete(w.shelf, n)
+			w.out.Expired++
+		}
+	}
+	w.waiting = slices.DeleteFunc(w.waiting, func(wish Wish) bool { return w.give(wish, day) })
+}
+
+// want gives a patient a kit, or lets the patient wait.
+func (w *whatIf) want(wish Wish, day domain.Date) {
+	w.known[wish.Slot.Patient] = wish.Arm
+	if !w.give(wish, day) {
+		w.out.StockOuts++
+		w.waiting = append(w.waiting, wish)
+	}
+}
+
+// give gives the kit that expires first.
+func (w *whatIf) give(wish Wish, day domain.Date) bool {
+	first := w.inOrder(w.shelf, wish.Arm, day)
+	if len(first) == 0 {
+		return false
+	}
+	delete(w.shelf, first[0])
+	w.served[wish.Slot] = true
+	return true
+}
+
+// inOrder lists the kits of an arm that can still be given out, those that expire first in front.
+func (w *whatIf) inOrder(of map[KitNumber]bool, arm domain.ArmID, day domain.Date) (kits []KitNumber) {
+	for n := range of {
+		if w.contents[n].Arm == arm && w.usable(n, day) {
+			kits = append(kits, n)
+		}
+	}
+	slices.SortFunc(kits, func(a, b KitNumber) int {
+		return cmp.Or(cmp.Compare(w.contents[a].Expiry, w.contents[b].Expiry), cmp.Compare(a, b))
+	})
+	return kits
+}
+
+// usable says whether a kit can still be given out.
+func (w *whatIf) usable(n KitNumber, day domain.Date) bool {
+	return w.contents[n].Expiry.DaysSince(day) > keepDays(w.in)
+}
+
+// plan sends what the rule demands.
+func (w *whatIf) plan(day domain.Date) {
+	there := maps.Clone(w.shelf)
+	for _, p := range w.underway {
+		for _, n := range p.Kits {
+			there[n] = true
+		}
+	}
+	sendable := map[KitNumber]bool{}
+	for n := range w.pool {
+		if from := w.h.PoolOf[n]; from != "" && from <= day {
+			sendable[n] = true
+		}
+	}
+	have, atDepot := map[domain.ArmID]int{}, map[domain.ArmID]int{}
+	var arms []domain.ArmID
+	for _, a := range w.in.Protocol.Arms {
+		id := domain.ArmID(a.ID)
+		arms = append(arms, id)
+	}
+	count := func(of map[KitNumber]bool, into map[domain.ArmID]int) {
+		for n := range of {
+			if w.usable(n, day) {
+				into[w.contents[n].Arm]++
+			}
+		}
+	}
+	count(there, have)
+	count(sendable, atDepot)
+	w.plans++
+	demanded := w.rule.levels(len(arms), w.due(day)).fill(arms, have, atDepot, w.raised, func(i int) uint64 {
+		return w.seed.Number(fmt.Sprint("arm/", i), w.plans)
+	})
+	w.lacked = w.lacked || len(demanded.missing) > 0
+	p := Parcel{On: day.AddDays(w.h.LeadDays)}
+	for _, arm := range arms {
+		if n := demanded.want[arm]; n > 0 {
+			p.Kits = append(p.Kits, w.inOrder(sendable, arm, day)[:n]...)
+		}
+	}
+	if len(p.Kits) == 0 {
+		return
+	}
+	for _, n := range p.Kits {
+		delete(w.pool, n)
+	}
+	w.raised += demanded.raises
+	w.underway = append(w.underway, p)
+	w.out.Shipments++
+	w.out.Kits += len(p.Kits)
+}
+
+// due counts the kits that visits within the rule's look-ahead need, as it was known on the day.
+func (w *whatIf) due(day domain.Date) Due {
+	due := Due{}
+	if w.rule.PredictDays == 0 || w.in.Treatment().DispensingVisits == nil {
+		return due
+	}
+	for who, arm := range w.known {
+		c := w.h.Courses[who]
+		if c.EndedOn != "" && c.EndedOn <= day {
+			continue
+		}
+		scheduled := Scheduled{Patient: who, EnrolledOn: c.EnrolledOn}
+		for _, visit := range w.in.Treatment().DispensingVisits {
+			on, took := c.Visits[visit]
+			if !w.served[Slot{who, visit}] && (took && on <= day || scheduled.comes(w.in.Protocol, visit, day, w.rule.PredictDays)) {
+				due[arm]++
+			}
+		}
+	}
+	return due
+}
