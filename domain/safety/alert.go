@@ -269,9 +269,6 @@ type SettleAlert struct {
 	Outcome string `json:"outcome"`
 }
 
-// GivenReason returns the outcome, which is recorded as the reason.
-func (c SettleAlert) GivenReason() string { return c.Outcome }
-
 // EscalateAlert escalates an alert to a level. The safety process sends it when nobody has reviewed the alert in time.
 type EscalateAlert struct {
 	OfAlert

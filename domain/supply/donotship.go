@@ -122,7 +122,7 @@ func (s Stock) toShip(in Supply, choice Choice, do func(domain.ArmID, kitSet)) e
 	w := way{toSite: true, country: choice.Country}
 	for key, of := range s.shelves.byKey.All() {
 		if key.expiry.DaysSince(choice.On) > in.doNotShip(key.lot, w, choice.KeepDays) {
-			do(key.arm, in.allowedIn(choice.Country, in.usableOf(of.free, key.lot)))
+			do(key.kind, in.allowedIn(choice.Country, in.usableOf(of.free, key.lot)))
 		}
 	}
 	return nil

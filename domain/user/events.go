@@ -314,7 +314,7 @@ const (
 	UnblindedSupplyManager Role = "unblinded_supply_manager"
 	// QualifiedPerson certifies batches, and says where kits may be shipped (EU GMP Annex 13 and 16).
 	QualifiedPerson Role = "qualified_person"
-	SafetyOfficer          Role = "safety_officer"
+	SafetyOfficer   Role = "safety_officer"
 	// StudyManager sets caps, pauses and resupply rules for the sponsor, and knows no arm.
 	StudyManager Role = "study_manager"
 	Statistician Role = "statistician"
