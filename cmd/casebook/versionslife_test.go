@@ -332,7 +332,7 @@ func (s *site) armDropped() {
 	s.eventually("the patient is enrolled", func() bool { return s.patient(crc, of, requested).Status == patient.StatusEnrolled })
 
 	unblinded := func() (arm, title string) {
-		status, _, text := s.command(fresh("arms.doctor"), "", randomisation.BreakBlind{OfPatient: of, Reasoned: domain.Because("Overdose")})
+		status, _, text := s.command(fresh("arms.doctor"), "", randomisation.BreakBlind{Patient: of.Patient, Reasoned: domain.Because("Overdose")})
 		var answer struct{ Revealed struct{ Arm, Title string } }
 		if err := json.Unmarshal([]byte(text), &answer); err != nil || status != http.StatusOK {
 			s.t.Fatalf("the unblinding is answered %d %s", status, text)
