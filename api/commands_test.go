@@ -98,7 +98,7 @@ func TestABatchAnswersEachCommandByItself(t *testing.T) {
 		BatchCommand{Command: "SubmitDiary", Body: json.RawMessage(`[]`)},
 		b.Commands[0], // sent twice with the same key, as after a lost answer
 	)
-	answer := c.as(tr.crc).batch(b)
+	answer := c.as(tr.self).batch(b)
 	want := []struct {
 		status int
 		code   string

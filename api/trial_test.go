@@ -121,11 +121,6 @@ func (tr trial) path(q readmodels.Query) string {
 		"01").Replace(q.Path)
 }
 
-// grantsOf are those of a coordinator who works at both sites.
-func grantsOf(tr trial) []user.Grant {
-	return []user.Grant{{Role: user.CRC, Study: tr.study, Site: "01"}, {Role: user.CRC, Study: tr.study, Site: "02"}}
-}
-
 func patientID(tr trial, number string) domain.PatientID {
 	return domain.NewPatientID(tr.study, number)
 }

@@ -7,6 +7,7 @@ import (
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/instrument"
+	"casebook/domain/patient"
 	"casebook/domain/study"
 )
 
@@ -30,6 +31,7 @@ func TestProtocolRefersToAPublishedInstrument(t *testing.T) {
 	}
 	tr.refused("instrument_hash_mismatch", tr.manager, amendment("2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"))
 	tr.must(tr.manager, amendment(hash))
+	tr.must(tr.crc, patient.ApplyProtocolVersion{OfPatient: domain.ForPatient(tr.patient), Version: 2, On: domain.DateOf(now)})
 	assigned := tr.must(tr.crc, diary.AssignInstrument{OfPatient: domain.ForPatient(tr.patient), Instrument: definition.ID,
 		From: "2026-03-10", Until: "2026-04-10"})
 	if got := assigned.Events[0].Data.(diary.InstrumentAssigned).Instrument; got.Title != definition.Title {

@@ -156,11 +156,11 @@ func TestAlerts(t *testing.T) {
 		{safety.AlertEscalated{Alert: "S.a", Level: 2}, func() { want.Level, want.ReviewBy = 2, nil }},
 		{safety.AlertReviewed{Alert: "S.a", Note: "called"}, func() {
 			at := minute(5)
-			want.Status, want.ReviewedBy, want.ReviewedAt, want.Note, want.Order = safetyviews.AlertReviewed, "crc", &at, "called", 2
+			want.Status, want.ReviewedBy, want.ReviewedAt, want.Note, want.Order = safetyviews.AlertReviewed, "crc", &at, "called", 4
 		}},
 		{safety.AlertClosed{Alert: "S.a", Outcome: "fine"}, func() {
 			at := minute(6)
-			want.Status, want.ClosedBy, want.ClosedAt, want.Outcome, want.Order = safetyviews.AlertClosed, "crc", &at, "fine", 4
+			want.Status, want.ClosedBy, want.ClosedAt, want.Outcome, want.Order = safetyviews.AlertClosed, "crc", &at, "fine", 8
 		}},
 	} {
 		step.change()

@@ -63,6 +63,10 @@ func TestDiariesOfThePastAreListedLikeThoseOfThePresent(t *testing.T) {
 	folded := map[string]readmodels.Document{}
 	for n := range documents {
 		d := diaryviews.Diary{Header: key(n), Patient: "S.1", Instrument: "a", Opens: moment(n * 3), Late: n%3 == 0, Missed: n%3 == 1}
+		if !d.Missed {
+			at := d.Opens
+			d.CapturedAt = &at
+		}
 		if n%2 == 0 {
 			d.Instrument = "b"
 		}

@@ -216,7 +216,8 @@ func TestDevicesGetTheLongestTimeOfTwoAssignments(t *testing.T) {
 	w.clock.set(due(20)) // long after the days that are assigned
 	who := w.assign(phq9)
 	w.clock.set(due(20).Add(time.Hour))
-	w.must(w.crc, diary.AssignInstrument{OfPatient: domain.ForPatient(who), Instrument: painDiary, From: "2026-02-03", Until: "2026-02-03"})
+	w.must(w.crc, diary.AssignInstrument{OfPatient: domain.ForPatient(who), Instrument: painDiary, From: "2026-02-03", Until: "2026-02-03",
+		On: "2026-02-03"})
 	f := w.followUp(w.part)
 	f.takeAll(who)
 	f.at(due(20).Add(48*time.Hour - time.Nanosecond)) // the questionnaire gives them 48 hours, the pain diary 36
@@ -257,7 +258,8 @@ func TestTheFollowUpMissesNothingThatAnotherProgramRecords(t *testing.T) {
 		date := domain.DateOf(berlin(day, 12, 0, 0))
 		want = append(want, string(date)+"/evening")
 		w.clock.set(due(day).Add(-36 * time.Hour))
-		answer, err := w.do(w.crc, diary.AssignInstrument{OfPatient: domain.ForPatient(who), Instrument: painDiary, From: date, Until: date})
+		answer, err := w.do(w.crc, diary.AssignInstrument{OfPatient: domain.ForPatient(who), Instrument: painDiary, From: date, Until: date,
+			On: date})
 		if err != nil {
 			t.Fatal(err)
 		}

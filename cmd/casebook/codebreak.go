@@ -73,7 +73,8 @@ func (s *server) codeBreaks(f codebreakFlags, logger *slog.Logger) (*codebreak.E
 }
 
 // recordingExports returns the function that records that envelopes are written.
-func recordingExports(h *commands.Handler, as access.Principal, to []*age.X25519Recipient) func(context.Context, domain.StudyID, []domain.PatientID) error {
+func recordingExports(h *commands.Handler, as access.Principal, to []*age.X25519Recipient) func(context.Context, domain.StudyID,
+	[]domain.PatientID) error {
 	keys := make([]string, len(to))
 	for i, r := range to {
 		keys[i] = r.String()

@@ -37,11 +37,11 @@ import (
 type blinded struct {
 	*site
 	envelopes, key string
-	statistician   string
 }
 
 // The arms of the study. Their texts differ in length.
-var blindedArms = []study.Arm{{ID: "VERUM-8XQ", Title: "Verum", Dose: "60 mg twice daily", InEmergency: strings.Repeat("Give naloxone. ", 90)},
+var blindedArms = []study.Arm{{ID: "VERUM-8XQ", Title: "Verum", Dose: "60 mg twice daily",
+	InEmergency: strings.Repeat("Give naloxone. ", 90)},
 	{ID: "PLCB-3KD", Title: "Placebo"}}
 
 func openBlinded(t *testing.T) *blinded {
@@ -86,7 +86,8 @@ func openBlinded(t *testing.T) *blinded {
 	}
 	in.must(b.supplier, supply.RegisterKits{InStudy: inStudy, Depot: "D", CSV: csv.String()})
 	in.must(b.supplier, supply.ReleaseBatch{InStudy: inStudy, Lot: "L1", Certificate: "C-1"})
-	create := supply.CreateShipment{FromLocation: supply.FromLocation{Study: id, From: "D"}, To: "01", Kits: kits, Reasoned: domain.Because("Start")}
+	create := supply.CreateShipment{FromLocation: supply.FromLocation{Study: id, From: "D"}, To: "01", Kits: kits,
+		Reasoned: domain.Because("Start")}
 	b.eventually("the depot has the kits", func() bool {
 		status, _, _ := in.command(b.supplier, "", create)
 		return status == http.StatusOK
@@ -345,7 +346,10 @@ func TestDailyLifeOfUnblinding(t *testing.T) {
 		b.renewed(of, "which kit comes next", status(b.kitOf(b.crc, of, "01"), "allocated"))
 		blindedArms[0].Dose, blindedArms[1].Dose = "30 mg twice daily", "2 capsules"
 		b.publish(3, nil)
-		b.renewed(of, "the new dose", func(e codebreak.Envelope) bool { return strings.Contains("30 mg twice daily, 2 capsules", e.Arm.Dose) })
+		b.must(b.crc, patient.ApplyProtocolVersion{OfPatient: of, Version: 3, On: domain.DateOf(time.Now().UTC())})
+		b.renewed(of, "the new dose", func(e codebreak.Envelope) bool {
+			return slices.Contains([]string{"30 mg twice daily", "2 capsules"}, e.Arm.Dose)
+		})
 	})
 
 	t.Run("files tell neither patient nor arm", func(t *testing.T) {
@@ -439,7 +443,8 @@ func TestDailyLifeOfUnblinding(t *testing.T) {
 		b.key = filepath.Join(t.TempDir(), "other.key")
 		run(t.Context(), []string{"codebreak", "key", b.key}, &public, io.Discard)
 		recipient := strings.TrimSpace(public.String())
-		if code := run(t.Context(), []string{"codebreak", "export", "--data", b.dir, "--dir", dir, "--recipient", recipient}, &out, &errOut); code != exitOK {
+		if code := run(t.Context(), []string{"codebreak", "export", "--data", b.dir, "--dir", dir, "--recipient", recipient}, &out,
+			&errOut); code != exitOK {
 			t.Fatalf("%d %s %s", code, &out, &errOut)
 		}
 		if _, code, _ := b.opened(dir, "--patient", "CODE.S-01"); code != exitOK {

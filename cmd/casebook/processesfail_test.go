@@ -371,7 +371,8 @@ func (tr *trial) phone(loaded, patience context.Context, who domain.PatientID) {
 			return
 		}
 		r, accepted := tr.send(patience, tr.sign(phoneOf(who)), string(who)+string(day), diary.SubmitDiary{OfPatient: of,
-			Instrument: "pain-diary", CapturedAt: at, Zone: "UTC", Answers: diary.Answers{"worst": worst, "least": 1, "average": 1, "now": 1, "rescue": false}})
+			Instrument: "pain-diary", CapturedAt: at, Zone: "UTC", Answers: diary.Answers{"worst": worst, "least": 1, "average": 1,
+				"now": 1, "rescue": false}})
 		window := string(day) + "/evening"
 		if accepted && rand.IntN(20) == 0 {
 			worst = worst%7 + 1

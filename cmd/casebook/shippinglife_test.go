@@ -57,7 +57,8 @@ func openShipping(t *testing.T) *shipping {
 }
 
 // deliver registers a delivery of n kits with a prefix of their numbers, and waits until the depot has them.
-func (s *shipping) deliver(depot supply.LocationID, prefix string, n int, lot string, expiry domain.Date, countries string) []supply.KitNumber {
+func (s *shipping) deliver(depot supply.LocationID, prefix string, n int, lot string, expiry domain.Date,
+	countries string) []supply.KitNumber {
 	s.t.Helper()
 	csv, kits := "kit,arm,lot,expiry,countries\n", []supply.KitNumber{}
 	for i := range n {

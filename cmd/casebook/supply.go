@@ -213,14 +213,16 @@ func (c supplySimulateCommand) print(s streams, results []simulatedSite) error {
 	for _, r := range results {
 		fmt.Fprintf(s.out, "site %s from depot %s, %s to %s: %d kits were needed, shipments take %d days\n", r.Site, r.Depot, r.From, r.Through,
 			r.Needed, r.LeadDays)
-		fmt.Fprintf(s.out, "  rule       trigger %d, target %d, looks %d days ahead, %d enrolments\n", r.Rule.Trigger, r.Rule.Target, r.Rule.PredictDays,
+		fmt.Fprintf(s.out, "  rule       trigger %d, target %d, looks %d days ahead, %d enrolments\n", r.Rule.Trigger, r.Rule.Target,
+			r.Rule.PredictDays,
 			r.Rule.Enrolments)
 		fmt.Fprintf(s.out, "  %-10s %10s %8s %10s %6s %14s\n", "", "stock-outs", "expired", "shipments", "kits", "depot short on")
 		for _, line := range []struct {
 			name string
 			of   supply.Outcome
 		}{{"happened", r.Actual}, {"simulated", r.Simulated}} {
-			fmt.Fprintf(s.out, "  %-10s %10d %8d %10d %6d %9d days\n", line.name, line.of.StockOuts, line.of.Expired, line.of.Shipments, line.of.Kits,
+			fmt.Fprintf(s.out, "  %-10s %10d %8d %10d %6d %9d days\n", line.name, line.of.StockOuts, line.of.Expired, line.of.Shipments,
+				line.of.Kits,
 				line.of.Short)
 		}
 	}

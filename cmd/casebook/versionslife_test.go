@@ -66,7 +66,8 @@ func (s *site) overdueAlert(of domain.OfPatient, status safetyviews.AlertStatus)
 	s.t.Helper()
 	s.eventually(fmt.Sprintf("the alert about %s is %s", of.Patient, status), func() bool {
 		var list readmodels.List[safetyviews.Alert]
-		s.query(s.crc, fmt.Sprintf("/api/v1/studies/%s/alerts?site=01&kind=%s&status=%s&limit=100", s.study, safety.ReconsentOverdue, status), 0, &list)
+		s.query(s.crc, fmt.Sprintf("/api/v1/studies/%s/alerts?site=01&kind=%s&status=%s&limit=100", s.study, safety.ReconsentOverdue,
+			status), 0, &list)
 		for _, a := range list.Items {
 			if a.Patient == of.Patient {
 				found = a
@@ -131,7 +132,7 @@ func TestAmendmentsReachSitesAndPatients(t *testing.T) {
 			}
 		}
 		s.overdueAlert(early, safetyviews.AlertOpen)
-		before := time.Now()
+		before := time.Now().Add(-time.Millisecond) // times are recorded in whole milliseconds
 		signed := s.must(s.crc, patient.RecordConsent{OfPatient: early, ConsentVersion: "2.0", On: "2026-03-20", Language: "de"}).Position
 		if v := s.patient(s.crc, early, signed); v.Reconsent.State != patientviews.ReconsentSigned || v.Reconsent.SignedOn != "2026-03-20" {
 			t.Errorf("the patient is %+v", v.Reconsent)

@@ -102,7 +102,8 @@ var Commands = []commands.Command{
 	commands.Handle(patient.Decider, patient.VoidRegistered).
 		AllowedTo(access.SiteStaff, access.DataManagers).
 		Described("Take back the registration of a person who was never meant; possible before the enrolment",
-			patient.VoidRegistration{OfPatient: domain.ForPatient("PAIN1.S-0001"), Reasoned: domain.Because("Typed in twice; the patient is S-0002")}),
+			patient.VoidRegistration{OfPatient: domain.ForPatient("PAIN1.S-0001"),
+				Reasoned: domain.Because("Typed in twice; the patient is S-0002")}),
 	commands.Handle(patient.Decider, patient.Undo).
 		AllowedTo(access.SiteStaff, access.DataManagers).
 		Described("Undo the last step that ended something, which was recorded in error",

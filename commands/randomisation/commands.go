@@ -137,7 +137,8 @@ func ArmOf(ctx context.Context, reader commands.Reader, who patient.Patient, in 
 	return plain, closed, nil
 }
 
-// drawFacts reads the facts of a draw: whether the patient still takes part, the patient's version of the protocol, and the arms of which the
+// drawFacts reads the facts of a draw: whether the patient still takes part, the patient's version of the protocol, and the
+// arms of which the
 // site holds a kit for the patient.
 func drawFacts(ctx context.Context, reader commands.Reader, c randomisation.RandomisePatient) (f randomisation.Facts, err error) {
 	who, err := commands.ReadNewest(ctx, reader, patient.Decider, string(c.Patient))

@@ -36,7 +36,8 @@ var unblinding = []commands.Command{
 			c.Again = true
 			return c
 		}).
-		Described("Unblind a patient, in an emergency unless another kind is named; asks for a fresh sign-in, and says what the patient takes and what to do",
+		Described("Unblind a patient, in an emergency unless another kind is named; asks for a fresh sign-in, and says what the "+
+			"patient takes and what to do",
 			randomisation.BreakBlind{Patient: "PAIN1.S-0001", Reasoned: domain.Because("Suspected overdose: treatment depends on it")}),
 	commands.Handle(randomisation.Decider, randomisation.RecordOpened).
 		AllowedTo(access.Investigators, access.SafetyOfficers).

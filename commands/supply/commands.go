@@ -39,7 +39,8 @@ var Commands = []commands.Command{
 	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.WithdrawSite).
 		AllowedTo(access.QualifiedPersons).
 		Described("Take a site's green light back",
-			supply.WithdrawShippingToSite{InStudy: domain.ForStudy("PAIN1"), Site: "DE-01", Reasoned: domain.Because("The refrigerator has failed")}),
+			supply.WithdrawShippingToSite{InStudy: domain.ForStudy("PAIN1"), Site: "DE-01",
+				Reasoned: domain.Because("The refrigerator has failed")}),
 	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.ApproveCountry).
 		AllowedTo(access.QualifiedPersons).
 		Described("Give a country its green light: kits may be shipped to its sites that have their own",

@@ -39,7 +39,8 @@ func Assign(d Diary, facts Prescription, cmd AssignInstrument, call domain.Call)
 			At("instrument").Do("no doses are recorded after the treatment")
 	}
 	if facts.Definition == nil || facts.Definition.ID != cmd.Instrument {
-		return nil, refuse.Because("unknown_instrument", "the version of the protocol that the patient follows has no instrument %q", cmd.Instrument).
+		return nil, refuse.Because("unknown_instrument", "the version of the protocol that the patient follows has no instrument %q",
+			cmd.Instrument).
 			At("instrument").Do("use an instrument of the protocol, or publish an amendment with it")
 	}
 	if err := facts.Definition.Validate(); err != nil {

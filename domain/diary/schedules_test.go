@@ -143,7 +143,7 @@ func TestStopInstrument(t *testing.T) {
 	march(t).When(stop("2026-03-10", "Too much")).Then(stopped)
 	g.When(submitting(who, shanghai(t, "2026-03-11 20:30"), mild())).ThenRefused("diary_too_late")
 	g.When(submitting(who, shanghai(t, "2026-03-10 20:30"), mild())).Then(submitted(t, "2026-03-10", shanghai(t, "2026-03-10 20:30")))
-	g.When(stop("2026-03-10", "again")).ThenRefused("instrument_not_assigned")
+	g.When(stop("2026-03-10", "again")).ThenRefused("nothing_to_stop")
 	g.When(stop("2026-03-05", "earlier")).Then(diary.InstrumentStopped{Patient: anna, Instrument: painNRS, Until: "2026-03-05",
 		Reason: "earlier"})
 	march(t).When(stop("2026-03-10", "")).ThenRefused("reason_required")

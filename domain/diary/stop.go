@@ -31,7 +31,7 @@ type ReplaceInstrument struct {
 func (InstrumentStopped) diaryEvent() {}
 
 // Stop decides about StopInstrument. Windows that open after the last day are not asked for, and are not missed. It refuses
-// reason_required, value_too_long, malformed_date, instrument_unusable, instrument_not_assigned and diaries_recorded.
+// reason_required, value_too_long, malformed_date, instrument_unusable, nothing_to_stop and diaries_recorded.
 func Stop(d Diary, who patient.Patient, cmd StopInstrument, call domain.Call) ([]Event, error) {
 	reason := strings.TrimSpace(cmd.Reason)
 	if err := domain.Reason(reason); err != nil {
@@ -54,7 +54,7 @@ func Stop(d Diary, who patient.Patient, cmd StopInstrument, call domain.Call) ([
 	return []Event{InstrumentStopped{Patient: cmd.Patient, Instrument: cmd.Instrument, Until: until, Reason: reason}}, nil
 }
 
-// mayStop refuses instrument_unusable, instrument_not_assigned and diaries_recorded.
+// mayStop refuses instrument_unusable, nothing_to_stop and diaries_recorded.
 func (d Diary) mayStop(id instrument.ID, until domain.Date, field, day string) error {
 	if err := d.checkUsable(id); err != nil {
 		return err
@@ -72,7 +72,7 @@ func (d Diary) mayStop(id instrument.ID, until domain.Date, field, day string) e
 		}
 	}
 	if !goesOn {
-		return refuse.WrongState("instrument_not_assigned", "instrument %s is not assigned after %s", refuse.Shortened(string(id)), until).
+		return refuse.WrongState("nothing_to_stop", "instrument %s is not assigned after %s", refuse.Shortened(string(id)), until).
 			At(field).Do("nothing is left to stop")
 	}
 	return nil

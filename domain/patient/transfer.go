@@ -36,7 +36,8 @@ func Transfer(p Patient, s study.Study, cmd TransferPatient, call domain.Call) (
 		return nil, err
 	}
 	if follows := p.ProtocolIn(s); s.InForceAt(cmd.To, "") < follows { // the site may not treat the patient by it
-		return nil, refuse.Because("protocol_not_approved", "version %d of the protocol, which the patient follows, is not approved for site %s",
+		return nil, refuse.WrongState("protocol_not_approved",
+			"version %d of the protocol, which the patient follows, is not approved for site %s",
 			follows, cmd.To).At("to").Do("record the approval of the ethics committee first (ICH E6(R3) 4.3.5)")
 	}
 	if err := cmd.On.NotBefore(p.ScreenedOn, "transferred_before_screening", "on", "the transfer", "the screening"); err != nil {

@@ -55,6 +55,7 @@ func (p Patient) mayAssess(who domain.UserID) error {
 	if !slices.Contains(p.unblindedAssessors, who) {
 		return nil
 	}
-	return refuse.WrongState("assessor_unblinded", "%s knows the arm of patient %s, and the protocol has others assess the patient", who, p.ID).
+	return refuse.WrongState("assessor_unblinded",
+		"%s knows the arm of patient %s, and the protocol has others assess the patient", who, p.ID).
 		At("patient").Do("have the visit assessed and recorded by a person who does not know the arm")
 }

@@ -72,7 +72,7 @@ func (p Patient) ProtocolIn(s study.Study) int {
 	switch p.Status {
 	case StatusScreened, StatusConsented, StatusEnrollmentFailed:
 		return s.InForceAt(p.Site, "")
-	case StatusScreenFailed, StatusEnrolling, StatusEnrolled, StatusWithdrawn, StatusDiscontinued, StatusCompleted:
+	case StatusScreenFailed, StatusEnrolling, StatusEnrolled, StatusWithdrawn, StatusDiscontinued, StatusCompleted, StatusRegisteredInError:
 	}
 	return s.Following(p.Protocol)
 }
@@ -100,7 +100,7 @@ func Apply(p Patient, s study.Study, cmd ApplyProtocolVersion, call domain.Call)
 	}
 	since, reached := s.Reached(cmd.Version, p.Site)
 	if !reached {
-		return nil, refuse.Because("protocol_not_approved", "version %d of the protocol is not approved for site %s", cmd.Version, p.Site).
+		return nil, refuse.WrongState("protocol_not_approved", "version %d of the protocol is not approved for site %s", cmd.Version, p.Site).
 			At("version").Do("record the approval of the ethics committee first (ICH E6(R3) 4.3.5)")
 	}
 	err = domain.First(cmd.On.NotBefore(since, "applied_before_approval", "on", "the change", "the approval"),
@@ -166,7 +166,7 @@ func (p Patient) mustHaveSignedAgain(what study.Blocked, on domain.Date) error {
 	if !p.Blocked(what) || on < p.Reconsent.Since {
 		return nil
 	}
-	return refuse.Because("reconsent_required", "the patient has not signed consent version %s, as version %d of the protocol asks",
+	return refuse.WrongState("reconsent_required", "the patient has not signed consent version %s, as version %d of the protocol asks",
 		p.Reconsent.ConsentVersion, p.Reconsent.Protocol).At("patient").Do("record the signature first (ICH E6(R3) 2.8.2)")
 }
 

@@ -45,7 +45,8 @@ func (c WithdrawConsent) GivenReason() string { return c.Reason }
 // Withdraw decides about WithdrawConsent. A patient who withdraws from the procedures of the study leaves it, and so does a
 // patient who withdraws from the treatment before it has started. Others stay, and are followed up. It refuses
 // patient_not_found, malformed_date, captured_in_future, value_too_long, unknown_code, patient_ended for a record that is
-// about nobody, consent_missing, withdrawn_before_consent, patient_died, consent_withdrawn, and ended_before_enrollment and ended_before_treatment for
+// about nobody, consent_missing, withdrawn_before_consent, patient_died, consent_withdrawn, and ended_before_enrollment and
+// ended_before_treatment for
 // a patient who is in the study.
 func Withdraw(p Patient, cmd WithdrawConsent, call domain.Call) ([]Event, error) {
 	if !p.Exists() {

@@ -171,7 +171,8 @@ func TestStages(t *testing.T) {
 		cmd.Stage = stage
 		return scenario.SentWithFacts(randomisation.Randomise, randomisation.Facts{Study: s}, cmd, call)
 	}
-	upload := randomisation.UploadRandomisationList{InStudy: domain.ForStudy(pain), Stage: "second", Scheme: "two", CSV: "arm\ncomparator\nplacebo\n"}
+	upload := randomisation.UploadRandomisationList{InStudy: domain.ForStudy(pain), Stage: "second", Scheme: "two",
+		CSV: "arm\ncomparator\nplacebo\n"}
 	first := given.When(inStage("", 1)).Then(drawnFromList(1, 1, 1, verum, func(d *randomisation.Draw) { d.InStock = nil }))
 	first.When(inStage("second", 1)).Then(refused(1, "no_active_scheme", "no scheme of randomisation is active in the study"))
 	list := must(t, first.State(), scenario.SentWithFacts(randomisation.Upload, s, upload, call))

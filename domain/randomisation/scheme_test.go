@@ -151,7 +151,8 @@ func TestWithoutKeys(t *testing.T) {
 				t.Errorf("the state says %+v, %v", e, ok)
 			}
 			given.When(drawing(s, two, 1, "sex", "m")).Then()
-			given.When(breaking(1, "overdose")).Then(randomisation.BlindBroken{Study: pain, Patient: patient(1), Kind: study.UnblindedInEmergency, Reason: "overdose",
+			given.When(breaking(1, "overdose")).Then(randomisation.BlindBroken{Study: pain, Patient: patient(1),
+				Kind: study.UnblindedInEmergency, Reason: "overdose",
 				KnownTo: []domain.UserID{call.Actor}})
 			if len(must(t, given.State(), correcting(1, "sex", "m"))) != 1 {
 				t.Error("the correction needs keys")

@@ -167,7 +167,8 @@ func Suspend(s Study, cmd SuspendStudy, _ domain.Call) ([]Event, error) {
 		allOf(cmd.Activities, s.suspendedFor(cmd.Country, cmd.Cohort), false)); err != nil {
 		return nil, err
 	}
-	return []Event{Suspended{Study: cmd.Study, Country: cmd.Country, Cohort: cmd.Cohort, Activities: inOrder(cmd.Activities), Reason: cmd.Reason}}, nil
+	return []Event{Suspended{Study: cmd.Study, Country: cmd.Country, Cohort: cmd.Cohort, Activities: inOrder(cmd.Activities),
+		Reason: cmd.Reason}}, nil
 }
 
 // GoOn lets the sites of the study or of a country, or a cohort, go on. It refuses study_not_found, reason_required, value_too_long,
@@ -177,7 +178,8 @@ func GoOn(s Study, cmd ResumeStudy, _ domain.Call) ([]Event, error) {
 		allOf(cmd.Activities, s.suspendedFor(cmd.Country, cmd.Cohort), true)); err != nil {
 		return nil, err
 	}
-	return []Event{Resumed{Study: cmd.Study, Country: cmd.Country, Cohort: cmd.Cohort, Activities: inOrder(cmd.Activities), Reason: cmd.Reason}}, nil
+	return []Event{Resumed{Study: cmd.Study, Country: cmd.Country, Cohort: cmd.Cohort, Activities: inOrder(cmd.Activities),
+		Reason: cmd.Reason}}, nil
 }
 
 // mustHaveSitesIn refuses a country without sites, so that nobody stops what is not there by a typing error.

@@ -104,7 +104,7 @@ func EndArm(s Supply, in study.Study, cmd EndResupplyOfArm, _ domain.Call) ([]Ev
 	for _, site := range sites {
 		switch left := len(in.Protocol.Arms) - len(s.ended[site]) - 1; {
 		case left == 0:
-			return nil, refuse.Because("last_arm", "site %s gets kits of no other arm", site).At("arm").Do("end the resupply of the site")
+			return nil, refuse.WrongState("last_arm", "site %s gets kits of no other arm", site).At("arm").Do("end the resupply of the site")
 		case left == 1 && in.Treatment().Randomised:
 			return nil, refuse.Because("resupply_end_reveals_arm", "all later kits of site %s would be of one arm", site).At("arm").
 				Do("end the resupply of the site, and send kits by hand")

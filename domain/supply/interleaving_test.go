@@ -79,7 +79,8 @@ func newWorld(t *rapid.T, seen map[string]int) *world {
 	}
 	events := []study.Event{study.Created{Study: pain}, study.ProtocolVersionPublished{Study: pain, Protocol: p}}
 	for _, s := range theSites {
-		events = append(events, study.SiteAdded{Study: pain, Site: domain.SiteID(s), Country: theCountry}, study.SiteActivated{Study: pain, Site: domain.SiteID(s)})
+		events = append(events, study.SiteAdded{Study: pain, Site: domain.SiteID(s), Country: theCountry},
+			study.SiteActivated{Study: pain, Site: domain.SiteID(s)})
 	}
 	// The depot is in all versions, because no decision about a shipment has facts that are older than the depot.
 	opening := supply.DepotOpened{Study: pain, Depot: theDepot, Name: "Central"}

@@ -135,7 +135,8 @@ func (k Kit) After(n KitNumber, event StockEvent) Kit {
 		return k.found()
 	case DestructionApproved:
 		return k.takenOut(KitPendingDestruction)
-	case ResupplyFellShort, ResupplyWithheld, ResupplyPredicted, StockHeld, StockRefused, HoldReleased, AllocationFailed: // they name no kit openly
+	case ResupplyFellShort, ResupplyWithheld, ResupplyPredicted, StockHeld, StockRefused, HoldReleased,
+		AllocationFailed: // they name no kit openly
 	case KitsRelabelled, UnscheduledKitAsked, RecallActionRecorded: // they leave the kit where it is
 	}
 	return k

@@ -73,11 +73,12 @@ func TestRuleLooksAhead(t *testing.T) {
 		who  supply.Scheduled
 		want supply.Due
 	}{
-		"a visit comes":                   {supply.Scheduled{Patient: anna, EnrolledOn: "2026-02-15"}, supply.Due{x: 1}}, // on 2026-03-15
-		"it comes later":                  {supply.Scheduled{Patient: anna, EnrolledOn: "2026-03-05"}, supply.Due{}},
-		"it may still take place":         {supply.Scheduled{Patient: anna, EnrolledOn: "2026-02-07"}, supply.Due{x: 1}},
-		"it was missed":                   {supply.Scheduled{Patient: anna, EnrolledOn: "2026-02-06"}, supply.Due{}},
-		"it took place without a kit":     {supply.Scheduled{Patient: anna, EnrolledOn: "2026-02-06", Visits: map[string]bool{"week-4": true}}, supply.Due{x: 1}},
+		"a visit comes":           {supply.Scheduled{Patient: anna, EnrolledOn: "2026-02-15"}, supply.Due{x: 1}}, // on 2026-03-15
+		"it comes later":          {supply.Scheduled{Patient: anna, EnrolledOn: "2026-03-05"}, supply.Due{}},
+		"it may still take place": {supply.Scheduled{Patient: anna, EnrolledOn: "2026-02-07"}, supply.Due{x: 1}},
+		"it was missed":           {supply.Scheduled{Patient: anna, EnrolledOn: "2026-02-06"}, supply.Due{}},
+		"it took place without a kit": {supply.Scheduled{Patient: anna, EnrolledOn: "2026-02-06",
+			Visits: map[string]bool{"week-4": true}}, supply.Due{x: 1}},
 		"the second one comes":            {supply.Scheduled{Patient: ben, EnrolledOn: "2026-01-20"}, supply.Due{y: 1}},
 		"a patient who never got any kit": {supply.Scheduled{Patient: "PAIN1.S-9", EnrolledOn: "2026-02-15"}, supply.Due{}},
 	} {
@@ -160,8 +161,8 @@ func TestRuleThatLooksAheadHasWhatVisitsNeed(t *testing.T) {
 func TestEndResupplyOfCountriesAndArms(t *testing.T) {
 	three := withCountries(false)
 	p := *three.Protocol
-	p.Arms = append(slices.Clone(p.Arms), study.Arm{ID: "third"})
-	three.Protocol = &p
+	p.Version, p.Arms = p.Version+1, append(slices.Clone(p.Arms), study.Arm{ID: "third"})
+	three = study.Decider.Evolve(three, study.ProtocolVersionPublished{Study: pain, Protocol: p})
 	rule := func(site domain.SiteID) supply.ResupplyRuleSet {
 		return supply.ResupplyRuleSet{Study: pain, Rule: supply.ResupplyRule{Site: site, Depot: "D", Trigger: 1, Target: 1, OverdueDays: 5}}
 	}

@@ -10,7 +10,8 @@ import (
 )
 
 // Replace gives a patient another kit in place of one: of the kits that can be given out, or as soon as there is one. It refuses
-// unknown_code, reason_required, value_too_long, patient_ended, treatment_ended, patient_transferred, dose_held, reconsent_required, not_randomised,
+// unknown_code, reason_required, value_too_long, patient_ended, treatment_ended, patient_transferred, dose_held,
+// reconsent_required, not_randomised,
 // kit_not_at_location, kit_not_allocated_to_patient, kit_status, kit_replaced, kit_not_recalled and kit_not_dispensed.
 func Replace(s Stock, f Facts, cmd ReplaceKit, call domain.Call) ([]StockEvent, error) {
 	asIs, _ := s.Kits.Get(cmd.Kit)

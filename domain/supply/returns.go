@@ -204,7 +204,7 @@ func Recount(s Stock, cmd RecountKit, _ domain.Call) ([]StockEvent, error) {
 		return nil, err
 	}
 	if k.Doses == doses {
-		return nil, refuse.WrongState("nothing_to_correct", "these are the doses that are recorded").At("used").Do("nothing is left to do")
+		return nil, refuse.Because("nothing_to_correct", "these are the doses that are recorded").At("used").Do("nothing is left to do")
 	}
 	return []StockEvent{KitRecounted{OfStock: OfStock{cmd.Patient.Study(), LocationID(cmd.Site)}, Patient: cmd.Patient, Kit: cmd.Kit,
 		From: k.Doses, To: doses, Reason: cmd.Reason}}, nil

@@ -366,7 +366,8 @@ func Cancel(s Stock, cmd CancelShipment, _ domain.Call) ([]StockEvent, error) {
 }
 
 // Dispatch hands a shipment to the carrier. It refuses shipment_not_found, shipment_status, malformed_date,
-// captured_in_future, value_too_long, activity_paused, country_not_approved, site_not_approved, kits_not_sendable if a lot was recalled in the meantime, and kit_status for a
+// captured_in_future, value_too_long, activity_paused, country_not_approved, site_not_approved, kits_not_sendable if a lot
+// was recalled in the meantime, and kit_status for a
 // kit that was quarantined, lost or expired in the meantime.
 func Dispatch(s Stock, f Facts, cmd DispatchShipment, call domain.Call) ([]StockEvent, error) {
 	if err := domain.First(cmd.On.NotAfterToday("on", call.At), domain.OptionalText("carrier", cmd.Carrier, 200)); err != nil {

@@ -12,7 +12,8 @@ import (
 type deviation = patientviews.DeviationRow
 
 // Deviations makes one document per recorded deviation, and one per candidate.
-var Deviations = projections.New(patientviews.Deviations, projections.KeysOfSome(func(e patient.Event, at projections.Envelope) (keys []string) {
+var Deviations = projections.New(patientviews.Deviations, projections.KeysOfSome(func(e patient.Event,
+	at projections.Envelope) (keys []string) {
 	if _, visited := e.(patient.VisitRecorded); visited && patient.ProposalOf(e).What == "" {
 		return nil // most visits are as planned
 	}

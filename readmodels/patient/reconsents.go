@@ -45,7 +45,8 @@ type Reconsent struct {
 
 // Asked returns a consent that has just been asked for.
 func Asked(of patient.Reconsent) Reconsent {
-	return Reconsent{Protocol: of.Protocol, ConsentVersion: of.ConsentVersion, Since: of.Since, By: of.By, Blocks: of.Blocks, State: ReconsentDue}
+	return Reconsent{Protocol: of.Protocol, ConsentVersion: of.ConsentVersion, Since: of.Since, By: of.By, Blocks: of.Blocks,
+		State: ReconsentDue}
 }
 
 func (r *Reconsent) open() bool {
@@ -158,7 +159,8 @@ func ListReconsents(ctx context.Context, r readmodels.Request, q ReconsentsQuery
 		return readmodels.Listed(ctx, r.Store.Collection(Reconsents), q.Page, filter, reconsentOrders)
 	}
 	filter = append(filter, readmodels.OneOf("state", []ReconsentState{ReconsentDue, ReconsentRefused, ReconsentSigned, ReconsentLeft}))
-	then := bson.D{{Key: "from", Value: bson.D{{Key: "$lte", Value: q.AsOf.UTC()}}}, {Key: "until", Value: bson.D{{Key: "$gt", Value: q.AsOf.UTC()}}},
+	then := bson.D{{Key: "from", Value: bson.D{{Key: "$lte", Value: q.AsOf.UTC()}}}, {Key: "until", Value: bson.D{{Key: "$gt",
+		Value: q.AsOf.UTC()}}},
 		readmodels.OneOf("state", wanted)}
 	if q.DueBefore != "" {
 		then = readmodels.Bounded(then, "by", "$lt", string(q.DueBefore))

@@ -154,7 +154,8 @@ var Queries = []readmodels.Query{
 		Name: "Alerts", Path: "/api/v1/studies/{study}/alerts", Summary: "What somebody has to look at",
 		Doc: "In the order of urgency, what nobody has looked at comes first, then what is not closed; of these what is urgent, and the " +
 			"oldest. Alerts about the study as a whole have no site. Supply managers see those about supply, " +
-			"study managers also those about pauses, and those about lists and forced allocations are for roles that know arms. " + readmodels.PatientsLeftOut,
+			"study managers also those about pauses, and those about lists and forced allocations are for roles that know arms. " +
+			readmodels.PatientsLeftOut,
 		OpenTo: access.StudyMembers, Reach: readmodels.ReachStudy, Views: []readmodels.View{Alerts},
 		Sort: readmodels.SortBy(alertOrders, "By urgency, or by when they were raised;"),
 	}, ListAlerts),

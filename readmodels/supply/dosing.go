@@ -7,7 +7,6 @@ import (
 
 	"casebook/access"
 	"casebook/domain"
-	"casebook/domain/refuse"
 	"casebook/domain/supply"
 	"casebook/readmodels"
 
@@ -160,11 +159,11 @@ func ListDosing(ctx context.Context, r readmodels.Request, q DosingComplianceQue
 	return readmodels.Listed(ctx, r.Store.Collection(DosingCompliances), q.Page, filter, dosingOrders)
 }
 
-// LoadDosing returns the dosing compliance of a patient; it refuses nothing_dispensed.
+// LoadDosing returns the dosing compliance of a patient. It has no intervals before the first kit.
 func LoadDosing(ctx context.Context, r readmodels.Request, q PatientDosingQuery) (d DosingCompliance, err error) {
 	err = r.Store.Collection(DosingCompliances).FindOne(ctx, bson.D{{Key: "_id", Value: string(q.Patient)}}).Decode(&d)
 	if errors.Is(err, mongo.ErrNoDocuments) {
-		return d, refuse.NotFound("nothing_dispensed", "patient %s was not given a kit", q.Patient).At("patient").Do("ask after the first kit")
+		return DosingCompliance{Study: q.Patient.Study(), Patient: q.Patient, Intervals: []DosingInterval{}}, nil
 	}
 	return d, err
 }

@@ -15,7 +15,8 @@ import (
 // shown.
 var recalls = readmodels.Declare(readmodels.Query{
 	Name: "RecalledKits", Path: "/api/v1/studies/{study}/recalled-kits", Summary: "Recalled kits that patients have",
-	Doc: "Each kit whose lot was recalled while a patient had it, with the patient and with what was done about it last. A kit that came back, " +
+	Doc: "Each kit whose lot was recalled while a patient had it, with the patient and with what was done about it last. " +
+		"A kit that came back, " +
 		"or that is lost, is found by its status.",
 	OpenTo: access.ClinicalReaders, Reach: readmodels.ReachStudy, Views: []readmodels.View{KitInventories},
 	Sort: readmodels.SortBy(recallOrders, "By number;"),
