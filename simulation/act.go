@@ -286,6 +286,12 @@ func (s *simulation) count(a answer) {
 				c.EndedEarly++
 			case "TreatmentDiscontinued":
 				c.TreatmentStopped++
+			case "ConsentRecorded":
+				if e.Data.Again {
+					c.Reconsented++
+				}
+			case "DoseChanged":
+				c.DosesChanged++
 			case "KitReplacementAsked":
 				c.KitsReplaced++
 			case "RecallActionRecorded":

@@ -33,6 +33,7 @@ type answer struct {
 			Late        bool       `json:"late"`
 			Mode        diary.Mode `json:"mode"`
 			AfterMissed bool       `json:"afterMissed"`
+			Again       bool       `json:"again"`
 			SHA256      string     `json:"sha256"`
 		} `json:"data"`
 	} `json:"events"`

@@ -23,13 +23,15 @@ const (
 	stopsTreatment incident = "stops the treatment"
 	// writesOnPaper is a patient whose phone is broken on one evening, and whose diary the site transcribes.
 	writesOnPaper incident = "writes on paper"
+	// changesDose is a patient whose dose is raised by a step of the protocol.
+	changesDose incident = "changes the dose"
 )
 
 // paperDay is how many days after the enrolment the patient of writesOnPaper has no phone.
 const paperDay = 6
 
 // incidents are all incidents, in the order in which the patients have them.
-var incidents = []incident{losesKit, stopsTreatment, writesOnPaper}
+var incidents = []incident{losesKit, stopsTreatment, writesOnPaper, changesDose}
 
 const (
 	// incidentDay is how many days after the enrolment an incident happens.
@@ -39,6 +41,9 @@ const (
 	// pausedSite is the site that is paused, in the middle of the study, for pausedDays.
 	pausedSite domain.SiteID = "02"
 	pausedDays int           = 3
+	// amendedDays is how many days before the last one the protocol is amended, and amendedConsent the new form of the consent.
+	amendedDays    = 3
+	amendedConsent = "2.1"
 	// recalledLot is a small lot, which is recalled on the last day, when some patients have kits of it at home.
 	recalledLot = "LOT-73"
 
@@ -86,6 +91,9 @@ func (s *simulation) meet(ctx context.Context, c *course, day domain.Date) error
 		return s.send(ctx, crc, key+"/kit/dispense/replacement", supply.DispenseKit{Site: c.site.id, OfPatient: of, Kit: next, On: day})
 	case writesOnPaper: // see transcribe
 		return nil
+	case changesDose:
+		return s.sendAll(ctx, crc, key, patient.RecordDoseChange{OfPatient: of, Direction: patient.DoseUp, On: day,
+			Reasoned: domain.Because("Pain still above 6, and the drug is tolerated")})
 	case stopsTreatment:
 		return s.sendAll(ctx, crc, key, patient.DiscontinueTreatment{OfPatient: of, On: day, Reason: patient.EndedByAdverseEvent,
 			Detail: "Nausea, grade 3"})
@@ -98,6 +106,9 @@ func (s *simulation) happen(ctx context.Context, day domain.Date) error {
 	if s.Days < shortestWithEvents {
 		return nil
 	}
+	if day == s.lastDay().AddDays(-amendedDays) {
+		return s.amend(ctx, day)
+	}
 	middle := s.Today.AddDays(-s.Days - 1 + s.Days/2)
 	officer, at := s.accounts[safetyOfficerID].token, domain.ForSite(studyID, pausedSite)
 	screening := []study.Activity{study.ActivityScreening}
@@ -108,6 +119,42 @@ func (s *simulation) happen(ctx context.Context, day domain.Date) error {
 	case middle.AddDays(pausedDays):
 		return s.sendAll(ctx, officer, "site/"+string(pausedSite), study.ResumeSite{AtSite: at, Activities: screening,
 			Reasoned: domain.Because("All forms are complete; the staff are trained")})
+	}
+	return nil
+}
+
+// amend publishes an amendment of the protocol. Two sites have the approval of their ethics committee at once. At the first site, its
+// patients follow the new version, and sign the consent again the next day; the first patient has not signed yet.
+func (s *simulation) amend(ctx context.Context, day domain.Date) error {
+	next := protocol()
+	next.Version, next.ConsentVersion, next.SiteApproval, next.PublishedOn = 2, amendedConsent, true, day
+	next.Reconsent = &study.Reconsent{Who: study.ReconsentEverybody, WithinDays: 14, Blocks: []study.Blocked{study.BlocksDispensing}}
+	manager, in := s.accounts[managerID].token, domain.ForStudy(studyID)
+	if err := s.sendAll(ctx, manager, "amendment", study.PublishProtocolVersion{InStudy: in, Protocol: next}); err != nil {
+		return err
+	}
+	for _, at := range sites[:2] {
+		err := s.send(ctx, manager, "amendment/approval/"+string(at.id), study.ApproveProtocolAtSite{InStudy: in, Site: at.id, Version: 2,
+			ApprovedOn: day, By: "Ethics committee of " + at.name})
+		if err != nil {
+			return err
+		}
+	}
+	for i, c := range s.courses {
+		if c.site.id != sites[0].id || c.failure != "" || c.enrolledOn > day || c.endsOn != "" {
+			continue
+		}
+		crc, key, of := s.accounts[c.site.crc].token, "patient/"+c.number+"/amendment", domain.ForPatient(c.id())
+		if err := s.sendAll(ctx, crc, key, patient.ApplyProtocolVersion{OfPatient: of, Version: 2, On: day}); err != nil {
+			return err
+		}
+		if i == 0 {
+			continue
+		}
+		err := s.sendAll(ctx, crc, key, patient.RecordConsent{OfPatient: of, ConsentVersion: amendedConsent, On: day.AddDays(1)})
+		if err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -62,9 +62,12 @@ type Counts struct {
 	// ToldOfRecall the patients who were told that a kit at home is recalled.
 	TreatmentStopped int `json:"treatmentStopped"`
 	KitsReplaced     int `json:"kitsReplaced"`
-	ToldOfRecall     int `json:"toldOfRecall"`
-	Diaries          int `json:"diaries"`
-	Late             int `json:"late"`
+	// Reconsented counts the patients who have signed the consent of the amendment, and DosesChanged the changes of a dose.
+	Reconsented  int `json:"reconsented"`
+	DosesChanged int `json:"dosesChanged"`
+	ToldOfRecall int `json:"toldOfRecall"`
+	Diaries      int `json:"diaries"`
+	Late         int `json:"late"`
 	// Transcribed counts the diaries that staff have entered from paper.
 	Transcribed int `json:"transcribed"`
 	AfterMissed int `json:"afterMissed"`

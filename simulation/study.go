@@ -96,6 +96,7 @@ func protocol() study.Protocol {
 			{ID: "opioids", Title: "Opioids within the last 30 days", Exclusion: true}},
 		Treatment: &study.Treatment{Randomised: true, Kits: true, DoNotDispenseDays: 30, DispensingVisits: []string{secondVisit},
 			InEmergency: "Call the Poison Information Centre, +49 30 19240, and the medical monitor.",
+			Titration:   &study.Titration{Steps: 2},
 			Factors:     []study.Factor{{ID: "age", Title: "Age group", Levels: []string{"under-50", "50-or-more"}}}},
 		Alerts: &study.AlertPolicy{ReviewMinutes: 120, MissedInARow: 4},
 		Forms: []study.Form{

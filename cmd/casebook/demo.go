@@ -138,6 +138,7 @@ func (c demoCommand) explain(s streams, server *server, summary simulation.Summa
 		summary.NoKit, summary.KitsDispensed, summary.Shipments)
 	p("  %d kit lost and replaced, %d treatment stopped for nausea with follow-up, %d patients told that their kit is recalled\n",
 		summary.KitsReplaced, summary.TreatmentStopped, summary.ToldOfRecall)
+	p("  %d dose raised, %d patients have signed the consent of an amendment\n", summary.DosesChanged, summary.Reconsented)
 	p("  %d diaries: %d late, %d transcribed from paper, %d corrected, %d windows missed, %d risks flagged; in %s\n\n",
 		summary.Diaries, summary.Late, summary.Transcribed, summary.Corrected, summary.Missed, summary.Risks, took.Round(100*time.Millisecond))
 	p("Where to look\n")

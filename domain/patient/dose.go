@@ -78,7 +78,7 @@ func ChangeDose(p Patient, s study.Study, cmd RecordDoseChange, call domain.Call
 	if err != nil {
 		return nil, err
 	}
-	titration := s.Treatment().Titration
+	titration := p.Follows(s).Treatment().Titration
 	if titration == nil {
 		return nil, refuse.Because("no_titration", "the protocol does not say how doses are changed").At("direction").
 			Do("record a protocol deviation if the patient took another dose")

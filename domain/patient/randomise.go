@@ -89,6 +89,7 @@ func RequestDraw(p Patient, s study.Study, cmd RequestRandomisation, _ domain.Ca
 	if err := p.mustBe("draw the patient", StatusEnrolled); err != nil {
 		return nil, err
 	}
+	s = p.Follows(s)
 	if err := mustDraw(s, p.Study, cmd.Stage); err != nil {
 		return nil, err
 	}

@@ -33,13 +33,13 @@ type MarkUnblinded struct {
 	KnownTo []domain.UserID `json:"knownTo,omitempty"`
 }
 
-// Unblind decides about MarkUnblinded. The protocol in force says what follows: the treatment ends or goes on, and visits are
+// Unblind decides about MarkUnblinded. The patient's version of the protocol says what follows: the treatment ends or goes on, and visits are
 // recorded by others or by anybody. The end of the treatment can be undone like any other. It refuses patient_not_found.
 func Unblind(p Patient, s study.Study, cmd MarkUnblinded, _ domain.Call) ([]Event, error) {
 	if !p.Exists() {
 		return nil, patientNotFound()
 	}
-	after, on := s.Treatment().Unblinding(), domain.DateOf(cmd.At.In(time.UTC))
+	after, on := p.Follows(s).Treatment().Unblinding(), domain.DateOf(cmd.At.In(time.UTC))
 	events := []Event{Unblinded{Patient: p.ID, Kind: cmd.Kind, At: cmd.At.UTC(), KnownTo: cmd.KnownTo,
 		AssessmentsByOthers: after.AssessmentsByOthers && cmd.Kind.ChangesTrial()}}
 	if slices.Contains(after.EndsTreatment, cmd.Kind) && p.Treatment.underWay() {

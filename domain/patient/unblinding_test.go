@@ -16,8 +16,8 @@ func following(after *study.AfterUnblinding) study.Study {
 	p := *s.Protocol
 	t := *p.Treatment
 	t.AfterUnblinding = after
-	p.Treatment, s.Protocol = &t, &p
-	return s
+	p.Treatment = &t
+	return study.Decider.Evolve(s, study.ProtocolVersionPublished{Study: anna.Study(), Protocol: p})
 }
 
 func unblinded(s study.Study, kind study.Unblinding, at time.Time, knownTo ...domain.UserID) decision {

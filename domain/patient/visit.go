@@ -107,9 +107,9 @@ func Skip(p Patient, s study.Study, cmd SkipVisit, _ domain.Call) ([]Event, erro
 	if err := domain.First(domain.Reason(cmd.Reason), p.mustNotHaveEnded()); err != nil {
 		return nil, err
 	}
-	if _, known := s.Visit(cmd.Visit); !known {
+	if _, known := p.Follows(s).Visit(cmd.Visit); !known {
 		return nil, refuse.Because("unknown_visit", "the protocol has no visit %.80q", cmd.Visit).
-			At("visit").Do("use the id of a visit of the protocol in force")
+			At("visit").Do("use the id of a visit of the version that the patient follows")
 	}
 	if on, done := p.Visits[cmd.Visit]; done {
 		return nil, refuse.WrongState("visit_recorded", "visit %s was recorded for %s already", cmd.Visit, on).
