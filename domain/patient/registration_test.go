@@ -51,8 +51,8 @@ func TestCandidatesWaitForAPerson(t *testing.T) {
 		}
 	}
 	waiting(proposed().State(), 1)
-	confirm := patient.RecordProtocolDeviation{OfPatient: ofAnna, What: patient.DeviationVisit, FoundOn: "2026-03-09", Candidate: "visit/week-4",
-		Reasoned: domain.Because("came late")}
+	confirm := patient.RecordProtocolDeviation{OfPatient: ofAnna, What: patient.DeviationVisit, FoundOn: "2026-03-09",
+		Candidate: "visit/week-4", Reasoned: domain.Because("came late")}
 	recorded := patient.ProtocolDeviationRecorded{Patient: anna, What: patient.DeviationVisit, FoundOn: "2026-03-09",
 		Candidate: "visit/week-4", Reason: "came late"}
 	confirmed := proposed().When(correcting(patient.Deviate, confirm)).Then(recorded)

@@ -33,8 +33,8 @@ type MarkUnblinded struct {
 	KnownTo []domain.UserID `json:"knownTo,omitempty"`
 }
 
-// Unblind decides about MarkUnblinded. The patient's version of the protocol says what follows: the treatment ends or goes on, and visits are
-// recorded by others or by anybody. The end of the treatment can be undone like any other. It refuses patient_not_found.
+// Unblind decides about MarkUnblinded. The patient's version of the protocol says what follows: the treatment ends or goes on, and
+// visits are recorded by others or by anybody. The end of the treatment can be undone like any other. It refuses patient_not_found.
 func Unblind(p Patient, s study.Study, cmd MarkUnblinded, _ domain.Call) ([]Event, error) {
 	if !p.Exists() {
 		return nil, patientNotFound()
