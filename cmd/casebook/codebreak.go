@@ -125,7 +125,8 @@ func (c codebreakExportCommand) Run(ctx context.Context, s streams) error {
 		return err
 	}
 	if keys == nil {
-		return fmt.Errorf("%w: only a program with the key of blinded values knows the arms; name its file with --blinding-key-file", errKeyMissing)
+		return fmt.Errorf("%w: only a program with the key of blinded values knows the arms; name its file with --blinding-key-file",
+			errKeyMissing)
 	}
 	stores := toolStores{data: dataDir(c.Data), eventStore: c.Eventstore}
 	return stores.use(ctx, writes, unused, func(o opened) (err error) {

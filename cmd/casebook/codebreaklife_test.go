@@ -190,7 +190,8 @@ func (b *blinded) marked(of domain.OfPatient, kind study.Unblinding) (v patientv
 func (b *blinded) opened(dir string, args ...string) (e codebreak.Envelope, code int, text string) {
 	b.t.Helper()
 	var out, errOut bytes.Buffer
-	code = run(context.Background(), append([]string{"codebreak", "open", "--json", "--dir", dir, "--identity", b.key}, args...), &out, &errOut)
+	code = run(context.Background(), append([]string{"codebreak", "open", "--json", "--dir", dir, "--identity", b.key}, args...),
+		&out, &errOut)
 	if code == exitOK {
 		if err := json.Unmarshal(out.Bytes(), &e); err != nil {
 			b.t.Fatal(err)

@@ -432,7 +432,8 @@ func TestDailyLifeOfDraws(t *testing.T) {
 		woman := s.enrolledAs(patient.Female)
 		kit := s.kitOf(s.crc, woman, "01")
 		stop := study.SuspendStudy{InStudy: domain.ForStudy(s.study), Cohort: study.Cohort{"sex": "F"},
-			Activities: []study.Activity{study.ActivityRandomisation, study.ActivityDispensing}, Reasoned: domain.Because("A safety signal in women")}
+			Activities: []study.Activity{study.ActivityRandomisation, study.ActivityDispensing},
+			Reasoned:   domain.Because("A safety signal in women")}
 		s.refused(s.crc, "not_allowed", stop)
 		wrong := stop
 		wrong.Activities = []study.Activity{study.ActivityScreening}

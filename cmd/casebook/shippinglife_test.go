@@ -134,7 +134,8 @@ func TestDailyLifeOfShipments(t *testing.T) {
 		s.must(s.qualified, release)
 		s.must(s.supplier, s.pack("01", kits[0]))
 		// The person sees no clinical data, and cannot get a role that does.
-		s.refused(s.qualified, "not_allowed", patient.ScreenPatient{AtSite: domain.ForSite(s.study, "01"), ScreeningNumber: "Q-1", On: "2026-02-01"})
+		s.refused(s.qualified, "not_allowed", patient.ScreenPatient{AtSite: domain.ForSite(s.study, "01"), ScreeningNumber: "Q-1",
+			On: "2026-02-01"})
 		request, err := http.NewRequest(http.MethodGet, s.url+"/api/v1/studies/"+string(s.study)+"/patients", nil)
 		if err != nil {
 			t.Fatal(err)
@@ -168,7 +169,8 @@ func TestDailyLifeOfShipments(t *testing.T) {
 	t.Run("green light withdrawn", func(t *testing.T) {
 		s.t = t
 		made := s.sentTo("02", "D")
-		dispatch := supply.DispatchShipment{FromLocation: supply.FromLocation{Study: s.study, From: "D"}, Shipment: made.Shipment, On: "2026-02-01"}
+		dispatch := supply.DispatchShipment{FromLocation: supply.FromLocation{Study: s.study, From: "D"}, Shipment: made.Shipment,
+			On: "2026-02-01"}
 		withdraw := supply.WithdrawShippingToSite{InStudy: ofStudy, Site: "02", Reasoned: domain.Because("The refrigerator has failed")}
 		s.refused(s.supplier, "not_allowed", withdraw)
 		s.must(s.qualified, withdraw)

@@ -251,7 +251,10 @@ func TestAmendmentsReachSitesAndPatients(t *testing.T) {
 		s.must(s.otherCRC, consent)
 		requested := s.must(s.otherCRC, patient.EnrollPatient{OfPatient: elsewhere, On: "2026-03-10",
 			Criteria: map[string]bool{"adult": true}}).Position
-		s.eventually("the patient is enrolled", func() bool { return s.patient(s.otherCRC, elsewhere, requested).Status == patient.StatusEnrolled })
+		s.eventually("the patient is enrolled", func() bool {
+			return s.patient(s.otherCRC, elsewhere,
+				requested).Status == patient.StatusEnrolled
+		})
 		s.refused(s.otherCRC, "protocol_not_approved", apply(elsewhere, "2026-03-11"))
 		s.refused(s.manager, "protocol_not_approved",
 			patient.TransferPatient{OfPatient: early, To: "02", On: "2026-04-01", Reasoned: domain.Because("Moved")})
@@ -333,7 +336,8 @@ func (s *site) armDropped() {
 	s.eventually("the patient is enrolled", func() bool { return s.patient(crc, of, requested).Status == patient.StatusEnrolled })
 
 	unblinded := func() (arm, title string) {
-		status, _, text := s.command(fresh("arms.doctor"), "", randomisation.BreakBlind{Patient: of.Patient, Reasoned: domain.Because("Overdose")})
+		status, _, text := s.command(fresh("arms.doctor"), "", randomisation.BreakBlind{Patient: of.Patient,
+			Reasoned: domain.Because("Overdose")})
 		var answer struct{ Revealed struct{ Arm, Title string } }
 		if err := json.Unmarshal([]byte(text), &answer); err != nil || status != http.StatusOK {
 			s.t.Fatalf("the unblinding is answered %d %s", status, text)

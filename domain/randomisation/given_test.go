@@ -107,7 +107,8 @@ func extending(cmd randomisation.ExtendRandomisationList) decision {
 
 func watching(remaining int) decision {
 	return scenario.Sent(randomisation.Watch,
-		randomisation.SetListAlert{InStudy: domain.ForStudy(pain), Remaining: remaining, Reasoned: domain.Because("two weeks of recruitment")}, call)
+		randomisation.SetListAlert{InStudy: domain.ForStudy(pain), Remaining: remaining,
+			Reasoned: domain.Because("two weeks of recruitment")}, call)
 }
 
 // drawing requests a draw. The levels are given as factor, level, factor, level.

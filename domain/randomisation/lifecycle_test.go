@@ -102,7 +102,8 @@ func TestSupersede(t *testing.T) {
 	withList := drawn.Given(list...)
 	withList.When(superseding(s, "list", part.SHA256, randomisation.CountEarlier)).ThenRefused("counting_not_possible")
 	again := withList.When(superseding(s, "list", part.SHA256, randomisation.CountFresh)).
-		Then(randomisation.SchemeSuperseded{Study: pain, Scheme: "list", Former: "one", Counting: randomisation.CountFresh, Reason: "Amendment 2"})
+		Then(randomisation.SchemeSuperseded{Study: pain, Scheme: "list", Former: "one", Counting: randomisation.CountFresh,
+			Reason: "Amendment 2"})
 	if _, draw := theDraw(t, must(t, again.State(), drawing(s, two, 2, "sex", "m"))); draw.Row != 1 || draw.Arm != placebo {
 		t.Errorf("the first draw from the new list is %+v", draw)
 	}

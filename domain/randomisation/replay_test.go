@@ -208,7 +208,8 @@ func (sim *simulation) change(t *rapid.T, step int) {
 			rapid.SampledFrom([]randomisation.Counting{randomisation.CountEarlier, randomisation.CountFresh}).Draw(t, "counting")))...)
 		m.rows, m.usedRow = nil, map[int]bool{}
 	default:
-		m.cohorts = []randomisation.LevelCap{{Levels: map[string]string{"sex": "f", "grade": "mild"}, Most: rapid.IntRange(0, 5).Draw(t, "cohort")}}
+		m.cohorts = []randomisation.LevelCap{{Levels: map[string]string{"sex": "f", "grade": "mild"}, Most: rapid.IntRange(0,
+			5).Draw(t, "cohort")}}
 		sim.add(t, must(t, sim.state, bounding(sim.study, m.cohorts...))...)
 	}
 }

@@ -118,10 +118,13 @@ func TestPublishChecksWhoSignsAgain(t *testing.T) {
 		code   string
 		change func(*study.Protocol)
 	}{
-		"the same form":     {"invalid_protocol", func(p *study.Protocol) { p.ConsentVersion = "1.0" }},
-		"nobody":            {"invalid_protocol", func(p *study.Protocol) { p.Reconsent.Who = "" }},
-		"an unknown block":  {"invalid_protocol", func(p *study.Protocol) { p.Reconsent.Blocks = []study.Blocked{"lunch"} }},
-		"a block twice":     {"invalid_protocol", func(p *study.Protocol) { p.Reconsent.Blocks = append(p.Reconsent.Blocks, study.BlocksVisits) }},
+		"the same form":    {"invalid_protocol", func(p *study.Protocol) { p.ConsentVersion = "1.0" }},
+		"nobody":           {"invalid_protocol", func(p *study.Protocol) { p.Reconsent.Who = "" }},
+		"an unknown block": {"invalid_protocol", func(p *study.Protocol) { p.Reconsent.Blocks = []study.Blocked{"lunch"} }},
+		"a block twice": {"invalid_protocol", func(p *study.Protocol) {
+			p.Reconsent.Blocks = append(p.Reconsent.Blocks,
+				study.BlocksVisits)
+		}},
 		"too late":          {"value_out_of_range", func(p *study.Protocol) { p.Reconsent.WithinDays = 366 }},
 		"no day":            {"malformed_date", func(p *study.Protocol) { p.PublishedOn = "soon" }},
 		"a day to come":     {"captured_in_future", func(p *study.Protocol) { p.PublishedOn = "2026-03-20" }},

@@ -168,7 +168,8 @@ func TestEndResupplyOfCountriesAndArms(t *testing.T) {
 	}
 	ofStudy, why := domain.ForStudy(pain), domain.Because("r")
 	ending := func(site domain.SiteID, country string) supplyDecision {
-		return scenario.SentWithFacts(supply.EndRule, three, supply.EndResupply{InStudy: ofStudy, Site: site, Country: country, Reasoned: why}, call)
+		return scenario.SentWithFacts(supply.EndRule, three, supply.EndResupply{InStudy: ofStudy, Site: site, Country: country,
+			Reasoned: why}, call)
 	}
 	given := withDepot(t).Given(rule("A"), rule("B"))
 	given.When(ending("", "")).ThenRefused("value_missing")
@@ -185,7 +186,8 @@ func TestEndResupplyOfCountriesAndArms(t *testing.T) {
 	given.When(arm(x, "Z", "")).ThenRefused("site_not_found")
 	given.When(arm(x, "", "FR")).ThenRefused("country_not_found")
 	withDepot(t).When(arm(x, "", "")).ThenRefused("no_resupply_rule")
-	ended := given.When(arm(x, "", "DE")).Then(supply.ResupplyOfArmEnded{Study: pain, Sites: []domain.SiteID{"A"}, Arm: blind.Of(x), Reason: "r"})
+	ended := given.When(arm(x, "", "DE")).Then(supply.ResupplyOfArmEnded{Study: pain, Sites: []domain.SiteID{"A"},
+		Arm: blind.Of(x), Reason: "r"})
 	ended.When(arm(x, "A", "")).ThenRefused("resupply_of_arm_ended")
 	ended.When(arm(y, "A", "")).ThenRefused("resupply_end_reveals_arm") // the third would be left alone
 	ended.When(arm(x, "", "")).Then(supply.ResupplyOfArmEnded{Study: pain, Sites: []domain.SiteID{"B"}, Arm: blind.Of(x), Reason: "r"})

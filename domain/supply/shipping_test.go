@@ -34,7 +34,8 @@ func in[C any](decide func(supply.Supply, study.Study, C, domain.Call) ([]supply
 func TestGreenLights(t *testing.T) {
 	ofStudy, why := domain.ForStudy(pain), domain.Because("r")
 	given := withDepot(t)
-	given.When(in(supply.ApproveSite, supply.ApproveShippingToSite{InStudy: ofStudy, Site: "Z", Reference: "ref"})).ThenRefused("site_not_found")
+	given.When(in(supply.ApproveSite, supply.ApproveShippingToSite{InStudy: ofStudy, Site: "Z",
+		Reference: "ref"})).ThenRefused("site_not_found")
 	given.When(in(supply.ApproveSite, supply.ApproveShippingToSite{InStudy: ofStudy, Site: "A"})).ThenRefused("value_missing")
 	given.When(in(supply.ApproveCountry, supply.ApproveShippingToCountry{InStudy: ofStudy, Country: "FR", Reference: "ref"})).
 		ThenRefused("country_not_found")

@@ -32,7 +32,8 @@ var StudyOverview = projections.New(studyviews.StudyOverviews, projections.ByStu
 	}),
 	projections.On(func(o *overview, e study.ProtocolApprovedAtSite, at projections.Envelope) {
 		site := siteAfter(o, e.Site, e, at)
-		site.Approvals = append(site.Approvals, studyviews.Approval{Version: e.Version, ApprovedOn: e.ApprovedOn, By: e.By, Reference: e.Reference})
+		site.Approvals = append(site.Approvals, studyviews.Approval{Version: e.Version, ApprovedOn: e.ApprovedOn, By: e.By,
+			Reference: e.Reference})
 	}),
 	projections.On(func(o *overview, e study.SiteApprovalWithdrawn, at projections.Envelope) {
 		site := siteAfter(o, e.Site, e, at)
