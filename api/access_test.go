@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"casebook/cmd/casebook/contexts"
@@ -337,11 +338,15 @@ func TestR4_CommandsAreOpenToWhomTheDomainSaysAndNobodyElse(t *testing.T) {
 			}
 			body := bodyAbout(t, declared.Body(), tr)
 			recordsNothing(t, func() {
+				var together sync.WaitGroup // each refusal is recorded durably, and together they share the wait
 				for _, a := range all {
 					if !may(name, a) {
-						a.post("/api/v1/commands/"+name, body).refused(t, http.StatusForbidden, "not_allowed")
+						together.Go(func() {
+							a.post("/api/v1/commands/"+name, body).refused(t, http.StatusForbidden, "not_allowed")
+						})
 					}
 				}
+				together.Wait()
 			})
 			for _, a := range all {
 				if !may(name, a) {
