@@ -29,7 +29,7 @@ type DosingCompliance struct {
 	readmodels.Header `bson:",inline"`
 	Patient           domain.PatientID `bson:"patient" json:"patient" doc:"The patient"`
 	Study             domain.StudyID   `bson:"study" json:"study" doc:"The study"`
-	Site              domain.SiteID    `bson:"site" json:"site" doc:"The site that gave out kits last"`
+	Site              domain.SiteID    `bson:"site" json:"site,omitempty" doc:"The site that gave out kits last; none before the first kit"`
 	Planned           float64          `bson:"planned" json:"planned" doc:"Doses planned in all intervals with a figure"`
 	Taken             int              `bson:"taken" json:"taken" doc:"Doses taken in them"`
 	Percent           *float64         `bson:"percent,omitempty" json:"percent,omitempty" doc:"Taken divided by planned, in percent; left out while no interval has a figure"`
