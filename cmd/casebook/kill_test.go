@@ -62,6 +62,7 @@ func TestViewsShowTheSimulatedStudy(t *testing.T) {
 		EnrollmentFigures: studyviews.EnrollmentFigures{Screened: first.Screened, ScreenFailures: first.ScreenFailures,
 			Enrolled: first.Enrolled, EnrollmentsFailed: first.NoKit},
 		ClinicalFigures: studyviews.ClinicalFigures{Diaries: first.Diaries, LateDiaries: first.Late, MissedWindows: first.Missed,
+			TranscribedDiaries: first.Transcribed,
 			Risks: first.Risks},
 	}
 	got := *overview.Figures
