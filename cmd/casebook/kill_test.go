@@ -63,7 +63,7 @@ func TestViewsShowTheSimulatedStudy(t *testing.T) {
 			Enrolled: first.Enrolled, EnrollmentsFailed: first.NoKit},
 		ClinicalFigures: studyviews.ClinicalFigures{Diaries: first.Diaries, LateDiaries: first.Late, MissedWindows: first.Missed,
 			TranscribedDiaries: first.Transcribed,
-			Risks: first.Risks},
+			Risks:              first.Risks},
 	}
 	got := *overview.Figures
 	if got.Withdrawn+got.Discontinued != first.EndedEarly {
