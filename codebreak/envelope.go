@@ -45,7 +45,7 @@ type Content struct {
 	SealedAt time.Time `json:"sealedAt"`
 }
 
-// Arm is the patient's arm, with what the last version of the protocol that has it says about it.
+// Arm is the patient's arm, with what the patient's version of the protocol says about it, or the nearest one that has it.
 type Arm struct {
 	ID    domain.ArmID `json:"id"`
 	Title string       `json:"title,omitempty"`
@@ -84,15 +84,17 @@ const unit = 4096
 // seal encrypts a content to the recipients. All contents that differ only in the arm get the same size: arms are all arms that the
 // patient could be in.
 func seal(c Content, arms []Arm, signer ed25519.PrivateKey, to []age.Recipient) ([]byte, error) {
-	most := 0
+	own, err := json.Marshal(c.Arm)
+	if err != nil {
+		return nil, err
+	}
+	most := len(own)
 	for _, arm := range arms {
-		other := c
-		other.Arm = arm
-		text, err := json.Marshal(other)
+		other, err := json.Marshal(arm)
 		if err != nil {
 			return nil, err
 		}
-		most = max(most, len(text))
+		most = max(most, len(other))
 	}
 	text, err := json.Marshal(c)
 	if err != nil {
@@ -103,7 +105,7 @@ func seal(c Content, arms []Arm, signer ed25519.PrivateKey, to []age.Recipient) 
 	if err != nil {
 		return nil, err
 	}
-	size := len(plain) + max(0, most-len(text))
+	size := len(plain) + most - len(own)
 	return encrypt(blind.Fill(plain, (size+unit-1)/unit*unit), to)
 }
 

@@ -60,7 +60,7 @@ func (c supplySimulateCommand) Run(ctx context.Context, s streams) error {
 			return err
 		}
 		in, past, err := readPast(ctx, log, c.Study)
-		if err := first(err, log.Close()); err != nil {
+		if err := domain.First(err, log.Close()); err != nil {
 			return err
 		}
 		results, err := c.simulate(in, past, change)
@@ -69,15 +69,6 @@ func (c supplySimulateCommand) Run(ctx context.Context, s streams) error {
 		}
 		return c.print(s, results)
 	})
-}
-
-func first(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // ruleChange is what a rule on the command line changes of a site's own rule.
@@ -144,7 +135,7 @@ func readPast(ctx context.Context, log *eventlog.Log, id domain.StudyID) (in stu
 			case patient.Event:
 				who := r.Metadata.Patient
 				patients[who] = patient.Decider.Evolve(patients[who], e)
-				past.NoteCourse(who, courseOf(patients[who], on))
+				past.NoteCourse(who, courseOf(patients[who]))
 			default:
 				past.Note(e, on)
 			}
@@ -158,12 +149,8 @@ func readPast(ctx context.Context, log *eventlog.Log, id domain.StudyID) (in stu
 }
 
 // courseOf is what a look-ahead needs of a patient.
-func courseOf(p patient.Patient, on domain.Date) supply.Course {
-	c := supply.Course{Site: p.Site, Known: on, EnrolledOn: p.EnrolledOn, EndedOn: p.TreatmentEndedOn, Visits: p.Visits}
-	if c.EndedOn == "" || p.EndedOn != "" && p.EndedOn < c.EndedOn {
-		c.EndedOn = p.EndedOn
-	}
-	return c
+func courseOf(p patient.Patient) supply.Course {
+	return supply.Course{EnrolledOn: p.EnrolledOn, EndedOn: p.LastDoseOn(), Visits: p.Visits}
 }
 
 // simulate replays the rule at each site that it is for.

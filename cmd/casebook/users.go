@@ -42,7 +42,7 @@ type toolStore struct {
 
 // grantFlags describe one grant.
 type grantFlags struct {
-	Role    user.Role        `help:"Role: patient, crc, investigator, monitor, data_manager, supply_manager, unblinded_supply_manager, qualified_person, safety_officer, statistician, auditor or admin."`
+	Role    user.Role        `help:"Role: patient, crc, investigator, monitor, data_manager, supply_manager, unblinded_supply_manager, qualified_person, safety_officer, study_manager, statistician, auditor or admin."`
 	Study   domain.StudyID   `help:"Study of the role; none for admin."`
 	Site    domain.SiteID    `help:"Site of the role, if it is limited to one."`
 	Patient domain.PatientID `help:"The patient, for the role patient."`

@@ -132,8 +132,8 @@ func inForce(ctx context.Context, reader commands.Reader, s study.Study, id inst
 }
 
 // PlanOf reads the facts of FollowPhase: the patient as the log has it now, and what the protocol asks for in the patient's phase.
-func PlanOf[C domain.AboutPatient](ctx context.Context, reader commands.Reader, c C) (diary.Plan, error) {
-	p, err := commands.ReadNewest(ctx, reader, patient.Decider, string(c.AboutPatient()))
+func PlanOf(ctx context.Context, reader commands.Reader, c diary.FollowPhase) (diary.Plan, error) {
+	p, err := commands.ReadNewest(ctx, reader, patient.Decider, string(c.Patient))
 	if err != nil || !p.Exists() {
 		return diary.Plan{Patient: p}, err
 	}
@@ -159,21 +159,25 @@ func relocation(ctx context.Context, reader commands.Reader, c diary.CorrectDiar
 	if err != nil {
 		return diary.Relocation{}, err
 	}
-	events, err := commands.ReadEvents(ctx, reader, diary.Decider, string(c.Patient))
-	return diary.Relocation{Patient: p, Entry: diary.EntryOf(events, c.Instrument, c.From)}, err
+	entry, err := entryOf(ctx, reader, c.Patient, c.Instrument, c.From)
+	return diary.Relocation{Patient: p, Entry: entry}, err
 }
 
 // voidedEntry reads the entry that VoidDiary is about.
 func voidedEntry(ctx context.Context, reader commands.Reader, c diary.VoidDiary) (*diary.Entry, error) {
-	events, err := commands.ReadEvents(ctx, reader, diary.Decider, string(c.Patient))
-	return diary.EntryOf(events, c.Instrument, c.Window), err
+	return entryOf(ctx, reader, c.Patient, c.Instrument, c.Window)
 }
 
-// diaryEntry reads the entry that CorrectDiary changes. It is read after the state, so it may be newer than the state;
-// then the append conflicts, and both are read again.
+// diaryEntry reads the entry that CorrectDiary changes.
 func diaryEntry(ctx context.Context, reader commands.Reader, c diary.CorrectDiary) (*diary.Entry, error) {
-	events, err := commands.ReadEvents(ctx, reader, diary.Decider, string(c.Patient))
-	return diary.EntryOf(events, c.Instrument, c.Window), err
+	return entryOf(ctx, reader, c.Patient, c.Instrument, c.Window)
+}
+
+// entryOf reads an entry. It is read after the state, so it may be newer than the state; then the append conflicts, and both are
+// read again.
+func entryOf(ctx context.Context, reader commands.Reader, of domain.PatientID, id instrument.ID, window string) (*diary.Entry, error) {
+	events, err := commands.ReadEvents(ctx, reader, diary.Decider, string(of))
+	return diary.EntryOf(events, id, window), err
 }
 
 // exampleMoment is an evening in Berlin, when a patient fills in a diary.

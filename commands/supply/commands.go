@@ -249,7 +249,7 @@ func onPatientKits[C domain.AboutPatient](decide stockDecision[C]) *commands.Dec
 			return facts, err
 		}
 		facts.Study = who.Follows(facts.Study)
-		facts.Enrolled, facts.Levels = who.Participating(), who.Factors
+		facts.Enrolled = who.Participating()
 		facts.Participating = facts.Enrolled || who.Status == patient.StatusEnrolling
 		facts.Screening = who.Status == patient.StatusConsented || who.Status == patient.StatusEnrollmentFailed
 		facts.Dosing, facts.EnrolledOn = who.Dosing(), who.DayZero()

@@ -1,8 +1,6 @@
 package diary
 
 import (
-	"regexp"
-
 	"casebook/domain"
 	"casebook/domain/patient"
 	"casebook/domain/refuse"
@@ -97,21 +95,17 @@ type Sender struct {
 	Relation user.Relation
 }
 
-const languagePattern = `^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$`
-
-var isLanguage = regexp.MustCompile(languagePattern).MatchString
-
 // Language is a language tag (RFC 5646), such as de or zh-Hans-CN.
 type Language string
 
 // Schema implements domain.HasSchema.
 func (Language) Schema() domain.Schema {
-	return domain.Schema{Pattern: languagePattern, Example: "de-AT"}
+	return domain.Schema{Pattern: domain.LanguagePattern, Example: "de-AT"}
 }
 
 // validate refuses what is no language tag (code malformed_language). None is allowed.
 func (l Language) validate() error {
-	if l == "" || isLanguage(string(l)) {
+	if l == "" || domain.IsLanguage(string(l)) {
 		return nil
 	}
 	return refuse.Malformed("malformed_language", "%q is not a language tag", refuse.Shortened(string(l))).At("language").

@@ -4,7 +4,6 @@ import (
 	"iter"
 	"slices"
 	"sort"
-	"time"
 
 	"casebook/domain"
 	"casebook/domain/instrument"
@@ -66,8 +65,8 @@ func (d Diary) MissedInARow(id instrument.ID, window string) int {
 		return 0
 	}
 	run := 0
-	for _, w := range p.upTo() {
-		if !w.status.isMissed() {
+	for w := range p.upTo() {
+		if !w.status().isMissed() {
 			break
 		}
 		run++
@@ -84,12 +83,12 @@ func (d Diary) MissedTooOften(id instrument.ID, window string, missed, days int)
 		return false
 	}
 	var opened []domain.Date // of the missed windows, the latest first
-	for _, w := range p.upTo() {
-		day := domain.DateOf(p.zone.In(w.opens))
+	for w := range p.upTo() {
+		day := domain.DateOf(p.zone.In(w.window().Opens))
 		if len(opened) > 0 && opened[min(1, len(opened)-1)].DaysSince(day) >= days {
 			break
 		}
-		if w.status.isMissed() {
+		if w.status().isMissed() {
 			opened = append(opened, day)
 		}
 	}
@@ -103,45 +102,29 @@ func (d Diary) MissedTooOften(id instrument.ID, window string, missed, days int)
 	return within(days, opened) >= missed && within(days, opened[1:]) < missed
 }
 
-// pastWindow is a window with its status.
-type pastWindow struct {
-	opens  time.Time
-	status Status
-}
-
 // upTo returns this window and those before it, the latest first, without windows that the clocks skip.
-func (p place) upTo() iter.Seq2[int, pastWindow] {
-	return func(yield func(int, pastWindow) bool) {
-		if p.other {
-			for n, w := range p.othersUpTo() {
-				if !yield(n, w) {
-					return
-				}
-			}
-			return
-		}
-		for n, number := 0, p.number; number >= 0; number-- {
-			if p.calendar.Empty(number) {
-				continue
-			}
-			if !yield(n, pastWindow{opens: p.calendar.Window(number).Opens, status: p.Assignment.status(number)}) {
+func (p place) upTo() iter.Seq[place] {
+	if p.other {
+		return slices.Values(p.othersUpTo())
+	}
+	return func(yield func(place) bool) {
+		for ; p.number >= 0; p.number-- {
+			if !p.calendar.Empty(p.number) && !yield(p) {
 				return
 			}
-			n++
 		}
 	}
 }
 
 // othersUpTo returns this window, which is in no calendar, and those that opened before it, the latest first.
-func (p place) othersUpTo() []pastWindow {
+func (p place) othersUpTo() (all []place) {
 	last := p.window().Opens
-	var all []pastWindow
-	for _, o := range p.others {
+	for n, o := range p.others {
 		if !o.window.Opens.After(last) && o.status&(Answered|Missed) != 0 {
-			all = append(all, pastWindow{opens: o.window.Opens, status: o.status})
+			all = append(all, place{Assignment: p.Assignment, index: p.index, number: n, other: true})
 		}
 	}
-	slices.SortStableFunc(all, func(x, y pastWindow) int { return y.opens.Compare(x.opens) })
+	slices.SortStableFunc(all, func(x, y place) int { return y.window().Opens.Compare(x.window().Opens) })
 	return all
 }
 

@@ -15,7 +15,7 @@ type FollowPhase struct {
 	domain.OfPatient
 }
 
-// Plan is the facts of Follow: the patient, and what the protocol in force asks for in the patient's phase.
+// Plan is the facts of Follow: the patient, and what the patient's version of the protocol asks for in the patient's phase.
 type Plan struct {
 	Patient     patient.Patient
 	Instruments []Planned
@@ -54,8 +54,9 @@ func Follow(d Diary, plan Plan, cmd FollowPhase, call domain.Call) ([]Event, err
 				Reason: fmt.Sprintf("The phase %s has ended", a.Phase), Phase: a.Phase})
 		}
 	}
-	for _, p := range plan.Instruments {
-		from, ok := d.after(events).mayBegin(p.Definition.ID, phase, today)
+	after := d.after(events)
+	for _, p := range plan.Instruments { // each is named once
+		from, ok := after.mayBegin(p.Definition.ID, phase, today)
 		if !ok {
 			continue
 		}

@@ -239,7 +239,6 @@ func (d Diary) withStatus(id instrument.ID, version int, w Window, change func(S
 		if p, ok = d.addedTo(id, version); !ok {
 			return d
 		}
-		p.other = true
 	}
 	a := d.assignments[p.index]
 	if p.other {
@@ -257,7 +256,7 @@ func (d Diary) addedTo(id instrument.ID, version int) (place, bool) {
 	for i := len(d.assignments) - 1; i >= 0; i-- {
 		a := &d.assignments[i]
 		if a.ID == id && a.fault == nil && (version == 0 || a.Instrument.Definition().Version == version) {
-			return place{Assignment: a, index: i, number: len(a.others)}, true
+			return place{Assignment: a, index: i, number: len(a.others), other: true}, true
 		}
 	}
 	return place{}, false
@@ -304,13 +303,10 @@ type place struct {
 }
 
 func (p place) status() Status {
-	switch {
-	case !p.other:
-		return p.Assignment.status(p.number)
-	case p.number < len(p.others):
+	if p.other {
 		return p.others[p.number].status
 	}
-	return 0
+	return p.Assignment.status(p.number)
 }
 
 func (p place) window() Window {

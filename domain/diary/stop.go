@@ -31,7 +31,7 @@ type ReplaceInstrument struct {
 func (InstrumentStopped) diaryEvent() {}
 
 // Stop decides about StopInstrument. Windows that open after the last day are not asked for, and are not missed. It refuses
-// reason_required, value_too_long, malformed_date, instrument_unusable, nothing_to_stop and diaries_recorded.
+// reason_required, value_too_long, malformed_date, unknown_zone, instrument_unusable, nothing_to_stop and diaries_recorded.
 func Stop(d Diary, who patient.Patient, cmd StopInstrument, call domain.Call) ([]Event, error) {
 	reason := strings.TrimSpace(cmd.Reason)
 	if err := domain.Reason(reason); err != nil {

@@ -1,6 +1,7 @@
 package diary
 
 import (
+	"slices"
 	"time"
 
 	"casebook/domain"
@@ -61,9 +62,7 @@ func (c TranscribeDiary) check(who patient.Patient, call domain.Call) error {
 	if err := notInFuture("answeredAt", c.AnsweredAt, call); err != nil {
 		return err
 	}
-	switch c.Source {
-	case SourcePaper, SourceInterview, SourceTelephone, SourceOtherPatient:
-	default:
+	if !slices.Contains(Sources, c.Source) {
 		return refuse.Malformed("unknown_code", "%q is not a source", refuse.Shortened(string(c.Source))).At("source").
 			Do("use paper, interview, telephone or other_patient")
 	}
@@ -86,37 +85,38 @@ func (d Diary) windowNamed(c capture, window string, who patient.Patient) (entry
 	if window == "" {
 		return d.windowFor(c, who)
 	}
-	found, ok := d.windowByID(c.instrument, window, who)
-	if !ok {
-		if d.lastAssigned(c.instrument) == nil {
-			return d.windowFor(c, who)
-		}
-		return found, refuse.NotFound("window_not_found", "instrument %s has no window %q", c.instrument, refuse.Shortened(window)).
-			At("window").Do("use the id of a window, such as 2026-03-01/evening or visit/week-4")
+	if d.lastAssigned(c.instrument) == nil {
+		return d.windowFor(c, who)
+	}
+	found, err := d.windowByID(c.instrument, window, who)
+	if err != nil {
+		return found, err
 	}
 	if c.at.Before(found.window.Opens) {
 		return found, refuse.Because("diary_too_early", "the window %s opens at %s, after the diary was answered", window,
-			moment(found.assignment.zone.In(found.window.Opens))).At("window").Do("name the window that it was answered in")
+			moment(found.assignment.zone.In(found.window.Opens))).Do("name the window that it was answered in")
 	}
 	found.late = !c.at.Before(found.window.Closes)
 	return found, found.assignment.mustBeAsked(who, found.window.Opens)
 }
 
-// windowByID returns a window by its id, if the instrument asks for an entry in it. Entries about events have no such windows.
-func (d Diary) windowByID(id instrument.ID, window string, who patient.Patient) (entryWindow, bool) {
+// windowByID returns a window by its id, if the instrument asks for an entry in it (code window_not_found). Entries about events have
+// no such windows.
+func (d Diary) windowByID(id instrument.ID, window string, who patient.Patient) (entryWindow, error) {
 	for i := range d.assignments {
 		a := &d.assignments[i]
 		if number, ok := a.number(id, window); ok && !a.calendar.Empty(number) {
-			return a.inCalendar(number, false), true
+			return a.inCalendar(number, false), nil
 		}
 		if a.ID != id {
 			continue
 		}
 		for _, w := range a.aroundVisits(who) {
 			if w.ID == window {
-				return entryWindow{assignment: a, window: w, status: a.otherStatus(w.ID)}, true
+				return entryWindow{assignment: a, window: w, status: a.otherStatus(w.ID)}, nil
 			}
 		}
 	}
-	return entryWindow{}, false
+	return entryWindow{}, refuse.NotFound("window_not_found", "instrument %s has no window %q", id, refuse.Shortened(window)).
+		Do("use the id of a window, such as 2026-03-01/evening or visit/week-4")
 }

@@ -73,10 +73,9 @@ func CorrectWindow(d Diary, facts Relocation, cmd CorrectDiaryWindow, _ domain.C
 		return nil, refuse.Because("nothing_to_correct", "the diary is recorded in the window %s already", refuse.Shortened(cmd.To)).At("to").
 			Do("nothing is left to do")
 	}
-	found, ok := d.windowByID(cmd.Instrument, cmd.To, facts.Patient)
-	if !ok {
-		return nil, refuse.NotFound("window_not_found", "instrument %s has no window %q", cmd.Instrument, refuse.Shortened(cmd.To)).At("to").
-			Do("use the id of a window, such as 2026-03-01/evening or visit/week-4")
+	found, err := d.windowByID(cmd.Instrument, cmd.To, facts.Patient)
+	if err != nil {
+		return nil, domain.At("to", err)
 	}
 	if err := found.assignment.mustBeAsked(facts.Patient, found.window.Opens); err != nil {
 		return nil, domain.At("to", err)

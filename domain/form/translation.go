@@ -2,8 +2,9 @@ package form
 
 import (
 	"encoding/json"
-	"regexp"
 	"slices"
+
+	"casebook/domain"
 )
 
 // Translation is a text by language. A form without languages has plain texts, under the language "". In JSON a plain
@@ -54,9 +55,6 @@ func (t *Translation) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// languagePattern is the shape of a language tag (BCP 47): de, en-GB, zh-Hans.
-var languagePattern = regexp.MustCompile(`^[a-z]{2,3}(-[A-Za-z0-9]{2,8}){0,3}$`)
-
 func (c *compiler) languages() error {
 	languages := c.form.definition.Languages
 	if err := c.parts.Count("languages", len(languages), 0, maxLanguages); err != nil {
@@ -64,7 +62,7 @@ func (c *compiler) languages() error {
 	}
 	for n, l := range languages {
 		at := indexed("languages", n)
-		if !languagePattern.MatchString(l) {
+		if !domain.IsLanguage(l) {
 			return c.parts.Invalid(at, "%q is not a language; de and en-GB are", shortened(l))
 		}
 		if slices.Contains(languages[:n], l) {

@@ -1,7 +1,6 @@
 package patient
 
 import (
-	"regexp"
 	"slices"
 
 	"casebook/domain"
@@ -57,9 +56,6 @@ type ConsentRecorded struct {
 	Superseded bool `json:"superseded,omitempty"`
 }
 
-// languageTag is the form of a language tag of BCP 47, without the rarer parts.
-var languageTag = regexp.MustCompile(`^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$`)
-
 // Consent records an informed consent. It may be signed before or after the day of screening, and may be recorded at any time after
 // it was signed. The form must be that of the version of the protocol that was in force at the site on the day of the signature.
 // A participating patient signs again when a new version is applied (ICH E6(R3) 2.8.2). It refuses malformed_date,
@@ -98,7 +94,7 @@ func (c RecordConsent) validate() error {
 	if slices.Equal(c.Signers, []Signer{SignedByWitness}) {
 		return refuse.Because("signer_missing", "only a witness has signed").At("signers").Do("name the patient or the legal representative too")
 	}
-	if c.Language != "" && (len(c.Language) > 35 || !languageTag.MatchString(c.Language)) {
+	if c.Language != "" && !domain.IsLanguage(c.Language) {
 		return refuse.Malformed("malformed_language", "%.40q is no language", c.Language).At("language").
 			Do("use a tag of BCP 47, such as de or pt-BR")
 	}

@@ -142,11 +142,8 @@ func mustDraw(s study.Study, id domain.StudyID, stage string) error {
 		return refuse.WrongState("study_not_randomised", "the protocol of study %s does not randomise", id).At("patient").
 			Do("nothing is left to do: there is no draw")
 	}
-	if _, known := s.ArmsOf(stage); !known {
-		return refuse.NotFound("stage_not_found", "the protocol of study %s has no stage %.80q", id, stage).At("stage").
-			Do("use the id of a stage of the protocol; leave it out for the first draw")
-	}
-	return nil
+	_, err := s.MustHaveStage(id, stage)
+	return err
 }
 
 // ConfirmDraw records that a patient was drawn. If it is sent twice, it records nothing the second time. It refuses

@@ -18,7 +18,7 @@ type Unblinded struct {
 	At time.Time `json:"at"`
 	// KnownTo are the accounts of those who know the arm, as far as they have one.
 	KnownTo []domain.UserID `json:"knownTo,omitempty"`
-	// AssessmentsByOthers says that they record no more visits of the patient, as the protocol in force has it.
+	// AssessmentsByOthers says that they record no more visits of the patient, as the patient's version of the protocol has it.
 	AssessmentsByOthers bool `json:"assessmentsByOthers,omitempty"`
 }
 

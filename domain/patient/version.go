@@ -161,9 +161,9 @@ func (p Patient) Blocked(what study.Blocked) bool {
 	return p.Reconsent != nil && slices.Contains(p.Reconsent.Blocks, what)
 }
 
-// mustHaveSignedAgain refuses what is blocked on a day until the patient signs the consent again (code reconsent_required).
-func (p Patient) mustHaveSignedAgain(what study.Blocked, on domain.Date) error {
-	if !p.Blocked(what) || on < p.Reconsent.Since {
+// mustHaveSignedAgain refuses visits that are blocked on a day until the patient signs the consent again (code reconsent_required).
+func (p Patient) mustHaveSignedAgain(on domain.Date) error {
+	if !p.Blocked(study.BlocksVisits) || on < p.Reconsent.Since {
 		return nil
 	}
 	return refuse.WrongState("reconsent_required", "the patient has not signed consent version %s, as version %d of the protocol asks",

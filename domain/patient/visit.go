@@ -22,10 +22,9 @@ func RecordAttendance(p Patient, s study.Study, cmd RecordVisit, call domain.Cal
 		return nil, err
 	}
 	s = p.Follows(s)
-	visit, known := s.Visit(cmd.Visit)
-	if !known {
-		return nil, refuse.Because("unknown_visit", "the protocol has no visit %.80q", cmd.Visit).
-			At("visit").Do("use the id of a visit of the version that the patient follows")
+	visit, err := visitOf(s, cmd.Visit)
+	if err != nil {
+		return nil, err
 	}
 	if p.FirstConsentOn == "" {
 		return nil, refuse.Because("consent_missing", "the patient has not signed an informed consent").
@@ -34,7 +33,7 @@ func RecordAttendance(p Patient, s study.Study, cmd RecordVisit, call domain.Cal
 	if err := cmd.On.NotBefore(p.FirstConsentOn, "visit_before_consent", "on", "the visit", "the consent"); err != nil {
 		return nil, err
 	}
-	if err := p.mustHaveSignedAgain(study.BlocksVisits, cmd.On); err != nil {
+	if err := p.mustHaveSignedAgain(cmd.On); err != nil {
 		return nil, err
 	}
 	if visit.Day >= 0 {
@@ -101,15 +100,24 @@ func (p Patient) mustNotHaveSkipped(visit string) error {
 	return nil
 }
 
+// visitOf returns a visit of the protocol (code unknown_visit).
+func visitOf(s study.Study, id string) (study.Visit, error) {
+	visit, known := s.Visit(id)
+	if !known {
+		return visit, refuse.Because("unknown_visit", "the protocol has no visit %.80q", id).
+			At("visit").Do("use the id of a visit of the version that the patient follows")
+	}
+	return visit, nil
+}
+
 // Skip decides about SkipVisit. The patient gets no kit for the visit. It refuses reason_required, value_too_long, patient_not_found,
 // patient_ended, unknown_visit, visit_recorded and visit_skipped.
 func Skip(p Patient, s study.Study, cmd SkipVisit, _ domain.Call) ([]Event, error) {
 	if err := domain.First(domain.Reason(cmd.Reason), p.mustNotHaveEnded()); err != nil {
 		return nil, err
 	}
-	if _, known := p.Follows(s).Visit(cmd.Visit); !known {
-		return nil, refuse.Because("unknown_visit", "the protocol has no visit %.80q", cmd.Visit).
-			At("visit").Do("use the id of a visit of the version that the patient follows")
+	if _, err := visitOf(p.Follows(s), cmd.Visit); err != nil {
+		return nil, err
 	}
 	if on, done := p.Visits[cmd.Visit]; done {
 		return nil, refuse.WrongState("visit_recorded", "visit %s was recorded for %s already", cmd.Visit, on).

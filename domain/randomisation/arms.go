@@ -69,7 +69,7 @@ func DropArm(r Randomisation, s study.Study, cmd CloseArm, _ domain.Call) ([]Eve
 	if r.closed.sealedFor() {
 		return nil, ErrKeysMissing
 	}
-	if !slices.ContainsFunc(s.Protocol.Arms, func(a study.Arm) bool { return a.ID == string(cmd.Arm) }) && !r.drawnInto(cmd.Arm) {
+	if !s.Protocol.HasArm(string(cmd.Arm)) && !r.drawnInto(cmd.Arm) {
 		return nil, refuse.NotFound("arm_not_found", "neither the protocol nor a scheme has the arm").At("arm").Do("use the id of an arm")
 	}
 	if r.closed.has(cmd.Arm) {

@@ -37,16 +37,6 @@ type cohort struct {
 	drawn int
 }
 
-// has says whether a patient with these levels is of the cohort.
-func (c LevelCap) has(factors map[string]string) bool {
-	for factor, level := range c.Levels {
-		if factors[factor] != level {
-			return false
-		}
-	}
-	return true
-}
-
 // BoundLevels decides about SetLevelCaps. A cap below the number of patients who were already drawn only stops further draws.
 // It refuses reason_required, value_too_long, study_not_found, no_protocol, study_not_randomised and invalid_caps.
 func BoundLevels(_ Randomisation, s study.Study, cmd SetLevelCaps, _ domain.Call) ([]Event, error) {
@@ -103,7 +93,7 @@ func counted(cohorts []cohort, factors map[string]string, by int) []cohort {
 	}
 	next := slices.Clone(cohorts)
 	for i := range next {
-		if next[i].has(factors) {
+		if study.Cohort(next[i].Levels).Has(factors) {
 			next[i].drawn += by
 		}
 	}
@@ -112,5 +102,5 @@ func counted(cohorts []cohort, factors map[string]string, by int) []cohort {
 
 // cohortIsFull says whether a cohort that the patient is of has reached its cap.
 func (r Randomisation) cohortIsFull(factors map[string]string) bool {
-	return slices.ContainsFunc(r.cohorts, func(c cohort) bool { return c.has(factors) && c.drawn >= c.Most })
+	return slices.ContainsFunc(r.cohorts, func(c cohort) bool { return study.Cohort(c.Levels).Has(factors) && c.drawn >= c.Most })
 }

@@ -20,12 +20,6 @@ type Facts struct {
 	Ended bool
 }
 
-// stageArms are the arms of a draw: nil if the protocol does not have the stage.
-func (f Facts) stageArms(id string) []domain.ArmID {
-	arms, _ := f.Study.ArmsOf(id)
-	return arms
-}
-
 // Randomise draws a patient. It records PatientRandomised, after one EntrySkipped for each entry of the list that it
 // skips, or RandomisationRefused, so that the enrolment process always finds an answer in the log. It records nothing
 // for a patient who has been drawn before, because the log has the first answer. It also records nothing for a request
@@ -63,7 +57,7 @@ func Randomise(r Randomisation, f Facts, cmd RandomisePatient, _ domain.Call) ([
 		return cmd.refused("patient_ended", "the patient does not take part any more")
 	}
 	force := f.Study.Protocol != nil && f.Study.Protocol.Treatment != nil && f.Study.Protocol.Treatment.ForcedAllocation
-	if arms := f.stageArms(cmd.Stage); len(arms) == 1 && cmd.Stage != "" {
+	if arms, _ := f.Study.ArmsOf(cmd.Stage); len(arms) == 1 && cmd.Stage != "" {
 		return r.assign(cmd, arms, f.InStock)
 	}
 	return r.decide(cmd, f.InStock, force)
@@ -158,7 +152,7 @@ func (r Randomisation) decide(cmd RandomisePatient, inStock []domain.ArmID, forc
 	if record.Forced {
 		events = append(events, AllocationForced{Study: cmd.Study, Site: cmd.Site, Patient: cmd.Patient, Number: record.Number})
 	}
-	return append(events, r.runsLow(cmd, c, 1)...), nil
+	return append(events, r.runsLow(cmd, c)...), nil
 }
 
 // nextEntry returns the entry of the list to use next, counted from 1, and the rows to skip before it. The entry is 0

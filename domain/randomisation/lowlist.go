@@ -52,12 +52,12 @@ func Watch(_ Randomisation, cmd SetListAlert, _ domain.Call) ([]Event, error) {
 	return []Event{ListAlertSet{Study: cmd.Study, Remaining: cmd.Remaining, Reason: cmd.Reason}}, nil
 }
 
-// runsLow returns what is told about the patient's stratum after more of its entries are used.
-func (r Randomisation) runsLow(cmd RandomisePatient, c choice, used int) []Event {
+// runsLow returns what is told about the patient's stratum after another one of its entries is used.
+func (r Randomisation) runsLow(cmd RandomisePatient, c choice) []Event {
 	if c.scheme.method != MethodList {
 		return nil
 	}
-	left := c.stage.unused(c.scheme, c.stratum) - used
+	left := c.stage.unused(c.scheme, c.stratum) - 1
 	if left >= r.alertBelow {
 		return nil
 	}

@@ -89,12 +89,8 @@ func factorsAndArms(s study.Study, id domain.StudyID, stage string) ([]Factor, [
 	for _, f := range s.Protocol.Treatment.Factors {
 		factors = append(factors, Factor{ID: f.ID, Levels: f.Levels})
 	}
-	arms, known := s.ArmsOf(stage)
-	if !known {
-		return nil, nil, refuse.NotFound("stage_not_found", "the protocol of study %s has no stage %.80q", id, stage).At("stage").
-			Do("use the id of a stage of the protocol; leave it out for the first draw")
-	}
-	return factors, arms, nil
+	arms, err := s.MustHaveStage(id, stage)
+	return factors, arms, err
 }
 
 // sharesOf returns the ratio in the order of the arms. It refuses invalid_ratio.

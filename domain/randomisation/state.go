@@ -246,7 +246,7 @@ func (r Randomisation) withDraw(e PatientRandomised) Randomisation {
 		r.sealed = true
 		return r
 	}
-	st := r.stages[e.Stage].withPatient(s, arm, e.Number, e.Factors, 1).withAll(s, arm, 1)
+	st := r.stages[e.Stage].withPatient(s, arm, e.Number, e.Factors, 1).withAll(s, arm)
 	if record.Row >= 1 && record.Row <= len(s.rows) {
 		row := record.Row - 1
 		stratum := s.rows[row].Stratum()
@@ -299,9 +299,9 @@ func (st stage) withPatient(s *scheme, arm domain.ArmID, number int, factors map
 	return st
 }
 
-// withAll changes the number of the arm's patients.
-func (st stage) withAll(s *scheme, arm domain.ArmID, by int) stage {
-	st.tallies = withTally(st.tallies, s, arm, level{}, by)
+// withAll counts another patient of the arm.
+func (st stage) withAll(s *scheme, arm domain.ArmID) stage {
+	st.tallies = withTally(st.tallies, s, arm, level{}, 1)
 	return st
 }
 

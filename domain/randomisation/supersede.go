@@ -2,7 +2,6 @@ package randomisation
 
 import (
 	"casebook/domain"
-	"casebook/domain/persistent"
 	"casebook/domain/refuse"
 	"casebook/domain/study"
 )
@@ -80,7 +79,6 @@ func (r Randomisation) withSuperseded(e SchemeSuperseded) Randomisation {
 		r.sealed = true
 		return r
 	}
-	var tallies persistent.Map[level, *tally]
 	for _, last := range r.drawn.All() {
 		d := last.in(e.Stage)
 		if d == nil {
@@ -88,11 +86,7 @@ func (r Randomisation) withSuperseded(e SchemeSuperseded) Randomisation {
 		}
 		arm, open := d.event.Arm.Open()
 		r.sealed = r.sealed || !open
-		tallies = withTally(tallies, s, arm, level{}, 1)
-		for _, f := range s.factors {
-			tallies = withTally(tallies, s, arm, level{f.ID, d.factors[f.ID]}, 1)
-		}
+		st = st.withPatient(s, arm, d.event.Number, d.factors, 1).withAll(s, arm)
 	}
-	st.tallies = tallies
 	return r.withStage(e.Stage, st)
 }

@@ -290,7 +290,7 @@ type RecordNotification struct {
 const LastLevel = 2
 
 // Raise raises an alert. It records nothing if the alert exists already. It raises an alert about missed diaries only
-// when the number of windows missed in a row reaches the protocol's limit.
+// when the number of windows missed in a row, or within some days, reaches the protocol's limit.
 func Raise(a Alert, f Facts, cmd RaiseAlert, call domain.Call) ([]Event, error) {
 	policy := f.Study.AlertPolicy()
 	if a.Exists() || cmd.Kind == DiariesMissed && f.MissedInARow != policy.MissedInARow && !f.MissedTooOften {

@@ -51,7 +51,7 @@ func (s Study) mustHaveCohort(c Cohort, country string, activities []Activity) e
 		return refuse.Because("unknown_cohort", "a cohort has no country").At("cohort").Do("name a country or a cohort")
 	}
 	for factor, level := range c {
-		if !slices.ContainsFunc(s.Treatment().Factors, func(f Factor) bool { return f.ID == factor && slices.Contains(f.Levels, level) }) {
+		if !slices.Contains(s.Treatment().levelsOf(factor), level) {
 			return refuse.Because("unknown_cohort", "the protocol has no factor %.80q with this level", factor).At("cohort").
 				Do("use levels of the protocol's factors")
 		}
@@ -76,6 +76,16 @@ func (s Study) suspendedFor(country string, c Cohort) []Activity {
 		}
 	}
 	return nil
+}
+
+// withSuspension returns the study with what is stopped for a cohort, or without one in a country.
+func (s Study) withSuspension(country string, c Cohort, activities []Activity) Study {
+	if len(c) > 0 {
+		s.SuspendedCohorts = withSuspendedCohort(s.SuspendedCohorts, c, activities)
+	} else {
+		s.Suspended = withSuspended(s.Suspended, country, activities)
+	}
+	return s
 }
 
 // withSuspendedCohort returns what is stopped for cohorts, after a change of one.

@@ -91,7 +91,7 @@ func (p Protocol) validateKitTypes() error {
 			domain.OptionalText("protocol.treatment.plan.types.labelGroup", k.LabelGroup, maxIDChars)); err != nil {
 			return err
 		}
-		if k.Arm != "" && !p.hasArm(k.Arm) {
+		if k.Arm != "" && !p.HasArm(k.Arm) {
 			return invalidProtocol("treatment.plan.types", "type %s is of the arm %.60q, which the protocol does not have", k.ID, k.Arm).
 				Do("use the id of an arm")
 		}
@@ -99,7 +99,8 @@ func (p Protocol) validateKitTypes() error {
 	return nil
 }
 
-func (p Protocol) hasArm(id string) bool {
+// HasArm says whether the version has an arm.
+func (p Protocol) HasArm(id string) bool {
 	return slices.ContainsFunc(p.Arms, func(a Arm) bool { return a.ID == id })
 }
 
@@ -115,8 +116,8 @@ func (p Protocol) validatePlanned(k PlannedKits) error {
 				Do("leave the arm out; before the draw nobody has one")
 		}
 	}
-	switch levels := p.levelsOf(t.Plan.Factor); {
-	case k.Arm != "" && !p.hasArm(k.Arm):
+	switch levels := t.levelsOf(t.Plan.Factor); {
+	case k.Arm != "" && !p.HasArm(k.Arm):
 		return invalidProtocol(field, "an entry is for the arm %.60q, which the protocol does not have", k.Arm).Do("use the id of an arm")
 	case k.Step < 0 || k.Step > t.titration().Steps:
 		return invalidProtocol(field, "an entry is for step %d of %d", k.Step, t.titration().Steps).Do("use a step of the titration")
@@ -162,8 +163,8 @@ func (p Protocol) validateSet(k PlannedKits, set KitSet) error {
 }
 
 // levelsOf returns the levels of a factor.
-func (p Protocol) levelsOf(factor string) []string {
-	for _, f := range p.Treatment.Factors {
+func (t Treatment) levelsOf(factor string) []string {
+	for _, f := range t.Factors {
 		if f.ID == factor {
 			return f.Levels
 		}
@@ -175,7 +176,7 @@ func (p Protocol) levelsOf(factor string) []string {
 func (p Protocol) validateCases() error {
 	t := p.Treatment
 	const field = "treatment.plan.kits"
-	levels := p.levelsOf(t.Plan.Factor)
+	levels := t.levelsOf(t.Plan.Factor)
 	if t.Plan.Factor != "" && len(levels) == 0 {
 		return invalidProtocol("treatment.plan.factor", "the protocol has no factor %.60q", t.Plan.Factor).Do("use the id of a factor")
 	}

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"casebook/domain"
+	"casebook/domain/refuse"
 )
 
 // Stage is a later draw of the protocol, such as a second randomisation or an open extension. Patients who are treated are
@@ -39,6 +40,16 @@ func (s Study) ArmsOf(stage string) ([]domain.ArmID, bool) {
 	return arms, true
 }
 
+// MustHaveStage returns the arms of a draw, and refuses a stage that the protocol in force does not have (code stage_not_found).
+func (s Study) MustHaveStage(id domain.StudyID, stage string) ([]domain.ArmID, error) {
+	arms, known := s.ArmsOf(stage)
+	if !known {
+		return nil, refuse.NotFound("stage_not_found", "the protocol of study %s has no stage %.80q", id, stage).At("stage").
+			Do("use the id of a stage of the protocol; leave it out for the first draw")
+	}
+	return arms, nil
+}
+
 // maxStages bounds the later draws of a protocol.
 const maxStages = 10
 
@@ -70,7 +81,7 @@ func (p Protocol) validateStages() error {
 // haveArms refuses arms that the protocol does not have, or that are named twice.
 func (p Protocol) haveArms(list string, arms []string) error {
 	for i, id := range arms {
-		if slices.Contains(arms[:i], id) || !slices.ContainsFunc(p.Arms, func(a Arm) bool { return a.ID == id }) {
+		if slices.Contains(arms[:i], id) || !p.HasArm(id) {
 			return invalidProtocol(list, "%.80q is no arm of the protocol, or is named twice", id).Do("name each arm once")
 		}
 	}

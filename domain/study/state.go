@@ -25,9 +25,6 @@ type Study struct {
 	// SecondFactor says that signing and unblinding ask for a second factor.
 	SecondFactor bool
 
-	// AssignsByPhase says that a protocol version has assigned instruments to phases, the one in force or an earlier one.
-	AssignsByPhase bool
-
 	// instruments holds the uses of every instrument by protocol versions, including instruments that the version in force
 	// leaves out.
 	instruments map[instrument.ID]usage
@@ -136,7 +133,6 @@ func evolve(s Study, e Event) Study {
 		s.Protocol = &e.Protocol
 		s.instruments = s.using(&e.Protocol)
 		s.versions = withVersion(s.versions, published{Protocol: &e.Protocol, forEverybody: !e.ByPatient})
-		s.AssignsByPhase = s.AssignsByPhase || len(e.Protocol.PhaseInstruments) > 0
 	case ProtocolApprovedAtSite:
 		s.Sites = withApproval(s.Sites, e.Site, e.Version, e.ApprovedOn)
 	case SiteApprovalWithdrawn:
@@ -169,17 +165,9 @@ func evolve(s Study, e Event) Study {
 		site.Paused = GoneOn(site.Paused, e.Activities)
 		s.Sites = with(s.Sites, e.Site, site)
 	case Suspended:
-		if activities := Stopped(s.suspendedFor("", e.Cohort), e.Activities); len(e.Cohort) > 0 {
-			s.SuspendedCohorts = withSuspendedCohort(s.SuspendedCohorts, e.Cohort, activities)
-			break
-		}
-		s.Suspended = withSuspended(s.Suspended, e.Country, Stopped(s.Suspended[e.Country], e.Activities))
+		s = s.withSuspension(e.Country, e.Cohort, Stopped(s.suspendedFor(e.Country, e.Cohort), e.Activities))
 	case Resumed:
-		if activities := GoneOn(s.suspendedFor("", e.Cohort), e.Activities); len(e.Cohort) > 0 {
-			s.SuspendedCohorts = withSuspendedCohort(s.SuspendedCohorts, e.Cohort, activities)
-			break
-		}
-		s.Suspended = withSuspended(s.Suspended, e.Country, GoneOn(s.Suspended[e.Country], e.Activities))
+		s = s.withSuspension(e.Country, e.Cohort, GoneOn(s.suspendedFor(e.Country, e.Cohort), e.Activities))
 	}
 	return s
 }

@@ -238,25 +238,24 @@ func (s Study) Randomises() bool {
 	return slices.ContainsFunc(s.versions, func(v published) bool { return v.Treatment != nil && v.Treatment.Randomised })
 }
 
-// Arms returns the arms of all versions of the protocol, those of the newest first. Patients who were drawn into an arm that a
-// later version has dropped are still supplied.
-func (s Study) Arms() (all []Arm) {
-	for i := len(s.versions) - 1; i >= 0; i-- {
-		for _, arm := range s.versions[i].Arms {
-			if !slices.ContainsFunc(all, func(a Arm) bool { return a.ID == arm.ID }) {
-				all = append(all, arm)
-			}
-		}
-	}
-	return all
+// AssignsByPhase says whether any version of the protocol assigns instruments to phases.
+func (s Study) AssignsByPhase() bool {
+	return slices.ContainsFunc(s.versions, func(v published) bool { return len(v.PhaseInstruments) > 0 })
 }
 
+// Arms returns the arms of all versions of the protocol, those of the newest first. Patients who were drawn into an arm that a
+// later version has dropped are still supplied.
+func (s Study) Arms() []Arm { return s.ofAllVersions(func(p *Protocol) []Arm { return p.Arms }) }
+
 // Kinds returns the kinds of kits that patients of any version of the protocol can get: types where there are some, arms otherwise.
-func (s Study) Kinds() (all []Arm) {
-	for i := len(s.versions) - 1; i >= 0; i-- {
-		for _, kind := range s.versions[i].Kinds() {
-			if !slices.ContainsFunc(all, func(a Arm) bool { return a.ID == kind.ID }) {
-				all = append(all, kind)
+func (s Study) Kinds() []Arm { return s.ofAllVersions(func(p *Protocol) []Arm { return p.Kinds() }) }
+
+// ofAllVersions returns what all versions of the protocol have, each once, that of the newest version first.
+func (s Study) ofAllVersions(of func(*Protocol) []Arm) (all []Arm) {
+	for _, v := range slices.Backward(s.versions) {
+		for _, one := range of(v.Protocol) {
+			if !slices.ContainsFunc(all, func(a Arm) bool { return a.ID == one.ID }) {
+				all = append(all, one)
 			}
 		}
 	}

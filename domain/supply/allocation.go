@@ -291,7 +291,7 @@ func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent
 		return nil, err
 	}
 	if err := domain.First(f.mustGetKits(cmd.Patient, k.Visit),
-		f.Study.MustNotBePausedFor(cmd.Site, f.Levels, study.ActivityDispensing, "site")); err != nil {
+		f.Study.MustNotBePausedFor(cmd.Site, f.Dosing.Levels, study.ActivityDispensing, "site")); err != nil {
 		return nil, err
 	}
 	c, known := s.contents.Get(cmd.Kit)

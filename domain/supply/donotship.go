@@ -81,8 +81,8 @@ func (s Supply) doNotShip(lot string, w way, keepDays int) int {
 // sendable says whether people may send a kit from a depot on the day: not before its whole delivery may be used, and not in the
 // last days before any kit of the delivery expires. So the answer is the same for all kits of a delivery, except those of a recalled
 // lot. An earlier expiry of a lot that may be used for longer does not count once all kits of the lot that are here have new labels:
-// who is blinded sees people put the labels on anyway.
-func (s Stock) sendable(in Supply, n KitNumber, c Content, w way, on domain.Date, keepDays int) bool {
+// who is blinded sees people put the labels on anyway. deliveries has the answers about deliveries that were asked for before.
+func (s Stock) sendable(in Supply, n KitNumber, c Content, w way, on domain.Date, keepDays int, deliveries map[int]bool) bool {
 	near := func(lot string, expiry domain.Date) bool {
 		left := expiry.DaysSince(on)
 		return left > 0 && left <= in.doNotShip(lot, w, keepDays) // what has expired is taken out every day, and does not stop the others
@@ -91,7 +91,11 @@ func (s Stock) sendable(in Supply, n KitNumber, c Content, w way, on domain.Date
 		return false
 	}
 	delivery, _ := in.numbers.Get(n)
-	return !slices.ContainsFunc(in.within[delivery].batches, func(b batch) bool {
+	answer, asked := deliveries[delivery]
+	if asked {
+		return answer
+	}
+	answer = !slices.ContainsFunc(in.within[delivery].batches, func(b batch) bool {
 		expiries := append([]domain.Date{b.expiry}, slices.DeleteFunc(slices.Clone(in.Lots[b.lot].Extensions),
 			func(to domain.Date) bool { return to <= b.expiry })...)
 		last := len(expiries) - 1
@@ -99,6 +103,8 @@ func (s Stock) sendable(in Supply, n KitNumber, c Content, w way, on domain.Date
 			return near(b.lot, e) && s.hasLabelled(in, delivery, b.lot, e)
 		})
 	})
+	deliveries[delivery] = answer
+	return answer
 }
 
 // hasLabelled says whether a kit of a delivery and lot is here whose label has an expiry. Its status does not count, so that nobody

@@ -228,7 +228,10 @@ func labelsMustNotRevealArms(countries map[KitNumber][]string, contents KitConte
 	for n, c := range contents {
 		arms[c.Arm] = true
 		label := strings.Join(countries[n], " ")
-		of[label] = withValue(of[label], c.Arm, true)
+		if of[label] == nil {
+			of[label] = map[domain.ArmID]bool{}
+		}
+		of[label][c.Arm] = true
 	}
 	for _, some := range of {
 		if len(some) < len(arms) {
@@ -250,10 +253,10 @@ func (s Supply) allowedIn(country string, kits kitSet) kitSet {
 	if s.labels.Len() == 0 {
 		return kits
 	}
-	var some kitSet
+	some := kits
 	for n := range kits.All() {
-		if s.allows(n, country) {
-			some = some.Set(n, struct{}{})
+		if !s.allows(n, country) {
+			some = some.Delete(n)
 		}
 	}
 	return some

@@ -310,7 +310,7 @@ func readKits(text string, protocol *study.Protocol) (_ KitContents, countries m
 		}
 		if err := domain.First(inLine(line, "the kit number", number.validate()),
 			inLine(line, "the lot", domain.First(domain.Text("lot", c.Lot, 50), domain.SealedText("lot", c.Lot, 50))),
-			inLine(line, "the expiry", c.Expiry.Validate()), inLine(line, "units", domain.Between("units", c.Units, 1, 10_000))); err != nil {
+			inLine(line, "the expiry", c.Expiry.Validate()), inLine(line, "units", domain.Between("units", c.Units, 1, maxDoses))); err != nil {
 			return nil, nil, err
 		}
 		if i, ok := column["countries"]; ok {
@@ -373,7 +373,7 @@ func kitFileColumns(header []string, protocol *study.Protocol) (map[string]int, 
 func (c Content) typed(line int, of func(column string) string, protocol *study.Protocol) (Content, error) {
 	if !hasKitTypes(protocol) {
 		c.Arm = domain.ArmID(of("arm"))
-		if protocol == nil || !slices.ContainsFunc(protocol.Arms, func(a study.Arm) bool { return domain.ArmID(a.ID) == c.Arm }) {
+		if protocol == nil || !protocol.HasArm(string(c.Arm)) {
 			return c, refuse.Because("unknown_arm", "line %d names an arm that the protocol does not have", line).
 				At("csv").Do("use the protocol's arm ids")
 		}

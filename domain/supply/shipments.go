@@ -115,6 +115,7 @@ func Create(s Stock, f Facts, cmd CreateShipment, call domain.Call) ([]StockEven
 	if err != nil {
 		return nil, err
 	}
+	w, on, days, deliveries := f.wayTo(cmd.To), today(call), keepDays(f.Study), map[int]bool{}
 	for _, n := range cmd.Kits {
 		k, _ := s.Kits.Get(n)
 		switch c := contents[n]; {
@@ -125,7 +126,7 @@ func Create(s Stock, f Facts, cmd CreateShipment, call domain.Call) ([]StockEven
 				At("kits").Do("try again in a few minutes; kits that go to nobody any more may leave")
 		case k.Dispensed && !k.Reconciled:
 			return nil, refuse.WrongState("kit_not_reconciled", "the doses of kit %s are not accounted for", n).At("kits").Do("reconcile it first")
-		case fromDepot && !s.sendable(f.Supply, n, c, f.wayTo(cmd.To), today(call), keepDays(f.Study)):
+		case fromDepot && !s.sendable(f.Supply, n, c, w, on, days, deliveries):
 			return nil, notSendable("kits", "send kits of another delivery, or set a resupply rule, which sends only what can be used")
 		}
 	}

@@ -65,8 +65,6 @@ type Facts struct {
 	Arm domain.ArmID
 	// Closed are the arms that nobody is drawn into any more. Their patients get kits as before.
 	Closed []domain.ArmID
-	// Levels are the patient's levels of factors, by which a cohort can be suspended.
-	Levels map[string]string
 	// Participating says whether the patient is enrolled, or is being enrolled.
 	Participating bool
 	// Enrolled says whether the patient is enrolled.

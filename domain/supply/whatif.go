@@ -20,8 +20,6 @@ type Wish struct {
 
 // Course is what became of a patient at a site, as far as a look-ahead needs it.
 type Course struct {
-	Site       domain.SiteID
-	Known      domain.Date // the day of the enrolment's record, or of the first kit
 	EnrolledOn domain.Date
 	EndedOn    domain.Date // of the treatment or the participation; "" as long as it goes on
 	Visits     map[string]domain.Date
@@ -73,7 +71,6 @@ type whatIf struct {
 	in       study.Study
 	rule     ResupplyRule
 	seed     chance.Seed
-	contents KitContents
 	pool     map[KitNumber]bool // not sent yet
 	shelf    map[KitNumber]bool // at the site, not given out
 	underway []Parcel
@@ -93,7 +90,7 @@ type whatIf struct {
 func WhatIf(h SiteHistory, in study.Study, rule ResupplyRule) Outcome {
 	rule.Site = h.Site
 	seed, _ := chance.Parse(fmt.Sprintf("%064x", 1)) // the form of a seed
-	w := &whatIf{h: h, in: in, rule: rule, seed: seed, contents: h.Pool, pool: map[KitNumber]bool{}, shelf: map[KitNumber]bool{},
+	w := &whatIf{h: h, in: in, rule: rule, seed: seed, pool: map[KitNumber]bool{}, shelf: map[KitNumber]bool{},
 		served: map[Slot]bool{}, known: map[domain.PatientID]domain.ArmID{}}
 	for n := range h.Pool {
 		w.pool[n] = true
@@ -140,7 +137,7 @@ func (w *whatIf) begin(day domain.Date) {
 		return true
 	})
 	for n := range w.shelf {
-		if w.contents[n].Expiry <= day {
+		if w.h.Pool[n].Expiry <= day {
 			delete(w.shelf, n)
 			w.out.Expired++
 		}
@@ -171,19 +168,19 @@ func (w *whatIf) give(wish Wish, day domain.Date) bool {
 // inOrder lists the kits of an arm that can still be given out, those that expire first in front.
 func (w *whatIf) inOrder(of map[KitNumber]bool, arm domain.ArmID, day domain.Date) (kits []KitNumber) {
 	for n := range of {
-		if w.contents[n].Arm == arm && w.usable(n, day) {
+		if w.h.Pool[n].Arm == arm && w.usable(n, day) {
 			kits = append(kits, n)
 		}
 	}
 	slices.SortFunc(kits, func(a, b KitNumber) int {
-		return cmp.Or(cmp.Compare(w.contents[a].Expiry, w.contents[b].Expiry), cmp.Compare(a, b))
+		return cmp.Or(cmp.Compare(w.h.Pool[a].Expiry, w.h.Pool[b].Expiry), cmp.Compare(a, b))
 	})
 	return kits
 }
 
 // usable says whether a kit can still be given out.
 func (w *whatIf) usable(n KitNumber, day domain.Date) bool {
-	return w.contents[n].Expiry.DaysSince(day) > keepDays(w.in)
+	return w.h.Pool[n].Expiry.DaysSince(day) > keepDays(w.in)
 }
 
 // plan sends what the rule demands.
@@ -209,7 +206,7 @@ func (w *whatIf) plan(day domain.Date) {
 	count := func(of map[KitNumber]bool, into map[domain.ArmID]int) {
 		for n := range of {
 			if w.usable(n, day) {
-				into[w.contents[n].Arm]++
+				into[w.h.Pool[n].Arm]++
 			}
 		}
 	}

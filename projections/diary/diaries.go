@@ -19,7 +19,6 @@ var Diaries = projections.New(diaryviews.Diaries, projections.KeyOf(func(e diary
 		ofWindow(d, at, e.Instrument, e.Window)
 		d.Version, d.CapturedAt, d.Late, d.AfterMissed, d.Missed = e.Version, &captured, e.Late, e.AfterMissed, false
 		d.Answers, d.Scores, d.MovedFrom = answersOf(e.Answers), e.Scores, e.MovedFrom
-		d.Risks, d.Corrected, d.Corrections = nil, 0, nil
 		entered(d, at, e.Entered)
 	}),
 	projections.On(func(d *entry, e diary.Held, at projections.Envelope) {

@@ -26,10 +26,11 @@ const (
 	ReconsentLeft ReconsentState = "left"
 )
 
+// ReconsentStates are all states.
+var ReconsentStates = []ReconsentState{ReconsentDue, ReconsentRefused, ReconsentSigned, ReconsentLeft}
+
 // Schema implements domain.HasSchema.
-func (ReconsentState) Schema() domain.Schema {
-	return domain.OneOf(ReconsentDue, ReconsentRefused, ReconsentSigned, ReconsentLeft)
-}
+func (ReconsentState) Schema() domain.Schema { return domain.OneOf(ReconsentStates...) }
 
 // Reconsent is a consent that a patient was asked to sign again.
 type Reconsent struct {
@@ -158,7 +159,7 @@ func ListReconsents(ctx context.Context, r readmodels.Request, q ReconsentsQuery
 		}
 		return readmodels.Listed(ctx, r.Store.Collection(Reconsents), q.Page, filter, reconsentOrders)
 	}
-	filter = append(filter, readmodels.OneOf("state", []ReconsentState{ReconsentDue, ReconsentRefused, ReconsentSigned, ReconsentLeft}))
+	filter = append(filter, readmodels.OneOf("state", ReconsentStates))
 	then := bson.D{{Key: "from", Value: bson.D{{Key: "$lte", Value: q.AsOf.UTC()}}}, {Key: "until", Value: bson.D{{Key: "$gt",
 		Value: q.AsOf.UTC()}}},
 		readmodels.OneOf("state", wanted)}

@@ -105,6 +105,16 @@ func Ranks() (all []Rank) {
 	return all
 }
 
+// Orders returns the values of an alert's Order for ranks of a kind.
+func Orders(want func(Rank) bool) (orders bson.A) {
+	for order, rank := range Ranks() {
+		if want(rank) {
+			orders = append(orders, order)
+		}
+	}
+	return orders
+}
+
 // Notified adds a notification.
 func (a *Alert) Notified(n Notification) {
 	a.Notifications = readmodels.LatestOf(append(a.Notifications, n), maxNotifications)
@@ -180,12 +190,10 @@ func ListAlerts(ctx context.Context, r readmodels.Request, q AlertsQuery) (list 
 		return list, nil
 	}
 	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(q.Study)}}, "site", q.Site)
-	ranks, arms := bson.A{}, r.MayKnowArms(q.Study)
-	for order, rank := range Ranks() {
-		if (arms || !rank.OfArms) && (q.Status == "" || q.Status == rank.Status) && (q.Severity == "" || q.Severity == rank.Severity) {
-			ranks = append(ranks, order)
-		}
-	}
+	arms := r.MayKnowArms(q.Study)
+	ranks := Orders(func(k Rank) bool {
+		return (arms || !k.OfArms) && (q.Status == "" || q.Status == k.Status) && (q.Severity == "" || q.Severity == k.Severity)
+	})
 	filter = append(filter, bson.E{Key: "order", Value: bson.D{{Key: "$in", Value: ranks}}})
 	filter = readmodels.Between(filter, "raisedAt", time.Time{}, q.RaisedBefore)
 	if len(kinds) > 0 {

@@ -2,6 +2,7 @@ package safety
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"casebook/access"
@@ -41,12 +42,7 @@ func ListWithoutKit(ctx context.Context, r readmodels.Request, q WithoutKitQuery
 	}
 	then := q.AsOf
 	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(q.Study)}}, "site", q.Site)
-	ranks := bson.A{}
-	for order, rank := range Ranks() {
-		if rank.Status != AlertClosed || !then.IsZero() {
-			ranks = append(ranks, order)
-		}
-	}
+	ranks := Orders(func(k Rank) bool { return !k.OfArms && (k.Status != AlertClosed || !then.IsZero()) })
 	filter = append(filter, bson.E{Key: "order", Value: bson.D{{Key: "$in", Value: ranks}}},
 		bson.E{Key: "kind", Value: string(safety.PatientWithoutKit)})
 	if !then.IsZero() {
@@ -80,11 +76,5 @@ func (a *Alert) asOf(then time.Time) {
 		status = AlertReviewed
 	}
 	a.Become(status)
-	var sent []Notification
-	for _, n := range a.Notifications {
-		if !n.At.After(then) {
-			sent = append(sent, n)
-		}
-	}
-	a.Notifications = sent
+	a.Notifications = slices.DeleteFunc(a.Notifications, func(n Notification) bool { return n.At.After(then) })
 }

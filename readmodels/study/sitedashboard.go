@@ -79,12 +79,7 @@ func LoadSiteDashboard(ctx context.Context, r readmodels.Request, q SiteDashboar
 	if d.Patients, err = counts[patient.Status](ctx, s.Collection(patientviews.PatientLists), at, "$status"); err != nil {
 		return d, err
 	}
-	var open bson.A
-	for order, rank := range safetyviews.Ranks() {
-		if rank.Status == safetyviews.AlertOpen && !rank.OfArms {
-			open = append(open, order)
-		}
-	}
+	open := safetyviews.Orders(func(k safetyviews.Rank) bool { return k.Status == safetyviews.AlertOpen && !k.OfArms })
 	unseen := slices.Concat(at, bson.D{{Key: "order", Value: bson.D{{Key: "$in", Value: open}}}})
 	if d.OpenAlerts, err = counts[safety.Severity](ctx, s.Collection(safetyviews.Alerts), unseen, "$severity"); err != nil {
 		return d, err

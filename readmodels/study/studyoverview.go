@@ -58,10 +58,10 @@ type SiteOverview struct {
 	Figures     Figures       `bson:"figures" json:"figures" doc:"The site's figures"`
 	// Approvals are the versions of the protocol that are approved for the site, in the order in which they were recorded.
 	Approvals []Approval `bson:"approvals,omitempty" json:"approvals,omitempty" doc:"Versions of the protocol that are approved for the site"`
-	// Paused are the activities that are stopped at this site alone.
 	// Closing is what was open when the site was closed.
 	Closing []study.ChecklistItem `bson:"closing,omitempty" json:"closing,omitempty" doc:"What was open at the site when it was closed, as the closer confirmed it"`
-	Paused  []study.Activity      `bson:"paused,omitempty" json:"paused,omitempty" doc:"What is stopped at this site for a time"`
+	// Paused are the activities that are stopped at this site alone.
+	Paused []study.Activity `bson:"paused,omitempty" json:"paused,omitempty" doc:"What is stopped at this site for a time"`
 }
 
 // Approval is the approval of a version of the protocol for a site.

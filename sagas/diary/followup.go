@@ -34,11 +34,12 @@ var FollowUp = sagas.DefineByClock("diary-follow-up",
 	sagas.Sends(diary.CloseDiaryWindows{}, diary.RemindOfDiaries{}, diary.OpenVisitWindows{}),
 	takeTurn,
 	sagas.Begin[diary.InstrumentAssigned](sagas.ByPatient, followed.assigned),
-	sagas.Begin[patient.StepUndone](sagas.ByPatient, followed.undone),
+	// A patient is followed again whose participation, or treatment, has not ended after all.
+	sagas.Begin[patient.StepUndone](sagas.ByPatient, again[followed, patient.StepUndone]),
 	// What is missed may change with these.
-	sagas.Begin[diary.Voided](sagas.ByPatient, again[diary.Voided]),
-	sagas.Begin[patient.VisitRecorded](sagas.ByPatient, again[patient.VisitRecorded]),
-	sagas.Begin[patient.VisitDateCorrected](sagas.ByPatient, again[patient.VisitDateCorrected]),
+	sagas.Begin[diary.Voided](sagas.ByPatient, again[followed, diary.Voided]),
+	sagas.Begin[patient.VisitRecorded](sagas.ByPatient, again[followed, patient.VisitRecorded]),
+	sagas.Begin[patient.VisitDateCorrected](sagas.ByPatient, again[followed, patient.VisitDateCorrected]),
 )
 
 // assigned begins to follow a patient who was assigned an instrument. Reminders begin at once. Windows are closed only
@@ -51,13 +52,8 @@ func (f followed) assigned(a diary.InstrumentAssigned, at eventlog.Recorded) (fo
 }
 
 // again takes a turn because of an event.
-func again[E any](f followed, _ E, at eventlog.Recorded) (followed, time.Time) {
-	return f, at.Metadata.RecordedAt
-}
-
-// undone follows a patient again whose participation, or treatment, has not ended after all.
-func (f followed) undone(_ patient.StepUndone, at eventlog.Recorded) (followed, time.Time) {
-	return f, at.Metadata.RecordedAt
+func again[Known, E any](known Known, _ E, at eventlog.Recorded) (Known, time.Time) {
+	return known, at.Metadata.RecordedAt
 }
 
 // takeTurn closes the windows of a patient that have run out, reminds of those that are open, and returns when the next

@@ -11,7 +11,6 @@ import (
 	"casebook/domain/diary"
 	"casebook/domain/patient"
 	"casebook/domain/study"
-	"casebook/eventlog"
 	"casebook/sagas"
 )
 
@@ -25,16 +24,12 @@ type phased struct{}
 var Phases = sagas.DefineByClock("diary-phases",
 	sagas.Sends(diary.FollowPhase{}),
 	followPhase,
-	sagas.Begin[patient.Enrolled](sagas.ByPatient, changed[patient.Enrolled]),
-	sagas.Begin[patient.TreatmentDiscontinued](sagas.ByPatient, changed[patient.TreatmentDiscontinued]),
-	sagas.Begin[patient.ConsentWithdrawn](sagas.ByPatient, changed[patient.ConsentWithdrawn]),
-	sagas.Begin[patient.StepUndone](sagas.ByPatient, changed[patient.StepUndone]),
-	sagas.Begin[patient.ProtocolVersionApplied](sagas.ByPatient, changed[patient.ProtocolVersionApplied]),
+	sagas.Begin[patient.Enrolled](sagas.ByPatient, again[phased, patient.Enrolled]),
+	sagas.Begin[patient.TreatmentDiscontinued](sagas.ByPatient, again[phased, patient.TreatmentDiscontinued]),
+	sagas.Begin[patient.ConsentWithdrawn](sagas.ByPatient, again[phased, patient.ConsentWithdrawn]),
+	sagas.Begin[patient.StepUndone](sagas.ByPatient, again[phased, patient.StepUndone]),
+	sagas.Begin[patient.ProtocolVersionApplied](sagas.ByPatient, again[phased, patient.ProtocolVersionApplied]),
 )
-
-func changed[E any](p phased, _ E, at eventlog.Recorded) (phased, time.Time) {
-	return p, at.Metadata.RecordedAt
-}
 
 // followPhase has the patient's instruments follow the phase, and ends the turns until the next change.
 func followPhase(ctx context.Context, d *sagas.Desk, of string, _ phased) (next time.Time, err error) {
@@ -44,7 +39,7 @@ func followPhase(ctx context.Context, d *sagas.Desk, of string, _ phased) (next 
 	if err != nil {
 		return time.Time{}, fmt.Errorf("read the study: %w", err)
 	}
-	if !s.AssignsByPhase {
+	if !s.AssignsByPhase() {
 		return time.Time{}, nil
 	}
 	follow := diary.FollowPhase{OfPatient: domain.ForPatient(id)}

@@ -149,14 +149,10 @@ func (s dispensing) hasKits(slots []supply.Slot, o sagas.Occurrence) (sagas.Reac
 	return r, !s.Ended
 }
 
-func (s dispensing) kitAllocated(e supply.KitAllocated, _ sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
-	answered := slices.Contains(s.Unanswered, e.Visit)
-	s.Unanswered = without(s.Unanswered, e.Visit)
-	r := sagas.Reaction[dispensing]{State: s, Stage: "kit allocated"}
-	if len(s.Unanswered) > 0 {
-		r.Stage, r.Awaits = stageKitWanted, true
-	}
-	return r, !s.Ended && (answered || slices.Contains(s.Wanted, e.Visit))
+func (s dispensing) kitAllocated(e supply.KitAllocated, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
+	asked := slices.Contains(s.Unanswered, e.Visit) || slices.Contains(s.Wanted, e.Visit)
+	r, goesOn := s.hasKits([]supply.Slot{{Patient: e.Patient, Visit: e.Visit}}, o)
+	return r, goesOn && asked
 }
 
 // allocationFailed ends the wait for the answer. The site's resupply asks for a kit again as soon as there are kits.
@@ -228,18 +224,20 @@ func (s dispensing) kitsSetAside(e supply.KitsSetAside, o sagas.Occurrence) (sag
 
 // doseResumed asks for the kits that were due while the dose was held.
 func (s dispensing) doseResumed(e patient.DoseResumed, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
-	if s.Ended || len(s.Paused) == 0 {
-		return sagas.Reaction[dispensing]{}, false
-	}
-	return s.askAgain(o.Study, o.Site, e.Patient, "the dose is resumed"), true
+	return s.goOn(e.Patient, o, "the dose is resumed")
 }
 
 // consentRecorded asks for the kits that were due while the patient had not signed the consent again.
 func (s dispensing) consentRecorded(e patient.ConsentRecorded, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
+	return s.goOn(e.Patient, o, "the consent is signed again")
+}
+
+// goOn asks for the kits that were withheld.
+func (s dispensing) goOn(who domain.PatientID, o sagas.Occurrence, why string) (sagas.Reaction[dispensing], bool) {
 	if s.Ended || len(s.Paused) == 0 {
 		return sagas.Reaction[dispensing]{}, false
 	}
-	return s.askAgain(o.Study, o.Site, e.Patient, "the consent is signed again"), true
+	return s.askAgain(o.Study, o.Site, who, why), true
 }
 
 // stepUndone goes on with the dispensing if the patient is treated again.
