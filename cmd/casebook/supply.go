@@ -135,7 +135,6 @@ func readPast(ctx context.Context, log *eventlog.Log, id domain.StudyID) (in stu
 			case patient.Event:
 				who := r.Metadata.Patient
 				patients[who] = patient.Decider.Evolve(patients[who], e)
-				past.NoteCourse(who, courseOf(patients[who]))
 			default:
 				past.Note(e, on)
 			}
@@ -145,12 +144,11 @@ func readPast(ctx context.Context, log *eventlog.Log, id domain.StudyID) (in stu
 	if err == nil && (in.Protocol == nil || in.Protocol.Treatment == nil) {
 		err = fmt.Errorf("the log has no study %s with kits", id)
 	}
+	for who, p := range patients {
+		past.NoteCourse(who, supply.Course{EnrolledOn: p.EnrolledOn, EndedOn: p.LastDoseOn(), Visits: p.Visits, Skipped: p.Skipped,
+			Version: p.ProtocolIn(in), Dosing: p.Dosing()})
+	}
 	return in, past, err
-}
-
-// courseOf is what a look-ahead needs of a patient.
-func courseOf(p patient.Patient) supply.Course {
-	return supply.Course{EnrolledOn: p.EnrolledOn, EndedOn: p.LastDoseOn(), Visits: p.Visits}
 }
 
 // simulate replays the rule at each site that it is for.
@@ -181,7 +179,7 @@ func (c supplySimulateCommand) simulate(in study.Study, past *supply.Past, chang
 		if c.LeadDays > 0 {
 			h.LeadDays = c.LeadDays
 		}
-		all = append(all, simulatedSite{Site: id, Depot: h.Depot, From: h.From, Through: h.Through, Needed: len(h.Wishes), LeadDays: h.LeadDays,
+		all = append(all, simulatedSite{Site: id, Depot: h.Depot, From: h.From, Through: h.Through, Needed: h.Needed(), LeadDays: h.LeadDays,
 			Rule: &rule, Actual: h.Actual, Simulated: supply.WhatIf(h, in, rule)})
 	}
 	return all, nil

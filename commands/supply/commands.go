@@ -313,7 +313,8 @@ func resupplyFacts(ctx context.Context, reader commands.Reader, c supply.PlanRes
 		if who.Site != c.Site || !who.Participating() || who.Treatment == patient.TreatmentEnded {
 			continue
 		}
-		scheduled := supply.Scheduled{Patient: id, EnrolledOn: who.EnrolledOn, Visits: map[string]bool{}}
+		scheduled := supply.Scheduled{Patient: id, Study: who.Follows(f.Study), Dosing: who.Dosing(), EnrolledOn: who.EnrolledOn,
+			Visits: map[string]bool{}, Skipped: who.Skipped}
 		for visit := range who.Visits {
 			scheduled.Visits[visit] = true
 		}

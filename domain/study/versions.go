@@ -250,6 +250,19 @@ func (s Study) Arms() []Arm { return s.ofAllVersions(func(p *Protocol) []Arm { r
 // Kinds returns the kinds of kits that patients of any version of the protocol can get: types where there are some, arms otherwise.
 func (s Study) Kinds() []Arm { return s.ofAllVersions(func(p *Protocol) []Arm { return p.Kinds() }) }
 
+// TypeOf returns a type of kits as the newest version of the protocol that has it says.
+func (s Study) TypeOf(id string) (KitType, bool) {
+	for _, v := range slices.Backward(s.versions) {
+		if v.Treatment == nil {
+			continue
+		}
+		if is, typed := v.Treatment.TypeOf(id); typed {
+			return is, true
+		}
+	}
+	return KitType{}, false
+}
+
 // ofAllVersions returns what all versions of the protocol have, each once, that of the newest version first.
 func (s Study) ofAllVersions(of func(*Protocol) []Arm) (all []Arm) {
 	for _, v := range slices.Backward(s.versions) {
@@ -262,14 +275,24 @@ func (s Study) ofAllVersions(of func(*Protocol) []Arm) (all []Arm) {
 	return all
 }
 
-// Supplied returns the newest version of the protocol with the arms of all versions, because patients of an arm that was dropped
-// stay supplied; nil without a protocol.
+// Supplied returns the newest version of the protocol with the arms and types of kits of all versions, because patients who follow an
+// older one stay supplied; nil without a protocol.
 func (s Study) Supplied() *Protocol {
 	if s.Protocol == nil {
 		return nil
 	}
 	all := *s.Protocol
 	all.Arms = s.Arms()
+	if treatment := s.Treatment(); treatment.Plan != nil {
+		plan := *treatment.Plan
+		plan.Types = nil
+		for _, kind := range s.Kinds() {
+			if is, typed := s.TypeOf(kind.ID); typed {
+				plan.Types = append(plan.Types, is)
+			}
+		}
+		treatment.Plan, all.Treatment = &plan, &treatment
+	}
 	return &all
 }
 

@@ -102,7 +102,7 @@ func EndArm(s Supply, in study.Study, cmd EndResupplyOfArm, _ domain.Call) ([]Ev
 			Do("nothing is left to do")
 	}
 	for _, site := range sites {
-		switch left := len(in.Protocol.Arms) - len(s.ended[site]) - 1; {
+		switch left := len(in.Arms()) - len(s.ended[site]) - 1; {
 		case left == 0:
 			return nil, refuse.WrongState("last_arm", "site %s gets kits of no other arm", site).At("arm").Do("end the resupply of the site")
 		case left == 1 && in.Treatment().Randomised:
@@ -135,7 +135,7 @@ func (s Supply) ruledSites(in study.Study, of domain.InStudy, arm domain.ArmID, 
 	if err := domain.First(domain.Reason(reason), studyMustExist(in, of.Study)); err != nil {
 		return nil, err
 	}
-	if in.Protocol == nil || !slices.ContainsFunc(in.Protocol.Arms, func(a study.Arm) bool { return domain.ArmID(a.ID) == arm }) {
+	if !slices.ContainsFunc(in.Arms(), func(a study.Arm) bool { return domain.ArmID(a.ID) == arm }) {
 		return nil, refuse.Because("unknown_arm", "the protocol has no such arm").At("arm").Do("use the protocol's arm ids")
 	}
 	if site != "" {
@@ -186,7 +186,7 @@ func (f Facts) resupplied(site domain.SiteID) (kinds []study.Kind, err error) {
 	}
 	for _, kind := range f.Study.Kinds() {
 		arm := domain.ArmID(kind.ID)
-		if is, typed := f.Study.Treatment().TypeOf(kind.ID); typed {
+		if is, typed := f.Study.TypeOf(kind.ID); typed {
 			arm = domain.ArmID(is.Arm)
 		}
 		if !slices.Contains(f.Supply.ended[site], arm) {

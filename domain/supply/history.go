@@ -27,10 +27,9 @@ type Past struct {
 type sitePast struct {
 	rule      *ResupplyRule
 	ruledFrom domain.Date
-	wishes    []Wish
-	asked     map[Slot]bool
+	wishes    []*Wish
+	wishFor   map[Slot]*Wish
 	expired   int
-	stockOuts int
 	shorts    map[domain.Date]bool
 }
 
@@ -60,7 +59,7 @@ func (p *Past) NoteCourse(who domain.PatientID, c Course) {
 func (p *Past) site(id LocationID) *sitePast {
 	s := p.sites[domain.SiteID(id)]
 	if s == nil {
-		s = &sitePast{asked: map[Slot]bool{}, shorts: map[domain.Date]bool{}}
+		s = &sitePast{wishFor: map[Slot]*Wish{}, shorts: map[domain.Date]bool{}}
 		p.sites[domain.SiteID(id)] = s
 	}
 	return s
@@ -117,11 +116,17 @@ func (p *Past) noteStock(event StockEvent, on domain.Date) {
 			}
 		}
 	case KitAllocated:
-		p.arms[e.Patient] = p.content[e.Kit].Arm
-		p.wish(e.OfStock, Slot{e.Patient, e.Visit}, on, false)
+		of := p.content[e.Kit]
+		if of.Arm != "" {
+			p.arms[e.Patient] = of.Arm
+		}
+		if w := p.wish(e.OfStock, Slot{e.Patient, e.Visit}, on); e.Item == len(w.Kinds) {
+			w.Kinds = append(w.Kinds, of.kind())
+		}
 	case AllocationFailed:
 		if e.Waits {
-			p.wish(e.OfStock, Slot{e.Patient, e.Visit}, on, true)
+			w := p.wish(e.OfStock, Slot{e.Patient, e.Visit}, on)
+			w.waited = w.waited || len(w.Kinds) == 0
 		}
 	case KitsExpired:
 		p.site(e.Location).expired += len(e.Kits)
@@ -130,17 +135,14 @@ func (p *Past) noteStock(event StockEvent, on domain.Date) {
 	}
 }
 
-// wish notes that a patient needed a kit. One that is asked for again, or in place of another one, was needed once.
-func (p *Past) wish(at OfStock, slot Slot, on domain.Date, waits bool) {
+// wish notes that a patient needed kits for a visit. Those that are asked for again, or in place of others, were needed once.
+func (p *Past) wish(at OfStock, slot Slot, on domain.Date) *Wish {
 	s := p.site(at.Location)
-	if s.asked[slot] {
-		return
+	if s.wishFor[slot] == nil {
+		s.wishFor[slot] = &Wish{On: on, Slot: slot}
+		s.wishes = append(s.wishes, s.wishFor[slot])
 	}
-	s.asked[slot] = true
-	s.wishes = append(s.wishes, Wish{On: on, Slot: slot})
-	if waits {
-		s.stockOuts++
-	}
+	return s.wishFor[slot]
 }
 
 // Sites lists the sites that needed kits or had a rule, in ascending order.
@@ -166,7 +168,7 @@ func (p *Past) Of(id domain.SiteID, depot LocationID) (SiteHistory, error) {
 	s := p.site(LocationID(id))
 	h := SiteHistory{Site: id, Depot: depot, Rule: s.rule, RuledFrom: s.ruledFrom, Through: p.through, Pool: KitContents{},
 		PoolOf: map[KitNumber]domain.Date{}, Courses: p.courses,
-		Actual: Outcome{StockOuts: s.stockOuts, Expired: s.expired, Short: len(s.shorts)}}
+		Actual: Outcome{Expired: s.expired, Short: len(s.shorts)}}
 	if s.rule != nil {
 		h.Depot = cmp.Or(h.Depot, s.rule.Depot)
 	}
@@ -207,8 +209,12 @@ func (p *Past) Of(id domain.SiteID, depot LocationID) (SiteHistory, error) {
 			h.Pool[n] = p.content[n]
 		}
 	}
-	for _, w := range s.wishes {
+	for _, wish := range s.wishes {
+		w := *wish
 		w.Arm = p.arms[w.Slot.Patient]
+		if w.waited {
+			h.Actual.StockOuts += max(1, len(w.Kinds))
+		}
 		h.Wishes = append(h.Wishes, w)
 		from = append(from, w.On)
 	}

@@ -17,12 +17,12 @@ const maxFalseAlarms = 1.0 / 2000
 
 // mustNotRevealKinds refuses kit numbers that reveal what the kits hold, among all kits of a label group: others look different, and
 // those whose label says what they hold need no secret (code kit_numbers_reveal_arm).
-func mustNotRevealKinds(numbers []KitNumber, contents KitContents, protocol *study.Protocol) error {
+func mustNotRevealKinds(numbers []KitNumber, contents KitContents, in study.Study) error {
 	groups := map[string][]KitNumber{}
 	for _, n := range numbers {
 		group := ""
 		if of := contents[n].Type; of != "" {
-			is, _ := protocol.Treatment.TypeOf(of)
+			is, _ := in.TypeOf(of)
 			if is.Open {
 				continue
 			}

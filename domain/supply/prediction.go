@@ -11,10 +11,14 @@ import (
 
 // Scheduled is what the prediction of a site's need knows of a patient who is treated there.
 type Scheduled struct {
-	Patient    domain.PatientID
+	Patient domain.PatientID
+	// Study is the study with the version of the protocol that the patient follows.
+	Study      study.Study
+	Dosing     study.Dosing
 	EnrolledOn domain.Date
-	// Visits are those that took place.
-	Visits map[string]bool
+	// Visits are those that took place, Skipped those that will not.
+	Visits  map[string]bool
+	Skipped []string
 }
 
 // Due counts, by arm, the kits that patients will need.
@@ -50,7 +54,7 @@ func (ResupplyPredicted) stockEvent() {}
 // dueAt counts the kits that the visits of patients at a site need from a day on, in as many days as the look-ahead has: visits that
 // come and may still take place, and those that took place without a kit. A kit that is allocated for a visit serves it. The arm of a
 // patient follows from the kit that the patient got last.
-func (s Stock) dueAt(in study.Study, patients []Scheduled, on domain.Date, days int) (Due, error) {
+func (s Stock) dueAt(patients []Scheduled, on domain.Date, days int) (Due, error) {
 	due := Due{}
 	for _, who := range patients {
 		newest, _ := s.Newest.Get(who.Patient)
@@ -62,33 +66,45 @@ func (s Stock) dueAt(in study.Study, patients []Scheduled, on domain.Date, days 
 		if !known {
 			return nil, ErrKeysMissing
 		}
-		for _, visit := range in.Protocol.Visits {
-			if !in.Gives(visit.ID) {
-				continue
-			}
-			_, served := s.Allocated.Get(Slot{who.Patient, visit.ID})
-			if served || !who.Visits[visit.ID] && !who.comes(in.Protocol, visit.ID, on, days) {
-				continue
-			}
-			kinds := []study.Kind{c.kind()}
-			if sets := in.Due(visit.ID, c.Arm, study.Dosing{}).Sets; len(sets) > 0 {
-				kinds = sets[0]
-			}
-			for _, kind := range kinds {
-				due[kind]++
-			}
-		}
+		who.needs(due, c.Arm, c.kind(), on, days, func(visit string) bool {
+			_, served := s.Allocated.Get(Slot{who.Patient, visit})
+			return served
+		})
 	}
 	return due, nil
 }
 
+// needs adds the kits that a patient of an arm needs for visits that have none yet. Where the plan does not tell, it is one of the kind
+// that the patient got last.
+func (who Scheduled) needs(due Due, arm domain.ArmID, last study.Kind, on domain.Date, days int, served func(visit string) bool) {
+	if who.Study.Protocol == nil {
+		return
+	}
+	for _, visit := range who.Study.Protocol.Visits {
+		if !who.Study.Gives(visit.ID) || served(visit.ID) || !who.Visits[visit.ID] && !who.comes(visit, on, days) {
+			continue
+		}
+		for _, kind := range who.kinds(visit.ID, arm, last) {
+			due[kind]++
+		}
+	}
+}
+
+// kinds are the kits that a patient of an arm gets at a visit. Where the plan does not tell, it is one of the kind that the patient got
+// last.
+func (who Scheduled) kinds(visit string, arm domain.ArmID, last study.Kind) []study.Kind {
+	if sets := who.Study.Due(visit, arm, who.Dosing).Sets; len(sets) > 0 {
+		return sets[0]
+	}
+	return []study.Kind{last}
+}
+
 // comes says whether a visit is planned within the look-ahead and may still take place.
-func (who Scheduled) comes(p *study.Protocol, visit string, on domain.Date, days int) bool {
-	i := slices.IndexFunc(p.Visits, func(v study.Visit) bool { return v.ID == visit })
-	if i < 0 || who.EnrolledOn == "" {
+func (who Scheduled) comes(v study.Visit, on domain.Date, days int) bool {
+	if who.EnrolledOn == "" || slices.Contains(who.Skipped, v.ID) {
 		return false
 	}
-	planned, v := who.EnrolledOn.AddDays(p.Visits[i].Day), p.Visits[i]
+	planned := who.EnrolledOn.AddDays(v.Day)
 	return planned.DaysSince(on) <= days && planned.AddDays(v.DaysAfter) >= on
 }
 
@@ -106,7 +122,7 @@ type levels struct {
 // is below a trigger.
 func (r ResupplyRule) levels(arms int, due Due) levels {
 	l := levels{target: r.Target, spare: r.Target - r.Trigger, least: func(domain.ArmID) int { return r.Trigger }}
-	if r.PredictDays == 0 {
+	if r.PredictDays == 0 || arms == 0 {
 		return l
 	}
 	all := due.all() + r.Enrolments

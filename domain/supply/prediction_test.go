@@ -2,6 +2,7 @@ package supply_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 
@@ -28,7 +29,13 @@ func withVisits() study.Study {
 // lookingAhead are the facts of a resupply of site A, whose stock is given, by a rule that looks ahead.
 func lookingAhead(at supply.Stock, rule supply.ResupplyRule, patients ...supply.Scheduled) supply.Facts {
 	return facts(func(f *supply.Facts) {
-		f.Study, f.Other, f.Patients = withVisits(), at, patients
+		f.Study, f.Other = withVisits(), at
+		for _, who := range patients {
+			if who.Study.Protocol == nil {
+				who.Study = f.Study
+			}
+			f.Patients = append(f.Patients, who)
+		}
 		f.Supply = theSupply(supply.ResupplyRuleSet{Study: pain, Rule: rule})
 	})
 }
@@ -50,6 +57,8 @@ func manyKits(t *testing.T, at supply.OfStock, prefix string, n int) (stock, sup
 // without a kit.
 func TestRuleLooksAhead(t *testing.T) {
 	rule := supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 1, Target: 3, OverdueDays: 5, PredictDays: 14}
+	earlier := withVisits()
+	earlier.Protocol.Visits[0].Day = 21
 	given := func(patients ...supply.Scheduled) (predicted supply.ResupplyPredicted, sent int) {
 		t.Helper()
 		at := stockAt(t, site, "K1", "K3").Given(kitAllocated(anna, "K1"), kitAllocated(ben, "K3")).State()
@@ -80,6 +89,9 @@ func TestRuleLooksAhead(t *testing.T) {
 		"it took place without a kit": {supply.Scheduled{Patient: anna, EnrolledOn: "2026-02-06",
 			Visits: map[string]bool{"week-4": true}}, supply.Due{x: 1}},
 		"the second one comes":            {supply.Scheduled{Patient: ben, EnrolledOn: "2026-01-20"}, supply.Due{y: 1}},
+		"it was skipped": {supply.Scheduled{Patient: anna, EnrolledOn: "2026-02-15", Skipped: []string{"week-4"}}, supply.Due{}},
+		"the version that the patient follows has the visit earlier": {supply.Scheduled{Patient: anna, Study: earlier, EnrolledOn: "2026-02-22"},
+			supply.Due{x: 1}},
 		"a patient who never got any kit": {supply.Scheduled{Patient: "PAIN1.S-9", EnrolledOn: "2026-02-15"}, supply.Due{}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -203,6 +215,66 @@ func TestEndResupplyOfCountriesAndArms(t *testing.T) {
 	sent.Resupply, sent.Reason = true, "resupply"
 	stockAt(t, depot, "K1", "K3").When(decisionWith(supply.Resupply, f, supply.PlanResupply{AtDepot: atDepot, Site: "A", Seed: theSeed})).
 		Then(sent, supply.ResupplyFellShort{OfStock: depot, To: "A", Missing: blind.Of(supply.MissingKits{"third": 1})})
+}
+
+// The look-ahead counts the kits of the plan, by the step of each patient.
+func TestRuleLooksAheadByThePlan(t *testing.T) {
+	rule := supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 1, Target: 1, OverdueDays: 5, PredictDays: 14}
+	for step, want := range map[int]supply.Due{0: {x + "-low": 2}, 2: {x + "-high": 2}} {
+		at := typedStock(t, string(x)+"-low").Given(kitAllocated(anna, supply.KitNumber(x+"-low/0"))).State()
+		f := withPlan(func(f *supply.Facts) {
+			f.Other = at
+			f.Patients = []supply.Scheduled{{Patient: anna, Study: f.Study, EnrolledOn: "2026-02-15", Dosing: study.Dosing{Step: step}}}
+			f.Supply = theSupply(supply.ResupplyRuleSet{Study: pain, Rule: rule})
+		})
+		events, err := decisionWith(supply.Resupply, f, supply.PlanResupply{AtDepot: atDepot, Site: "A", Seed: theSeed})(
+			scenario.For(t, supply.StockDecider).State())
+		if err != nil {
+			t.Fatal(err)
+		}
+		predicted, _ := events[0].(supply.ResupplyPredicted)
+		if due, _ := predicted.Due.Open(); fmt.Sprint(due) != fmt.Sprint(want) {
+			t.Errorf("at step %d, due are %v of %v", step, due, events)
+		}
+	}
+}
+
+// A study whose protocol has no arms may have a rule that looks ahead: there is nothing to send yet.
+func TestRuleLooksAheadWithoutArms(t *testing.T) {
+	rule := supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 1, Target: 3, OverdueDays: 5, PredictDays: 14, Enrolments: 2}
+	f := lookingAhead(supply.Stock{}, rule)
+	bare := study.Decider.Fold(study.Created{Study: pain}, study.ProtocolVersionPublished{Study: pain, Protocol: study.Protocol{Version: 1,
+		Treatment: &study.Treatment{Kits: true}}}, study.SiteAdded{Study: pain, Site: "A"}, study.SiteActivated{Study: pain, Site: "A"})
+	f.Study = bare
+	scenario.For(t, supply.StockDecider).When(decisionWith(supply.Resupply, f,
+		supply.PlanResupply{AtDepot: atDepot, Site: "A", Seed: theSeed})).Then()
+}
+
+// An arm that an amendment has dropped is still supplied, so its resupply can be ended, with its kit types.
+func TestResupplyOfADroppedArmCanBeEnded(t *testing.T) {
+	in := theStudy(thePlan)
+	later := *in.Protocol
+	later.Version, later.Arms = 2, []study.Arm{{ID: string(y)}, {ID: "third"}}
+	plan := *in.Protocol.Treatment
+	plan.Plan = &study.DispensingPlan{Types: []study.KitType{{ID: "y-new", Arm: string(y)}, {ID: "third-new", Arm: "third"}}}
+	later.Treatment = &plan
+	in = study.Decider.Evolve(in, study.ProtocolVersionPublished{Study: pain, Protocol: later})
+	ended := withDepot(t).Given(supply.ResupplyRuleSet{Study: pain, Rule: supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 1, Target: 1,
+		OverdueDays: 5}}).When(scenario.SentWithFacts(supply.EndArm, in, supply.EndResupplyOfArm{InStudy: domain.ForStudy(pain), Arm: x,
+		Reasoned: domain.Because("r")}, call)).Then(supply.ResupplyOfArmEnded{Study: pain, Sites: []domain.SiteID{"A"}, Arm: blind.Of(x),
+		Reason: "r"})
+	f := facts(func(f *supply.Facts) { f.Study, f.Supply = in, ended.State() })
+	events, err := decisionWith(supply.Resupply, f, supply.PlanResupply{AtDepot: atDepot, Site: "A", Seed: theSeed})(
+		scenario.For(t, supply.StockDecider).State())
+	if err != nil {
+		t.Fatal(err)
+	}
+	short, _ := events[len(events)-1].(supply.ResupplyFellShort)
+	missing, _ := short.Missing.Open()
+	want := []domain.ArmID{y + "-high", y + "-low", "open", "third-new", "y-new"}
+	if kinds := slices.Sorted(maps.Keys(missing)); !slices.Equal(kinds, want) {
+		t.Errorf("the depot lacks kits of %v", kinds)
+	}
 }
 
 func TestRulesThatLookAheadAreChecked(t *testing.T) {

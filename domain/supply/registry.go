@@ -249,7 +249,7 @@ func Register(s Supply, in study.Study, cmd RegisterKits, _ domain.Call) ([]Even
 				At("csv").Do("take it out of the file; nothing of the file was registered")
 		}
 	}
-	if err := domain.First(mustNotRevealKinds(numbers, contents, in.Protocol), labelsMustNotRevealArms(countries, contents)); err != nil {
+	if err := domain.First(mustNotRevealKinds(numbers, contents, in), labelsMustNotRevealArms(countries, contents)); err != nil {
 		return nil, err
 	}
 	sum := sha256.Sum256([]byte(cmd.CSV))

@@ -282,7 +282,7 @@ func Resupply(s Stock, f Facts, cmd PlanResupply, call domain.Call) ([]StockEven
 	}
 	due := Due{}
 	if rule.PredictDays > 0 && f.Study.Protocol.Treatment != nil {
-		if due, err = f.Other.dueAt(f.Study, f.Patients, on, rule.PredictDays); err != nil {
+		if due, err = f.Other.dueAt(f.Patients, on, rule.PredictDays); err != nil {
 			return nil, err
 		}
 	}

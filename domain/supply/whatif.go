@@ -11,11 +11,14 @@ import (
 	"casebook/domain/study"
 )
 
-// Wish is a kit that a patient needed at a site.
+// Wish are the kits that a patient needed at a site for a visit.
 type Wish struct {
 	On   domain.Date
 	Slot Slot
 	Arm  domain.ArmID
+	// Kinds are those of the kits that the patient got first; none if the patient never got any.
+	Kinds  []study.Kind
+	waited bool
 }
 
 // Course is what became of a patient at a site, as far as a look-ahead needs it.
@@ -23,6 +26,10 @@ type Course struct {
 	EnrolledOn domain.Date
 	EndedOn    domain.Date // of the treatment or the participation; "" as long as it goes on
 	Visits     map[string]domain.Date
+	Skipped    []string
+	// Version is the version of the protocol that the patient follows, and Dosing what decides about the kits, both by now.
+	Version int
+	Dosing  study.Dosing
 }
 
 // Parcel are kits that people sent to a site, on the day when they were there.
@@ -52,6 +59,14 @@ type SiteHistory struct {
 	Actual        Outcome
 }
 
+// Needed counts the kits that patients needed.
+func (h SiteHistory) Needed() (n int) {
+	for _, w := range h.Wishes {
+		n += max(1, len(w.Kinds))
+	}
+	return n
+}
+
 // Outcome is how a site is supplied over its history.
 type Outcome struct {
 	// StockOuts counts the kits that patients needed and the site did not have at once.
@@ -76,7 +91,7 @@ type whatIf struct {
 	underway []Parcel
 	served   map[Slot]bool
 	waiting  []Wish
-	known    map[domain.PatientID]domain.ArmID
+	known    map[domain.PatientID]Wish // the last one
 	raised   int
 	plans    int
 	lacked   bool
@@ -85,13 +100,13 @@ type whatIf struct {
 
 // WhatIf replays what patients of a site needed under a rule, day by day, and says what would have come of it. The same history and
 // rule always give the same outcome. Its limits: kits arrive after the site's median time; parcels that people sent arrive as
-// they did; what was damaged, lost, recalled or set aside is not repeated; do-not-ship days, labels and green lights are not looked at;
+// they did; visits need what they would by the patient's dose and version of the protocol at the end of the history; what was damaged, lost, recalled or set aside is not repeated; do-not-ship days, labels and green lights are not looked at;
 // and chance decides anew of which arms kits are. It knows arms, and its outcome does not name any.
 func WhatIf(h SiteHistory, in study.Study, rule ResupplyRule) Outcome {
 	rule.Site = h.Site
 	seed, _ := chance.Parse(fmt.Sprintf("%064x", 1)) // the form of a seed
 	w := &whatIf{h: h, in: in, rule: rule, seed: seed, pool: map[KitNumber]bool{}, shelf: map[KitNumber]bool{},
-		served: map[Slot]bool{}, known: map[domain.PatientID]domain.ArmID{}}
+		served: map[Slot]bool{}, known: map[domain.PatientID]Wish{}}
 	for n := range h.Pool {
 		w.pool[n] = true
 	}
@@ -147,28 +162,51 @@ func (w *whatIf) begin(day domain.Date) {
 
 // want gives a patient a kit, or lets the patient wait.
 func (w *whatIf) want(wish Wish, day domain.Date) {
-	w.known[wish.Slot.Patient] = wish.Arm
+	if len(wish.Kinds) == 0 {
+		wish.Kinds = w.scheduled(wish.Slot.Patient).kinds(wish.Slot.Visit, wish.Arm, wish.Arm)
+	}
+	w.known[wish.Slot.Patient] = wish
 	if !w.give(wish, day) {
-		w.out.StockOuts++
+		w.out.StockOuts += len(wish.Kinds)
 		w.waiting = append(w.waiting, wish)
 	}
 }
 
-// give gives the kit that expires first.
+// give gives all kits that are needed, or none: of each kind those that expire first.
 func (w *whatIf) give(wish Wish, day domain.Date) bool {
-	first := w.inOrder(w.shelf, wish.Arm, day)
-	if len(first) == 0 {
-		return false
+	needed := map[study.Kind]int{}
+	for _, kind := range wish.Kinds {
+		needed[kind]++
 	}
-	delete(w.shelf, first[0])
+	var given []KitNumber
+	for kind, n := range needed {
+		there := w.inOrder(w.shelf, kind, day)
+		if len(there) < n {
+			return false
+		}
+		given = append(given, there[:n]...)
+	}
+	for _, n := range given {
+		delete(w.shelf, n)
+	}
 	w.served[wish.Slot] = true
 	return true
 }
 
-// inOrder lists the kits of an arm that can still be given out, those that expire first in front.
-func (w *whatIf) inOrder(of map[KitNumber]bool, arm domain.ArmID, day domain.Date) (kits []KitNumber) {
+// scheduled is what is known of a patient.
+func (w *whatIf) scheduled(who domain.PatientID) Scheduled {
+	c := w.h.Courses[who]
+	s := Scheduled{Patient: who, Study: w.in, Dosing: c.Dosing, EnrolledOn: c.EnrolledOn, Skipped: c.Skipped}
+	if c.Version > 0 {
+		s.Study = w.in.As(c.Version)
+	}
+	return s
+}
+
+// inOrder lists the kits of a kind that can still be given out, those that expire first in front.
+func (w *whatIf) inOrder(of map[KitNumber]bool, kind study.Kind, day domain.Date) (kits []KitNumber) {
 	for n := range of {
-		if w.h.Pool[n].Arm == arm && w.usable(n, day) {
+		if w.h.Pool[n].kind() == kind && w.usable(n, day) {
 			kits = append(kits, n)
 		}
 	}
@@ -197,30 +235,29 @@ func (w *whatIf) plan(day domain.Date) {
 			sendable[n] = true
 		}
 	}
-	have, atDepot := map[domain.ArmID]int{}, map[domain.ArmID]int{}
-	var arms []domain.ArmID
-	for _, a := range w.in.Protocol.Arms {
-		id := domain.ArmID(a.ID)
-		arms = append(arms, id)
+	have, atDepot := map[study.Kind]int{}, map[study.Kind]int{}
+	var kinds []study.Kind
+	for _, kind := range w.in.Kinds() {
+		kinds = append(kinds, study.Kind(kind.ID))
 	}
-	count := func(of map[KitNumber]bool, into map[domain.ArmID]int) {
+	count := func(of map[KitNumber]bool, into map[study.Kind]int) {
 		for n := range of {
 			if w.usable(n, day) {
-				into[w.h.Pool[n].Arm]++
+				into[w.h.Pool[n].kind()]++
 			}
 		}
 	}
 	count(there, have)
 	count(sendable, atDepot)
 	w.plans++
-	demanded := w.rule.levels(len(arms), w.due(day)).fill(arms, have, atDepot, w.raised, func(i int) uint64 {
+	demanded := w.rule.levels(len(kinds), w.due(day)).fill(kinds, have, atDepot, w.raised, func(i int) uint64 {
 		return w.seed.Number(fmt.Sprint("arm/", i), w.plans)
 	})
 	w.lacked = w.lacked || len(demanded.missing) > 0
 	p := Parcel{On: day.AddDays(w.h.LeadDays)}
-	for _, arm := range arms {
-		if n := demanded.want[arm]; n > 0 {
-			p.Kits = append(p.Kits, w.inOrder(sendable, arm, day)[:n]...)
+	for _, kind := range kinds {
+		if n := demanded.want[kind]; n > 0 {
+			p.Kits = append(p.Kits, w.inOrder(sendable, kind, day)[:n]...)
 		}
 	}
 	if len(p.Kits) == 0 {
@@ -238,21 +275,20 @@ func (w *whatIf) plan(day domain.Date) {
 // due counts the kits that visits within the rule's look-ahead need, as it was known on the day.
 func (w *whatIf) due(day domain.Date) Due {
 	due := Due{}
-	if w.rule.PredictDays == 0 || w.in.Treatment().DispensingVisits == nil {
+	if w.rule.PredictDays == 0 {
 		return due
 	}
-	for who, arm := range w.known {
+	for who, last := range w.known {
 		c := w.h.Courses[who]
 		if c.EndedOn != "" && c.EndedOn <= day {
 			continue
 		}
-		scheduled := Scheduled{Patient: who, EnrolledOn: c.EnrolledOn}
-		for _, visit := range w.in.Treatment().DispensingVisits {
-			on, took := c.Visits[visit]
-			if !w.served[Slot{who, visit}] && (took && on <= day || scheduled.comes(w.in.Protocol, visit, day, w.rule.PredictDays)) {
-				due[arm]++
-			}
+		scheduled := w.scheduled(who)
+		scheduled.Visits = map[string]bool{}
+		for visit, on := range c.Visits {
+			scheduled.Visits[visit] = on <= day
 		}
+		scheduled.needs(due, last.Arm, last.Kinds[0], day, w.rule.PredictDays, func(visit string) bool { return w.served[Slot{who, visit}] })
 	}
 	return due
 }
