@@ -394,14 +394,14 @@ func TestLeadersMoveUnderLoad(t *testing.T) {
 		return token[u]
 	}
 	setUp(in, id, sign, phones)
-	crc := sign("crc")
+	crc, sender := sign("crc"), sign("phones")
 
 	stalls := measureStalls(t)
 	noted := accounts{acknowledged: map[domain.PatientID]map[string]bool{}}
 	loaded, stop := context.WithCancel(t.Context())
 	var wait sync.WaitGroup
 	for i := range phones {
-		wait.Go(func() { noted.load(loaded, in.url, sign("phones"), domain.NewPatientID(id, fmt.Sprint(i))) })
+		wait.Go(func() { noted.load(loaded, in.url, sender, domain.NewPatientID(id, fmt.Sprint(i))) })
 	}
 	faults := 0
 	for over := time.Now().Add(clusterRun(t)); time.Now().Before(over); faults++ {

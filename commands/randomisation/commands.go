@@ -137,9 +137,8 @@ func ArmOf(ctx context.Context, reader commands.Reader, who patient.Patient, in 
 	return plain, closed, nil
 }
 
-// drawFacts reads the facts of a draw: whether the patient still takes part, the patient's version of the protocol, and the
-// arms of which the
-// site holds a kit for the patient.
+// drawFacts reads the facts of a draw: whether the patient still takes part, the patient's version of the protocol, and the arms of
+// which the site holds a kit for the patient, if patients get kits with the draw.
 func drawFacts(ctx context.Context, reader commands.Reader, c randomisation.RandomisePatient) (f randomisation.Facts, err error) {
 	who, err := commands.ReadNewest(ctx, reader, patient.Decider, string(c.Patient))
 	if err != nil {
@@ -149,7 +148,7 @@ func drawFacts(ctx context.Context, reader commands.Reader, c randomisation.Rand
 		return f, nil
 	}
 	in, err := commands.Read(ctx, reader, study.Decider, string(c.Study))
-	if f.Study = who.Follows(in); err != nil || !f.Study.Treatment().Kits {
+	if f.Study = who.Follows(in); err != nil || !f.Study.Gives("") {
 		return f, err
 	}
 	stock, err := commands.ReadNewest(ctx, reader, supply.StockDecider, supply.StockID(c.Study, supply.LocationID(c.Site)))

@@ -116,10 +116,7 @@ func RequestDraw(p Patient, s study.Study, cmd RequestRandomisation, _ domain.Ca
 	}
 	known := maps.Clone(cmd.Factors)
 	if cmd.Stage != "" {
-		known = maps.Clone(p.Factors)
-		if known == nil {
-			known = map[string]string{}
-		}
+		known = p.knownLevels(s)
 		maps.Copy(known, cmd.Factors)
 	}
 	factors, err := p.levels(s, known)
@@ -130,7 +127,19 @@ func RequestDraw(p Patient, s study.Study, cmd RequestRandomisation, _ domain.Ca
 		return nil, err
 	}
 	return []Event{RandomisationRequested{Patient: p.ID, Study: p.Study, Site: p.Site, Stage: cmd.Stage, Attempt: p.Draws + 1,
-		Protocol: s.Protocol.Version, Kits: s.Treatment().Kits, Factors: factors}}, nil
+		Protocol: s.Protocol.Version, Kits: s.Gives(""), Factors: factors}}, nil
+}
+
+// knownLevels returns the patient's levels of the factors that the protocol still has. Those that follow from the record are derived
+// again.
+func (p Patient) knownLevels(s study.Study) map[string]string {
+	known := map[string]string{}
+	for _, f := range s.Treatment().Factors {
+		if level, has := p.Factors[f.ID]; has && f.DerivedFrom == "" {
+			known[f.ID] = level
+		}
+	}
+	return known
 }
 
 // mustDraw refuses a draw that the protocol does not have (codes study_not_found, study_not_randomised and stage_not_found).

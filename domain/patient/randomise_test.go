@@ -90,3 +90,42 @@ func TestDrawAfterARunIn(t *testing.T) {
 	drawn.Given(stopped).When(requestingDraw(s, "second")).ThenRefused("treatment_not_under_way")
 	in(t, patient.StatusConsented).When(requestingDraw(s, "")).ThenRefused("patient_status")
 }
+
+// A draw comes with a kit where the dispensing plan has one for it.
+func TestDrawWithoutAKit(t *testing.T) {
+	s := drawnLater()
+	runIn := in(t, patient.StatusConsented).Given(
+		patient.EnrollmentRequested{Patient: anna, On: "2026-02-10", Attempt: 1, DrawnLater: true},
+		patient.Enrolled{Patient: anna, On: "2026-02-10", PatientNumber: "1", RunIn: true})
+	for visit, want := range map[string]bool{study.AtEnrollment: true, "week-4": false} {
+		p := *s.Protocol
+		treatment := *p.Treatment
+		treatment.DispensingVisits = []string{"week-4"}
+		treatment.Plan = &study.DispensingPlan{Kits: []study.PlannedKits{{Visits: []string{visit}}}}
+		p.Treatment, p.Version = &treatment, p.Version+1
+		planned := study.Decider.Evolve(s, study.ProtocolVersionPublished{Study: s.ID, Protocol: p})
+		if e, is := drawRequest(t, runIn, planned, "").(patient.RandomisationRequested); !is || e.Kits != want {
+			t.Errorf("with a plan for %s, the draw is requested with %+v", visit, e)
+		}
+	}
+}
+
+// The draw of a later stage takes over the levels of the factors that the protocol still has. Those that follow from the record are
+// derived again.
+func TestLaterDrawTakesOverLevels(t *testing.T) {
+	s := drawnLater()
+	p := *s.Protocol
+	treatment := *p.Treatment
+	treatment.Factors = []study.Factor{{ID: "site", Levels: []string{"A", "B"}, DerivedFrom: study.FromSite}, {ID: "grade", Levels: []string{"1", "2"}}}
+	p.Treatment, p.Version = &treatment, p.Version+1
+	s = study.Decider.Evolve(s, study.ProtocolVersionPublished{Study: s.ID, Protocol: p})
+	drawn := in(t, patient.StatusConsented).Given(
+		patient.EnrollmentRequested{Patient: anna, On: "2026-02-10", Attempt: 1, DrawnLater: true},
+		patient.Enrolled{Patient: anna, On: "2026-02-10", PatientNumber: "1", RunIn: true},
+		patient.RandomisationRequested{Patient: anna, Attempt: 1, Factors: map[string]string{"site": "B", "grade": "2", "dropped": "x"}},
+		patient.RandomisationConfirmed{Patient: anna, On: "2026-02-10"})
+	if e, is := drawRequest(t, drawn, s, "second").(patient.RandomisationRequested); !is || e.Factors["site"] != "A" ||
+		e.Factors["grade"] != "2" || len(e.Factors) != 2 {
+		t.Errorf("the draw is requested with %+v", e)
+	}
+}

@@ -74,14 +74,17 @@ func invalidLevelCaps(format string, args ...any) error {
 		Do("name levels of the protocol's factors, each combination once, with a cap from 0 to 1000000")
 }
 
-// withCohorts counts the patients of each cohort that is capped from now on.
+// withCohorts counts the patients of each cohort that is capped from now on. A patient is of a cohort by the levels of the first draw,
+// as they were corrected.
 func (r Randomisation) withCohorts(caps []LevelCap) Randomisation {
 	r.cohorts = make([]cohort, len(caps))
 	for i, c := range caps {
 		r.cohorts[i].LevelCap = c
 	}
 	for _, d := range r.drawn.All() {
-		r.cohorts = counted(r.cohorts, d.factors, 1)
+		if first := d.in(""); first != nil {
+			r.cohorts = counted(r.cohorts, first.factors, 1)
+		}
 	}
 	return r
 }

@@ -207,6 +207,38 @@ func TestStages(t *testing.T) {
 	}
 }
 
+// A patient is of a cohort by the levels of the first draw, whether the cap is set before or after a draw of a later stage.
+func TestLaterDrawsDoNotMoveBetweenCohorts(t *testing.T) {
+	s := studyTreating(two, study.Treatment{Randomised: true, Factors: []study.Factor{bySex, byGrade},
+		Stages: []study.Stage{{ID: "open", Arms: []string{"verum"}}}})
+	first := start(t).Given(activated(t, s, uploading(s, "one", "sex,grade,arm", "m,mild,verum", "m,mild,placebo", "m,severe,placebo",
+		"m,severe,verum"))...)
+	first = first.Given(must(t, first.State(), drawing(s, nil, 1, "sex", "m", "grade", "mild"))...)
+	again := randomise(1, "sex", "m", "grade", "severe")
+	again.Stage = "open"
+	caps := bounding(s, randomisation.LevelCap{Levels: factorsOf("grade", "mild"), Most: 1},
+		randomisation.LevelCap{Levels: factorsOf("grade", "severe"), Most: 1})
+	later := scenario.SentWithFacts(randomisation.Randomise, randomisation.Facts{Study: s}, again, call)
+	for order, decisions := range map[string][]decision{"capped first": {caps, later}, "drawn first": {later, caps}} {
+		t.Run(order, func(t *testing.T) {
+			given := first
+			for _, decide := range decisions {
+				given = given.Given(must(t, given.State(), decide)...)
+			}
+			if code := refusal(must(t, given.State(), drawing(s, nil, 2, "sex", "m", "grade", "mild"))); code != "cap_reached" {
+				t.Errorf("the cohort of the first draw is answered with %q", code)
+			}
+			if code := refusal(must(t, given.State(), drawing(s, nil, 2, "sex", "m", "grade", "severe"))); code != "" {
+				t.Errorf("the cohort of the later draw is answered with %q", code)
+			}
+			corrected := given.Given(must(t, given.State(), correcting(1, "sex", "f", "grade", "severe"))...)
+			if code := refusal(must(t, corrected.State(), drawing(s, nil, 2, "sex", "m", "grade", "severe"))); code != "cap_reached" {
+				t.Errorf("the cohort of a correction is answered with %q", code)
+			}
+		})
+	}
+}
+
 // Caps of levels and cohorts are set without knowing arms, and leave the caps of arms as they are.
 func TestSetLevelCaps(t *testing.T) {
 	s := studyWith(two, bySex, byGrade)

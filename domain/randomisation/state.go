@@ -268,7 +268,9 @@ func (r Randomisation) withCorrection(e StratumCorrected) Randomisation {
 	if !ok {
 		return r
 	}
-	r.cohorts = counted(counted(r.cohorts, last.factors, -1), e.Factors, 1)
+	if first := last.in(""); first != nil {
+		r.cohorts = counted(counted(r.cohorts, first.factors, -1), e.Factors, 1)
+	}
 	var all []*drawn // the patient's draws, the last one first
 	for d := last; d != nil; d = d.earlier {
 		all = append(all, d)
