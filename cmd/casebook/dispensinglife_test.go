@@ -313,5 +313,15 @@ func TestDailyLifeOfDispensing(t *testing.T) {
 		if status == http.StatusOK {
 			t.Error("a kit was given out after the screen failure")
 		}
+		// It was the wrong patient: the kit is there again, and more come later.
+		s.must(s.crc, patient.UndoPatientStep{OfPatient: of, Step: patient.StepScreenFailure, Reasoned: domain.Because("The wrong patient")})
+		if again := s.waiting(of, 1)[0]; again != kit {
+			t.Errorf("instead of %s, the patient gets %s", kit, again)
+		}
+		s.give(of, "2026-02-02", kit)
+		s.enrol(of)
+		s.give(of, "2026-02-03", s.waiting(of, 1)...)
+		s.must(s.crc, patient.RecordVisit{OfPatient: of, Visit: "week-4", On: "2026-03-03"})
+		s.waiting(of, 1)
 	})
 }
