@@ -16,6 +16,7 @@ import (
 	"casebook/domain/supply"
 	"casebook/domain/user"
 	"casebook/readmodels"
+	patientviews "casebook/readmodels/patient"
 	safetyviews "casebook/readmodels/safety"
 	supplyviews "casebook/readmodels/supply"
 )
@@ -300,6 +301,18 @@ func TestDailyLifeOfDispensing(t *testing.T) {
 		if theirs := s.waiting(other, 1); theirs[0] == kit {
 			t.Errorf("kit %s has two patients", kit)
 		}
+	})
+
+	t.Run("registered in error, with a kit of the run-in and a skipped visit", func(t *testing.T) {
+		s.t = t
+		of := s.consented()
+		s.must(s.crc, patient.RecordVisit{OfPatient: of, Visit: "run-in", On: "2026-02-02", WeightKg: 60})
+		kit := s.waiting(of, 1)[0]
+		skipped := s.must(s.crc, patient.SkipVisit{OfPatient: of, Visit: "week-4", Reasoned: domain.Because("Abroad")}).Position
+		s.deviates(of, skipped, "visit/week-4", patientviews.DeviationProposed)
+		voided := s.must(s.crc, patient.VoidRegistration{OfPatient: of, Reasoned: domain.Because("Typed in twice")}).Position
+		s.deviates(of, voided, "visit/week-4", patientviews.DeviationObsolete)
+		s.stands(kit, supply.KitUnavailable)
 	})
 
 	t.Run("screen failure with a kit of the run-in", func(t *testing.T) {
