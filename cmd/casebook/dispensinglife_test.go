@@ -62,7 +62,7 @@ func openDispensing(t *testing.T) *site {
 	add := func(n supply.KitNumber, rest string, expiry domain.Date) {
 		kits, csv = append(kits, n), csv+fmt.Sprintf("%s,%s,L1,%s,%d\n", n, rest, expiry, dosesOfKit)
 	}
-	for i := range 12 {
+	for i := range 14 {
 		add(supply.KitNumber(fmt.Sprintf("L-%02d", i)), "low,54 mg,blinded", "2031-12-31")
 		add(supply.KitNumber(fmt.Sprintf("H-%02d", i)), "high,,", "2031-12-31")
 		add(supply.KitNumber(fmt.Sprintf("R-%02d", i)), "lead-in,,open", "2031-12-31")
