@@ -46,7 +46,7 @@ var events = []domain.EventType{
 	domain.Stored[ReconsentRefused]("ReconsentRefused"),
 	domain.Stored[ProtocolDeviationRecorded]("ProtocolDeviationRecorded"),
 	domain.Stored[DeviationCandidateDismissed]("DeviationCandidateDismissed"),
-	domain.Stored[RegistrationVoided]("RegistrationVoided"),
+	domain.Stored[RegistrationVoided]("RegistrationVoided", domain.Unchanged),
 }
 
 // withdrewEverything is the upcast of ConsentWithdrawn from version 1, which ended the participation and with it everything
