@@ -74,7 +74,15 @@ func (e DestructionApproved) OfKits() (domain.StudyID, []KitNumber) { return e.S
 
 // OfKits implements OfKits.
 func (e ShipmentReceived) OfKits() (domain.StudyID, []KitNumber) {
-	return e.Study, slices.Concat(e.Available, e.Quarantined, e.Damaged, e.Missing, e.Returned)
+	all := slices.Concat(e.Available, e.Quarantined, e.Damaged, e.Missing, e.Returned)
+	for _, some := range e.Kept {
+		for _, n := range some.Kits {
+			if !slices.Contains(e.Missing, n) {
+				all = append(all, n)
+			}
+		}
+	}
+	return e.Study, all
 }
 
 // OfKits implements OfKits. It includes the kit that is replaced.

@@ -199,8 +199,10 @@ var stockEvents = []domain.EventType{
 	domain.Stored[ResupplyWithheld]("ResupplyWithheld").InNoView("the alert that it raises is shown"),
 	domain.Stored[ShipmentCancelled]("ShipmentCancelled"),
 	domain.Stored[ShipmentDispatched]("ShipmentDispatched"),
-	domain.Stored[ShipmentReceived]("ShipmentReceived"),
-	domain.Stored[ShipmentLost]("ShipmentLost"),
+	// Since version 2, they name the kits that stay what they were. A program that knows only version 1 would take such a kit for a new
+	// one.
+	domain.Stored[ShipmentReceived]("ShipmentReceived", domain.Unchanged),
+	domain.Stored[ShipmentLost]("ShipmentLost", domain.Unchanged),
 	domain.Stored[KitsQuarantined]("KitsQuarantined"),
 	domain.Stored[KitsReleased]("KitsReleased"),
 	domain.Stored[StockHeld]("StockHeld").InNoView("the held kits are blinded; the process monitor shows that there is a hold"),
@@ -319,6 +321,9 @@ type ShipmentReceived struct {
 	Missing     []KitNumber `json:"missing,omitempty"`
 	// Returned kits came back from a site, and no patient gets them any more.
 	Returned []KitNumber `json:"returned,omitempty"`
+	// Kept are kits that could not be given out when they were sent, and cannot now. In receipts by earlier programs, what is missing
+	// had been available.
+	Kept Keeping `json:"kept,omitempty"`
 	// Excursion says that the temperature left its range during the transport, or that this is unknown.
 	Excursion bool     `json:"excursion,omitempty"`
 	Note      string   `json:"note,omitempty"`
@@ -334,6 +339,19 @@ type ShipmentLost struct {
 	Reason   string      `json:"reason"`
 	// Contents are needed when a kit is found. Losses that were recorded by earlier programs have none.
 	Contents Contents `json:"contents,omitzero"`
+	// Kept are the kits that could not be given out when they were sent. Losses that were recorded by earlier programs name none.
+	Kept Keeping `json:"kept,omitempty"`
+}
+
+// Keeping are kits that could not be given out when they were sent, in groups.
+type Keeping []Kept
+
+// Kept are kits that could not be given out when they were sent: the status that they have at the receiver, and the one that they have
+// when they are found, or released from quarantine. So a kit that a patient had does not become available by being lost.
+type Kept struct {
+	Status KitStatus   `json:"status"`
+	Before KitStatus   `json:"before,omitempty"`
+	Kits   []KitNumber `json:"kits"`
 }
 
 // KitsQuarantined puts kits into quarantine until somebody decides about them.

@@ -369,7 +369,8 @@ func (w *world) ship() {
 	if from != theDepot {
 		to = evenly([]supply.LocationID{theDepot, theDepot, theDepot, to}).Draw(w.t, "to")
 	}
-	statuses := []supply.KitStatus{supply.KitIsReturned, supply.KitExpired, supply.KitDamaged, supply.KitUnavailable, supply.KitIsRecalled}
+	statuses := []supply.KitStatus{supply.KitIsReturned, supply.KitExpired, supply.KitDamaged, supply.KitUnavailable, supply.KitIsRecalled,
+		supply.KitQuarantined}
 	if from == theDepot || between(0, 4).Draw(w.t, "available kits") == 0 {
 		statuses = append(statuses, supply.KitAvailable)
 	}

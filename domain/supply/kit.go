@@ -93,7 +93,7 @@ func (k Kit) After(n KitNumber, event StockEvent) Kit {
 	case ShipmentReceived:
 		return e.arrived(n)
 	case ShipmentLost:
-		return Kit{Status: KitLostInTransit, Before: KitAvailable}
+		return e.Kept.of(n, Kit{Status: KitLostInTransit, Before: KitAvailable})
 	case KitsQuarantined:
 		return k.quarantined(n, e)
 	case KitsReleased:
@@ -224,9 +224,38 @@ func (e ShipmentReceived) arrived(n KitNumber) Kit {
 	case slices.Contains(e.Damaged, n):
 		return Kit{Status: KitDamaged}
 	case slices.Contains(e.Missing, n):
-		return Kit{Status: KitLostInTransit, Before: KitAvailable}
+		return e.Kept.of(n, Kit{Status: KitLostInTransit, Before: KitAvailable})
 	case slices.Contains(e.Returned, n):
 		return Kit{Status: KitSentBack, Reconciled: true}
 	}
-	return Kit{Status: KitAvailable}
+	return e.Kept.of(n, Kit{Status: KitAvailable})
+}
+
+// of returns a kit as it arrived, or otherwise the one that is given.
+func (all Keeping) of(n KitNumber, otherwise Kit) Kit {
+	for _, some := range all {
+		if slices.Contains(some.Kits, n) {
+			return Kit{Status: some.Status, Before: some.Before, Reconciled: true}
+		}
+	}
+	return otherwise
+}
+
+// with returns the list with one more kit.
+func (all Keeping) with(n KitNumber, status, before KitStatus) Keeping {
+	for i, some := range all {
+		if some.Status == status && some.Before == before {
+			all[i].Kits = append(some.Kits, n)
+			return all
+		}
+	}
+	return append(all, Kept{Status: status, Before: before, Kits: []KitNumber{n}})
+}
+
+// released is the status that a kit which was packed has when it is released from a quarantine.
+func (k Kit) released() KitStatus { return cmp.Or(k.Before, k.Packed) }
+
+// unused says that a kit which was packed could go to any patient once somebody has decided so: no patient ever had it.
+func (k Kit) unused() bool {
+	return k.Patient == "" && k.released() == KitAvailable && (k.Packed == KitAvailable || k.Packed == KitQuarantined)
 }
