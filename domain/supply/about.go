@@ -30,6 +30,9 @@ func (e KitsQuarantined) OfKits() (domain.StudyID, []KitNumber) {
 }
 
 // OfKits implements OfKits.
+func (e LotRecallEnded) OfKits() (domain.StudyID, []KitNumber) { return e.Study, e.AtHome }
+
+// OfKits implements OfKits.
 func (e KitsReleased) OfKits() (domain.StudyID, []KitNumber) { return e.Study, e.Kits }
 
 // OfKits implements OfKits.
@@ -116,6 +119,12 @@ func (e ShipmentLost) OfShipment() (domain.StudyID, ShipmentID) { return e.Study
 
 // ReasonRevealsArm implements domain.ArmRevealing: a recall is about a lot, and a lot may hold kits of one arm only.
 func (LotRecalled) ReasonRevealsArm() bool { return true }
+
+// ReasonRevealsArm implements domain.ArmRevealing.
+func (LotRecallWithdrawn) ReasonRevealsArm() bool { return true }
+
+// ReasonRevealsArm implements domain.ArmRevealing.
+func (LotRecallEnded) ReasonRevealsArm() bool { return true }
 
 // ReasonRevealsArm implements domain.ArmRevealing.
 func (e KitsQuarantined) ReasonRevealsArm() bool { return e.Cause == CauseRecall }

@@ -225,7 +225,8 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 			t.Fatalf("kits leave for %s, which has no green light", e.To)
 		}
 		for i, k := range a.of(t, e, e.Location, s.kits, supply.KitPacked) {
-			if k.packed != e.Shipment || exact && e.Location == theDepot && !a.inUse(k) {
+			tooLate := !a.usable(k) || k.Expiry.DaysSince(a.today) <= a.shipDays
+			if k.packed != e.Shipment || exact && e.Location == theDepot && tooLate {
 				t.Fatalf("kit %s, %+v, leaves with shipment %s", s.kits[i], k, e.Shipment)
 			}
 			k.at, k.packed, k.inTransit = "", "", e.Shipment
@@ -262,7 +263,14 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 			k.before = k.found(s.from)
 		}
 	case supply.KitsQuarantined:
-		for i, k := range a.of(t, e, e.Location, e.Kits, supply.KitAvailable, supply.KitIsAllocated, supply.KitPacked) {
+		may := []supply.KitStatus{supply.KitAvailable, supply.KitIsAllocated, supply.KitPacked}
+		if e.Cause == supply.CauseOther {
+			may = append(may, supply.KitExpired) // one that got a new label
+		}
+		for i, k := range a.of(t, e, e.Location, e.Kits, may...) {
+			if k.base == supply.KitExpired {
+				k.base, k.before = cmp.Or(k.before, supply.KitExpired), ""
+			}
 			k.quarantined, k.quarantine = true, ""
 			if e.Cause == supply.CauseRecall {
 				k.quarantine = supply.KitIsRecalled
@@ -281,6 +289,14 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 			if k.Lot != e.Lot || !slices.Contains(e.Holders, k.patients[0]) {
 				t.Fatalf("kit %s, %+v, is at home: %+v", e.AtHome[i], k, e)
 			}
+		}
+	case supply.LotRecallEnded:
+		for _, n := range e.AtHome {
+			k := a.kits[n]
+			if !k.recalled || k.Lot != e.Lot || !slices.Contains(e.Holders, k.patients[0]) || exact && a.recalled[e.Lot] {
+				t.Fatalf("the recall of kit %s, %+v, ends: %+v", n, k, e)
+			}
+			k.recalled = false
 		}
 	case supply.KitsReleased:
 		for i, k := range a.of(t, e, e.Location, e.Kits, supply.KitQuarantined, supply.KitIsRecalled) {
@@ -375,7 +391,8 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 	case supply.KitsRelabelled:
 		to, _ := e.To.Open()
 		for n, expiry := range to {
-			k := a.of(t, e, e.Location, kits(n), supply.KitAvailable, supply.KitIsAllocated, supply.KitQuarantined, supply.KitUnavailable)[0]
+			k := a.of(t, e, e.Location, kits(n), supply.KitAvailable, supply.KitIsAllocated, supply.KitQuarantined, supply.KitUnavailable,
+				supply.KitPacked, supply.KitExpired)[0]
 			if expiry <= k.Expiry || exact && expiry != a.extended[k.Lot] {
 				t.Fatalf("kit %s of lot %s expires on %s, and has %s on its new label", n, k.Lot, k.Expiry, expiry)
 			}
@@ -435,6 +452,9 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 		for i, k := range all {
 			if k.Expiry > e.Through {
 				t.Fatalf("kit %s expires on %s, after %s", e.Kits[i], k.Expiry, e.Through)
+			}
+			if k.before = k.base; k.base == supply.KitIsAllocated {
+				k.before = supply.KitUnavailable
 			}
 		}
 		end(all, supply.KitExpired)

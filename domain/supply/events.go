@@ -165,6 +165,8 @@ type LotRecallWithdrawn struct {
 	Study  domain.StudyID `json:"study"`
 	Lot    string         `json:"lot"`
 	Reason string         `json:"reason"`
+	// Each of the Locations has to end the recall of what patients have at home. Withdrawals by earlier programs name none.
+	Locations []LocationID `json:"locations,omitempty"`
 }
 
 // LotExpiryExtended says that a lot may be used for longer (EU GMP Annex 13, 33). Its kits may when they have new labels.
@@ -204,6 +206,7 @@ var stockEvents = []domain.EventType{
 	domain.Stored[ShipmentReceived]("ShipmentReceived", domain.Unchanged),
 	domain.Stored[ShipmentLost]("ShipmentLost", domain.Unchanged),
 	domain.Stored[KitsQuarantined]("KitsQuarantined"),
+	domain.Stored[LotRecallEnded]("LotRecallEnded"),
 	domain.Stored[KitsReleased]("KitsReleased"),
 	domain.Stored[StockHeld]("StockHeld").InNoView("the held kits are blinded; the process monitor shows that there is a hold"),
 	domain.Stored[StockRefused]("StockRefused").ForReaders().InNoView("the process monitor shows why"),
@@ -370,6 +373,17 @@ type KitsQuarantined struct {
 	Holders []domain.PatientID `json:"holders,omitempty"`
 }
 
+// LotRecallEnded ends a recall that was withdrawn at a location: patients may use what they have at home. If the lot is recalled again,
+// all is told again.
+type LotRecallEnded struct {
+	OfStock
+	Lot    string `json:"lot"`
+	Reason string `json:"reason"`
+	// AtHome are the kits of the lot that were recalled while patients had them, and Holders these patients.
+	AtHome  []KitNumber        `json:"atHome,omitempty"`
+	Holders []domain.PatientID `json:"holders,omitempty"`
+}
+
 // KitsReleased ends the quarantine of kits and gives them back the status that they had before.
 type KitsReleased struct {
 	OfStock
@@ -503,6 +517,7 @@ func (ShipmentDispatched) stockEvent() {}
 func (ShipmentReceived) stockEvent()   {}
 func (ShipmentLost) stockEvent()       {}
 func (KitsQuarantined) stockEvent()    {}
+func (LotRecallEnded) stockEvent()     {}
 func (KitsReleased) stockEvent()       {}
 func (StockHeld) stockEvent()          {}
 func (StockRefused) stockEvent()       {}
@@ -550,6 +565,8 @@ type KitReplacementAsked struct {
 	Visit   string           `json:"visit,omitempty"`
 	Cause   ReplacementCause `json:"cause"`
 	Reason  string           `json:"reason"`
+	// At is the site that gives the patient another one, where that is not the one that gave this one out: the patient was transferred.
+	At domain.SiteID `json:"at,omitempty"`
 }
 
 // KitPutBack takes an allocated kit from a patient who was not given it. Nobody but this patient may get it later.

@@ -247,7 +247,7 @@ func TestKitsBetweenDepotsKeepTheirStatus(t *testing.T) {
 	})).Then(supply.ShipmentReceived{OfStock: second, Shipment: "D-0001", From: "D", On: "2026-03-10", Available: kits("K3", "K5", "K6"),
 		Missing: kits("K2"), Contents: contentsOf(all...), Kept: supply.Keeping{
 			{Status: supply.KitQuarantined, Before: supply.KitAvailable, Kits: kits("K1")},
-			{Status: supply.KitExpired, Kits: kits("K4")}}})
+			{Status: supply.KitExpired, Before: supply.KitAvailable, Kits: kits("K4")}}})
 	for n, status := range map[supply.KitNumber]supply.KitStatus{"K1": supply.KitQuarantined, "K2": supply.KitLostInTransit,
 		"K3": supply.KitAvailable, "K4": supply.KitExpired, "K5": supply.KitAvailable} {
 		if k, _ := there.State().Kits.Get(n); k.Status != status {
