@@ -56,7 +56,9 @@ func (a *API) postCommand(c *call) error {
 	a.admission.Recorded(answer.Position)
 	a.metrics.commanded(c.action, "")
 	header := c.Response().Header()
-	header.Set("Etag", `"`+strconv.FormatInt(answer.Revision, 10)+`"`)
+	if answer.Revision != nil {
+		header.Set("Etag", `"`+strconv.FormatInt(*answer.Revision, 10)+`"`)
+	}
 	header.Set(positionHeader, strconv.FormatUint(answer.Position, 10))
 	return c.answer(http.StatusOK, answer)
 }

@@ -26,7 +26,7 @@ func TestACommandIsAnsweredWithWhatWasRecorded(t *testing.T) {
 		answer.CommandID == "" {
 		t.Errorf("the answer is %s", r.body)
 	}
-	if r.Header.Get("Etag") != `"`+strconv.FormatInt(answer.Revision, 10)+`"` ||
+	if r.Header.Get("Etag") != `"`+strconv.FormatInt(*answer.Revision, 10)+`"` ||
 		r.Header.Get(positionHeader) != strconv.FormatUint(answer.Position, 10) ||
 		r.Header.Get("Content-Type") != "application/json" || r.Header.Get("Cache-Control") != "no-store" || r.Header.Get("Trace-Id") != trace {
 		t.Errorf("the headers are %v", r.Header)
@@ -139,10 +139,10 @@ func TestABatchKeepsOrderWithinAPatient(t *testing.T) {
 		if item.Status != http.StatusOK {
 			t.Fatalf("item %d is answered %+v", i, item.Problem)
 		}
-		if before, ok := last[item.Answer.Stream]; ok && item.Answer.Revision <= before {
+		if before, ok := last[item.Answer.Stream]; ok && *item.Answer.Revision <= before {
 			t.Errorf("item %d went in before its predecessor", i)
 		}
-		last[item.Answer.Stream] = item.Answer.Revision
+		last[item.Answer.Stream] = *item.Answer.Revision
 	}
 	if len(last) != 2 {
 		t.Errorf("%d streams were written", len(last))

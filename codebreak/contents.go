@@ -20,42 +20,17 @@ type contents struct {
 	changed map[domain.PatientID]bool
 }
 
-// ofStudy is what envelopes say of a study. It has every version of the protocol with its arms.
+// ofStudy is what envelopes say of a study.
 type ofStudy struct {
-	title    string
-	versions []ofVersion
-	sites    map[domain.SiteID]string
-}
-
-type ofVersion struct {
-	number int
-	arms   []Arm
-}
-
-// arm returns what a version says of an arm: the one that a patient follows, or else the last one before it that has the arm, or
-// the next one after it. follows is 0 for a patient whose version no event names, such as in a log from before versions reached
-// patients one by one; the newest one then counts.
-func (s *ofStudy) arm(id domain.ArmID, follows int) Arm {
-	found, best := Arm{ID: id}, 0
-	for _, v := range s.versions {
-		rank := v.number + 1
-		if follows > 0 && v.number > follows {
-			rank = -v.number
-		}
-		for _, a := range v.arms {
-			if a.ID == id && (best == 0 || rank > best) {
-				found, best = a, rank
-			}
-		}
-	}
-	return found
+	study.Study
+	sites map[domain.SiteID]string
 }
 
 type ofPatient struct {
 	Content
+	// state says which version of the protocol the patient follows, and the dose.
+	state patient.Patient
 	drawn bool
-	// follows is the version of the protocol that the patient follows; 0 if no event names it.
-	follows int
 }
 
 func newContents() *contents {
@@ -98,24 +73,11 @@ func (c *contents) patient(id domain.PatientID) *ofPatient {
 // writing would tell who is in the arm that it changes.
 func (c *contents) ofStudy(id domain.StudyID, e study.Event) {
 	of := c.study(id)
+	of.Study = study.Decider.Evolve(of.Study, e)
 	switch e := e.(type) {
-	case study.Created:
-		of.title = e.Title
 	case study.SiteAdded:
 		of.sites[e.Site] = e.Name
 	case study.ProtocolVersionPublished:
-		v := ofVersion{number: e.Protocol.Version}
-		for _, a := range e.Protocol.Arms {
-			arm := Arm{ID: domain.ArmID(a.ID), Title: a.Title, Dose: a.Dose}
-			if a.InEmergency != "" {
-				arm.ToDo = append(arm.ToDo, a.InEmergency)
-			}
-			if t := e.Protocol.Treatment; t != nil && t.InEmergency != "" {
-				arm.ToDo = append(arm.ToDo, t.InEmergency)
-			}
-			v.arms = append(v.arms, arm)
-		}
-		of.versions = append(of.versions, v)
 		for p, known := range c.patients {
 			if known.drawn && known.Study == id {
 				c.changed[p] = true
@@ -125,7 +87,8 @@ func (c *contents) ofStudy(id domain.StudyID, e study.Event) {
 }
 
 func (p *ofPatient) ofPatient(e patient.Event) {
-	p.Treatment = p.Treatment.After(e)
+	p.state = patient.Decider.Evolve(p.state, e)
+	p.Treatment = p.state.Treatment
 	switch e := e.(type) {
 	case patient.Screened:
 		p.Site = e.Site
@@ -133,10 +96,6 @@ func (p *ofPatient) ofPatient(e patient.Event) {
 		p.PatientNumber = e.PatientNumber
 	case patient.Transferred:
 		p.Site = e.To
-	case patient.EnrollmentRequested:
-		p.follows = e.Protocol
-	case patient.ProtocolVersionApplied:
-		p.follows = e.To
 	}
 }
 
@@ -208,12 +167,14 @@ func (c *contents) takeChanged() map[domain.StudyID][]domain.PatientID {
 func (c *contents) of(id domain.PatientID) (Content, []Arm) {
 	p, in := c.patients[id], c.study(id.Study())
 	content := p.Content
-	content.StudyTitle, content.SiteName = in.title, in.sites[content.Site]
+	content.StudyTitle, content.SiteName = in.Title, in.sites[content.Site]
 	content.Kits = slices.Clone(content.Kits)
-	content.Arm = in.arm(content.Arm.ID, p.follows)
+	content.Arm.Emergency = p.state.Emergency(in.Study, content.Arm.ID)
 	var all []Arm
-	for _, v := range in.versions {
-		all = append(all, v.arms...)
+	for arm, versions := range p.state.Emergencies(in.Study) {
+		for _, of := range versions {
+			all = append(all, Arm{ID: arm, Emergency: of})
+		}
 	}
 	return content, all
 }

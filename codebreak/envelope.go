@@ -23,6 +23,7 @@ import (
 	"casebook/domain"
 	"casebook/domain/blind"
 	"casebook/domain/patient"
+	"casebook/domain/study"
 	"casebook/domain/supply"
 
 	"filippo.io/age"
@@ -45,12 +46,10 @@ type Content struct {
 	SealedAt time.Time `json:"sealedAt"`
 }
 
-// Arm is the patient's arm, with what the patient's version of the protocol says about it, or the nearest one that has it.
+// Arm is the patient's arm, with what is to be known of it in an emergency.
 type Arm struct {
-	ID    domain.ArmID `json:"id"`
-	Title string       `json:"title,omitempty"`
-	Dose  string       `json:"dose,omitempty"`
-	ToDo  []string     `json:"toDo,omitempty"`
+	ID domain.ArmID `json:"id"`
+	study.Emergency
 }
 
 // Kit is a kit that was allocated to the patient.

@@ -92,15 +92,20 @@ func (e *Exporter) Export(ctx context.Context) (written int, err error) {
 	return written, cmp.Or(err, ctx.Err())
 }
 
-// retryAfter is how long Run waits after a failure before it writes all envelopes again.
-const retryAfter = 5 * time.Second
+// retryAfter is how long Run waits after a failure before it writes all envelopes again. After each further one it waits twice as long, up
+// to retryAtMost: every attempt is recorded.
+const (
+	retryAfter  = 5 * time.Second
+	retryAtMost = 10 * time.Minute
+)
 
 // Run writes all envelopes, and then again those whose patients something happens to, until ctx ends. After a failure, such as a
 // full disk, it writes all of them again.
 func (e *Exporter) Run(ctx context.Context) error {
-	for {
+	for wait := retryAfter; ; wait = min(2*wait, retryAtMost) {
 		err := e.follow(ctx, func(int) error {
 			e.note(nil)
+			wait = retryAfter
 			return nil
 		})
 		if ctx.Err() != nil {
@@ -111,7 +116,7 @@ func (e *Exporter) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(retryAfter):
+		case <-time.After(wait):
 		}
 	}
 }

@@ -123,7 +123,7 @@ func TestHonestResendsAreTheSameCommand(t *testing.T) {
 			for how, again := range map[string][]byte{"as it was": body, "in another order, with blanks": sorted, "with 3.0 for 3": decimal} {
 				for where, process := range map[string]process{"the same process": p, "another process": runWith(t, keys)} {
 					second, err := process.send("SubmitDiary", key, string(again), tr.self)
-					if err != nil || second.CommandID != first.CommandID || second.Revision != first.Revision {
+					if err != nil || second.CommandID != first.CommandID || *second.Revision != *first.Revision {
 						t.Errorf("%s, %s: %+v, %v; want the first answer, %+v", how, where, second, err, first)
 					}
 				}
@@ -160,7 +160,7 @@ func TestFormerHashesAreCompared(t *testing.T) {
 	}
 	started := runWith(t, blindingKeys(t))
 	again, err := started.send("SubmitDiary", key, string(body), tr.self)
-	if err != nil || again.Revision != appended.Tail.Revision {
+	if err != nil || *again.Revision != appended.Tail.Revision {
 		t.Errorf("the same bytes: %+v, %v; want revision %d", again, err, appended.Tail.Revision)
 	}
 	if _, err := started.as(tr.self, key, tr.entry(5, 4)); code(err) != "idempotency_key_reused" {

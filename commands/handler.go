@@ -61,6 +61,7 @@ type Handler struct {
 	logger         *slog.Logger
 	commands       []Command
 	byName         map[string]Command
+	hidesRevisions map[string]bool // by category
 	security       securityLog
 	attempts       *access.Attempts
 	factors        *access.Factors
@@ -93,7 +94,8 @@ func NewHandler(o Options) *Handler {
 	}
 	keys := newUsedKeys(o.Logger)
 	h := &Handler{log: o.Log, states: newStateCache(o.Log, o.Verifier, keys, o.CachedStreams, o.Logger), keys: keys,
-		now: o.Now, build: o.Build, logger: o.Logger, commands: o.Commands, byName: map[string]Command{}, security: newSecurityLog(),
+		now: o.Now, build: o.Build, logger: o.Logger, commands: o.Commands, byName: map[string]Command{}, hidesRevisions: map[string]bool{},
+		security: newSecurityLog(),
 		attempts: access.NewAttempts(o.Now), factors: o.Factors}
 	h.states.recordKey = func(ctx context.Context) error { return h.RecordBlindingKey(ctx, "", "") }
 	h.clock, h.appendEncoded = clock, o.Log.AppendEncoded
@@ -104,6 +106,9 @@ func NewHandler(o Options) *Handler {
 	}
 	for _, c := range o.Commands {
 		h.byName[c.Name()] = c
+	}
+	for _, s := range o.Log.Registry().Streams() {
+		h.hidesRevisions[s.Category] = s.HidesRevisions
 	}
 	return h
 }
@@ -180,8 +185,8 @@ type Request struct {
 type Answer struct {
 	CommandID string `json:"commandId" doc:"The command's id; the same for the same Idempotency-Key"`
 	Stream    string `json:"stream" doc:"The stream that took the events"`
-	// Revision of the stream after the command; -1 if the stream has no events.
-	Revision int64 `json:"revision" doc:"The stream's revision after the command"`
+	// Revision of the stream after the command; -1 if the stream has no events, nil for a stream whose gaps could reveal an arm.
+	Revision *int64 `json:"revision,omitempty" doc:"The stream's revision after the command; left out where gaps between revisions could tell an arm"`
 	// Position of the last event in the log; give it to a query that has to see the outcome.
 	Position uint64          `json:"position" doc:"Log position of the last event; a query with the header Casebook-Position waits for it"`
 	Events   []AnsweredEvent `json:"events" doc:"What was recorded; empty where nothing had to be"`
@@ -191,10 +196,10 @@ type Answer struct {
 
 // AnsweredEvent is one event of an answer.
 type AnsweredEvent struct {
-	ID       string `json:"id" doc:"The event's id"`
-	Type     string `json:"type" doc:"The event's stable name"`
-	Revision uint64 `json:"revision" doc:"Its revision in the stream"`
-	Data     any    `json:"data" doc:"What was recorded"`
+	ID       string  `json:"id" doc:"The event's id"`
+	Type     string  `json:"type" doc:"The event's stable name"`
+	Revision *uint64 `json:"revision,omitempty" doc:"Its revision in the stream; left out where that of the answer is"`
+	Data     any     `json:"data" doc:"What was recorded"`
 }
 
 // Do runs a command. After a refusal (package refuse) nothing has been recorded, except the refusal itself where the
@@ -487,16 +492,27 @@ func (d *Declaration[S, E, F, C]) decideOn(ctx context.Context, reader Reader, s
 // answerOf is the answer to a command that has recorded events.
 func (h *Handler) answerOf(id uuid.UUID, recorded []eventlog.Recorded) Answer {
 	last := recorded[len(recorded)-1]
-	a := Answer{CommandID: id.String(), Stream: last.Stream, Revision: int64(last.Revision), Position: last.Position.Commit,
-		Events: make([]AnsweredEvent, len(recorded))}
+	a := Answer{CommandID: id.String(), Stream: last.Stream, Revision: h.shownRevision(last.Stream, int64(last.Revision)),
+		Position: last.Position.Commit, Events: make([]AnsweredEvent, len(recorded))}
 	for i, e := range recorded {
 		a.Events[i] = h.answeredEvent(e)
 	}
 	return a
 }
 
+// shownRevision returns the revision of a stream as its writers are shown it.
+func (h *Handler) shownRevision(stream string, revision int64) *int64 {
+	if category, _, _ := strings.Cut(stream, "-"); h.hidesRevisions[category] {
+		return nil
+	}
+	return &revision
+}
+
 func (h *Handler) answeredEvent(e eventlog.Recorded) AnsweredEvent {
-	event := AnsweredEvent{ID: e.ID.String(), Type: e.Type, Revision: e.Revision, Data: e.Event}
+	event := AnsweredEvent{ID: e.ID.String(), Type: e.Type, Data: e.Event}
+	if h.shownRevision(e.Stream, 0) != nil {
+		event.Revision = &e.Revision
+	}
 	if s, known := h.log.Registry().Named(e.Type); known && s.Secret {
 		event.Data = nil
 	}

@@ -252,8 +252,8 @@ func TestR5_EventsNameTheActorTheTimeAndTheCommand(t *testing.T) {
 			t.Fatal(damage.Reason)
 		}
 	}
-	if answer.Revision != tail.Revision || answer.Position != events[len(events)-1].Position.Commit {
-		t.Errorf("the answer says revision %d and position %d, the log %d and %d", answer.Revision, answer.Position,
+	if *answer.Revision != tail.Revision || answer.Position != events[len(events)-1].Position.Commit {
+		t.Errorf("the answer says revision %d and position %d, the log %d and %d", *answer.Revision, answer.Position,
 			tail.Revision, events[len(events)-1].Position.Commit)
 	}
 }

@@ -61,7 +61,7 @@ func TestNoCommandIsDecidedOnALostPast(t *testing.T) {
 	if _, err := tr.sent(tr.crc, "", consent); err == nil {
 		t.Error("a patient has consented who was never screened")
 	}
-	if again, err := tr.sent(tr.self, "fifth", tr.entry(5, 5)); err != nil || again.Revision <= lost.Revision {
+	if again, err := tr.sent(tr.self, "fifth", tr.entry(5, 5)); err != nil || *again.Revision <= *lost.Revision {
 		t.Errorf("a diary that was lost, sent again with its key, is answered %+v, %v", again, err)
 	}
 	if _, err := tr.sent(tr.self, "fifth-2", tr.entry(8, 5)); err != nil {

@@ -294,7 +294,7 @@ func (c *run[S, E, F, C]) recordNothing(ctx context.Context, st *stream, snap *s
 	if refusal != nil {
 		return Answer{}, refusal
 	}
-	return Answer{CommandID: c.id.String(), Stream: st.name, Revision: snap.tail.Revision, Position: snap.last.Commit,
+	return Answer{CommandID: c.id.String(), Stream: st.name, Revision: c.h.shownRevision(st.name, snap.tail.Revision), Position: snap.last.Commit,
 		Events: []AnsweredEvent{}}, nil
 }
 

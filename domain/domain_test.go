@@ -230,8 +230,8 @@ func TestNotBefore(t *testing.T) {
 }
 
 func TestR18_BlankReasonIsRefused(t *testing.T) {
-	for reason, want := range map[string]string{"": "reason_required", "  \t": "reason_required", "x": "",
-		strings.Repeat("ä", 500): "", strings.Repeat("ä", 501): "value_too_long"} {
+	for reason, want := range map[string]string{"": "reason_required", "  \t": "reason_required", "\u200b": "reason_required",
+		"\u2060 \u2800": "reason_required", "x": "", strings.Repeat("ä", 500): "", strings.Repeat("ä", 501): "value_too_long"} {
 		if r := expect(t, domain.Reason(reason), want); want != "" && r.Field != "reason" {
 			t.Errorf("got %+v", r)
 		}

@@ -16,10 +16,18 @@ const singleLine = 200
 // Text refuses a text that is missing or blank (code value_missing), has more than most characters (code value_too_long), or
 // has characters that nobody sees (code value_unprintable).
 func Text(field, value string, most int) error {
-	if strings.TrimSpace(value) == "" {
+	if isBlank(value) {
 		return refuse.Malformed("value_missing", "%s is missing", field).At(field).Do("give it")
 	}
 	return OptionalText(field, value, most)
+}
+
+// isBlank says whether a text shows nothing: it has spaces alone, and characters that have no width or look like a space.
+func isBlank(value string) bool {
+	return !strings.ContainsFunc(value, func(r rune) bool {
+		return unicode.IsGraphic(r) && !unicode.IsSpace(r) && !strings.ContainsRune("\u2800\u3164\u115f\u1160\uffa0\u180e\u034f", r) &&
+			!unicode.Is(unicode.Variation_Selector, r)
+	})
 }
 
 // SealedText refuses a text whose JSON, without the quotes, has more than most bytes (code value_too_long). Such a text becomes
@@ -67,7 +75,7 @@ func unprintable(field string) *refuse.Refusal {
 // Reason refuses a reason that is missing or blank (code reason_required; ICH E6(R3) 4.2.2(a)(ii)) or has more than 500
 // characters (code value_too_long), or characters that nobody sees (code value_unprintable).
 func Reason(value string) error {
-	if strings.TrimSpace(value) == "" {
+	if isBlank(value) {
 		return refuse.Because("reason_required", "the change has no reason").At("reason").Do("say why, in a sentence")
 	}
 	return OptionalText("reason", value, 500)

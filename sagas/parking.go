@@ -75,7 +75,7 @@ func (p *parking) park(ctx context.Context, m process.MessageParked) error {
 			"event", m.Event, "stream", m.Stream, "revision", m.Revision, "reason", m.Reason)
 		return nil
 	}
-	_, err = p.send(ctx, m.Process, "RaiseAlert", p.alert(m, answer.Revision))
+	_, err = p.send(ctx, m.Process, "RaiseAlert", p.alert(m, *answer.Revision))
 	if isFinalRefusal(err) {
 		p.logger.Error("the alert about a parked message was refused", "process", m.Process, "event", m.Event, "error", err)
 		return nil

@@ -10,6 +10,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -255,6 +256,15 @@ func printEnvelope(out io.Writer, e codebreak.Envelope) {
 	line("site", strings.TrimSpace(string(e.Site)+"  "+e.SiteName))
 	line("ARM", strings.TrimSpace(string(e.Arm.ID)+"  "+e.Arm.Title))
 	line("dose", e.Arm.Dose)
+	if e.Arm.DoseStep > 0 {
+		line("dose step", strconv.Itoa(e.Arm.DoseStep))
+	}
+	if e.Arm.Rescue {
+		line("rescue", "on rescue medication")
+	}
+	for _, k := range e.Arm.Kits {
+		line("gets", strings.Join(strings.Fields(fmt.Sprintf("%d x %s %s %s", k.Count, k.Type, k.Strength, k.Form)), " "))
+	}
 	line("treatment", string(e.Treatment))
 	for _, todo := range e.Arm.ToDo {
 		line("to do", todo)

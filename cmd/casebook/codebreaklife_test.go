@@ -117,7 +117,7 @@ func (b *blinded) publish(version int, after *study.AfterUnblinding) {
 	b.must(b.manager, study.PublishProtocolVersion{InStudy: domain.ForStudy(b.study), Protocol: study.Protocol{Version: version,
 		ConsentVersion: "1.0", Arms: blindedArms, Visits: []study.Visit{{ID: "week-4", Day: 28}}, Criteria: []study.Criterion{{ID: "adult"}},
 		Treatment: &study.Treatment{Randomised: true, Kits: true, DispensingVisits: []string{"week-4"}, InEmergency: "Call the poison centre",
-			AfterUnblinding: after, Factors: []study.Factor{{ID: "age", Levels: []string{"under-50", "50-or-more"},
+			Titration: &study.Titration{Steps: 2}, AfterUnblinding: after, Factors: []study.Factor{{ID: "age", Levels: []string{"under-50", "50-or-more"},
 				DerivedFrom: study.FromAge, Bounds: []int{50}}}}}})
 }
 
@@ -147,12 +147,17 @@ func (b *blinded) armOf(of domain.OfPatient) (arm string) {
 }
 
 // shows sends a command that has to be answered with the patient's arm, or without any.
-func (b *blinded) shows(token string, of domain.OfPatient, cmd randomisation.BreakBlind, arm bool) {
+func (b *blinded) shows(token string, of domain.OfPatient, cmd randomisation.BreakBlind, arm bool) (text string) {
 	b.t.Helper()
-	status, _, text := b.command(token, "", cmd)
+	var status int
+	status, _, text = b.command(token, "", cmd)
 	if status != http.StatusOK || strings.Contains(text, b.armOf(of)) != arm || !arm && strings.Contains(text, "revealed") {
 		b.t.Errorf("%+v is answered %d %s", cmd, status, text)
 	}
+	if strings.Contains(text, `"revision"`) {
+		b.t.Errorf("the answer tells how many events there were since the last one, which a forced draw has more of: %s", text)
+	}
+	return text
 }
 
 // alerts are those about a patient that the site sees.
@@ -224,7 +229,10 @@ func TestDailyLifeOfUnblinding(t *testing.T) {
 		cmd := randomisation.BreakBlind{Patient: of.Patient, Reasoned: overdose}
 		b.refused(b.crc, "not_allowed", cmd)
 		b.refused(b.investigator(false), "reauthentication_required", cmd)
-		b.shows(dr(), of, cmd, true)
+		b.must(b.crc, patient.RecordDoseChange{OfPatient: of, Direction: patient.DoseUp, On: "2026-02-20", Reasoned: domain.Because("Pain")})
+		if text := b.shows(dr(), of, cmd, true); !strings.Contains(text, `"doseStep":2`) || !strings.Contains(text, "poison centre") {
+			t.Errorf("in an emergency, the dose is not shown: %s", text)
+		}
 		// The treatment goes on, because the protocol says nothing else.
 		if v := b.marked(of, study.UnblindedInEmergency); v.Treatment != patient.TreatmentOn {
 			t.Errorf("the treatment is %s", v.Treatment)
@@ -345,6 +353,8 @@ func TestDailyLifeOfUnblinding(t *testing.T) {
 		b.must(b.crc, supply.ReplaceKit{Site: "01", OfPatient: of, Kit: kit, Cause: supply.LostByPatient, Reasoned: domain.Because("Lost")})
 		b.renewed(of, "that the kit was replaced", status(kit, "replaced"))
 		b.renewed(of, "which kit comes next", status(b.kitOf(b.crc, of, "01"), "allocated"))
+		b.must(b.crc, patient.RecordDoseChange{OfPatient: of, Direction: patient.DoseUp, On: "2026-02-20", Reasoned: domain.Because("Pain")})
+		b.renewed(of, "the dose in force", func(e codebreak.Envelope) bool { return e.Arm.DoseStep == 2 })
 		blindedArms[0].Dose, blindedArms[1].Dose = "30 mg twice daily", "2 capsules"
 		b.publish(3, nil)
 		b.must(b.crc, patient.ApplyProtocolVersion{OfPatient: of, Version: 3, On: domain.DateOf(time.Now().UTC())})
@@ -360,6 +370,7 @@ func TestDailyLifeOfUnblinding(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		files = slices.DeleteFunc(files, func(f os.DirEntry) bool { return strings.HasPrefix(f.Name(), ".") }) // they are being written
 		for _, f := range files {
 			text, err := os.ReadFile(filepath.Join(b.envelopes, f.Name()))
 			if err != nil {
@@ -430,6 +441,18 @@ func TestDailyLifeOfUnblinding(t *testing.T) {
 		b.must(b.manager, enrollment.CloseEnrollment{InStudy: domain.ForStudy(b.study), Reasoned: domain.Because("Target reached")})
 		b.refused(dr(), "participation_not_ended", cmd)
 		b.must(b.crc, patient.CompletePatient{OfPatient: of, On: "2026-04-01"})
+		b.refused(dr(), "participation_not_ended", cmd) // others still take part
+		berlin, err := time.LoadLocation("Europe/Berlin")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var taking readmodels.List[patientviews.PatientRow]
+		b.query(b.crc, fmt.Sprintf("/api/v1/studies/%s/patients?site=01&status=enrolled&limit=100", b.study), 0, &taking)
+		for _, r := range taking.Items {
+			if r.Patient != of.Patient {
+				b.must(b.crc, patient.CompletePatient{OfPatient: domain.ForPatient(r.Patient), On: domain.DateOf(time.Now().In(berlin))})
+			}
+		}
 		b.shows(dr(), of, cmd, true)
 		b.marked(of, study.UnblindedAsPlanned)
 		if told := b.alerts(of); len(told) != 0 {

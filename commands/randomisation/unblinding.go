@@ -68,7 +68,8 @@ func byKind(_ context.Context, _ commands.Reader, c randomisation.BreakBlind) (a
 	}
 }
 
-// unblindingFacts reads the facts of BreakBlind. An emergency reads no other record, which might be damaged.
+// unblindingFacts reads the facts of BreakBlind. An emergency reads no other record, which might be damaged. The arms of those who have
+// ended tell those of the others, where lists have blocks: nobody is unblinded as planned before everybody has ended.
 func unblindingFacts(ctx context.Context, reader commands.Reader, c randomisation.BreakBlind) (f randomisation.UnblindingFacts, err error) {
 	if c.KindGiven() != study.UnblindedAsPlanned {
 		return f, nil
@@ -77,8 +78,24 @@ func unblindingFacts(ctx context.Context, reader commands.Reader, c randomisatio
 	if err != nil {
 		return f, err
 	}
-	who, err := commands.ReadNewest(ctx, reader, patient.Decider, string(c.Patient))
-	return randomisation.UnblindingFacts{EnrollmentOpen: places.Open, TakesPart: who.EndedOn == ""}, err
+	if f.EnrollmentOpen = places.Open; f.EnrollmentOpen {
+		return f, nil
+	}
+	drawn, err := commands.ReadNewest(ctx, reader, randomisation.Decider, string(c.AboutStudy()))
+	if err != nil {
+		return f, err
+	}
+	for id := range drawn.Patients() {
+		who, err := commands.ReadNewest(ctx, reader, patient.Decider, string(id))
+		if err != nil {
+			return f, err
+		}
+		if who.EndedOn == "" {
+			f.TakesPart = id
+			return f, nil
+		}
+	}
+	return f, nil
 }
 
 // scopeOfUnblinding returns the scope of the patient, whom the command names by the id or by a kit.
@@ -146,9 +163,7 @@ type Unblinded struct {
 	StudyTitle string           `json:"studyTitle,omitempty" doc:"Its title"`
 	Patient    domain.PatientID `json:"patient" doc:"The patient"`
 	Arm        domain.ArmID     `json:"arm" doc:"The arm that the patient is in"`
-	Title      string           `json:"title,omitempty" doc:"What the arm is"`
-	Dose       string           `json:"dose,omitempty" doc:"What the patient takes, how much and how often, as the protocol says"`
-	ToDo       []string         `json:"toDo" doc:"What the protocol says to do, for this arm and for every patient"`
+	study.Emergency
 }
 
 // unblind returns what somebody needs to know about a patient who was drawn. A report of an accident shows nothing.
@@ -161,50 +176,15 @@ func unblind(ctx context.Context, reader commands.Reader, r randomisation.Random
 	if !open {
 		return nil, errSealedArm
 	}
-	shown := Unblinded{Study: c.AboutStudy(), Patient: c.Patient, Arm: arm, ToDo: []string{}}
-	// The arm may have been dropped from the protocol since the patient was drawn. The patient's version counts, or else the last
-	// one before it that has the arm, or the newest where the patient's record is damaged.
 	who, err := commands.ReadEvents(ctx, reader, patient.Decider, string(c.Patient))
 	if err != nil {
 		return nil, err
 	}
-	events, err := commands.ReadEvents(ctx, reader, study.Decider, string(shown.Study))
+	events, err := commands.ReadEvents(ctx, reader, study.Decider, string(c.AboutStudy()))
 	if err != nil {
 		return nil, err
 	}
 	in := study.Decider.Fold(events...)
-	shown.StudyTitle = in.Title
-	follows := patient.Decider.Fold(who...).ProtocolIn(in)
-	for n := follows; n > 0; n-- {
-		if shown.asIn(in.Version(n)) {
-			return shown, nil
-		}
-	}
-	for n := in.Newest(); n > follows; n-- {
-		if shown.asIn(in.Version(n)) {
-			return shown, nil
-		}
-	}
-	return shown, nil
-}
-
-// asIn takes over what a version of the protocol says, and says whether it has the arm.
-func (u *Unblinded) asIn(p *study.Protocol) bool {
-	if p == nil {
-		return false
-	}
-	for _, a := range p.Arms {
-		if domain.ArmID(a.ID) != u.Arm {
-			continue
-		}
-		u.Title, u.Dose, u.ToDo = a.Title, a.Dose, []string{}
-		if a.InEmergency != "" {
-			u.ToDo = append(u.ToDo, a.InEmergency)
-		}
-		if t := p.Treatment; t != nil && t.InEmergency != "" {
-			u.ToDo = append(u.ToDo, t.InEmergency)
-		}
-		return true
-	}
-	return false
+	return Unblinded{Study: c.AboutStudy(), StudyTitle: in.Title, Patient: c.Patient, Arm: arm,
+		Emergency: patient.Decider.Fold(who...).Emergency(in, arm)}, nil
 }

@@ -1,6 +1,7 @@
 package randomisation
 
 import (
+	"iter"
 	"maps"
 	"slices"
 
@@ -94,6 +95,17 @@ func (r Randomisation) Active(stage string) string { return r.stages[stage].acti
 func (r Randomisation) DrawnIn(stage string, p domain.PatientID) bool {
 	d, _ := r.drawn.Get(p)
 	return d.in(stage) != nil
+}
+
+// Patients are the patients who were drawn.
+func (r Randomisation) Patients() iter.Seq[domain.PatientID] {
+	return func(yield func(domain.PatientID) bool) {
+		for id := range r.drawn.All() {
+			if !yield(id) {
+				return
+			}
+		}
+	}
 }
 
 // ArmOf returns the arm that a patient was drawn into last.

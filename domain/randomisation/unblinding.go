@@ -145,8 +145,10 @@ type RecordCodeBreaksExported struct {
 
 // UnblindingFacts are the facts of Break. Only a planned unblinding needs them: an emergency depends on no other record.
 type UnblindingFacts struct {
-	// EnrollmentOpen says whether patients may still be enrolled, TakesPart whether the patient has not left the study.
-	EnrollmentOpen, TakesPart bool
+	// EnrollmentOpen says whether patients may still be enrolled, TakesPart names a drawn patient who has not left the study; "" if all
+	// have.
+	EnrollmentOpen bool
+	TakesPart      domain.PatientID
 }
 
 // maxKnownTo bounds how many accounts one unblinding names.
@@ -173,7 +175,7 @@ func Break(r Randomisation, f UnblindingFacts, cmd BreakBlind, call domain.Call)
 		return nil, err
 	}
 	if kind == study.UnblindedAsPlanned {
-		if err := f.mustHaveEnded(of, cmd.Patient); err != nil {
+		if err := f.mustHaveEnded(of); err != nil {
 			return nil, err
 		}
 	}
@@ -191,14 +193,14 @@ func Break(r Randomisation, f UnblindingFacts, cmd BreakBlind, call domain.Call)
 }
 
 // mustHaveEnded refuses enrollment_open and participation_not_ended.
-func (f UnblindingFacts) mustHaveEnded(of domain.StudyID, p domain.PatientID) error {
+func (f UnblindingFacts) mustHaveEnded(of domain.StudyID) error {
 	switch {
 	case f.EnrollmentOpen:
 		return refuse.WrongState("enrollment_open", "patients of study %s are still enrolled; arms are shown as planned after that", of).
 			At("kind").Do("close the enrolment first; if the arm is needed now, name the kind that it is needed for")
-	case f.TakesPart:
-		return refuse.WrongState("participation_not_ended", "patient %s still takes part; the arm is shown as planned after that", p).
-			At("kind").Do("record the end of the participation first; if the arm is needed now, name the kind that it is needed for")
+	case f.TakesPart != "":
+		return refuse.WrongState("participation_not_ended", "patients of study %s still take part; arms are shown as planned after that", of).
+			At("kind").Do("record the end of every participation first; if the arm is needed now, name the kind that it is needed for")
 	}
 	return nil
 }

@@ -40,7 +40,7 @@ func TestKindsOfUnblinding(t *testing.T) {
 
 	planned := cmd(study.UnblindedAsPlanned)
 	drawn.When(breakingAs(planned, randomisation.UnblindingFacts{EnrollmentOpen: true})).ThenRefused("enrollment_open")
-	drawn.When(breakingAs(planned, randomisation.UnblindingFacts{TakesPart: true})).ThenRefused("participation_not_ended")
+	drawn.When(breakingAs(planned, randomisation.UnblindingFacts{TakesPart: patient(2)})).ThenRefused("participation_not_ended")
 	drawn.When(breakingAs(planned, none)).Then(broken(study.UnblindedAsPlanned, call.Actor))
 
 	for kind, reveals := range map[study.Unblinding]bool{study.UnblindedInEmergency: false, study.UnblindedAsPlanned: false,

@@ -16,7 +16,8 @@ func planned() study.Protocol {
 	t := p.Treatment
 	t.DispensingVisits = append(t.DispensingVisits, "run-in")
 	t.Titration = &study.Titration{Steps: 2, Rescue: true}
-	t.DoNotDispense = []study.DoNotDispenseRule{{Type: "a-54", Visit: "week-4", Country: "DE", Days: 20}, {Country: "FR", Days: 30}}
+	t.DoNotDispense = []study.DoNotDispenseRule{{Type: "a-54", Visit: "week-4", Country: "DE", Days: 20},
+		{Country: "FR", Days: 30}, {Type: "p-54", Visit: "week-4", Country: "DE", Days: 20}}
 	t.Plan = &study.DispensingPlan{Types: []study.KitType{
 		{ID: "a-54", Arm: "active", Strength: "54 mg", Form: "patch", LabelGroup: "patch"}, {ID: "p-54", Arm: "placebo", LabelGroup: "patch"},
 		{ID: "a-81", Arm: "active", LabelGroup: "patch"}, {ID: "p-81", Arm: "placebo", LabelGroup: "patch"},
@@ -140,6 +141,9 @@ func TestPublishRefusesPlans(t *testing.T) {
 		"other numbers of arms": {"plan_reveals_arms", func(p *study.Protocol) { p.Treatment.Plan.Kits[2].Kits[0].Count = 2 }},
 		"other looks of arms":   {"plan_reveals_arms", func(p *study.Protocol) { p.Treatment.Plan.Types[0].LabelGroup = "capsule" }},
 		"other doses of arms":   {"plan_reveals_arms", func(p *study.Protocol) { p.Treatment.Plan.Kits[2].DosesPerDay = 3 }},
+		"a rule for one arm": {"plan_reveals_arms", func(p *study.Protocol) {
+			p.Treatment.DoNotDispense = p.Treatment.DoNotDispense[:2]
+		}},
 		"other alternatives": {"plan_reveals_arms", func(p *study.Protocol) {
 			p.Treatment.Plan.Kits[4].Alternatives[0].Kits[0].Count = 2
 		}},

@@ -44,7 +44,7 @@ func (p Protocol) validatePlan() error {
 	if _, taken := (Study{Protocol: &p}).Visit(AtEnrollment); taken {
 		return invalidProtocol("visits", "a visit is called %s, which is what the plan calls the enrolment", AtEnrollment).Do("rename it")
 	}
-	if err := p.validateKitTypes(); err != nil {
+	if err := domain.First(p.validateKitTypes(), p.doNotDispenseMustNotRevealArms()); err != nil {
 		return err
 	}
 	if len(t.Plan.Kits) == 0 || len(t.Plan.Kits) > maxPlanned {
@@ -71,6 +71,42 @@ func (p Protocol) validateDoNotDispense() error {
 		if r.Type != "" && !typed || r.Visit != "" && r.Visit != AtEnrollment && !visit {
 			return invalidProtocol("treatment.doNotDispense", "a rule is about the type %.60q and the visit %.60q", r.Type, r.Visit).
 				Do("use types and visits of the protocol")
+		}
+	}
+	return nil
+}
+
+// doNotDispenseMustNotRevealArms refuses a rule for the types of some arms only, among types that look alike: a patient who gets no kit,
+// beside others who get theirs, would be of these arms (code plan_reveals_arms).
+func (p Protocol) doNotDispenseMustNotRevealArms() error {
+	t := p.Treatment
+	if t.Plan == nil || !t.Randomised || !t.blinded() {
+		return nil
+	}
+	arms, ruled := map[string]map[string]bool{}, map[DoNotDispenseRule]map[string]bool{}
+	note := func(of map[string]bool, arm string) map[string]bool {
+		if of == nil {
+			of = map[string]bool{}
+		}
+		of[arm] = true
+		return of
+	}
+	for _, k := range t.Plan.Types {
+		if k.Arm != "" && !k.Open {
+			arms[k.LabelGroup] = note(arms[k.LabelGroup], k.Arm)
+		}
+	}
+	for _, r := range t.DoNotDispense {
+		if k, typed := t.TypeOf(r.Type); typed && k.Arm != "" && !k.Open {
+			as := r
+			as.Type = k.LabelGroup
+			ruled[as] = note(ruled[as], k.Arm)
+		}
+	}
+	for as, some := range ruled {
+		if len(some) < len(arms[as.Type]) {
+			return refuse.Because("plan_reveals_arms", "a rule on kits that expire soon is for some arms only").
+				At("protocol.treatment.doNotDispense").Do("give the types of every arm in a label group the same rule")
 		}
 	}
 	return nil

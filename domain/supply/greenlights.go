@@ -220,28 +220,6 @@ func labelsOf(countries map[KitNumber][]string) []Label {
 	return all
 }
 
-// labelsMustNotRevealArms refuses labels by which people could tell arms, because everybody sees them on the box (code
-// labels_reveal_arm): each label of a delivery has to be on kits of every arm in it.
-func labelsMustNotRevealArms(countries map[KitNumber][]string, contents KitContents) error {
-	arms := map[domain.ArmID]bool{}
-	of := map[string]map[domain.ArmID]bool{}
-	for n, c := range contents {
-		arms[c.Arm] = true
-		label := strings.Join(countries[n], " ")
-		if of[label] == nil {
-			of[label] = map[domain.ArmID]bool{}
-		}
-		of[label][c.Arm] = true
-	}
-	for _, some := range of {
-		if len(some) < len(arms) {
-			return refuse.Because("labels_reveal_arm", "a label of the delivery is not on kits of every arm").At("csv").
-				Do("label kits of every arm for the same countries, or register the delivery in parts that have all arms")
-		}
-	}
-	return nil
-}
-
 // allows says whether the label of a kit allows a country. Labels without countries allow all.
 func (s Supply) allows(kit KitNumber, country string) bool {
 	label, limited := s.labels.Get(kit)

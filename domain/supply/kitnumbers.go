@@ -20,19 +20,50 @@ const maxFalseAlarms = 1.0 / 2000
 func mustNotRevealKinds(numbers []KitNumber, contents KitContents, in study.Study) error {
 	groups := map[string][]KitNumber{}
 	for _, n := range numbers {
-		group := ""
-		if of := contents[n].Type; of != "" {
-			is, _ := in.TypeOf(of)
-			if is.Open {
-				continue
-			}
-			group = is.LabelGroup
+		if group, blinded := contents[n].lookalikes(in); blinded {
+			groups[group] = append(groups[group], n)
 		}
-		groups[group] = append(groups[group], n)
 	}
 	for _, group := range slices.Sorted(maps.Keys(groups)) {
 		if err := mustNotRevealArms(groups[group], contents); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// lookalikes returns the label group of a kit, and whether its label keeps what the kit holds.
+func (c Content) lookalikes(in study.Study) (group string, blinded bool) {
+	if c.Type == "" {
+		return "", true
+	}
+	is, _ := in.TypeOf(c.Type)
+	return is.LabelGroup, !is.Open
+}
+
+// marksMustNotRevealArms refuses kits with something that people see and that is not on kits of every arm among those that look alike:
+// it would tell the arms of the others.
+func marksMustNotRevealArms(contents KitContents, in study.Study, code, what string, mark func(KitNumber) string) error {
+	type seen struct{ group, mark string }
+	arms, with := map[string]map[domain.ArmID]bool{}, map[seen]map[domain.ArmID]bool{}
+	for n, c := range contents {
+		group, blinded := c.lookalikes(in)
+		if !blinded {
+			continue
+		}
+		as := seen{group, mark(n)}
+		if arms[group] == nil {
+			arms[group] = map[domain.ArmID]bool{}
+		}
+		if with[as] == nil {
+			with[as] = map[domain.ArmID]bool{}
+		}
+		arms[group][c.Arm], with[as][c.Arm] = true, true
+	}
+	for as, some := range with {
+		if len(some) < len(arms[as.group]) {
+			return refuse.Because(code, "%s is not on kits of every arm", what).At("csv").
+				Do("give kits of every arm the same, or register the delivery in parts that have all arms")
 		}
 	}
 	return nil

@@ -230,7 +230,7 @@ const maxKitsPerDelivery = 3_000
 
 // Register registers the kits of a delivery: all kits of the file, or none. It refuses depot_not_found, malformed_csv,
 // unknown_column, too_many_kits, unknown_arm, unknown_kit_type, kit_type_contradicted, malformed_date, malformed_country, kit_exists,
-// value_missing, value_too_long, value_out_of_range, kit_numbers_reveal_arm and labels_reveal_arm.
+// value_missing, value_too_long, value_out_of_range, kit_numbers_reveal_arm, labels_reveal_arm and units_reveal_arm.
 func Register(s Supply, in study.Study, cmd RegisterKits, _ domain.Call) ([]Event, error) {
 	if err := studyMustExist(in, cmd.Study); err != nil {
 		return nil, err
@@ -249,7 +249,11 @@ func Register(s Supply, in study.Study, cmd RegisterKits, _ domain.Call) ([]Even
 				At("csv").Do("take it out of the file; nothing of the file was registered")
 		}
 	}
-	if err := domain.First(mustNotRevealKinds(numbers, contents, in), labelsMustNotRevealArms(countries, contents)); err != nil {
+	if err := domain.First(mustNotRevealKinds(numbers, contents, in),
+		marksMustNotRevealArms(contents, in, "labels_reveal_arm", "a label of the delivery", func(n KitNumber) string {
+			return strings.Join(countries[n], " ")
+		}),
+		marksMustNotRevealArms(contents, in, "units_reveal_arm", "a number of units", func(n KitNumber) string { return strconv.Itoa(contents[n].Units) })); err != nil {
 		return nil, err
 	}
 	sum := sha256.Sum256([]byte(cmd.CSV))

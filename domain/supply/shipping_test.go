@@ -112,6 +112,14 @@ func TestLabelsLimitCountries(t *testing.T) {
 	given.When(registering(withCountries(true), "D", strings.Replace(labelled, "DE AT", "de", 1))).ThenRefused("malformed_country")
 	given.When(registering(withCountries(true), "D", strings.Replace(labelled, "DE AT", "", 1))).ThenRefused("labels_reveal_arm")
 
+	// Staff count the units of a kit that comes back, so their number is on kits of every arm.
+	counted := "kit,arm,lot,expiry,units\n4711,XQ-7,L1,2027-01-01,28\n4718,YW-4,L1,2027-01-01,56\n4712,XQ-7,L1,2027-01-01,56\n" +
+		"4719,YW-4,L1,2027-01-01,28\n"
+	if _, err := registering(withCountries(true), "D", counted)(given.State()); err != nil {
+		t.Error(err)
+	}
+	given.When(registering(withCountries(true), "D", strings.Replace(counted, "28", "30", 1))).ThenRefused("units_reveal_arm")
+
 	// K1 and K3 may go to AT alone, K2 everywhere.
 	inSupply := theSupply(supply.KitsRegistered{Study: pain, Depot: "D", Delivery: 1, Kits: kits("K1", "K2", "K3"),
 		Contents: contentsOf("K1", "K2", "K3"), Together: true, Labels: []supply.Label{{Countries: []string{"AT"}, Kits: kits("K1", "K3")}}},

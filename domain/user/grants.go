@@ -60,7 +60,8 @@ func ConfirmGrant(u User, cmd ConfirmRole, call domain.Call) ([]Event, error) {
 
 // mayHold keeps the administration of accounts apart from work in studies: nobody does both, so that an administrator and
 // whoever confirms a role are people who have no other part. It also keeps a study's supply apart from its patients: who
-// manages kits is not shown to whom they went, and would learn it with a second role.
+// manages kits is not shown to whom they went, and would learn it with a second role. And it keeps who knows the lists of arms apart from
+// everybody who treats or looks after the patients.
 func (u User) mayHold(grant Grant) error {
 	for _, held := range u.Grants {
 		if held.Role == Caregiver && grant.Role == Caregiver && held.Patient == grant.Patient {
@@ -74,6 +75,10 @@ func (u User) mayHold(grant Grant) error {
 		if held.Study == grant.Study && held.Role.managesSupply() != grant.Role.managesSupply() {
 			return refuse.Because("roles_exclusive", "who manages the supply of a study cannot hold the role %s in it", grant.Role).
 				At("grant.role").Do("use another account, of another person")
+		}
+		if held.Study == grant.Study && (held.Role == Statistician) != (grant.Role == Statistician) {
+			return refuse.Because("roles_exclusive", "the statistician of a study, who knows arms, holds no other role in it").At("grant.role").
+				Do("use another account, of another person")
 		}
 	}
 	return nil

@@ -242,6 +242,9 @@ func TestR27_WhoManagesSupplyHasNoPatients(t *testing.T) {
 	with := account(t).Given(user.RoleGranted{User: anna, Grant: manager})
 	with.When(granting(supply)).ThenRefused("roles_exclusive")
 	with.When(granting(unblinded)).ThenRefused("roles_exclusive")
+	statistician := user.Grant{Role: user.Statistician, Study: manager.Study}
+	with.When(granting(statistician)).ThenRefused("roles_exclusive")
+	account(t).Given(user.RoleGranted{User: anna, Grant: statistician}).When(granting(manager)).ThenRefused("roles_exclusive")
 	proposed := account(t).When(granting(unblinded)).Then(user.RoleProposed{User: anna, Grant: unblinded, By: boss})
 	proposed.Given(user.RoleGranted{User: anna, Grant: manager}).When(confirmingRole(unblinded, "deputy")).ThenRefused("roles_exclusive")
 	account(t).Given(user.RoleGranted{User: anna, Grant: supply}).When(granting(unblinded)).
