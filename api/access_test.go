@@ -193,7 +193,7 @@ var entitled = map[string]struct {
 	"Kit":                     {theKit, members},
 	"Shipments":               {theSite, members},
 	"ShippingApprovals":       {theSite, members},
-	"RecalledKits":            {theSite, readers},
+	"RecalledKits":            {theSite, append([]user.Role{user.UnblindedSupplyManager}, readers...)},
 	"Accountability":          {ownSites, members},
 	"AccountabilityByPatient": {theSite, readers},
 	"Reconciliation":          {theSite, readers},

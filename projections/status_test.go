@@ -275,7 +275,7 @@ func (w *stocks) acts() []func() {
 			act(w, location, "", knowing(supply.Approve), supply.ApproveDestruction{AtLocation: atLocation, Kits: some, Reasoned: reason})
 		},
 		func() {
-			act(w, location, "", knowing(supply.RecordFound), supply.ReportKitFound{AtLocation: atLocation, Kit: some[0], Reasoned: reason})
+			act(w, location, "", supply.RecordFound, supply.ReportKitFound{AtLocation: atLocation, Kit: some[0], Reasoned: reason})
 		},
 		func() {
 			cause := evenly([]supply.ReplacementCause{supply.LostByPatient, supply.KitWasDamaged, supply.KitMisallocated}).Draw(w.T, "cause")

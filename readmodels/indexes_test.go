@@ -38,7 +38,7 @@ var lookedAt = map[string]map[string][]string{
 	"Users":          {"role": nil},
 	"WithoutKit":     {}, // the kind of the alerts
 	"Shipments":      {"from": {"to"}, "onTheWaySince": nil},
-	"RecalledKits":   {"action": nil},
+	"RecalledKits":   {"action": nil, "site": nil}, // the patients of a site; few kits are recalled while patients have them
 	// A study has a few dozen of them.
 	"ShippingApprovals": {"status": nil, "country": {"site"}, "site": {"country"}},
 	"SiteDashboard":     {}, // which of a site's processes are enrolments

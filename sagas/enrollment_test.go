@@ -395,6 +395,39 @@ func TestDispensingAndResupply(t *testing.T) {
 	c.mustSettle()
 }
 
+// Kits expire at a site that people supply, and that never had a resupply rule.
+func TestKitsExpireWithoutARule(t *testing.T) {
+	w := newWorld(t, 10)
+	w.treated(nil, twoOfEach)
+	c := w.courier(w.part)
+	c.mustSettle()
+	w.ship("1003", "1004")
+	c.mustSettle()
+	w.clock.set(w.clock.Now().AddDate(2, 0, 0))
+	c.fire()
+	if expired := ofType[supply.KitsExpired](w.events("stock-" + string(w.study) + ".A")); len(expired) != 1 || len(expired[0].Kits) != 2 {
+		t.Errorf("after two years there has expired %+v", expired)
+	}
+}
+
+// A patient who waits has one alert also when the resupply of the site is ended, and a kit settles it.
+func TestTheEndOfAResupplyRaisesNoSecondAlert(t *testing.T) {
+	w, c, who := supplied(t)
+	w.dispense(who)
+	w.request()
+	c.mustSettle()
+	w.visit(who)
+	c.mustSettle()
+	w.must(w.supplier(), supply.SetResupplyRule{InStudy: domain.ForStudy(w.study),
+		Rule: supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 1, Target: 3, OverdueDays: 3}})
+	c.mustSettle()
+	w.must(w.supplier(), supply.EndResupply{InStudy: domain.ForStudy(w.study), Site: "A", Reasoned: domain.Because("r")})
+	c.mustSettle()
+	if open := c.waits(who); len(open) != 1 {
+		t.Errorf("the open alerts are %v", open)
+	}
+}
+
 // TestMissedAnswersAreHeardOfByAskingAgain: a stranger takes the answers to an enrolment out of its group, so that they never
 // come. When the enrolment has waited too long it asks again, hears what was recorded, and ends with one draw and one kit.
 func TestMissedAnswersAreHeardOfByAskingAgain(t *testing.T) {

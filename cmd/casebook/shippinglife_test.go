@@ -18,6 +18,7 @@ import (
 	"casebook/domain/supply"
 	"casebook/domain/user"
 	"casebook/readmodels"
+	processviews "casebook/readmodels/process"
 	safetyviews "casebook/readmodels/safety"
 	supplyviews "casebook/readmodels/supply"
 )
@@ -150,6 +151,7 @@ func TestDailyLifeOfShipments(t *testing.T) {
 		s.refused(s.supplier, "country_not_approved", s.pack("02", kits[1]))
 		s.refused(s.supplier, "not_allowed", supply.ApproveShippingToSite{InStudy: ofStudy, Site: "02", Reference: "x"})
 		// A rule makes no such shipment either. An alert says so, to who manages the supply as well.
+		s.deliver("D", "R", 2, "L1", "2031-06-30", "") // they expire first, so that the rule sends them, and not those of other scenarios
 		s.must(s.supplier, ruleOf("02", "D", 1, 2))
 		s.alerted(safety.ResupplyWithheld, "02", "", "AT")
 		approved := s.must(s.qualified, supply.ApproveShippingToCountry{InStudy: ofStudy, Country: "AT", Reference: "Authorised"}).Position
@@ -254,13 +256,31 @@ func TestDailyLifeOfShipments(t *testing.T) {
 	t.Run("inactive site", func(t *testing.T) {
 		s.t = t
 		s.must(s.qualified, supply.ApproveShippingToSite{InStudy: ofStudy, Site: "03", Reference: "TMF complete"})
-		s.must(s.supplier, ruleOf("03", "E", 1, 1)) // nothing is sent before the site is active
-		s.must(s.supplier, supply.EndResupply{InStudy: ofStudy, Site: "03", Reasoned: because})
+		// A rule that asks for kits, and has asked, sends nothing before the site is active. A rule for site 02 asked at once.
+		s.must(s.supplier, ruleOf("03", "D", 1, 1))
+		s.eventually("the rule has been looked at", func() bool {
+			var list readmodels.List[processviews.Process]
+			s.query(s.manager, fmt.Sprintf("/api/v1/studies/%s/processes?process=resupply&limit=100", s.study), 0, &list)
+			return slices.ContainsFunc(list.Items, func(p processviews.Process) bool {
+				return strings.HasSuffix(p.Of, ".03") && slices.Contains(p.Asked, "PlanResupply")
+			})
+		})
+		s.must(s.supplier, ruleOf("02", "D", 9, 12))
+		made := s.sentTo("02", "D") // whatever was asked for before has been answered by now
 		var list readmodels.List[supplyviews.Shipment]
 		s.query(s.manager, fmt.Sprintf("/api/v1/studies/%s/shipments?to=03", s.study), 0, &list)
 		if len(list.Items) > 0 {
 			t.Errorf("a site that is not active is sent %+v", list.Items)
 		}
+		for _, site := range []domain.SiteID{"02", "03"} {
+			s.must(s.supplier, supply.EndResupply{InStudy: ofStudy, Site: site, Reasoned: because})
+		}
+		s.must(s.supplier, supply.CancelShipment{FromLocation: supply.FromLocation{Study: s.study, From: "D"}, Shipment: made.Shipment,
+			Reasoned: because})
+		// People send it its first kits: a site has to have some when it begins.
+		s.must(s.supplier, s.pack("03", kits[12]))
+		s.must(s.supplier, supply.CancelShipment{FromLocation: supply.FromLocation{Study: s.study, From: "D"}, Shipment: s.packedWith(kits[12]),
+			Reasoned: because})
 	})
 
 	t.Run("predicted resupply", func(t *testing.T) {
@@ -317,7 +337,9 @@ func TestDailyLifeOfShipments(t *testing.T) {
 		s.refused(s.crc, "not_allowed", end)
 		s.must(s.supplier, end)
 		s.refused(s.supplier, "no_resupply_rule", end)
-		s.alerted(safety.PatientWithoutKit, "01", of.Patient, "the resupply of the site has ended")
+		if got := s.withoutKit(s.crc, time.Time{}); len(got) != 1 || got[0] != of.Patient { // once, and still
+			t.Errorf("without a kit are %v", got)
+		}
 		s.refused(s.supplier, "no_resupply_rule", supply.EndResupplyOfArm{InStudy: ofStudy, Arm: "drug", Reasoned: because})
 	})
 

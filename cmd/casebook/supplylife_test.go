@@ -217,6 +217,18 @@ func TestDailyLifeOfKits(t *testing.T) {
 			Temperature: supply.TemperatureInRange})
 	})
 
+	moved := s.enrolled()
+	brought := s.dispense(s.crc, moved, "01", "2026-02-04")
+	t.Run("kit of the former site replaced after a transfer", func(t *testing.T) {
+		s.t = t
+		s.must(s.manager, patient.TransferPatient{OfPatient: moved, To: "02", On: "2026-02-20", Reasoned: domain.Because("Moved")})
+		ask := supply.ReplaceKit{Site: "01", OfPatient: moved, Kit: brought, Cause: supply.KitMisallocated, Reasoned: because}
+		s.refused(s.crc, "not_allowed", ask)
+		s.must(s.otherCRC, ask)
+		s.dispense(s.otherCRC, moved, "02", "2026-02-21")
+		s.refused(s.otherCRC, "kit_replaced", ask)
+	})
+
 	t.Run("recall with a typo, by error, and with drug at home", func(t *testing.T) {
 		s.t = t
 		of := s.enrolled()
@@ -235,19 +247,51 @@ func TestDailyLifeOfKits(t *testing.T) {
 		s.must(s.supplier, supply.ReleaseKits{AtLocation: s.at("D"), Kits: []supply.KitNumber{"D-1"}, Reasoned: because})
 		s.send(s.supplier, "D", "01", s.crc, "D-1")
 
-		recall.Lot = "L1"
-		s.must(s.supplier, recall)
-		s.eventually("the kit at home is recalled", func() bool { return s.kit(s.crc, kit, 0).Recalled })
-		var alerts readmodels.List[safetyviews.Alert]
-		s.eventually("an alert names the patient", func() bool {
-			s.query(s.crc, fmt.Sprintf("/api/v1/studies/%s/alerts?site=01&limit=100", s.study), 0, &alerts)
+		// The alert is at the site where the patient is now, and is settled when the recall was an error.
+		told := func(token, site string, who domain.OfPatient) bool {
+			var alerts readmodels.List[safetyviews.Alert]
+			s.query(token, fmt.Sprintf("/api/v1/studies/%s/alerts?site=%s&status=open&limit=100", s.study, site), 0, &alerts)
 			return slices.ContainsFunc(alerts.Items, func(a safetyviews.Alert) bool {
-				return a.Kind == safety.RecalledKitAtHome && a.Patient == of.Patient
+				return a.Kind == safety.RecalledKitAtHome && a.Patient == who.Patient
 			})
-		})
-		told := s.must(s.crc, supply.RecordRecallAction{Site: "01", OfPatient: of, Kit: kit, Action: supply.PatientWillReturn,
+		}
+		recall.Lot = "L1"
+		for _, byError := range []bool{true, false} {
+			s.must(s.supplier, recall)
+			s.eventually("the kit at home is recalled", func() bool { return s.kit(s.crc, kit, 0).Recalled })
+			s.eventually("an alert names the patient", func() bool { return told(s.crc, "01", of) })
+			s.eventually("an alert names the patient who was transferred", func() bool { return told(s.otherCRC, "02", moved) })
+			if !byError {
+				break
+			}
+			s.must(s.crc, supply.RecordRecallAction{Site: "01", OfPatient: of, Kit: kit, Action: supply.PatientTold, On: "2026-03-01"})
+			s.must(s.supplier, supply.WithdrawLotRecall{InStudy: ofStudy, Lot: "L1", Reasoned: domain.Because("L2 was meant")})
+			s.eventually("the kit at home can be used", func() bool { return !s.kit(s.crc, kit, 0).Recalled })
+			s.eventually("nobody has to be told", func() bool { return !told(s.crc, "01", of) && !told(s.otherCRC, "02", moved) })
+		}
+		// Whoever recalls lots sees the kits, and not the patients.
+		listed := func(token, narrowed string) (all []supplyviews.KitRow) {
+			var list readmodels.List[supplyviews.KitRow]
+			s.query(token, fmt.Sprintf("/api/v1/studies/%s/recalled-kits?limit=100&%s", s.study, narrowed), 0, &list)
+			return list.Items
+		}
+		has := func(all []supplyviews.KitRow, n supply.KitNumber) bool {
+			return slices.ContainsFunc(all, func(k supplyviews.KitRow) bool { return k.Kit == n })
+		}
+		if all := listed(s.supplier, ""); !has(all, kit) || !has(all, brought) ||
+			slices.ContainsFunc(all, func(k supplyviews.KitRow) bool { return k.Patient != "" || k.RecallAction != "" }) {
+			t.Errorf("the supply manager sees the recalled kits %+v", all)
+		}
+		here, there := listed(s.crc, "site=01"), listed(s.otherCRC, "site=02")
+		if !has(here, kit) || has(here, brought) || has(there, kit) || !has(there, brought) {
+			t.Errorf("site 01 has the recalled kits %+v, and site 02 %+v", here, there)
+		}
+		action := supply.RecordRecallAction{Site: "01", OfPatient: moved, Kit: brought, Action: supply.PatientTold, On: "2026-03-01"}
+		s.refused(s.crc, "not_allowed", action)
+		s.must(s.otherCRC, action)
+		position := s.must(s.crc, supply.RecordRecallAction{Site: "01", OfPatient: of, Kit: kit, Action: supply.PatientWillReturn,
 			On: "2026-03-01", Note: "Comes tomorrow"}).Position
-		if k := s.kit(s.crc, kit, told); k.RecallAction != supply.PatientWillReturn ||
+		if k := s.kit(s.crc, kit, position); k.RecallAction != supply.PatientWillReturn ||
 			k.Custody[len(k.Custody)-1].What != "RecallActionRecorded" {
 			t.Errorf("the kit is %+v", k)
 		}
@@ -262,6 +306,7 @@ func TestDailyLifeOfKits(t *testing.T) {
 		s.must(s.supplier, supply.RegisterKits{InStudy: ofStudy, Depot: "D",
 			CSV: "kit,arm,lot,expiry\nC-1,drug,L3,2031-12-31\nC-2,drug,L3,2031-12-31\n"})
 		s.must(s.supplier, supply.ReleaseBatch{InStudy: ofStudy, Lot: "L3", Certificate: "C-3"})
+		s.stands("C-2", supply.KitAvailable)
 		s.must(s.supplier, supply.SetResupplyRule{InStudy: ofStudy,
 			Rule: supply.ResupplyRule{Site: "02", Depot: "D", Trigger: 1, Target: 30, OverdueDays: 7}})
 		s.eventually("the closed site is sent kits", func() bool {

@@ -95,6 +95,9 @@ func byKind[C safety.AboutAlert](ctx context.Context, reader commands.Reader, c 
 	if a.Kind.OfArms() {
 		return access.KnowingArms, err
 	}
+	if a.Kind.OfRecall() {
+		return access.To(alertHandlers, access.UnblindedSupply), err
+	}
 	if a.Kind.OfSupply() {
 		return access.To(alertHandlers, access.SupplyManagers), err
 	}

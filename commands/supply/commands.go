@@ -58,7 +58,7 @@ var Commands = []commands.Command{
 		AllowedTo(access.UnblindedSupply).
 		Described("Recall a lot: stop all its kits at every location",
 			supply.RecallLot{InStudy: domain.ForStudy("PAIN1"), Lot: "L-1", Reasoned: domain.Because("Out of specification at 12 months")}),
-	commands.Handle(supply.Decider, supply.WithdrawRecall).
+	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.WithdrawRecall).
 		AllowedTo(access.UnblindedSupply).
 		Described("End a recall that was made in error; its kits can then be released",
 			supply.WithdrawLotRecall{InStudy: domain.ForStudy("PAIN1"), Lot: "L-1", Reasoned: domain.Because("Lot L-2 was meant")}),
@@ -128,6 +128,8 @@ var Commands = []commands.Command{
 				Reasoned: domain.Because("The refrigerator failed overnight")}),
 	commands.Handle(supply.StockDecider, supply.QuarantineKitsOfLot).
 		AllowedTo(access.Processes),
+	onStock(supply.EndRecallOfLot).
+		AllowedTo(access.Processes),
 	onStock(supply.ReleaseFromQuarantine).
 		AllowedTo(access.SupplyManagers).
 		RecordingRefusals("lot_recalled").
@@ -149,7 +151,7 @@ var Commands = []commands.Command{
 		AllowedTo(access.SupplyManagers, access.SiteStaff).
 		Described("Report that a kit cannot be found",
 			supply.ReportKitLost{AtLocation: atSite, Kit: exampleKits[0], Reasoned: domain.Because("Not found at the inventory")}),
-	commands.Handle(supply.StockDecider, supply.RecordFound).
+	onStock(supply.RecordFound).
 		AllowedTo(access.SupplyManagers, access.SiteStaff).
 		Described("Report that a lost kit was found",
 			supply.ReportKitFound{AtLocation: atSite, Kit: exampleKits[0], Reasoned: domain.Because("Behind the drawer")}),
@@ -253,7 +255,7 @@ func onPatientKits[C domain.AboutPatient](decide stockDecision[C]) *commands.Dec
 		facts.Participating = facts.Enrolled || who.Status == patient.StatusEnrolling
 		facts.Screening = who.Status == patient.StatusConsented || who.Status == patient.StatusEnrollmentFailed
 		facts.Treated = who.Treatment != patient.TreatmentNotStarted
-		facts.Dosing, facts.EnrolledOn = who.Dosing(), who.DayZero()
+		facts.Dosing, facts.EnrolledOn, facts.PatientsSite = who.Dosing(), who.DayZero(), who.Site
 		switch who.Treatment {
 		case patient.TreatmentEnded:
 			facts.Withheld = supply.TreatmentHasEnded

@@ -68,6 +68,9 @@ func (k Kind) OfSupply() bool {
 	return k == ShipmentOverdue || k == ResupplyShort || k == ResupplyWithheld || k == KitsAffected || k == PatientWithoutKit
 }
 
+// OfRecall says that the alert is about recalled kits, so that those who recall lots may handle it too.
+func (k Kind) OfRecall() bool { return k == RecalledKitAtHome }
+
 // OfArms says that only roles that know arms see the alert, because it could help others to find out who is in the same arm.
 func (k Kind) OfArms() bool { return k == ListRunsLow || k == AllocationForced }
 

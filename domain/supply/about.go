@@ -30,6 +30,9 @@ func (e KitsQuarantined) OfKits() (domain.StudyID, []KitNumber) {
 }
 
 // OfKits implements OfKits.
+func (e LotRecallEnded) OfKits() (domain.StudyID, []KitNumber) { return e.Study, e.AtHome }
+
+// OfKits implements OfKits.
 func (e KitsReleased) OfKits() (domain.StudyID, []KitNumber) { return e.Study, e.Kits }
 
 // OfKits implements OfKits.
@@ -74,7 +77,15 @@ func (e DestructionApproved) OfKits() (domain.StudyID, []KitNumber) { return e.S
 
 // OfKits implements OfKits.
 func (e ShipmentReceived) OfKits() (domain.StudyID, []KitNumber) {
-	return e.Study, slices.Concat(e.Available, e.Quarantined, e.Damaged, e.Missing, e.Returned)
+	all := slices.Concat(e.Available, e.Quarantined, e.Damaged, e.Missing, e.Returned)
+	for _, some := range e.Kept {
+		for _, n := range some.Kits {
+			if !slices.Contains(e.Missing, n) {
+				all = append(all, n)
+			}
+		}
+	}
+	return e.Study, all
 }
 
 // OfKits implements OfKits. It includes the kit that is replaced.
@@ -108,6 +119,12 @@ func (e ShipmentLost) OfShipment() (domain.StudyID, ShipmentID) { return e.Study
 
 // ReasonRevealsArm implements domain.ArmRevealing: a recall is about a lot, and a lot may hold kits of one arm only.
 func (LotRecalled) ReasonRevealsArm() bool { return true }
+
+// ReasonRevealsArm implements domain.ArmRevealing.
+func (LotRecallWithdrawn) ReasonRevealsArm() bool { return true }
+
+// ReasonRevealsArm implements domain.ArmRevealing.
+func (LotRecallEnded) ReasonRevealsArm() bool { return true }
 
 // ReasonRevealsArm implements domain.ArmRevealing.
 func (e KitsQuarantined) ReasonRevealsArm() bool { return e.Cause == CauseRecall }

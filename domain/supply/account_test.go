@@ -190,7 +190,8 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 		}
 		statuses := []supply.KitStatus{supply.KitAvailable}
 		if e.Location != theDepot {
-			statuses = append(statuses, supply.KitIsReturned, supply.KitUnavailable, supply.KitExpired, supply.KitDamaged, supply.KitIsRecalled)
+			statuses = append(statuses, supply.KitIsReturned, supply.KitUnavailable, supply.KitExpired, supply.KitDamaged, supply.KitIsRecalled,
+				supply.KitQuarantined)
 		}
 		for i, k := range a.of(t, e, e.Location, e.Kits, statuses...) {
 			// A held kit that has expired meanwhile may leave: it cannot be given out any more.
@@ -215,7 +216,7 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 		s := a.advance(t, e.Shipment, supply.ShipmentPacked, supply.ShipmentIsCancelled)
 		for _, n := range s.kits {
 			if k := a.kits[n]; k.packed == e.Shipment {
-				k.packed, k.quarantined = "", k.quarantined || k.sentAs == supply.KitIsRecalled
+				k.packed, k.quarantined = "", k.quarantined || k.sentAs.InQuarantine()
 			}
 		}
 	case supply.ShipmentDispatched:
@@ -224,7 +225,8 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 			t.Fatalf("kits leave for %s, which has no green light", e.To)
 		}
 		for i, k := range a.of(t, e, e.Location, s.kits, supply.KitPacked) {
-			if k.packed != e.Shipment || exact && e.Location == theDepot && !a.inUse(k) {
+			tooLate := !a.usable(k) || k.Expiry.DaysSince(a.today) <= a.shipDays
+			if k.packed != e.Shipment || exact && e.Location == theDepot && tooLate {
 				t.Fatalf("kit %s, %+v, leaves with shipment %s", s.kits[i], k, e.Shipment)
 			}
 			k.at, k.packed, k.inTransit = "", "", e.Shipment
@@ -244,7 +246,7 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 				case supply.KitQuarantined:
 					k.base, k.quarantined = supply.KitAvailable, true
 				case supply.KitLostInTransit:
-					k.before = supply.KitAvailable
+					k.before = k.found(s.from)
 				}
 				if is == supply.KitAvailable && (e.Location == theDepot || e.Excursion || exact && a.recalled[k.Lot]) {
 					t.Fatalf("kit %s, %+v, arrives and is available", kits[i], k)
@@ -258,10 +260,17 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 		s := a.advance(t, e.Shipment, supply.ShipmentOnItsWay, supply.ShipmentIsLost)
 		for _, k := range a.arrived(t, e, e.Shipment, s.kits) {
 			k.at, k.inTransit, k.base, k.quarantined, k.quarantine = e.Location, "", supply.KitLostInTransit, false, ""
-			k.before = supply.KitAvailable
+			k.before = k.found(s.from)
 		}
 	case supply.KitsQuarantined:
-		for i, k := range a.of(t, e, e.Location, e.Kits, supply.KitAvailable, supply.KitIsAllocated, supply.KitPacked) {
+		may := []supply.KitStatus{supply.KitAvailable, supply.KitIsAllocated, supply.KitPacked}
+		if e.Cause == supply.CauseOther {
+			may = append(may, supply.KitExpired) // one that got a new label
+		}
+		for i, k := range a.of(t, e, e.Location, e.Kits, may...) {
+			if k.base == supply.KitExpired {
+				k.base, k.before = cmp.Or(k.before, supply.KitExpired), ""
+			}
 			k.quarantined, k.quarantine = true, ""
 			if e.Cause == supply.CauseRecall {
 				k.quarantine = supply.KitIsRecalled
@@ -280,6 +289,14 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 			if k.Lot != e.Lot || !slices.Contains(e.Holders, k.patients[0]) {
 				t.Fatalf("kit %s, %+v, is at home: %+v", e.AtHome[i], k, e)
 			}
+		}
+	case supply.LotRecallEnded:
+		for _, n := range e.AtHome {
+			k := a.kits[n]
+			if !k.recalled || k.Lot != e.Lot || !slices.Contains(e.Holders, k.patients[0]) || exact && a.recalled[e.Lot] {
+				t.Fatalf("the recall of kit %s, %+v, ends: %+v", n, k, e)
+			}
+			k.recalled = false
 		}
 	case supply.KitsReleased:
 		for i, k := range a.of(t, e, e.Location, e.Kits, supply.KitQuarantined, supply.KitIsRecalled) {
@@ -374,7 +391,8 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 	case supply.KitsRelabelled:
 		to, _ := e.To.Open()
 		for n, expiry := range to {
-			k := a.of(t, e, e.Location, kits(n), supply.KitAvailable, supply.KitIsAllocated, supply.KitQuarantined, supply.KitUnavailable)[0]
+			k := a.of(t, e, e.Location, kits(n), supply.KitAvailable, supply.KitIsAllocated, supply.KitQuarantined, supply.KitUnavailable,
+				supply.KitPacked, supply.KitExpired)[0]
 			if expiry <= k.Expiry || exact && expiry != a.extended[k.Lot] {
 				t.Fatalf("kit %s of lot %s expires on %s, and has %s on its new label", n, k.Lot, k.Expiry, expiry)
 			}
@@ -434,6 +452,9 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 		for i, k := range all {
 			if k.Expiry > e.Through {
 				t.Fatalf("kit %s expires on %s, after %s", e.Kits[i], k.Expiry, e.Through)
+			}
+			if k.before = k.base; k.base == supply.KitIsAllocated {
+				k.before = supply.KitUnavailable
 			}
 		}
 		end(all, supply.KitExpired)
@@ -543,6 +564,15 @@ func (a *account) mustKeepTarget(t *rapid.T, e supply.ShipmentCreated) {
 	}
 }
 
+// found returns the status that a kit has after it was lost on the way and was found, once somebody has decided about it: it is
+// available if nobody ever had it, and was not sent back because nobody could get it any more.
+func (e *entry) found(from supply.LocationID) supply.KitStatus {
+	if from != theDepot && (len(e.patients) > 0 || e.sentAs != supply.KitAvailable && e.sentAs != supply.KitQuarantined) {
+		return supply.KitSentBack
+	}
+	return supply.KitAvailable
+}
+
 // mustAgree fails if a stock differs from the account, or if a kit is in two stocks, or in none although it should be.
 func (a *account) mustAgree(t *rapid.T, stocks map[supply.LocationID]supply.Stock) {
 	found := map[supply.KitNumber]supply.LocationID{}
@@ -558,6 +588,9 @@ func (a *account) mustAgree(t *rapid.T, stocks map[supply.LocationID]supply.Stoc
 			e := a.kits[n]
 			if e.at != at || e.status() != k.Status {
 				t.Fatalf("at %s, kit %s is %s; in the account it is %s at %q", at, n, k.Status, e.status(), e.at)
+			}
+			if k.Status == supply.KitAvailable && len(e.patients) > 0 {
+				t.Fatalf("at %s, kit %s is available, and was the kit of %v", at, n, e.patients)
 			}
 			if want := append(slices.Clone(e.patients), "")[0]; at != theDepot && k.Patient != want {
 				t.Fatalf("at %s, kit %s is for %q; in the account it is for %v", at, n, k.Patient, e.patients)

@@ -69,6 +69,33 @@ func QuarantineKitsOfLot(s Stock, cmd QuarantineLot, _ domain.Call) ([]StockEven
 		Affected: affected, AtHome: atHome, Holders: PatientsOf(s.slotsOf(atHome))}}, nil
 }
 
+// EndRecallOfLot ends a recall that was withdrawn, for what patients have at home. It has no effect while the lot is recalled, so that
+// it cannot end a later recall.
+func EndRecallOfLot(s Stock, f Facts, cmd EndLotRecall, _ domain.Call) ([]StockEvent, error) {
+	if f.Supply.Lots[cmd.Lot].Recalled {
+		return nil, nil
+	}
+	var kits []KitNumber
+	for n, k := range s.Kits.All() {
+		if !k.Recalled {
+			continue
+		}
+		c, known := s.contents.Get(n)
+		if !known {
+			return nil, ErrKeysMissing
+		}
+		if c.Lot == cmd.Lot {
+			kits = append(kits, n)
+		}
+	}
+	if len(kits) == 0 && !s.Recalled[cmd.Lot] {
+		return nil, nil
+	}
+	slices.Sort(kits)
+	return []StockEvent{LotRecallEnded{OfStock: cmd.stock(), Lot: cmd.Lot, Reason: cmd.Reason, AtHome: kits,
+		Holders: PatientsOf(s.slotsOf(kits))}}, nil
+}
+
 // ReleaseFromQuarantine gives kits back the status that they had before. It refuses reason_required, value_too_long,
 // value_out_of_range, kit_not_at_location, kit_named_twice, kit_status, lot_recalled and kit_replaced.
 func ReleaseFromQuarantine(s Stock, f Facts, cmd ReleaseKits, _ domain.Call) ([]StockEvent, error) {

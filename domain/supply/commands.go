@@ -146,6 +146,13 @@ type QuarantineLot struct {
 	domain.Reasoned `doc:"Why it was recalled"`
 }
 
+// EndLotRecall is sent by the supply process when the recall of a lot was withdrawn.
+type EndLotRecall struct {
+	AtLocation
+	Lot             string `json:"lot" doc:"The lot"`
+	domain.Reasoned `doc:"Why it was withdrawn"`
+}
+
 // ReleaseKits ends the quarantine of kits.
 type ReleaseKits struct {
 	AtLocation
@@ -235,7 +242,7 @@ type ApproveDestruction struct {
 
 // ReplaceKit gives a patient another kit in place of one that was given out, or allocated.
 type ReplaceKit struct {
-	Site domain.SiteID `json:"site" doc:"The site of the patient"`
+	Site domain.SiteID `json:"site" doc:"The site that has the kit or gave it out, which is the former one of a patient who was transferred since"`
 	domain.OfPatient
 	Kit             KitNumber        `json:"kit" doc:"The kit that the patient cannot use"`
 	Cause           ReplacementCause `json:"cause" doc:"What happened to it"`
@@ -263,7 +270,7 @@ type DispenseUnscheduled struct {
 
 // RecordRecallAction records what was done about a recalled kit that a patient has at home.
 type RecordRecallAction struct {
-	Site domain.SiteID `json:"site" doc:"The site that gave it out"`
+	Site domain.SiteID `json:"site" doc:"The site that gave it out, which is the former one of a patient who was transferred since"`
 	domain.OfPatient
 	Kit    KitNumber    `json:"kit" doc:"The kit"`
 	Action RecallAction `json:"action" doc:"What was done"`

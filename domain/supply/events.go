@@ -165,6 +165,8 @@ type LotRecallWithdrawn struct {
 	Study  domain.StudyID `json:"study"`
 	Lot    string         `json:"lot"`
 	Reason string         `json:"reason"`
+	// Each of the Locations has to end the recall of what patients have at home. Withdrawals by earlier programs name none.
+	Locations []LocationID `json:"locations,omitempty"`
 }
 
 // LotExpiryExtended says that a lot may be used for longer (EU GMP Annex 13, 33). Its kits may when they have new labels.
@@ -199,9 +201,12 @@ var stockEvents = []domain.EventType{
 	domain.Stored[ResupplyWithheld]("ResupplyWithheld").InNoView("the alert that it raises is shown"),
 	domain.Stored[ShipmentCancelled]("ShipmentCancelled"),
 	domain.Stored[ShipmentDispatched]("ShipmentDispatched"),
-	domain.Stored[ShipmentReceived]("ShipmentReceived"),
-	domain.Stored[ShipmentLost]("ShipmentLost"),
+	// Since version 2, they name the kits that stay what they were. A program that knows only version 1 would take such a kit for a new
+	// one.
+	domain.Stored[ShipmentReceived]("ShipmentReceived", domain.Unchanged),
+	domain.Stored[ShipmentLost]("ShipmentLost", domain.Unchanged),
 	domain.Stored[KitsQuarantined]("KitsQuarantined"),
+	domain.Stored[LotRecallEnded]("LotRecallEnded"),
 	domain.Stored[KitsReleased]("KitsReleased", domain.Unchanged),
 	domain.Stored[StockHeld]("StockHeld").InNoView("the held kits are blinded; the process monitor shows that there is a hold"),
 	domain.Stored[StockRefused]("StockRefused").ForReaders().InNoView("the process monitor shows why"),
@@ -319,6 +324,9 @@ type ShipmentReceived struct {
 	Missing     []KitNumber `json:"missing,omitempty"`
 	// Returned kits came back from a site, and no patient gets them any more.
 	Returned []KitNumber `json:"returned,omitempty"`
+	// Kept are kits that could not be given out when they were sent, and cannot now. In receipts by earlier programs, what is missing
+	// had been available.
+	Kept Keeping `json:"kept,omitempty"`
 	// Excursion says that the temperature left its range during the transport, or that this is unknown.
 	Excursion bool     `json:"excursion,omitempty"`
 	Note      string   `json:"note,omitempty"`
@@ -334,6 +342,19 @@ type ShipmentLost struct {
 	Reason   string      `json:"reason"`
 	// Contents are needed when a kit is found. Losses that were recorded by earlier programs have none.
 	Contents Contents `json:"contents,omitzero"`
+	// Kept are the kits that could not be given out when they were sent. Losses that were recorded by earlier programs name none.
+	Kept Keeping `json:"kept,omitempty"`
+}
+
+// Keeping are kits that could not be given out when they were sent, in groups.
+type Keeping []Kept
+
+// Kept are kits that could not be given out when they were sent: the status that they have at the receiver, and the one that they have
+// when they are found, or released from quarantine. So a kit that a patient had does not become available by being lost.
+type Kept struct {
+	Status KitStatus   `json:"status"`
+	Before KitStatus   `json:"before,omitempty"`
+	Kits   []KitNumber `json:"kits"`
 }
 
 // KitsQuarantined puts kits into quarantine until somebody decides about them.
@@ -348,6 +369,17 @@ type KitsQuarantined struct {
 	Affected []Slot `json:"affected,omitempty"`
 	// AtHome are the kits of the recalled lot that patients have at home, and Holders these patients. Recalls by earlier programs
 	// name none.
+	AtHome  []KitNumber        `json:"atHome,omitempty"`
+	Holders []domain.PatientID `json:"holders,omitempty"`
+}
+
+// LotRecallEnded ends a recall that was withdrawn at a location: patients may use what they have at home. If the lot is recalled again,
+// all is told again.
+type LotRecallEnded struct {
+	OfStock
+	Lot    string `json:"lot"`
+	Reason string `json:"reason"`
+	// AtHome are the kits of the lot that were recalled while patients had them, and Holders these patients.
 	AtHome  []KitNumber        `json:"atHome,omitempty"`
 	Holders []domain.PatientID `json:"holders,omitempty"`
 }
@@ -487,6 +519,7 @@ func (ShipmentDispatched) stockEvent() {}
 func (ShipmentReceived) stockEvent()   {}
 func (ShipmentLost) stockEvent()       {}
 func (KitsQuarantined) stockEvent()    {}
+func (LotRecallEnded) stockEvent()     {}
 func (KitsReleased) stockEvent()       {}
 func (StockHeld) stockEvent()          {}
 func (StockRefused) stockEvent()       {}
@@ -536,6 +569,8 @@ type KitReplacementAsked struct {
 	Visit   string           `json:"visit,omitempty"`
 	Cause   ReplacementCause `json:"cause"`
 	Reason  string           `json:"reason"`
+	// At is the site that gives the patient another one, where that is not the one that gave this one out: the patient was transferred.
+	At domain.SiteID `json:"at,omitempty"`
 }
 
 // KitPutBack takes an allocated kit from a patient who was not given it. Nobody but this patient may get it later.

@@ -369,7 +369,8 @@ func (w *world) ship() {
 	if from != theDepot {
 		to = evenly([]supply.LocationID{theDepot, theDepot, theDepot, to}).Draw(w.t, "to")
 	}
-	statuses := []supply.KitStatus{supply.KitIsReturned, supply.KitExpired, supply.KitDamaged, supply.KitUnavailable, supply.KitIsRecalled}
+	statuses := []supply.KitStatus{supply.KitIsReturned, supply.KitExpired, supply.KitDamaged, supply.KitUnavailable, supply.KitIsRecalled,
+		supply.KitQuarantined}
 	if from == theDepot || between(0, 4).Draw(w.t, "available kits") == 0 {
 		statuses = append(statuses, supply.KitAvailable)
 	}
@@ -632,7 +633,7 @@ func (w *world) find() {
 	at := w.location()
 	kits := w.drawKits(at, 1, supply.KitLostAtSite, supply.KitLostByPatient, supply.KitLostInTransit)
 	cmd := supply.ReportKitFound{AtLocation: atLocation(at), Reasoned: reason, Kit: kits[0]}
-	decideOn(w, at, "", nil, withoutFacts(supply.RecordFound), cmd)
+	decideOn(w, at, "", nil, supply.RecordFound, cmd)
 }
 
 func (w *world) relabel() {
@@ -642,7 +643,7 @@ func (w *world) relabel() {
 	w.decideOnSupply(scenario.Sent(supply.Extend, extend, w.call()))
 	var kits []supply.KitNumber
 	for n, k := range w.account.kits {
-		if k.at == at && k.Lot == lot && k.status() == supply.KitAvailable {
+		if k.at == at && k.Lot == lot && slices.Contains([]supply.KitStatus{supply.KitAvailable, supply.KitExpired, supply.KitPacked}, k.status()) {
 			kits = append(kits, n)
 		}
 	}
@@ -660,7 +661,10 @@ func (w *world) recordRecallAction() {
 
 func (w *world) withdrawRecall() {
 	cmd := supply.WithdrawLotRecall{InStudy: domain.ForStudy(pain), Lot: w.lot(), Reasoned: reason}
-	w.decideOnSupply(scenario.Sent(supply.WithdrawRecall, cmd, w.call()))
+	w.decideOnSupply(scenario.SentWithFacts(supply.WithdrawRecall, w.study, cmd, w.call()))
+	if at := w.location(); between(0, 2).Draw(w.t, "ended") > 0 {
+		decideOn(w, at, "", nil, supply.EndRecallOfLot, supply.EndLotRecall{AtLocation: atLocation(at), Lot: cmd.Lot, Reasoned: reason})
+	}
 }
 
 func (w *world) expire() {

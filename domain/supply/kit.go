@@ -93,9 +93,11 @@ func (k Kit) After(n KitNumber, event StockEvent) Kit {
 	case ShipmentReceived:
 		return e.arrived(n)
 	case ShipmentLost:
-		return Kit{Status: KitLostInTransit, Before: KitAvailable}
+		return e.Kept.of(n, Kit{Status: KitLostInTransit, Before: KitAvailable})
 	case KitsQuarantined:
 		return k.quarantined(n, e)
+	case LotRecallEnded:
+		k.Recalled = false
 	case KitsReleased:
 		k.Status, k.Before = k.Before, ""
 	case KitAllocated:
@@ -123,7 +125,7 @@ func (k Kit) After(n KitNumber, event StockEvent) Kit {
 	case KitRecounted:
 		k.Doses = e.To
 	case KitsExpired:
-		k.Status = KitExpired
+		return k.expired()
 	case KitsDestroyed:
 		k.Status = KitDestroyed
 	case KitLost:
@@ -148,10 +150,30 @@ func (k Kit) quarantined(n KitNumber, e KitsQuarantined) Kit {
 		k.Recalled = true
 		return k
 	}
-	k.Before, k.Status = k.Status, KitQuarantined
+	if k.Status != KitExpired || k.Before == "" { // an expired one has a new label, and comes back to what it was before its expiry
+		k.Before = k.Status
+	}
+	k.Status = KitQuarantined
 	if e.Cause == CauseRecall {
 		k.Status = KitIsRecalled
 	}
+	return k
+}
+
+// expired returns the kit after its expiry, which remembers what it was: it may get a new label with a later one. A kit that was
+// allocated can then still go to its patient.
+func (k Kit) expired() Kit {
+	if !k.Status.InQuarantine() {
+		k.Before = k.Status
+	}
+	switch k.Before {
+	case KitPacked: // it does not leave with its shipment
+		k.Before = k.Packed
+	case KitIsAllocated:
+		k.Before = KitUnavailable
+	default:
+	}
+	k.Status = KitExpired
 	return k
 }
 
@@ -171,7 +193,10 @@ func (k Kit) unserviceable(cause ReplacementCause) Kit {
 
 // takenOut returns the kit in a status from which it may come back to the one before. It leaves with no shipment that it was packed for.
 func (k Kit) takenOut(to KitStatus) Kit {
-	if k.Before = cmp.Or(k.Before, k.Status); k.Before == KitPacked {
+	switch k.Before = cmp.Or(k.Before, k.Status); {
+	case k.Status == KitExpired:
+		k.Before = KitExpired
+	case k.Before == KitPacked:
 		k.Before = k.Packed
 	}
 	k.Status, k.Packed, k.Shipment = to, "", ""
@@ -224,9 +249,38 @@ func (e ShipmentReceived) arrived(n KitNumber) Kit {
 	case slices.Contains(e.Damaged, n):
 		return Kit{Status: KitDamaged}
 	case slices.Contains(e.Missing, n):
-		return Kit{Status: KitLostInTransit, Before: KitAvailable}
+		return e.Kept.of(n, Kit{Status: KitLostInTransit, Before: KitAvailable})
 	case slices.Contains(e.Returned, n):
 		return Kit{Status: KitSentBack, Reconciled: true}
 	}
-	return Kit{Status: KitAvailable}
+	return e.Kept.of(n, Kit{Status: KitAvailable})
+}
+
+// of returns a kit as it arrived, or otherwise the one that is given.
+func (all Keeping) of(n KitNumber, otherwise Kit) Kit {
+	for _, some := range all {
+		if slices.Contains(some.Kits, n) {
+			return Kit{Status: some.Status, Before: some.Before, Reconciled: true}
+		}
+	}
+	return otherwise
+}
+
+// with returns the list with one more kit.
+func (all Keeping) with(n KitNumber, status, before KitStatus) Keeping {
+	for i, some := range all {
+		if some.Status == status && some.Before == before {
+			all[i].Kits = append(some.Kits, n)
+			return all
+		}
+	}
+	return append(all, Kept{Status: status, Before: before, Kits: []KitNumber{n}})
+}
+
+// released is the status that a kit which was packed has when it is released from a quarantine.
+func (k Kit) released() KitStatus { return cmp.Or(k.Before, k.Packed) }
+
+// unused says that a kit which was packed could go to any patient once somebody has decided so: no patient ever had it.
+func (k Kit) unused() bool {
+	return k.Patient == "" && k.released() == KitAvailable && (k.Packed == KitAvailable || k.Packed == KitQuarantined)
 }

@@ -447,16 +447,17 @@ func Recall(s Supply, in study.Study, cmd RecallLot, _ domain.Call) ([]Event, er
 	return []Event{LotRecalled{Study: cmd.Study, Lot: cmd.Lot, Reason: cmd.Reason, Locations: s.Locations(in)}}, nil
 }
 
-// WithdrawRecall ends a recall that was made in error. The kits stay where they are until they are released. It refuses value_missing,
+// WithdrawRecall ends a recall that was made in error. The kits stay where they are until they are released; patients may use those
+// that they have at home. It refuses value_missing,
 // value_too_long, reason_required and lot_not_recalled.
-func WithdrawRecall(s Supply, cmd WithdrawLotRecall, _ domain.Call) ([]Event, error) {
+func WithdrawRecall(s Supply, in study.Study, cmd WithdrawLotRecall, _ domain.Call) ([]Event, error) {
 	if err := domain.First(domain.Text("lot", cmd.Lot, 50), domain.Reason(cmd.Reason)); err != nil {
 		return nil, err
 	}
 	if !s.Lots[cmd.Lot].Recalled {
 		return nil, refuse.WrongState("lot_not_recalled", "lot %s is not recalled", cmd.Lot).At("lot").Do("check the lot")
 	}
-	return []Event{LotRecallWithdrawn{Study: cmd.Study, Lot: cmd.Lot, Reason: cmd.Reason}}, nil
+	return []Event{LotRecallWithdrawn{Study: cmd.Study, Lot: cmd.Lot, Reason: cmd.Reason, Locations: s.Locations(in)}}, nil
 }
 
 // Extend lets a lot be used for longer. Its kits may when they have new labels. It refuses value_missing, value_too_long,

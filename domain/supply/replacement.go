@@ -9,13 +9,19 @@ import (
 	"casebook/domain/refuse"
 )
 
-// Replace gives a patient another kit in place of one: of the kits that can be given out, or as soon as there is one. It refuses
+// Replace gives a patient another kit in place of one: of the kits that can be given out, or as soon as there is one. In place of a kit
+// that a patient brought along to another site, that site gives another one. It refuses
 // unknown_code, reason_required, value_too_long, patient_ended, treatment_ended, patient_transferred, dose_held,
 // reconsent_required, not_randomised,
 // kit_not_at_location, kit_not_allocated_to_patient, kit_status, kit_replaced, kit_not_recalled and kit_not_dispensed.
 func Replace(s Stock, f Facts, cmd ReplaceKit, call domain.Call) ([]StockEvent, error) {
 	asIs, _ := s.Kits.Get(cmd.Kit)
-	if err := domain.First(domain.Reason(cmd.Reason), cmd.Cause.validate(), f.mustBeTreated(cmd.Patient, s.plannedFor(cmd.Patient, asIs.Visit))); err != nil {
+	elsewhere := f.Withheld == PatientIsTransferred && asIs.Patient == cmd.Patient && asIs.Dispensed
+	if elsewhere {
+		f.Withheld = "" // the present site decides whether the patient gets a kit now
+	}
+	if err := domain.First(domain.Reason(cmd.Reason), cmd.Cause.validate(),
+		f.mustBeTreated(cmd.Patient, s.plannedFor(cmd.Patient, asIs.Visit))); err != nil {
 		return nil, err
 	}
 	k, err := s.ofPatient(cmd.Kit, cmd.Patient, "replacing it", KitIsAllocated, KitIsDispensed, KitLostByPatient, KitIsReturned)
@@ -36,6 +42,10 @@ func Replace(s Stock, f Facts, cmd ReplaceKit, call domain.Call) ([]StockEvent, 
 	}
 	at := OfStock{cmd.Patient.Study(), LocationID(cmd.Site)}
 	asked := KitReplacementAsked{OfStock: at, Patient: cmd.Patient, Kit: cmd.Kit, Visit: k.Visit, Cause: cmd.Cause, Reason: cmd.Reason}
+	if elsewhere {
+		asked.At = f.PatientsSite
+		return []StockEvent{asked}, nil
+	}
 	return s.allocatedAfter(asked, f, cmd.Patient, cmd.Site, k.Visit, cmd.Seed, call)
 }
 
@@ -124,42 +134,63 @@ func RecordAction(s Stock, cmd RecordRecallAction, call domain.Call) ([]StockEve
 		Kit: cmd.Kit, Action: cmd.Action, On: cmd.On, Note: cmd.Note}}, nil
 }
 
-// RecordFound records that a lost kit was found. Its patient has it again, or somebody has to decide about it. It refuses
+// RecordFound records that a lost kit was found. Its patient has it again, or somebody has to decide about it. If its lot was recalled
+// meanwhile, the patient is told as in the recall. It refuses
 // reason_required, value_too_long, kit_not_at_location and kit_status.
-func RecordFound(s Stock, cmd ReportKitFound, _ domain.Call) ([]StockEvent, error) {
+func RecordFound(s Stock, f Facts, cmd ReportKitFound, _ domain.Call) ([]StockEvent, error) {
 	if err := domain.First(domain.Reason(cmd.Reason), s.eachOnce("kit", "reporting it found", []KitNumber{cmd.Kit},
 		func(k Kit) bool { return k.Status.Lost() })); err != nil {
 		return nil, err
 	}
-	if _, known := s.contents.Get(cmd.Kit); !known {
+	c, known := s.contents.Get(cmd.Kit)
+	if !known {
 		return nil, refuse.WrongState("kit_status", "what kit %s holds was not recorded when its shipment was lost", cmd.Kit).At("kit").
 			Do("register it again under another number, or have it destroyed")
 	}
+	kits := []KitNumber{cmd.Kit}
 	found := KitFound{OfStock: cmd.stock(), Kit: cmd.Kit, Reason: cmd.Reason}
-	found.Affected = s.backBy(found, []KitNumber{cmd.Kit})
-	return []StockEvent{found}, nil
+	found.Affected = s.backBy(found, kits)
+	events := []StockEvent{found}
+	lot := f.Supply.Lots[c.Lot]
+	if k, _ := s.Kits.Get(cmd.Kit); k.found().Status == KitIsDispensed && !k.Recalled && lot.Recalled {
+		events = append(events, KitsQuarantined{OfStock: cmd.stock(), Kits: []KitNumber{}, Cause: CauseRecall, Reason: lot.Reason, Lot: c.Lot,
+			Affected: s.slotsOf(kits), AtHome: kits, Holders: PatientsOf(s.slotsOf(kits))})
+	}
+	return events, nil
 }
 
-// Relabel records that kits have new labels with the later expiry of their lot. It refuses value_out_of_range, kit_not_at_location,
+// Relabel records that kits have new labels with the later expiry of their lot. One that has expired before it got its label waits in
+// quarantine: somebody has to decide whether it was kept well. It refuses value_out_of_range, kit_not_at_location,
 // kit_named_twice, kit_status and expiry_not_extended.
-func Relabel(s Stock, f Facts, cmd ConfirmRelabelling, _ domain.Call) ([]StockEvent, error) {
+func Relabel(s Stock, f Facts, cmd ConfirmRelabelling, call domain.Call) ([]StockEvent, error) {
 	if err := domain.First(domain.Between("kits", len(cmd.Kits), 1, 1000), s.eachOnce("kits", "new labels", cmd.Kits, func(k Kit) bool {
-		return k.Status == KitAvailable || k.Status == KitIsAllocated || k.Status == KitQuarantined || k.Status == KitUnavailable
+		return slices.Contains([]KitStatus{KitAvailable, KitIsAllocated, KitQuarantined, KitUnavailable, KitExpired}, k.Status) ||
+			k.Status == KitPacked && k.Packed == KitAvailable
 	})); err != nil {
 		return nil, err
 	}
-	to := Expiries{}
+	to, expired := Expiries{}, []KitNumber{}
 	for _, n := range cmd.Kits {
 		c, known := s.contents.Get(n)
 		if !known {
 			return nil, ErrKeysMissing
 		}
 		if extended := f.Supply.Lots[c.Lot].Extended; extended > c.Expiry {
-			to[n] = extended
+			if to[n] = extended; extended > today(call) {
+				if k, _ := s.Kits.Get(n); k.Status == KitExpired {
+					expired = append(expired, n)
+				}
+			}
 			continue
 		}
 		return nil, refuse.Because("expiry_not_extended", "kit %s may not be used for longer than its label says", n).At("kits").
 			Do("extend the expiry of its lot first")
 	}
-	return []StockEvent{KitsRelabelled{OfStock: cmd.stock(), To: blind.Of(to)}}, nil
+	events := []StockEvent{KitsRelabelled{OfStock: cmd.stock(), To: blind.Of(to)}}
+	if len(expired) > 0 {
+		slices.Sort(expired)
+		events = append(events, KitsQuarantined{OfStock: cmd.stock(), Kits: expired, Cause: CauseOther,
+			Reason: "new labels after the former expiry"})
+	}
+	return events, nil
 }

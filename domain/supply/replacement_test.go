@@ -129,7 +129,8 @@ func TestDispenseUnscheduled(t *testing.T) {
 // A kit that is found waits for a decision, or is with its patient again.
 func TestFoundKits(t *testing.T) {
 	found := func(kit supply.KitNumber) stockDecision {
-		return decision(supply.RecordFound, supply.ReportKitFound{AtLocation: atLocation("A"), Kit: kit, Reasoned: domain.Because("r")})
+		return decisionWith(supply.RecordFound, facts(nil),
+			supply.ReportKitFound{AtLocation: atLocation("A"), Kit: kit, Reasoned: domain.Because("r")})
 	}
 	lost := supply.KitLost{OfStock: site, Kit: "K1", Reason: "r"}
 	at := strictStockAt(t, site, "K1", "K2")
@@ -151,6 +152,81 @@ func TestFoundKits(t *testing.T) {
 	// Losses that were recorded by earlier programs do not say what the kits hold.
 	scenario.For(t, supply.StockDecider).Given(supply.ShipmentLost{OfStock: site, Shipment: "D-0001", From: "D", Kits: kits("K1")}).
 		When(found("K1")).ThenRefused("kit_status")
+}
+
+// A kit whose lot was recalled while nobody knew where it was, and that is found, is recalled as those at home were.
+func TestAKitThatIsFoundAfterItsRecall(t *testing.T) {
+	recalled := facts(func(f *supply.Facts) {
+		f.Supply = theSupply(supply.LotRecalled{Study: pain, Lot: "L1", Reason: "impurity"})
+	})
+	find := decisionWith(supply.RecordFound, recalled, supply.ReportKitFound{AtLocation: atLocation("A"), Kit: "K1",
+		Reasoned: domain.Because("r")})
+	lost := supply.KitLost{OfStock: site, Kit: "K1", Reason: "r"}
+	home := strictStockAt(t, site, "K1", "K2").Given(kitAllocated(anna, "K1"), kitDispensed(anna, "K1", ""))
+	atHome := supply.KitsQuarantined{OfStock: site, Kits: kits(), Cause: supply.CauseRecall, Reason: "impurity", Lot: "L1",
+		Affected: []supply.Slot{{Patient: anna}}, AtHome: kits("K1"), Holders: []domain.PatientID{anna}}
+	found := supply.KitFound{OfStock: site, Kit: "K1", Reason: "r"}
+	home.Given(lost).When(find).Then(found, atHome)
+	// One that was recalled before it was lost has been told already.
+	home.Given(atHome, lost).When(find).Then(found)
+	// One that nobody had waits in quarantine, and is not released.
+	strictStockAt(t, site, "K1").Given(lost).When(find).Then(found).When(releaseKits(recalled, "A", "r", "K1")).ThenRefused("lot_recalled")
+}
+
+// A recall that was withdrawn ends for what patients have at home, and a later one of the same lot tells all of them again.
+func TestARecallAfterAWithdrawnRecall(t *testing.T) {
+	recalled := func(kits ...supply.KitNumber) supply.KitsQuarantined {
+		return supply.KitsQuarantined{OfStock: site, Kits: append([]supply.KitNumber{}, kits...), Cause: supply.CauseRecall, Reason: "r",
+			Lot: "L1", Affected: []supply.Slot{{Patient: anna}}, AtHome: []supply.KitNumber{"K1"}, Holders: []domain.PatientID{anna}}
+	}
+	ending := func(f supply.Facts) stockDecision {
+		return decisionWith(supply.EndRecallOfLot, f, supply.EndLotRecall{AtLocation: atLocation("A"), Lot: "L1",
+			Reasoned: domain.Because("by error")})
+	}
+	ended := supply.LotRecallEnded{OfStock: site, Lot: "L1", Reason: "by error", AtHome: kits("K1"), Holders: []domain.PatientID{anna}}
+	home := strictStockAt(t, site, "K1", "K2").Given(kitAllocated(anna, "K1"), kitDispensed(anna, "K1", "")).
+		When(quarantineLot("A", "L1", "r")).Then(recalled())
+	home.When(ending(facts(withRecalled("L1")))).Then() // it is recalled again by now
+	after := home.When(ending(facts(nil))).Then(ended)
+	after.When(ending(facts(nil))).Then()
+	after.When(allocate(inArm(x), anna, "")).Then() // the patient's kit can be used
+	after.When(quarantineLot("A", "L1", "r")).Then(recalled())
+	// What came back meanwhile is not at home any more, and the later recall says who had it.
+	back := home.Given(kitReturned(anna, "K1", "")).When(ending(facts(nil))).Then(ended)
+	again := recalled()
+	again.AtHome, again.Holders = nil, nil
+	back.When(quarantineLot("A", "L1", "r")).Then(again)
+}
+
+// A patient who was transferred gets another kit from the present site in place of one that the former site gave out.
+func TestReplaceKitOfAFormerSite(t *testing.T) {
+	transferred := inArm(x)
+	transferred.Withheld, transferred.PatientsSite = supply.PatientIsTransferred, "B"
+	asked := askedInstead("K2", supply.LostByPatient)
+	asked.At = "B"
+	at := strictStockAt(t, site, "K1", "K2").Given(kitAllocated(anna, "K2"))
+	at.When(replace(transferred, anna, "K2", supply.KitWasDamaged)).ThenRefused("patient_transferred") // it stayed at the former site
+	home := at.Given(kitDispensed(anna, "K2", ""))
+	home.When(replace(transferred, anna, "K2", supply.LostByPatient)).Then(asked).
+		When(replace(transferred, anna, "K2", supply.LostByPatient)).ThenRefused("kit_replaced")
+	home.When(replace(transferred, ben, "K2", supply.LostByPatient)).ThenRefused("patient_transferred")
+	left := transferred
+	left.Participating = false
+	home.When(replace(left, anna, "K2", supply.LostByPatient)).ThenRefused("patient_ended")
+}
+
+// Another kit for an older visit does not make that visit the newest one.
+func TestAReplacementForAnOlderVisit(t *testing.T) {
+	at := strictStockAt(t, site, "K1", "K2", "K7").Given(
+		supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K1", Visit: "week-4"},
+		supply.KitDispensed{OfStock: site, Patient: anna, Kit: "K1", Visit: "week-4"},
+		supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K2", Visit: "week-8"},
+		supply.KitDispensed{OfStock: site, Patient: anna, Kit: "K2", Visit: "week-8"})
+	older := at.Given(supply.KitReplacementAsked{OfStock: site, Patient: anna, Kit: "K1", Visit: "week-4", Cause: supply.KitWasDamaged},
+		supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K7", Visit: "week-4", Replaces: "K1"})
+	none := supply.AllocationFailed{OfStock: site, Patient: anna, Visit: "week-8", Code: "no_stock",
+		Reason: "the site has no kit for the patient", Waits: true}
+	older.Given(supply.KitLost{OfStock: site, Kit: "K2"}).When(allocate(inArm(x), anna, "week-8")).Then(none)
 }
 
 // A site destroys what it was allowed to destroy, and somebody else has to see it. A depot decides by itself.
@@ -204,16 +280,33 @@ func TestExtendedExpiry(t *testing.T) {
 	// The kit with the old label expires, and the other one can be given out.
 	labelled.When(expire("A", "2026-06-01")).Then(supply.KitsExpired{OfStock: site, Kits: kits("K4"), Through: "2026-06-01"}).
 		When(allocate(f, anna, "")).Then(supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K2"})
+
+	// One that got its label after its former expiry waits for a decision; one that is packed leaves with its label.
+	waits := []supply.StockEvent{supply.KitsRelabelled{OfStock: site, To: blind.Of(supply.Expiries{"K4": "2026-12-01"})},
+		supply.KitsQuarantined{OfStock: site, Kits: kits("K4"), Cause: supply.CauseOther, Reason: "new labels after the former expiry"}}
+	late := at.Given(supply.KitsExpired{OfStock: site, Kits: kits("K4")}).When(relabelling("K4")).Then(waits...).
+		When(releaseKits(f, "A", "r", "K4")).Then(supply.KitsReleased{OfStock: site, Kits: kits("K4"), Reason: "r"})
+	if k, _ := late.State().Kits.Get("K4"); k.Status != supply.KitAvailable {
+		t.Errorf("the kit with the new label is %+v", k)
+	}
+	theirs := at.Given(kitAllocated(anna, "K4"), supply.KitsExpired{OfStock: site, Kits: kits("K4")}).When(relabelling("K4")).Then(waits...).
+		When(releaseKits(f, "A", "r", "K4")).Then(supply.KitsReleased{OfStock: site, Kits: kits("K4"), Reason: "r"})
+	if k, _ := theirs.State().Kits.Get("K4"); k.Status != supply.KitUnavailable || k.Patient != anna {
+		t.Errorf("the patient's kit with the new label is %+v", k)
+	}
+	at.Given(shipmentCreated(site, "A-0001", "D", "K2")).When(relabelling("K2")).
+		Then(supply.KitsRelabelled{OfStock: site, To: blind.Of(supply.Expiries{"K2": "2026-12-01"})})
 }
 
 // A recall in error is withdrawn. The kits can then be released.
 func TestARecallIsWithdrawn(t *testing.T) {
 	given := withDepot(t).Given(supply.BatchReleased{Study: pain, Lot: "L1", Together: true}, supply.LotRecalled{Study: pain, Lot: "L1"})
 	withdrawing := func(lot string) func(supply.Supply) ([]supply.Event, error) {
-		return scenario.Sent(supply.WithdrawRecall, supply.WithdrawLotRecall{InStudy: domain.ForStudy(pain), Lot: lot,
+		return scenario.SentWithFacts(supply.WithdrawRecall, theStudy(nil), supply.WithdrawLotRecall{InStudy: domain.ForStudy(pain), Lot: lot,
 			Reasoned: domain.Because("another lot was meant")}, call)
 	}
-	withdrawn := given.When(withdrawing("L1")).Then(supply.LotRecallWithdrawn{Study: pain, Lot: "L1", Reason: "another lot was meant"})
+	withdrawn := given.When(withdrawing("L1")).Then(supply.LotRecallWithdrawn{Study: pain, Lot: "L1", Reason: "another lot was meant",
+		Locations: []supply.LocationID{"A", "B", "D"}})
 	withdrawn.When(withdrawing("L1")).ThenRefused("lot_not_recalled")
 	if lot := withdrawn.State().Lots["L1"]; lot.Recalled || !lot.Released {
 		t.Errorf("the lot is %+v", lot)

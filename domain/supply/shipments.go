@@ -82,8 +82,11 @@ func AcceptDelivery(s Stock, f Facts, cmd TakeInDelivery, call domain.Call) ([]S
 	return events, nil
 }
 
-// Create packs kits for another location. A depot sends kits that can be given out; a site sends back kits that nobody
-// needs any more. It refuses location_not_found, shipment_to_itself, shipment_between_sites, reason_required,
+// sentToDepots are the statuses, besides available, of kits that go back to a depot, or from one depot to another.
+var sentToDepots = []KitStatus{KitIsReturned, KitUnavailable, KitExpired, KitDamaged, KitQuarantined, KitIsRecalled, KitSentBack}
+
+// Create packs kits for another location. A depot sends a site kits that can be given out, and another depot every kit; a site sends
+// back kits that it need not keep for a patient. It refuses location_not_found, shipment_to_itself, shipment_between_sites, reason_required,
 // value_too_long, value_out_of_range, kit_not_at_location, kit_named_twice, kit_status, enrollment_under_way,
 // kit_not_reconciled, activity_paused, country_not_approved, site_not_approved, label_not_for_country and kits_not_sendable.
 func Create(s Stock, f Facts, cmd CreateShipment, call domain.Call) ([]StockEvent, error) {
@@ -96,16 +99,12 @@ func Create(s Stock, f Facts, cmd CreateShipment, call domain.Call) ([]StockEven
 		return nil, refuse.Because("shipment_to_itself", "%s cannot send kits to itself", cmd.From).At("to").Do("name another location")
 	}
 	_, fromDepot := f.Supply.Depots[cmd.From]
-	may := func(k Kit) bool { return k.Status == KitAvailable }
-	if !fromDepot {
-		may = func(k Kit) bool {
-			return slices.Contains([]KitStatus{KitAvailable, KitIsReturned, KitUnavailable, KitExpired, KitDamaged, KitIsRecalled}, k.Status)
-		}
-		if _, toDepot := f.Supply.Depots[cmd.To]; !toDepot {
-			return nil, refuse.Because("shipment_between_sites", "kits move between a depot and a site").At("to").Do("send them to a depot")
-		}
+	_, toDepot := f.Supply.Depots[cmd.To]
+	if !fromDepot && !toDepot {
+		return nil, refuse.Because("shipment_between_sites", "kits move between a depot and a site").At("to").Do("send them to a depot")
 	}
-	if err := s.eachOnce("kits", "sending it", cmd.Kits, may); err != nil {
+	mayGo := func(k Kit) bool { return k.Status == KitAvailable || toDepot && slices.Contains(sentToDepots, k.Status) }
+	if err := s.eachOnce("kits", "sending it", cmd.Kits, mayGo); err != nil {
 		return nil, err
 	}
 	if err := f.labelsMustAllow(cmd.To, cmd.Kits, "kits"); err != nil {
@@ -126,7 +125,7 @@ func Create(s Stock, f Facts, cmd CreateShipment, call domain.Call) ([]StockEven
 				At("kits").Do("try again in a few minutes; kits that go to nobody any more may leave")
 		case k.Dispensed && !k.Reconciled:
 			return nil, refuse.WrongState("kit_not_reconciled", "the doses of kit %s are not accounted for", n).At("kits").Do("reconcile it first")
-		case fromDepot && !s.sendable(f.Supply, n, c, w, on, days, deliveries):
+		case !toDepot && !s.sendable(f.Supply, n, c, w, on, days, deliveries):
 			return nil, notSendable("kits", "send kits of another delivery, or set a resupply rule, which sends only what can be used")
 		}
 	}
@@ -368,8 +367,8 @@ func Cancel(s Stock, cmd CancelShipment, _ domain.Call) ([]StockEvent, error) {
 
 // Dispatch hands a shipment to the carrier. It refuses shipment_not_found, shipment_status, malformed_date,
 // captured_in_future, value_too_long, activity_paused, country_not_approved, site_not_approved, kits_not_sendable if a lot
-// was recalled in the meantime, and kit_status for a
-// kit that was quarantined, lost or expired in the meantime.
+// was recalled in the meantime or a kit expires too soon by now, and kit_status for a kit that was quarantined, lost or expired in the
+// meantime.
 func Dispatch(s Stock, f Facts, cmd DispatchShipment, call domain.Call) ([]StockEvent, error) {
 	if err := domain.First(cmd.On.NotAfterToday("on", call.At), domain.OptionalText("carrier", cmd.Carrier, 200)); err != nil {
 		return nil, err
@@ -382,7 +381,7 @@ func Dispatch(s Stock, f Facts, cmd DispatchShipment, call domain.Call) ([]Stock
 		f.mustBeApproved(sent.To, "shipment")); err != nil {
 		return nil, err
 	}
-	_, fromDepot := f.Supply.Depots[cmd.From]
+	w := f.wayTo(sent.To)
 	for _, n := range sent.Kits {
 		k, _ := s.Kits.Get(n)
 		if k.Status != KitPacked || k.Shipment != cmd.Shipment { // an expired kit may be in another shipment by now
@@ -393,7 +392,8 @@ func Dispatch(s Stock, f Facts, cmd DispatchShipment, call domain.Call) ([]Stock
 		if !known {
 			return nil, ErrKeysMissing
 		}
-		if fromDepot && !f.Supply.usable(n, c.Lot) {
+		tooLate := w.toSite && c.Expiry.DaysSince(today(call)) <= f.Supply.doNotShip(c.Lot, w, keepDays(f.Study))
+		if w.toSite && (tooLate || !f.Supply.usable(n, c.Lot)) {
 			return nil, notSendable("shipment", "cancel the shipment and make another")
 		}
 	}
@@ -433,7 +433,7 @@ func (s Stock) arriving(f Facts, id ShipmentID, receiver LocationID) (Sent, erro
 // Receive takes a shipment into stock. If the temperature left its range or is unknown, the whole shipment is
 // quarantined until somebody releases it (R36; EU GDP 2013/C 343/01, 9.2). Kits of a lot that was recalled during the
 // transport are quarantined too, and so are those that come back from a site unused. All others that come back from a site go to no
-// patient any more. It refuses
+// patient any more. What could not be given out when a depot sent it to another stays what it is. It refuses
 // shipment_not_found, shipment_status, malformed_date, captured_in_future, received_before_dispatch, value_too_long,
 // unknown_code, kit_not_in_shipment and kit_named_twice.
 func Receive(s Stock, f Facts, cmd ReceiveShipment, call domain.Call) ([]StockEvent, error) {
@@ -473,18 +473,22 @@ func Receive(s Stock, f Facts, cmd ReceiveShipment, call domain.Call) ([]StockEv
 	_, toDepot := f.Supply.Depots[cmd.Location]
 	_, fromDepot := f.Supply.Depots[cmd.From]
 	for _, n := range sent.Kits {
+		k, _ := f.Other.Kits.Get(n)
 		switch {
 		case special[n] == "missing":
 			e.Missing = append(e.Missing, n)
+			e.Kept = e.Kept.withLost(n, k, fromDepot)
 		case special[n] == "damaged":
 			e.Damaged = append(e.Damaged, n)
 		case toDepot && !fromDepot:
 			// What a site did not use has been out of the depot's hands, and waits for a decision.
-			if k, _ := f.Other.Kits.Get(n); k.Packed == KitAvailable {
+			if k.unused() {
 				e.Quarantined = append(e.Quarantined, n)
 			} else {
 				e.Returned = append(e.Returned, n)
 			}
+		case k.Packed != KitAvailable: // it comes from a depot, and stays what it is
+			e.Kept = e.Kept.with(n, k.Packed, k.Before)
 		case e.Excursion || f.Supply.Lots[contents[n].Lot].Recalled:
 			e.Quarantined = append(e.Quarantined, n)
 		default:
@@ -508,8 +512,26 @@ func RecordShipmentLoss(s Stock, f Facts, cmd ReportShipmentLost, _ domain.Call)
 	if err != nil {
 		return nil, err
 	}
-	return []StockEvent{ShipmentLost{OfStock: cmd.stock(), Shipment: cmd.Shipment, From: cmd.From, Kits: sent.Kits,
-		Reason: cmd.Reason, Contents: blind.Of(contents)}}, nil
+	e := ShipmentLost{OfStock: cmd.stock(), Shipment: cmd.Shipment, From: cmd.From, Kits: sent.Kits, Reason: cmd.Reason,
+		Contents: blind.Of(contents)}
+	_, fromDepot := f.Supply.Depots[cmd.From]
+	for _, n := range sent.Kits {
+		k, _ := f.Other.Kits.Get(n)
+		e.Kept = e.Kept.withLost(n, k, fromDepot)
+	}
+	return []StockEvent{e}, nil
+}
+
+// withLost returns the list with a kit that did not arrive, if it could not be given out when it was sent. One that comes from a site
+// goes to no patient when it is found, unless no patient ever had it.
+func (all Keeping) withLost(n KitNumber, k Kit, fromDepot bool) Keeping {
+	switch {
+	case !fromDepot && !k.unused():
+		return all.with(n, KitLostInTransit, KitSentBack)
+	case k.released() != KitAvailable:
+		return all.with(n, KitLostInTransit, k.released())
+	}
+	return all
 }
 
 func (t Temperature) validate() error {

@@ -200,6 +200,83 @@ func TestR36_KitsThatComeBackAreAccountedFor(t *testing.T) {
 			Returned: kits("K1"), Quarantined: kits("K2"), Contents: contentsOf("K1", "K2")})
 }
 
+// A used kit that is lost on its way back, and found, can go to nobody.
+func TestAUsedKitIsNeverAvailableAgain(t *testing.T) {
+	used := stockAt(t, site, "K1", "K2").Given(kitAllocated(anna, "K1"), kitDispensed(anna, "K1", ""), kitReturned(anna, "K1", ""),
+		supply.KitReconciled{OfStock: site, Patient: anna, Kit: "K1"})
+	sent := senderFacts(firstShipment(used, site, "D", "K1", "K2"))
+	kept := supply.Keeping{{Status: supply.KitLostInTransit, Before: supply.KitSentBack, Kits: kits("K1")}}
+	lost := supply.ReportShipmentLost{AtLocation: atLocation("D"), From: "A", Shipment: "A-0001", Reasoned: domain.Because("r")}
+	missing := func(c *supply.ReceiveShipment) { c.Missing = kits("K1", "K2") }
+	for name, gone := range map[string]stock{
+		"lost": strictStockAt(t, depot).When(decisionWith(supply.RecordShipmentLoss, sent, lost)).Then(supply.ShipmentLost{OfStock: depot,
+			Shipment: "A-0001", From: "A", Kits: kits("K1", "K2"), Reason: "r", Contents: contentsOf("K1", "K2"), Kept: kept}),
+		"missing": strictStockAt(t, depot).When(receiveShipment(sent, depot, "A", missing)).Then(supply.ShipmentReceived{OfStock: depot,
+			Shipment: "A-0001", From: "A", On: "2026-03-10", Missing: kits("K1", "K2"), Contents: contentsOf("K1", "K2"), Kept: kept}),
+	} {
+		found := gone.Given(supply.KitFound{OfStock: depot, Kit: "K1"}, supply.KitFound{OfStock: depot, Kit: "K2"}).
+			When(releaseKits(facts(nil), "D", "r", "K1", "K2")).
+			Then(supply.KitsReleased{OfStock: depot, Kits: kits("K1", "K2"), Reason: "r"})
+		if k, _ := found.State().Kits.Get("K1"); k.Status != supply.KitSentBack {
+			t.Errorf("%s: the used kit is %+v", name, k)
+		}
+		if k, _ := found.State().Kits.Get("K2"); k.Status != supply.KitAvailable {
+			t.Errorf("%s: the kit that nobody had is %+v", name, k)
+		}
+		found.When(createShipment("D", "A", "r", "K1")).ThenRefused("kit_status")
+	}
+}
+
+// A depot sends another one every kit, whatever its status, and the kit keeps it.
+func TestKitsBetweenDepotsKeepTheirStatus(t *testing.T) {
+	second := supply.OfStock{Study: pain, Location: "E"}
+	two := facts(func(f *supply.Facts) { f.Supply = theSupply(supply.DepotOpened{Study: pain, Depot: "E"}) })
+	all := kits("K1", "K2", "K3", "K4", "K5", "K6") // K5 is of a lot that is not released, K6 expires within days
+	from := stockAt(t, depot, all...).Given(
+		supply.KitsQuarantined{OfStock: depot, Kits: kits("K1"), Cause: supply.CauseOther},
+		supply.KitsQuarantined{OfStock: depot, Kits: kits("K2"), Cause: supply.CauseRecall, Lot: "L2"},
+		supply.KitsExpired{OfStock: depot, Kits: kits("K4")})
+	from.When(createShipment("D", "A", "r", "K1")).ThenRefused("kit_status")
+	create := supply.CreateShipment{FromLocation: fromLocation("D"), To: "E", Kits: all, Reasoned: domain.Because("r")}
+	packed := from.When(decisionWith(supply.Create, two, create)).Then(shipmentCreated(depot, "D-0001", "E", all...))
+	sent := packed.When(dispatchShipment(two, "D", "D-0001", "2026-03-09")).Then(shipmentDispatched(depot, "D-0001", "E", "2026-03-09"))
+	arriving := two
+	arriving.Other = sent.State()
+	there := scenario.For(t, supply.StockDecider).When(receiveShipment(arriving, second, "D", func(c *supply.ReceiveShipment) {
+		c.Missing = kits("K2")
+	})).Then(supply.ShipmentReceived{OfStock: second, Shipment: "D-0001", From: "D", On: "2026-03-10", Available: kits("K3", "K5", "K6"),
+		Missing: kits("K2"), Contents: contentsOf(all...), Kept: supply.Keeping{
+			{Status: supply.KitQuarantined, Before: supply.KitAvailable, Kits: kits("K1")},
+			{Status: supply.KitExpired, Before: supply.KitAvailable, Kits: kits("K4")}}})
+	for n, status := range map[supply.KitNumber]supply.KitStatus{"K1": supply.KitQuarantined, "K2": supply.KitLostInTransit,
+		"K3": supply.KitAvailable, "K4": supply.KitExpired, "K5": supply.KitAvailable} {
+		if k, _ := there.State().Kits.Get(n); k.Status != status {
+			t.Errorf("kit %s is %+v", n, k)
+		}
+	}
+}
+
+// A site sends back what is in quarantine. If no patient had it, it still waits for a decision at the depot.
+func TestQuarantinedKitsGoBack(t *testing.T) {
+	given := stockAt(t, site, "K1", "K2").Given(kitAllocated(anna, "K2"),
+		supply.KitsQuarantined{OfStock: site, Kits: kits("K1", "K2"), Cause: supply.CauseExcursion})
+	sent := senderFacts(firstShipment(given, site, "D", "K1", "K2"))
+	strictStockAt(t, depot).When(receiveShipment(sent, depot, "A", func(*supply.ReceiveShipment) {})).
+		Then(supply.ShipmentReceived{OfStock: depot, Shipment: "A-0001", From: "A", On: "2026-03-10", Returned: kits("K2"),
+			Quarantined: kits("K1"), Contents: contentsOf("K1", "K2")})
+}
+
+// A shipment that was packed in time does not leave when its kits expire too soon by then.
+func TestDoNotShipDaysHoldAtTheDispatch(t *testing.T) {
+	packed := stockAt(t, depot, "K7").Given(shipmentCreated(depot, "D-0001", "A", "K7"))
+	packed.When(dispatchShipment(facts(nil), "D", "D-0001", "2026-03-09")).Then(shipmentDispatched(depot, "D-0001", "A", "2026-03-09"))
+	limited := facts(func(f *supply.Facts) { f.Supply = theSupply(supply.DoNotShipDaysSet{Study: pain, Days: 90}) })
+	packed.When(dispatchShipment(limited, "D", "D-0001", "2026-03-09")).ThenRefused("kits_not_sendable")
+	tooLate := domain.Call{At: call.At.AddDate(0, 0, 1)}
+	cmd := supply.DispatchShipment{FromLocation: fromLocation("D"), Shipment: "D-0001", On: "2026-03-09"}
+	packed.When(scenario.SentWithFacts(supply.Dispatch, facts(nil), cmd, tooLate)).ThenRefused("kits_not_sendable")
+}
+
 // What goes from depot to depot stays what it is.
 func TestKitsBetweenDepotsCanBeUsed(t *testing.T) {
 	second := supply.OfStock{Study: pain, Location: "E"}

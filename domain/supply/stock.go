@@ -77,8 +77,9 @@ type Facts struct {
 	// Dosing is what of the patient decides about the kits, and EnrolledOn day 0 of the visits, "" before it.
 	Dosing     study.Dosing
 	EnrolledOn domain.Date
-	// Withheld is why a patient who takes part gets no kit; "" if the patient does.
-	Withheld Withholding
+	// Withheld is why a patient who takes part gets no kit; "" if the patient does. PatientsSite is where the patient is now.
+	Withheld     Withholding
+	PatientsSite domain.SiteID
 	// Patients are those of the site that a resupply looks ahead for.
 	Patients []Scheduled
 	// WitnessAtSite says whether the witness of a destruction is a member of the site's staff.
@@ -157,6 +158,8 @@ func (s Stock) after(event StockEvent, kits []KitNumber) (_ Stock, held []KitNum
 		if e.Cause == CauseRecall {
 			s.Recalled = with(s.Recalled, e.Lot)
 		}
+	case LotRecallEnded:
+		s.Recalled = withValue(s.Recalled, e.Lot, false)
 	case StockHeld:
 		s, held = s.holding(e.Patient, &e)
 		s = s.chosen(e.Choice)
@@ -213,7 +216,10 @@ func (s Stock) allocated(slot Slot, item int, n KitNumber) Stock {
 	copy(kits, before)
 	kits[item] = n
 	s.Allocated = s.Allocated.Set(slot, kits)
-	was, _ := s.Newest.Get(slot.Patient)
+	was, got := s.Newest.Get(slot.Patient)
+	if got && len(before) > 0 {
+		return s // it is one of several, or replaces one: nothing newer was given out
+	}
 	now := latest{visit: slot.Visit, planned: slot.Visit}
 	if unscheduled(slot.Visit) {
 		now.planned = was.planned

@@ -56,7 +56,14 @@ var KitInventory = projections.New(supplyviews.KitInventories,
 		if e.Cause != supply.CauseRecall { // the reason of a recall is free to name the lot
 			note += ": " + e.Reason
 		}
+		was := k.Recalled
 		follow(k, e, at, supplyviews.Custody{At: e.Location, Note: note})
+		if k.Recalled && !was {
+			k.RecallAction = "" // what was done about a former recall does not count
+		}
+	}),
+	projections.On(func(k *kit, e supply.LotRecallEnded, at projections.Envelope) {
+		follow(k, e, at, supplyviews.Custody{At: e.Location, Note: "the recall was withdrawn"})
 	}),
 	projections.On(func(k *kit, e supply.KitReplacementAsked, at projections.Envelope) {
 		follow(k, e, at, supplyviews.Custody{At: e.Location, Note: string(e.Cause) + ": " + e.Reason})

@@ -144,7 +144,7 @@ var ofSupply = slices.DeleteFunc(slices.Clone(safety.Kinds), func(k safety.Kind)
 // ofSponsor are the kinds of alerts that study managers see, ofSupplyAndArms those that unblinded supply managers see.
 var (
 	ofSponsor       = slices.DeleteFunc(slices.Clone(safety.Kinds), func(k safety.Kind) bool { return !k.OfSponsor() })
-	ofSupplyAndArms = slices.DeleteFunc(slices.Clone(safety.Kinds), func(k safety.Kind) bool { return !k.OfSupply() && !k.OfArms() })
+	ofSupplyAndArms = slices.DeleteFunc(slices.Clone(safety.Kinds), func(k safety.Kind) bool { return !k.OfSupply() && !k.OfArms() && !k.OfRecall() })
 )
 
 // shownKinds are the kinds that a caller who may not read clinical data sees.
@@ -163,7 +163,8 @@ var Queries = []readmodels.Query{
 	readmodels.Declare(readmodels.Query{
 		Name: "Alerts", Path: "/api/v1/studies/{study}/alerts", Summary: "What somebody has to look at",
 		Doc: "In the order of urgency, what nobody has looked at comes first, then what is not closed; of these what is urgent, and the " +
-			"oldest. Alerts about the study as a whole have no site. Supply managers see those about supply, " +
+			"oldest. Alerts about the study as a whole have no site. Supply managers see those about supply, unblinded ones also those about " +
+			"recalled kits at home, " +
 			"study managers also those about pauses, and those about lists and forced allocations are for roles that know arms. " +
 			readmodels.PatientsLeftOut,
 		OpenTo: access.StudyMembers, Reach: readmodels.ReachStudy, Views: []readmodels.View{Alerts},

@@ -19,7 +19,7 @@ import (
 // for a draw is shown as available, and nothing reveals what a kit contains. The view has one more document per shipment,
 // with the shipment's kits, because the events of dispatch and cancellation do not name the kits. Its study is empty, so
 // that no query finds it.
-var KitInventories = readmodels.View{Name: "kit-inventory", Version: 4, Indexes: []mongo.IndexModel{
+var KitInventories = readmodels.View{Name: "kit-inventory", Version: 5, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "_id"),
 	readmodels.IndexOn("study", "location", "_id"),
 	readmodels.IndexOn("study", "status", "_id"),
@@ -27,7 +27,6 @@ var KitInventories = readmodels.View{Name: "kit-inventory", Version: 4, Indexes:
 	readmodels.IndexOn("study", "status", "updatedAt", "_id"),
 	readmodels.IndexOn("study", "location", "status", "updatedAt", "_id"),
 	readmodels.IndexOn("study", "recalled", "status", "_id"),
-	readmodels.IndexOn("study", "recalled", "given.site", "status", "_id"),
 	readmodels.IndexOn("study", "given.patient", "given.site", "_id"),
 	readmodels.IndexOn("study", "given.site", "given.patient", "_id"),
 }}

@@ -7,8 +7,10 @@ import (
 	"casebook/domain"
 	"casebook/domain/supply"
 	"casebook/readmodels"
+	patientviews "casebook/readmodels/patient"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
 // recalls is the query of the kits that were recalled while patients had them. Which lot they are of may reveal the arm, and is not
@@ -16,9 +18,9 @@ import (
 var recalls = readmodels.Declare(readmodels.Query{
 	Name: "RecalledKits", Path: "/api/v1/studies/{study}/recalled-kits", Summary: "Recalled kits that patients have",
 	Doc: "Each kit whose lot was recalled while a patient had it, with the patient and with what was done about it last. " +
-		"A kit that came back, " +
-		"or that is lost, is found by its status.",
-	OpenTo: access.ClinicalReaders, Reach: readmodels.ReachStudy, Views: []readmodels.View{KitInventories},
+		"A kit that came back, or that is lost, is found by its status. " + readmodels.PatientsLeftOut,
+	OpenTo: access.To(access.ClinicalReaders, access.UnblindedSupply), Reach: readmodels.ReachStudy,
+	Views: []readmodels.View{KitInventories, patientviews.PatientLists},
 	Sort: readmodels.SortBy(recallOrders, "By number;"),
 }, ListRecalledKits)
 
@@ -27,16 +29,47 @@ var recallOrders = kitOrders[:1]
 // RecalledKitsQuery asks for the recalled kits that patients have; empty fields do not narrow the list.
 type RecalledKitsQuery struct {
 	Study  domain.StudyID      `path:"study" doc:"The study"`
-	Site   domain.SiteID       `query:"site" doc:"Only kits that this site gave out"`
+	Site   domain.SiteID       `query:"site" doc:"Only kits of patients who are at this site now, wherever they got them"`
 	Status supply.KitStatus    `query:"status" doc:"Only kits with this status; dispensed for those that patients still have"`
 	Action supply.RecallAction `query:"action" doc:"Only kits about which this was done last"`
 	readmodels.Page
 }
 
 // ListRecalledKits returns a page of the recalled kits that patients have or had.
-func ListRecalledKits(ctx context.Context, r readmodels.Request, q RecalledKitsQuery) (readmodels.List[KitRow], error) {
+func ListRecalledKits(ctx context.Context, r readmodels.Request, q RecalledKitsQuery) (list readmodels.List[KitRow], err error) {
 	filter := bson.D{{Key: "study", Value: string(q.Study)}, {Key: "recalled", Value: true}}
-	filter = readmodels.Equal(readmodels.Equal(filter, "given.site", q.Site), "recallAction", q.Action)
+	filter = readmodels.Equal(filter, "recallAction", q.Action)
 	filter = append(filter, readmodels.OneOrAny("status", q.Status, supply.KitStatuses))
-	return readmodels.Listed(ctx, r.Store.Collection(KitInventories), q.Page, filter, recallOrders)
+	if q.Site != "" {
+		there, err := patientsAt(ctx, r, q.Study, q.Site)
+		if err != nil || len(there) == 0 {
+			return list, err
+		}
+		filter = append(filter, readmodels.OneOf("patient", there))
+	}
+	list, err = readmodels.Listed(ctx, r.Store.Collection(KitInventories), q.Page, filter, recallOrders)
+	for i := range list.Items {
+		if k := &list.Items[i]; !r.MayKnowPatients(q.Study, q.Site) {
+			k.WithoutPatient()
+		}
+	}
+	return list, err
+}
+
+// patientsAt lists the patients who are at a site now.
+func patientsAt(ctx context.Context, r readmodels.Request, study domain.StudyID, site domain.SiteID) ([]domain.PatientID, error) {
+	found, err := r.Store.Collection(patientviews.PatientLists).Find(ctx, bson.D{{Key: "study", Value: string(study)},
+		{Key: "site", Value: string(site)}}, options.Find().SetProjection(bson.D{{Key: "_id", Value: 1}}))
+	if err != nil {
+		return nil, err
+	}
+	var rows []readmodels.Header
+	if err := found.All(ctx, &rows); err != nil {
+		return nil, err
+	}
+	all := make([]domain.PatientID, len(rows))
+	for i, row := range rows {
+		all[i] = domain.PatientID(row.ID)
+	}
+	return all, nil
 }

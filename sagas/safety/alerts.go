@@ -69,21 +69,13 @@ func unblindingToTell(e randomisation.BlindBroken, at eventlog.Recorded) []strin
 	return byNewAlert(e, at)
 }
 
-// patientsAffected names the instance of the alert about a site's patients, and one for each patient who has a recalled kit at home.
+// patientsAffected names the instance of the alert about a site's patients. The process of recalled kits raises those about each patient
+// who has one at home.
 func patientsAffected(e supply.KitsQuarantined, at eventlog.Recorded) []string {
 	if len(e.Affected) == 0 {
 		return nil
 	}
-	all := byNewAlert(e, at)
-	for _, p := range e.Holders {
-		all = append(all, string(aboutHolder(at.Metadata.Study, at.ID.String(), p).Alert))
-	}
-	return all
-}
-
-// aboutHolder names the alert about a patient who has a recalled kit at home.
-func aboutHolder(study domain.StudyID, event string, p domain.PatientID) safety.OfAlert {
-	return sagas.AlertFrom(study, event+"/"+string(p))
+	return byNewAlert(e, at)
 }
 
 // listMustBeTold names the instance of the alert that a list ends soon. It is told once, and again at the end.
@@ -105,14 +97,6 @@ func (s watching) riskFlagged(e diary.RiskFlagged, o sagas.Occurrence) (reaction
 }
 
 func (s watching) kitsAffected(e supply.KitsQuarantined, o sagas.Occurrence) (reaction, bool) {
-	for _, p := range e.Holders {
-		if of := aboutHolder(o.Study, o.ID, p); string(of.Alert) == o.Of {
-			return reaction{State: s, Stage: "raising", Awaits: true, Commands: []any{safety.RaiseAlert{OfAlert: of, Study: o.Study,
-				Site: domain.SiteID(e.Location), Patient: p, Kind: safety.RecalledKitAtHome, Severity: safety.Urgent,
-				Summary: fmt.Sprintf("Patient %s has a recalled kit at home. Tell the patient, and record what was done.", p),
-				Source:  o.ID, OccurredAt: o.At}}}, true
-		}
-	}
 	return s.raise(safety.RaiseAlert{Site: domain.SiteID(e.Location), Kind: safety.KitsAffected, Severity: safety.Urgent,
 		Summary: fmt.Sprintf("Kits that were allocated or given to %d patients of site %s were set aside (%s).",
 			len(supply.PatientsOf(e.Affected)), e.Location, e.Cause)}, o)

@@ -1,4 +1,4 @@
-// Package safety holds the process of an alert, and those that send messages about alerts and reminders to the outside.
+// Package safety holds the process of an alert, that of the recalled kits which patients have at home, and those that send messages about alerts and reminders to the outside.
 package safety
 
 import (
@@ -8,7 +8,7 @@ import (
 
 // Processes are the processes of this context; there is a notifier for each channel.
 func Processes(channels []notify.Channel) []sagas.Process {
-	all := []sagas.Process{Alerts}
+	all := []sagas.Process{Alerts, RecalledAtHome}
 	for _, c := range channels {
 		all = append(all, Notifier(c))
 	}

@@ -10,11 +10,13 @@ import (
 )
 
 // Processes are the processes of this context.
-var Processes = []sagas.Process{Dispensing, Resupply, Upkeep, Leaving, WithoutKit}
+var Processes = []sagas.Process{Dispensing, Resupply, Upkeep, Leaving, WithoutKit, Replacing}
 
 // dailyTimer wakes a process once a day, when it is night at most places where nobody works.
 const dailyTimer = "daily"
 
+// nextDay sets the timer to the next night. Setting it again moves it to no later night.
 func nextDay(o sagas.Occurrence) process.Timer {
-	return process.Timer{Name: dailyTimer, At: o.At.UTC().Truncate(24 * time.Hour).Add(26 * time.Hour)}
+	const night = 2 * time.Hour // after midnight, UTC
+	return process.Timer{Name: dailyTimer, At: o.At.UTC().Add(-night).Truncate(24 * time.Hour).Add(24*time.Hour + night)}
 }

@@ -82,17 +82,10 @@ func (s resupplying) ruleSet(e supply.ResupplyRuleSet, o sagas.Occurrence) (saga
 	return s.react(s.plan(), []process.Timer{nextDay(o)}, nil), true
 }
 
-// ended goes on without a rule: those who wait are still served by what people send. An alert for each of them says so.
-func (s resupplying) ended(e supply.ResupplyEnded, o sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
+// ended goes on without a rule: those who wait are still served by what people send. There is an alert for each of them already.
+func (s resupplying) ended(e supply.ResupplyEnded, _ sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
 	s.Study, s.Site, s.Rule = e.Study, e.Site, nil
-	var alerts []any
-	for _, who := range supply.PatientsOf(s.Waiting) {
-		alerts = append(alerts, safety.RaiseAlert{OfAlert: sagas.AlertFrom(s.Study, o.ID+"/"+string(who)), Study: s.Study, Site: s.Site,
-			Patient: who, Kind: safety.PatientWithoutKit, Severity: safety.Urgent,
-			Summary: fmt.Sprintf("Patient %s waits for a kit at site %s, and the resupply of the site has ended.", who, s.Site),
-			Source:  o.ID, OccurredAt: o.At})
-	}
-	return s.react(alerts, nil, nil), true
+	return s.react(nil, nil, nil), true
 }
 
 // shippingApproved sends what was withheld.
@@ -137,12 +130,13 @@ func bringsStock[E aboutStock](s resupplying, e E, _ sagas.Occurrence) (sagas.Re
 func (s resupplying) shipmentDispatched(e supply.ShipmentDispatched, o sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
 	s.Study, s.Site = e.Study, domain.SiteID(e.To)
 	s.Underway = append(slices.Clone(s.Underway), e.Shipment)
-	return s.react(nil, []process.Timer{{Name: overdueTimer(e.Shipment), At: o.At.AddDate(0, 0, s.overdueDays())}}, nil), true
+	overdue := process.Timer{Name: overdueTimer(e.Shipment), At: o.At.AddDate(0, 0, s.overdueDays())}
+	return s.react(nil, []process.Timer{overdue, nextDay(o)}, nil), true // its kits expire, with a rule and without one
 }
 
-func (s resupplying) shipmentReceived(e supply.ShipmentReceived, _ sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
+func (s resupplying) shipmentReceived(e supply.ShipmentReceived, o sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
 	s = s.at(e).arrived(e.Shipment)
-	return s.react(append(s.retry(), s.plan()...), nil, []string{overdueTimer(e.Shipment)}), true
+	return s.react(append(s.retry(), s.plan()...), []process.Timer{nextDay(o)}, []string{overdueTimer(e.Shipment)}), true
 }
 
 func (s resupplying) shipmentLost(e supply.ShipmentLost, _ sagas.Occurrence) (sagas.Reaction[resupplying], bool) {

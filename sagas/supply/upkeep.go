@@ -17,14 +17,15 @@ type upkeep struct {
 }
 
 // Upkeep is the process of a study's supply as a whole: registered kits go into their depot's stock, a recalled lot is set
-// aside everywhere, and every day what has expired is taken out of the depots.
+// aside everywhere, a recall that was withdrawn is ended for what patients have at home, and every day what has expired is taken out of the depots.
 var Upkeep = sagas.Define("supply-upkeep",
-	sagas.Sends(supply.TakeInDelivery{}, supply.QuarantineLot{}, supply.ExpireKits{}),
+	sagas.Sends(supply.TakeInDelivery{}, supply.QuarantineLot{}, supply.EndLotRecall{}, supply.ExpireKits{}),
 	sagas.On(func(e supply.DepotOpened, _ eventlog.Recorded) []string { return sagas.Instance(e.Study) }, upkeep.depotOpened),
 	sagas.On(func(e supply.KitsRegistered, _ eventlog.Recorded) []string { return sagas.Instance(e.Study) }, upkeep.kitsRegistered),
 	sagas.On(func(e supply.LotRecalled, _ eventlog.Recorded) []string { return sagas.Instance(e.Study) }, upkeep.lotRecalled),
+	sagas.On(func(e supply.LotRecallWithdrawn, _ eventlog.Recorded) []string { return sagas.Instance(e.Study) }, upkeep.recallWithdrawn),
 	sagas.OnTimer(upkeep.dayBegins),
-)
+).InGroup("supply-upkeep-2")
 
 func (s upkeep) depotOpened(e supply.DepotOpened, o sagas.Occurrence) (sagas.Reaction[upkeep], bool) {
 	s.Study, s.Depots = e.Study, append(slices.Clone(s.Depots), e.Depot)
@@ -44,6 +45,16 @@ func (s upkeep) lotRecalled(e supply.LotRecalled, _ sagas.Occurrence) (sagas.Rea
 			Reasoned: domain.Because(e.Reason)})
 	}
 	return s.react(quarantine...), true
+}
+
+// recallWithdrawn ends the recall of what patients have at home. What is in quarantine, people release.
+func (s upkeep) recallWithdrawn(e supply.LotRecallWithdrawn, _ sagas.Occurrence) (sagas.Reaction[upkeep], bool) {
+	var end []any
+	for _, l := range e.Locations {
+		end = append(end, supply.EndLotRecall{AtLocation: supply.AtLocation{Study: e.Study, Location: l}, Lot: e.Lot,
+			Reasoned: domain.Because(e.Reason)})
+	}
+	return s.react(end...), true
 }
 
 func (s upkeep) dayBegins(_ sagas.Fired, o sagas.Occurrence) (sagas.Reaction[upkeep], bool) {
