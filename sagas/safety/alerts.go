@@ -2,6 +2,7 @@ package safety
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,10 +38,10 @@ var Alerts = sagas.Define("safety",
 	sagas.On[supply.ResupplyFellShort](byNewAlert, watching.resupplyShort),
 	sagas.On[supply.ResupplyWithheld](byNewAlert, watching.resupplyWithheld),
 	sagas.On(unblindingToTell, watching.blindBroken),
-	sagas.On[study.SitePaused](byNewAlert, watching.sitePaused),
-	sagas.On[study.SiteResumed](byNewAlert, watching.siteResumed),
-	sagas.On[study.Suspended](byNewAlert, watching.studySuspended),
-	sagas.On[study.Resumed](byNewAlert, watching.studyResumed),
+	sagas.On(func(e study.SitePaused, at eventlog.Recorded) []string { return byActivities(e.Activities, at) }, watching.sitePaused),
+	sagas.On(func(e study.SiteResumed, at eventlog.Recorded) []string { return byActivities(e.Activities, at) }, watching.siteResumed),
+	sagas.On(func(e study.Suspended, at eventlog.Recorded) []string { return byActivities(e.Activities, at) }, watching.studySuspended),
+	sagas.On(func(e study.Resumed, at eventlog.Recorded) []string { return byActivities(e.Activities, at) }, watching.studyResumed),
 	sagas.On(listMustBeTold, watching.listRunsLow),
 	sagas.On[randomisation.AllocationForced](byNewAlert, watching.allocationForced),
 	sagas.On[safety.AlertRaised](byAlert, watching.raised),
@@ -86,6 +87,27 @@ func aboutHolder(study domain.StudyID, event string, p domain.PatientID) safety.
 	return sagas.AlertFrom(study, event+"/"+string(p))
 }
 
+// byActivities names the instances of the alerts that activities were stopped, or go on: one about the shipping, which supply managers
+// see, and one about the others.
+func byActivities(activities []study.Activity, at eventlog.Recorded) (all []string) {
+	if len(withoutShipping(activities)) > 0 {
+		all = byNewAlert(activities, at)
+	}
+	if slices.Contains(activities, study.ActivityShipping) {
+		all = append(all, string(aboutShipping(at.Metadata.Study, at.ID.String()).Alert))
+	}
+	return all
+}
+
+// aboutShipping names the alert that the shipping was stopped, or goes on.
+func aboutShipping(study domain.StudyID, event string) safety.OfAlert {
+	return sagas.AlertFrom(study, event+"/shipping")
+}
+
+func withoutShipping(activities []study.Activity) []study.Activity {
+	return slices.DeleteFunc(slices.Clone(activities), func(a study.Activity) bool { return a == study.ActivityShipping })
+}
+
 // listMustBeTold names the instance of the alert that a list ends soon. It is told once, and again at the end.
 func listMustBeTold(e randomisation.ListRanLow, at eventlog.Recorded) []string {
 	if !e.Tell {
@@ -107,10 +129,9 @@ func (s watching) riskFlagged(e diary.RiskFlagged, o sagas.Occurrence) (reaction
 func (s watching) kitsAffected(e supply.KitsQuarantined, o sagas.Occurrence) (reaction, bool) {
 	for _, p := range e.Holders {
 		if of := aboutHolder(o.Study, o.ID, p); string(of.Alert) == o.Of {
-			return reaction{State: s, Stage: "raising", Awaits: true, Commands: []any{safety.RaiseAlert{OfAlert: of, Study: o.Study,
-				Site: domain.SiteID(e.Location), Patient: p, Kind: safety.RecalledKitAtHome, Severity: safety.Urgent,
-				Summary: fmt.Sprintf("Patient %s has a recalled kit at home. Tell the patient, and record what was done.", p),
-				Source:  o.ID, OccurredAt: o.At}}}, true
+			return s.raiseAs(of, safety.RaiseAlert{Site: domain.SiteID(e.Location), Patient: p, Kind: safety.RecalledKitAtHome,
+				Severity: safety.Urgent,
+				Summary:  fmt.Sprintf("Patient %s has a recalled kit at home. Tell the patient, and record what was done.", p)}, o)
 		}
 	}
 	return s.raise(safety.RaiseAlert{Site: domain.SiteID(e.Location), Kind: safety.KitsAffected, Severity: safety.Urgent,
@@ -154,23 +175,35 @@ func (s watching) allocationForced(e randomisation.AllocationForced, o sagas.Occ
 }
 
 func (s watching) sitePaused(e study.SitePaused, o sagas.Occurrence) (reaction, bool) {
-	return s.raise(safety.RaiseAlert{Site: e.Site, Kind: safety.ActivityPaused, Severity: safety.Urgent,
-		Summary: fmt.Sprintf("Paused at site %s: %s.", e.Site, listed(e.Activities))}, o)
+	return s.raiseOf(e.Activities, safety.RaiseAlert{Site: e.Site, Severity: safety.Urgent,
+		Summary: fmt.Sprintf("Paused at site %s: ", e.Site)}, o)
 }
 
 func (s watching) siteResumed(e study.SiteResumed, o sagas.Occurrence) (reaction, bool) {
-	return s.raise(safety.RaiseAlert{Site: e.Site, Kind: safety.ActivityPaused, Severity: safety.Routine,
-		Summary: fmt.Sprintf("Going on at site %s: %s.", e.Site, listed(e.Activities))}, o)
+	return s.raiseOf(e.Activities, safety.RaiseAlert{Site: e.Site, Severity: safety.Routine,
+		Summary: fmt.Sprintf("Going on at site %s: ", e.Site)}, o)
 }
 
 func (s watching) studySuspended(e study.Suspended, o sagas.Occurrence) (reaction, bool) {
-	return s.raise(safety.RaiseAlert{Kind: safety.ActivityPaused, Severity: safety.Urgent,
-		Summary: fmt.Sprintf("Suspended %s: %s.", where(e.Country, e.Cohort), listed(e.Activities))}, o)
+	return s.raiseOf(e.Activities, safety.RaiseAlert{Country: e.Country, Severity: safety.Urgent,
+		Summary: fmt.Sprintf("Suspended %s: ", where(e.Country, e.Cohort))}, o)
 }
 
 func (s watching) studyResumed(e study.Resumed, o sagas.Occurrence) (reaction, bool) {
-	return s.raise(safety.RaiseAlert{Kind: safety.ActivityPaused, Severity: safety.Routine,
-		Summary: fmt.Sprintf("Going on %s: %s.", where(e.Country, e.Cohort), listed(e.Activities))}, o)
+	return s.raiseOf(e.Activities, safety.RaiseAlert{Country: e.Country, Severity: safety.Routine,
+		Summary: fmt.Sprintf("Going on %s: ", where(e.Country, e.Cohort))}, o)
+}
+
+// raiseOf raises the alert of the instance about activities: the shipping, or the others.
+func (s watching) raiseOf(activities []study.Activity, a safety.RaiseAlert, o sagas.Occurrence) (reaction, bool) {
+	a.Kind = safety.ActivityPaused
+	told := withoutShipping(activities)
+	of := sagas.AlertFrom(o.Study, o.ID)
+	if shipping := aboutShipping(o.Study, o.ID); string(shipping.Alert) == o.Of {
+		a.Kind, told, of = safety.ShippingPaused, []study.Activity{study.ActivityShipping}, shipping
+	}
+	a.Summary += listed(told) + "."
+	return s.raiseAs(of, a, o)
 }
 
 func where(country string, cohort study.Cohort) string {
@@ -193,7 +226,11 @@ func listed(activities []study.Activity) string {
 
 // raise raises an alert about the event of the occurrence.
 func (s watching) raise(a safety.RaiseAlert, o sagas.Occurrence) (reaction, bool) {
-	a.OfAlert, a.Study, a.Source, a.OccurredAt = sagas.AlertFrom(o.Study, o.ID), o.Study, o.ID, o.At
+	return s.raiseAs(sagas.AlertFrom(o.Study, o.ID), a, o)
+}
+
+func (s watching) raiseAs(of safety.OfAlert, a safety.RaiseAlert, o sagas.Occurrence) (reaction, bool) {
+	a.OfAlert, a.Study, a.Source, a.OccurredAt = of, o.Study, o.ID, o.At
 	return reaction{State: s, Stage: "raising", Commands: []any{a}, Awaits: true}, true
 }
 
