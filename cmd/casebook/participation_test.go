@@ -535,6 +535,7 @@ func TestDailyLifeOfATrial(t *testing.T) {
 		s.must(s.crc, patient.RecordVisit{OfPatient: other, Visit: "week-4", On: "2026-03-03"})
 		moved := patient.CorrectEnrollmentDate{OfPatient: other, From: "2026-02-03", To: "2026-02-20", Reasoned: mistyped}
 		s.deviates(other, s.must(s.crc, moved).Position, "visit/week-4", patientviews.DeviationProposed)
+		s.must(s.manager, patient.DismissDeviationCandidate{OfPatient: other, Candidate: "visit/week-4", Reasoned: because})
 		void := patient.VoidConsent{OfPatient: other, ConsentVersion: "1.0", Reasoned: because}
 		s.deviates(other, s.must(s.crc, void).Position, "consent/1.0", patientviews.DeviationProposed)
 		s.refused(s.crc, "consent_missing", patient.RecordVisit{OfPatient: other, Visit: "week-8", On: "2026-04-01"})
