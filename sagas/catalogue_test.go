@@ -21,6 +21,7 @@ import (
 	"casebook/domain/process"
 	"casebook/domain/refuse"
 	"casebook/domain/scenario"
+	"casebook/domain/supply"
 	"casebook/eventlog"
 	"casebook/sagas"
 
@@ -316,6 +317,14 @@ func samples(goType reflect.Type) []any {
 		}
 	}
 	all := []any{full.Interface()}
+	for i := range full.NumField() { // what is about kits of patients may be about the first kit of the one who reacts
+		if full.Field(i).Type() == reflect.TypeFor[[]supply.Slot]() {
+			of := reflect.New(goType).Elem()
+			of.Set(full)
+			of.Field(i).Set(reflect.ValueOf([]supply.Slot{{Patient: "PAIN1.S-1"}}))
+			all = append(all, of.Interface())
+		}
+	}
 	for _, i := range optional {
 		without := reflect.New(goType).Elem()
 		without.Set(full)

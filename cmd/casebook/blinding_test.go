@@ -92,7 +92,7 @@ func TestR27_NothingThatBlindedUsersSeeShowsAnArm(t *testing.T) {
 	brokerMessages := subscribe(t, in)
 	proxy := &recorder{in: in}
 	o := simulation.Options{
-		BaseURL: proxy.serve(t), Admin: demoAdmin, Deputy: demoDeputy, Password: "casebook-demo-2026", Patients: 60, Days: 20, Seed: 5,
+		BaseURL: proxy.serve(t), Admin: demoAdmin, Deputy: demoDeputy, Password: "casebook-demo-2026", Patients: 60, Days: 12, Seed: 5,
 		Today: "2026-03-20", Workers: 4,
 		SignAs: signedInAs(in.tokens, time.Hour),
 	}

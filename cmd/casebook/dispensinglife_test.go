@@ -16,6 +16,7 @@ import (
 	"casebook/domain/supply"
 	"casebook/domain/user"
 	"casebook/readmodels"
+	patientviews "casebook/readmodels/patient"
 	safetyviews "casebook/readmodels/safety"
 	supplyviews "casebook/readmodels/supply"
 )
@@ -61,7 +62,7 @@ func openDispensing(t *testing.T) *site {
 	add := func(n supply.KitNumber, rest string, expiry domain.Date) {
 		kits, csv = append(kits, n), csv+fmt.Sprintf("%s,%s,L1,%s,%d\n", n, rest, expiry, dosesOfKit)
 	}
-	for i := range 12 {
+	for i := range 14 {
 		add(supply.KitNumber(fmt.Sprintf("L-%02d", i)), "low,54 mg,blinded", "2031-12-31")
 		add(supply.KitNumber(fmt.Sprintf("H-%02d", i)), "high,,", "2031-12-31")
 		add(supply.KitNumber(fmt.Sprintf("R-%02d", i)), "lead-in,,open", "2031-12-31")
@@ -302,6 +303,18 @@ func TestDailyLifeOfDispensing(t *testing.T) {
 		}
 	})
 
+	t.Run("registered in error, with a kit of the run-in and a skipped visit", func(t *testing.T) {
+		s.t = t
+		of := s.consented()
+		s.must(s.crc, patient.RecordVisit{OfPatient: of, Visit: "run-in", On: "2026-02-02", WeightKg: 60})
+		kit := s.waiting(of, 1)[0]
+		skipped := s.must(s.crc, patient.SkipVisit{OfPatient: of, Visit: "week-4", Reasoned: domain.Because("Abroad")}).Position
+		s.deviates(of, skipped, "visit/week-4", patientviews.DeviationProposed)
+		voided := s.must(s.crc, patient.VoidRegistration{OfPatient: of, Reasoned: domain.Because("Typed in twice")}).Position
+		s.deviates(of, voided, "visit/week-4", patientviews.DeviationObsolete)
+		s.stands(kit, supply.KitUnavailable)
+	})
+
 	t.Run("screen failure with a kit of the run-in", func(t *testing.T) {
 		s.t = t
 		of := s.consented()
@@ -313,5 +326,15 @@ func TestDailyLifeOfDispensing(t *testing.T) {
 		if status == http.StatusOK {
 			t.Error("a kit was given out after the screen failure")
 		}
+		// It was the wrong patient: the kit is there again, and more come later.
+		s.must(s.crc, patient.UndoPatientStep{OfPatient: of, Step: patient.StepScreenFailure, Reasoned: domain.Because("The wrong patient")})
+		if again := s.waiting(of, 1)[0]; again != kit {
+			t.Errorf("instead of %s, the patient gets %s", kit, again)
+		}
+		s.give(of, "2026-02-02", kit)
+		s.enrol(of)
+		s.give(of, "2026-02-03", s.waiting(of, 1)...)
+		s.must(s.crc, patient.RecordVisit{OfPatient: of, Visit: "week-4", On: "2026-03-03"})
+		s.waiting(of, 1)
 	})
 }

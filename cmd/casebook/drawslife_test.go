@@ -405,6 +405,22 @@ func TestDailyLifeOfDraws(t *testing.T) {
 		}
 	})
 
+	t.Run("arm added, and a site without its approval", func(t *testing.T) {
+		s := in.trial(t, "DRAW-J", &study.Treatment{Randomised: true}, "drug", "placebo")
+		s.active("", "one", "arm", "drug", "placebo", "drug")
+		s.protocol.SiteApproval = true
+		s.amend("drug", "placebo", "new")
+		s.enrolledAs(patient.Female) // by the version before, whose scheme is still there
+		s.must(s.statistician(), randomisation.SupersedeScheme{InStudy: domain.ForStudy(s.study), Scheme: "two",
+			SHA256: s.list("", "two", "arm", "new", "drug", "placebo"), Counting: randomisation.CountFresh, Reasoned: because})
+		waiting := s.notPossible(patient.Female, "version of the protocol")
+		s.must(s.manager, study.ApproveProtocolAtSite{InStudy: domain.ForStudy(s.study), Site: "01", Version: 2,
+			ApprovedOn: domain.DateOf(time.Now().UTC()), By: "Ethics committee"})
+		if v := s.askAgain(waiting); v.Status != patient.StatusEnrolled || s.arm(waiting) != "new" {
+			t.Errorf("after the approval, the patient is %s: %s", v.Status, lastNote(v))
+		}
+	})
+
 	t.Run("caps of each kind", func(t *testing.T) {
 		grade := study.Factor{ID: "country", Levels: []string{"DE", "FR"}, DerivedFrom: study.FromCountry}
 		s := in.trial(t, "DRAW-G", &study.Treatment{Randomised: true, Factors: []study.Factor{bySex, grade}}, "drug", "placebo")
@@ -461,7 +477,15 @@ func TestDailyLifeOfDraws(t *testing.T) {
 		s.refused(s.crc, "activity_paused", supply.DispenseKit{Site: "01", OfPatient: woman, Kit: kit, On: "2026-03-01"})
 		other := s.consented()
 		s.refused(s.crc, "activity_paused", patient.EnrollPatient{OfPatient: other, On: "2026-02-03", Criteria: map[string]bool{"adult": true}})
-		s.dispense(s.crc, s.enrolledAs(patient.Male), "01", "2026-03-01")
+		// A patient belongs to the cohort of the stratum as it was corrected.
+		man := s.enrolledAs(patient.Male)
+		correct := randomisation.CorrectStratum{InStudy: stop.InStudy, OfPatient: man, Factors: map[string]string{"sex": "F"},
+			Reasoned: because}
+		s.must(s.manager, correct)
+		s.refused(s.crc, "activity_paused", supply.DispenseKit{Site: "01", OfPatient: man, Kit: s.kitOf(s.crc, man, "01"), On: "2026-03-01"})
+		correct.Factors = map[string]string{"sex": "M"}
+		s.must(s.manager, correct)
+		s.dispense(s.crc, man, "01", "2026-03-01")
 		var overview studyviews.StudyOverview
 		s.query(s.sponsor, "/api/v1/studies/"+string(s.study), stopped, &overview)
 		if len(overview.Suspended) != 1 || overview.Suspended[0].Cohort["sex"] != "F" {

@@ -137,6 +137,38 @@ func ArmOf(ctx context.Context, reader commands.Reader, who patient.Patient, in 
 	return plain, closed, nil
 }
 
+// LevelsOf returns the levels that count for a patient: those of the draw, with later corrections, or else of the last request.
+func LevelsOf(ctx context.Context, reader commands.Reader, who patient.Patient, in study.Study) (map[string]string, error) {
+	if !in.Randomises() {
+		return who.Factors, nil
+	}
+	r, err := commands.ReadNewest(ctx, reader, randomisation.Decider, string(who.Study))
+	if err != nil {
+		return nil, err
+	}
+	if levels, drawn := r.FactorsOf(who.ID); drawn {
+		return levels, nil
+	}
+	return who.Factors, nil
+}
+
+// DrawnInto returns the arms of the scheme by which patients are drawn in a stage; nil if there is none. It fails if the program has no
+// blinding keys.
+func DrawnInto(ctx context.Context, reader commands.Reader, in study.Study, id domain.StudyID, stage string) ([]domain.ArmID, error) {
+	if !in.Randomises() {
+		return nil, nil
+	}
+	r, err := commands.ReadNewest(ctx, reader, randomisation.Decider, string(id))
+	if err != nil {
+		return nil, err
+	}
+	arms, err := r.DrawnInto(stage)
+	if err != nil {
+		return nil, errSealedArm
+	}
+	return arms, nil
+}
+
 // drawFacts reads the facts of a draw: whether the patient still takes part, the patient's version of the protocol, and the arms of
 // which the site holds a kit for the patient, if patients get kits with the draw.
 func drawFacts(ctx context.Context, reader commands.Reader, c randomisation.RandomisePatient) (f randomisation.Facts, err error) {

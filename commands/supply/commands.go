@@ -252,6 +252,7 @@ func onPatientKits[C domain.AboutPatient](decide stockDecision[C]) *commands.Dec
 		facts.Enrolled = who.Participating()
 		facts.Participating = facts.Enrolled || who.Status == patient.StatusEnrolling
 		facts.Screening = who.Status == patient.StatusConsented || who.Status == patient.StatusEnrollmentFailed
+		facts.Treated = who.Treatment != patient.TreatmentNotStarted
 		facts.Dosing, facts.EnrolledOn = who.Dosing(), who.DayZero()
 		switch who.Treatment {
 		case patient.TreatmentEnded:
@@ -266,7 +267,14 @@ func onPatientKits[C domain.AboutPatient](decide stockDecision[C]) *commands.Dec
 		if facts.Withheld == "" && who.Blocked(study.BlocksDispensing) {
 			facts.Withheld = supply.ReconsentIsDue
 		}
-		facts.Arm, facts.Closed, err = randomisationcommands.ArmOf(ctx, reader, who, facts.Study)
+		if facts.Arm, facts.Closed, err = randomisationcommands.ArmOf(ctx, reader, who, facts.Study); err != nil {
+			return facts, err
+		}
+		if c, is := any(c).(supply.HoldStock); is {
+			facts.Drawn, err = randomisationcommands.DrawnInto(ctx, reader, facts.Study, who.Study, c.Stage)
+		} else {
+			facts.Dosing.Levels, err = randomisationcommands.LevelsOf(ctx, reader, who, facts.Study)
+		}
 		return facts, err
 	}, decide)
 }

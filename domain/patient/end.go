@@ -87,11 +87,17 @@ func (r EndReason) With(detail string) string {
 	return string(r) + ": " + detail
 }
 
-// End decides about EndParticipation. It refuses unknown_code, reason_required, value_too_long, patient_not_found,
+// End decides about EndParticipation. Who is being enrolled can leave too, such as by death between the draw and the first kit, but
+// has completed nothing. It refuses unknown_code, reason_required, value_too_long, patient_not_found,
 // patient_ended, patient_status, malformed_date, captured_in_future, ended_before_enrollment, ended_before_treatment, and
 // withdrawn_before_consent for a withdrawal.
 func End(p Patient, cmd EndParticipation, call domain.Call) ([]Event, error) {
-	err := domain.First(cmd.Reason.validate(cmd.Detail), p.mustBe("end the participation", StatusEnrolled), p.mayLeaveOn(cmd.On, call))
+	from := []Status{StatusEnrolled}
+	if cmd.Reason != EndedAsPlanned {
+		from = append(from, StatusEnrolling)
+	}
+	err := domain.First(cmd.Reason.validate(cmd.Detail), p.mustBe("end the participation", from...), p.mayLeaveOn(cmd.On, call),
+		p.notBeforeRequest(cmd.On))
 	if err != nil {
 		return nil, err
 	}
@@ -107,7 +113,9 @@ func End(p Patient, cmd EndParticipation, call domain.Call) ([]Event, error) {
 // value_too_long, patient_not_found, patient_ended, patient_status, malformed_date, captured_in_future,
 // ended_before_enrollment and ended_before_treatment.
 func Discontinue(p Patient, cmd DiscontinuePatient, call domain.Call) ([]Event, error) {
-	if err := domain.First(domain.Reason(cmd.Reason), p.mustBe("discontinue", StatusEnrolled), p.mayLeaveOn(cmd.On, call)); err != nil {
+	err := domain.First(domain.Reason(cmd.Reason), p.mustBe("discontinue", StatusEnrolled, StatusEnrolling), p.mayLeaveOn(cmd.On, call),
+		p.notBeforeRequest(cmd.On))
+	if err != nil {
 		return nil, err
 	}
 	return []Event{Discontinued{Patient: cmd.Patient, On: cmd.On, Reason: cmd.Reason}}, nil
@@ -128,6 +136,11 @@ func (p Patient) mayEndOn(on domain.Date, call domain.Call) error {
 		return err
 	}
 	return on.NotBefore(p.EnrolledOn, "ended_before_enrollment", "on", "the end", "the enrolment")
+}
+
+// notBeforeRequest refuses a day before that of the enrolment, also while it is under way (code ended_before_enrollment).
+func (p Patient) notBeforeRequest(on domain.Date) error {
+	return on.NotBefore(p.DayZero(), "ended_before_enrollment", "on", "the end", "the enrolment")
 }
 
 // mayLeaveOn refuses a day after today, or before the enrolment or the end of the treatment.

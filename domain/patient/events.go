@@ -46,7 +46,7 @@ var events = []domain.EventType{
 	domain.Stored[ReconsentRefused]("ReconsentRefused"),
 	domain.Stored[ProtocolDeviationRecorded]("ProtocolDeviationRecorded"),
 	domain.Stored[DeviationCandidateDismissed]("DeviationCandidateDismissed"),
-	domain.Stored[RegistrationVoided]("RegistrationVoided"),
+	domain.Stored[RegistrationVoided]("RegistrationVoided", domain.Unchanged),
 	domain.Stored[DeviationCandidateJudgedAgain]("DeviationCandidateJudgedAgain"),
 	domain.Stored[ConsentVoided]("ConsentVoided"),
 	domain.Stored[Rescreened]("PatientRescreened"),

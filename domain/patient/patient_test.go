@@ -219,7 +219,7 @@ func TestR8_EveryCommandInEveryStatus(t *testing.T) {
 		patient.StatusScreened:         {exists, yes, yes, yes, none, wrong, wrong, same, none, wrong, wrong, wrong, untreated, yes},
 		patient.StatusConsented:        {exists, twice, yes, yes, yes, wrong, wrong, same, yes, wrong, wrong, wrong, untreated, yes},
 		patient.StatusScreenFailed:     {exists, yes, ended, ended, ended, ended, ended, same, none, ended, ended, ended, ended, ended},
-		patient.StatusEnrolling:        {exists, twice, yes, wrong, wrong, yes, yes, yes, yes, wrong, wrong, wrong, untreated, busy},
+		patient.StatusEnrolling:        {exists, twice, yes, wrong, wrong, yes, yes, yes, yes, yes, wrong, yes, untreated, busy},
 		patient.StatusEnrolled:         {exists, twice, yes, wrong, wrong, same, wrong, same, yes, yes, yes, yes, yes, yes},
 		patient.StatusEnrollmentFailed: {exists, twice, yes, yes, yes, wrong, wrong, same, yes, wrong, wrong, wrong, untreated, yes},
 		patient.StatusWithdrawn:        {exists, twice, ended, ended, ended, ended, ended, same, gone, ended, ended, ended, ended, ended},
@@ -420,16 +420,17 @@ func TestR8_OnlyEligiblePatientsAreEnrolled(t *testing.T) {
 
 // graph has, for every status, the statuses that can follow it.
 var graph = map[patient.Status][]patient.Status{
-	"":                             {patient.StatusScreened},
-	patient.StatusScreened:         {patient.StatusConsented, patient.StatusScreenFailed},
-	patient.StatusConsented:        {patient.StatusEnrolling, patient.StatusScreenFailed, patient.StatusWithdrawn},
-	patient.StatusEnrolling:        {patient.StatusEnrolled, patient.StatusEnrollmentFailed, patient.StatusWithdrawn},
+	"":                      {patient.StatusScreened},
+	patient.StatusScreened:  {patient.StatusConsented, patient.StatusScreenFailed},
+	patient.StatusConsented: {patient.StatusEnrolling, patient.StatusScreenFailed, patient.StatusWithdrawn},
+	patient.StatusEnrolling: {patient.StatusEnrolled, patient.StatusEnrollmentFailed, patient.StatusWithdrawn,
+		patient.StatusDiscontinued},
 	patient.StatusEnrollmentFailed: {patient.StatusEnrolling, patient.StatusScreenFailed, patient.StatusWithdrawn},
 	patient.StatusEnrolled:         {patient.StatusWithdrawn, patient.StatusDiscontinued, patient.StatusCompleted},
 	// An end that was recorded in error is undone.
 	patient.StatusScreenFailed: {patient.StatusScreened, patient.StatusConsented, patient.StatusEnrollmentFailed},
 	patient.StatusWithdrawn:    {patient.StatusConsented, patient.StatusEnrolling, patient.StatusEnrolled, patient.StatusEnrollmentFailed},
-	patient.StatusDiscontinued: {patient.StatusEnrolled},
+	patient.StatusDiscontinued: {patient.StatusEnrolled, patient.StatusEnrollmentFailed},
 	patient.StatusCompleted:    {patient.StatusEnrolled},
 }
 

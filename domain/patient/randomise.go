@@ -83,8 +83,8 @@ func (e RandomisationNotPossible) AboutPatient() domain.PatientID { return e.Pat
 // RequestDraw decides about RequestRandomisation. The first draw begins the treatment; a later one needs a treatment that is
 // under way. A site that is closed to enrolment may have its enrolled patients drawn. It refuses patient_not_found,
 // patient_ended, patient_status, study_not_found, study_not_randomised, stage_not_found, randomisation_requested,
-// already_randomised, not_randomised, treatment_not_under_way, site_not_active, activity_paused, factor_not_derivable,
-// factor_contradicts_record, unknown_factor_level and unknown_factor.
+// already_randomised, not_randomised, treatment_not_under_way, site_not_active, reconsent_required where the patient gets a kit with
+// the draw, activity_paused, factor_not_derivable, factor_contradicts_record, unknown_factor_level and unknown_factor.
 func RequestDraw(p Patient, s study.Study, cmd RequestRandomisation, _ domain.Call) ([]Event, error) {
 	if err := p.mustBe("draw the patient", StatusEnrolled); err != nil {
 		return nil, err
@@ -113,6 +113,11 @@ func RequestDraw(p Patient, s study.Study, cmd RequestRandomisation, _ domain.Ca
 	}
 	if !s.SiteIsSupplied(p.Site) {
 		return nil, refuse.WrongState("site_not_active", "site %s is not active", p.Site).At("patient").Do("activate the site first")
+	}
+	if s.Gives("") && p.Blocked(study.BlocksDispensing) {
+		return nil, refuse.WrongState("reconsent_required", "the patient gets a kit with the draw, and has not signed consent version %s, as "+
+			"version %d of the protocol asks", p.Reconsent.ConsentVersion, p.Reconsent.Protocol).At("patient").
+			Do("record the signature first (ICH E6(R3) 2.8.2)")
 	}
 	known := maps.Clone(cmd.Factors)
 	if cmd.Stage != "" {

@@ -129,3 +129,17 @@ func TestLaterDrawTakesOverLevels(t *testing.T) {
 		t.Errorf("the draw is requested with %+v", e)
 	}
 }
+
+// Who gets no kit before the consent is signed again is not drawn before, where the draw comes with a kit.
+func TestNobodyIsDrawnWithAKitBeforeSigningAgain(t *testing.T) {
+	s := drawnLater()
+	runIn := in(t, patient.StatusConsented).Given(
+		patient.EnrollmentRequested{Patient: anna, On: "2026-02-10", Attempt: 1, DrawnLater: true},
+		patient.Enrolled{Patient: anna, On: "2026-02-10", PatientNumber: "1", RunIn: true}, applied("2026-03-05"))
+	runIn.When(requestingDraw(s, "")).ThenRefused("reconsent_required")
+	drawRequest(t, runIn.Given(patient.ConsentRecorded{Patient: anna, ConsentVersion: "2.0", On: "2026-03-08", Protocol: 2, Again: true}), s, "")
+	p := *s.Protocol
+	treatment := *p.Treatment
+	treatment.Kits, p.Treatment, p.Version = false, &treatment, p.Version+1
+	drawRequest(t, runIn, study.Decider.Evolve(s, study.ProtocolVersionPublished{Study: s.ID, Protocol: p}), "")
+}

@@ -21,7 +21,9 @@ type RegistrationVoided struct {
 	ScreenedOn domain.Date `json:"screenedOn"`
 	From       Status      `json:"from"`
 	EndedOn    domain.Date `json:"endedOn,omitempty"`
-	Reason     string      `json:"reason"`
+	// Candidates are those that waited for somebody to decide. They wait no more.
+	Candidates []CandidateID `json:"candidates,omitempty"`
+	Reason     string        `json:"reason"`
 }
 
 func (RegistrationVoided) patientEvent() {}
@@ -38,8 +40,11 @@ func VoidRegistered(p Patient, cmd VoidRegistration, _ domain.Call) ([]Event, er
 	if err != nil {
 		return nil, err
 	}
-	return []Event{RegistrationVoided{Patient: cmd.Patient, ScreenedOn: p.ScreenedOn, From: p.Status, EndedOn: p.EndedOn,
-		Reason: cmd.Reason}}, nil
+	voided := RegistrationVoided{Patient: cmd.Patient, ScreenedOn: p.ScreenedOn, From: p.Status, EndedOn: p.EndedOn, Reason: cmd.Reason}
+	for _, c := range p.Candidates {
+		voided.Candidates = append(voided.Candidates, c.ID)
+	}
+	return []Event{voided}, nil
 }
 
 // Counted says whether the figures of a study count the patient as screened.

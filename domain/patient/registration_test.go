@@ -38,6 +38,16 @@ func TestARegistrationInErrorIsVoided(t *testing.T) {
 	in(t, patient.StatusScreened).When(voiding("")).ThenRefused("reason_required")
 }
 
+// What waited for a decision about somebody who was never meant waits no more.
+func TestAVoidedRegistrationHasNoCandidates(t *testing.T) {
+	skipped := patient.VisitSkipped{Patient: anna, Visit: "screening", Reason: "abroad", Candidate: patient.DeviationVisit}
+	voided := in(t, patient.StatusConsented).Given(skipped).When(voiding("typed in twice")).Then(patient.RegistrationVoided{Patient: anna,
+		ScreenedOn: "2026-02-01", From: patient.StatusConsented, Candidates: []patient.CandidateID{"visit/screening"}, Reason: "typed in twice"})
+	if waiting := voided.State().Candidates; len(waiting) > 0 {
+		t.Errorf("%v wait", waiting)
+	}
+}
+
 // A candidate waits until a person decides, or the record no longer proposes it.
 func TestCandidatesWaitForAPerson(t *testing.T) {
 	proposed := func() scenario.Given[patient.Patient, patient.Event] {

@@ -157,8 +157,8 @@ func evolve(before Patient, e Event) Patient {
 		p = p.treatedUntil(before, e.On)
 	case DoseHeld:
 		p.HeldOn = e.On
-	case Discontinued:
-		p.EndedOn = e.On
+	case Discontinued: // the reason is free text, and may be a term
+		p.EndedOn, p.Died = e.On, e.Reason == string(EndedByDeath)
 		p = p.treatedUntil(before, e.On)
 	case Completed:
 		p.EndedOn = e.On

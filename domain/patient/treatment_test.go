@@ -247,3 +247,61 @@ func withVisits() study.Study {
 func visiting(s study.Study, visit string, on domain.Date) decision {
 	return scenario.SentWithFacts(patient.RecordAttendance, s, patient.RecordVisit{OfPatient: ofAnna, Visit: visit, On: on}, call)
 }
+
+// Who was drawn and waits for the first kit can die or be lost, but has completed nothing. Nobody withdraws a dead patient's consent,
+// whichever command has recorded the death.
+func TestWhoIsBeingEnrolledCanLeave(t *testing.T) {
+	given := in(t, patient.StatusEnrolling)
+	given.When(ending("2026-03-01", patient.EndedAsPlanned, "")).ThenRefused("patient_status")
+	given.When(ending("2026-02-01", patient.EndedByDeath, "")).ThenRefused("ended_before_enrollment")
+	lost := patient.ParticipationEnded{Patient: anna, On: "2026-03-01", Reason: patient.EndedByLossToFollowUp}
+	left := given.When(ending("2026-03-01", patient.EndedByLossToFollowUp, "")).Then(lost)
+	is(t, left.State(), patient.StatusDiscontinued, patient.TreatmentNotStarted, "")
+	left.When(failingEnrolment()).Then()
+	undone := left.When(undoing(patient.StepParticipationEnd, "she called")).Then(patient.StepUndone{Patient: anna,
+		Step: patient.StepParticipationEnd, On: "2026-03-01", From: patient.StatusDiscontinued, FromTreatment: patient.TreatmentNotStarted,
+		Status: patient.StatusEnrollmentFailed, Treatment: patient.TreatmentNotStarted, Reason: "she called"})
+	is(t, undone.State(), patient.StatusEnrollmentFailed, patient.TreatmentNotStarted, patient.PhaseScreening)
+	for _, status := range []patient.Status{patient.StatusEnrolling, patient.StatusEnrolled} {
+		dead := in(t, status).When(discontinuing("2026-03-01", "DEATH")).
+			Then(patient.Discontinued{Patient: anna, On: "2026-03-01", Reason: "DEATH"})
+		dead.When(withdrawing("2026-03-02", "")).ThenRefused("patient_died")
+	}
+}
+
+// Who has no arm yet gets the kits that the plan has for everybody: at visits of the screening and, in a run-in, after the enrolment.
+// Who is treated gets none of the screening any more, however late its visit is typed.
+func TestKitsBeforeTheDraw(t *testing.T) {
+	s := drawnLater()
+	p := *s.Protocol
+	treatment := *p.Treatment
+	treatment.DispensingVisits = []string{"screening", "lead-in", "week-4"}
+	leadIn := []study.KitsOf{{Type: "lead-in", Count: 1}}
+	treatment.Plan = &study.DispensingPlan{Kits: []study.PlannedKits{{Visits: []string{"screening", "lead-in"}, Kits: leadIn},
+		{Arm: "drug", Kits: leadIn}, {Arm: "placebo", Kits: leadIn}}}
+	p.Treatment, p.Version = &treatment, p.Version+1
+	p.Visits = []study.Visit{{ID: "screening", Day: -7}, {ID: "lead-in", Day: 7}, {ID: "week-4", Day: 28}}
+	s = study.Decider.Evolve(s, study.ProtocolVersionPublished{Study: pain, Protocol: p})
+	runIn := in(t, patient.StatusConsented).Given(
+		patient.EnrollmentRequested{Patient: anna, On: "2026-02-03", Attempt: 1, DrawnLater: true, Protocol: p.Version},
+		patient.Enrolled{Patient: anna, On: "2026-02-03", PatientNumber: "1", RunIn: true})
+	treated := runIn.Given(patient.RandomisationConfirmed{Patient: anna, On: "2026-02-12"})
+	for name, c := range map[string]struct {
+		given    scenario.Given[patient.Patient, patient.Event]
+		visit    string
+		on       domain.Date
+		dispense bool
+	}{
+		"in the screening":              {in(t, patient.StatusConsented), "screening", "2026-02-02", true},
+		"in the run-in":                 {runIn, "lead-in", "2026-02-10", true},
+		"of an arm, in the run-in":      {runIn, "week-4", "2026-03-03", false},
+		"of the screening, typed late":  {treated, "screening", "2026-02-02", false},
+		"of an arm, after the draw":     {treated, "week-4", "2026-03-03", true},
+		"of the screening, in a run-in": {runIn, "screening", "2026-02-02", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c.given.When(visiting(s, c.visit, c.on)).
+				Then(patient.VisitRecorded{Patient: anna, Visit: c.visit, On: c.on, Dispense: c.dispense})
+		})
+	}
+}

@@ -64,6 +64,9 @@ func (e ProtocolVersionApplied) AboutPatient() domain.PatientID { return e.Patie
 func (e ReconsentRefused) AboutPatient() domain.PatientID { return e.Patient }
 
 // AboutPatient returns the patient that the event is about.
+func (e ScreenFailureRecorded) AboutPatient() domain.PatientID { return e.Patient }
+
+// AboutPatient returns the patient that the event is about.
 func (e ConsentRecorded) AboutPatient() domain.PatientID { return e.Patient }
 
 // ProtocolIn returns the version of the protocol that the patient follows, 0 for none. Until the enrolment is requested, it is the

@@ -54,8 +54,10 @@ func RecordAttendance(p Patient, s study.Study, cmd RecordVisit, call domain.Cal
 	if err := p.mustNotHaveSkipped(cmd.Visit); err != nil {
 		return nil, err
 	}
-	// A patient whose dose is held gets the kit when it is resumed. Those who get kits before the draw are not treated yet.
-	dispense := p.Treatment.underWay() && s.Gives(cmd.Visit) || p.Status != StatusScreened && !p.ended() && s.GivesBeforeDraw(cmd.Visit)
+	// A patient whose dose is held gets the kit when it is resumed. Who is treated gets no kit of the screening any more, for which the
+	// visit was typed late.
+	dispense := p.Treatment.underWay() && s.Gives(cmd.Visit) && !s.InScreening(cmd.Visit) ||
+		p.Treatment == TreatmentNotStarted && p.Status != StatusScreened && !p.ended() && s.GivesBeforeDraw(cmd.Visit)
 	recorded := VisitRecorded{Patient: p.ID, Visit: cmd.Visit, On: cmd.On, Dispense: dispense, WeightKg: cmd.WeightKg}
 	switch needed := dispense && s.NeedsWeight(cmd.Visit); {
 	case cmd.WeightKg < 0 || cmd.WeightKg > maxKg:

@@ -26,8 +26,8 @@ type Facts struct {
 // that arrives after a later request was refused, because the process has released the patient's holds and place by
 // then.
 //
-// The codes of RandomisationRefused are patient_ended, no_active_scheme, seed_revealed, invalid_factors, cap_reached,
-// arm_closed, no_stock and list_exhausted. All except list_exhausted are decided before the next entry of the list, or the number
+// The codes of RandomisationRefused are patient_ended, no_active_scheme, arms_not_of_version, seed_revealed, invalid_factors,
+// cap_reached, arm_closed, no_stock and list_exhausted. All except list_exhausted are decided before the next entry of the list, or the number
 // from the seed, is known. A refusal that depended on the arm would reveal the arm, and a site could repeat its
 // requests until it gets the arm that it wants.
 //
@@ -60,7 +60,26 @@ func Randomise(r Randomisation, f Facts, cmd RandomisePatient, _ domain.Call) ([
 	if arms, _ := f.Study.ArmsOf(cmd.Stage); len(arms) == 1 && cmd.Stage != "" {
 		return r.assign(cmd, arms, f.InStock)
 	}
+	if st := r.stages[cmd.Stage]; st.active != "" {
+		s := r.schemes[st.active]
+		if s == nil || s.sealed || r.closed.sealedFor() {
+			return nil, ErrKeysMissing
+		}
+		if !r.isOfVersion(s, f.Study, cmd.Stage) {
+			return cmd.refused("arms_not_of_version", "patients are drawn into an arm that the patient's version of the protocol does not have")
+		}
+	}
 	return r.decide(cmd, f.InStock, force)
+}
+
+// isOfVersion says whether the version of the protocol that a patient follows has every arm into which the scheme draws: nobody is
+// drawn into an arm that the ethics committee of the site has not approved, or that the consent does not name. An arm that the version
+// has dropped may still stand in the scheme once it is closed. That a new one is closed changes nothing, because it must not be known.
+func (r Randomisation) isOfVersion(s *scheme, in study.Study, stage string) bool {
+	arms, known := in.ArmsOf(stage)
+	return !known || !slices.ContainsFunc(s.arms, func(a domain.ArmID) bool {
+		return !slices.Contains(arms, a) && !(r.closed.has(a) && in.HasDropped(stage, a))
+	})
 }
 
 // assign assigns a patient to the only arm of a stage.

@@ -267,3 +267,25 @@ func TestSetLevelCaps(t *testing.T) {
 		t.Run(what, func(t *testing.T) { given.When(bounding(s, caps...)).ThenRefused("invalid_caps") })
 	}
 }
+
+// Nobody is drawn into an arm that the own version of the protocol does not have, whether it is a new arm or a dropped one. The refusal
+// is the same when the new arm is closed, so that it does not tell it.
+func TestNobodyIsDrawnIntoAnArmOfAnotherVersion(t *testing.T) {
+	former, amended := studyWith(two), studyWith(three)
+	const reason = "patients are drawn into an arm that the patient's version of the protocol does not have"
+	given := start(t).Given(activated(t, amended, uploading(amended, "one", "arm", "comparator", "verum", "placebo"))...)
+	none := refused(1, "arms_not_of_version", reason)
+	given.When(drawing(former, two, 1)).Then(none)
+	closed := given.Given(must(t, given.State(), closing(amended, comparator))...)
+	closed.When(drawing(former, two, 1)).Then(none)
+	given.When(drawing(amended, three, 1)).Then(drawnFromList(1, 1, 1, comparator, func(d *randomisation.Draw) { d.Arms, d.InStock = three, three }))
+
+	// The amendment drops the arm: as long as it is not closed, the scheme cannot be used for who follows the amendment.
+	p := *former.Protocol
+	p.Version = 2
+	dropped := study.Decider.Evolve(amended, study.ProtocolVersionPublished{Study: pain, Protocol: p})
+	given.When(drawing(dropped, two, 1)).Then(none)
+	if code := refusal(must(t, closed.State(), drawing(dropped, two, 1))); code != "" {
+		t.Errorf("after the arm was closed, the draw is refused: %s", code)
+	}
+}

@@ -91,6 +91,18 @@ var Streams = []domain.StreamType{Decider.Streams().WithTellingGaps()}
 // Active returns the scheme by which patients are drawn in a stage; "" is the first stage. It is "" if there is none.
 func (r Randomisation) Active(stage string) string { return r.stages[stage].active }
 
+// DrawnInto returns the arms of the active scheme of a stage; nil if there is none. It fails with ErrKeysMissing.
+func (r Randomisation) DrawnInto(stage string) ([]domain.ArmID, error) {
+	s := r.schemes[r.Active(stage)]
+	switch {
+	case s == nil:
+		return nil, nil
+	case s.sealed:
+		return nil, ErrKeysMissing
+	}
+	return slices.Clone(s.arms), nil
+}
+
 // DrawnIn says whether a patient was drawn in a stage.
 func (r Randomisation) DrawnIn(stage string, p domain.PatientID) bool {
 	d, _ := r.drawn.Get(p)

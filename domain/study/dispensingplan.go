@@ -148,9 +148,21 @@ func (s Study) Gives(visit string) bool {
 	})
 }
 
-// GivesBeforeDraw says whether patients get kits at a visit of the screening, such as those of a run-in.
+// GivesBeforeDraw says whether patients who have no arm yet get kits at a visit, such as those of a run-in: at one of the screening,
+// or, where patients are drawn later, at one for which the plan has something that fits every arm.
 func (s Study) GivesBeforeDraw(visit string) bool {
-	return s.Treatment().Plan != nil && s.Protocol.beforeDraw(visit) && s.Gives(visit)
+	t := s.Treatment()
+	if t.Plan == nil || !s.Gives(visit) {
+		return false
+	}
+	return s.Protocol.beforeDraw(visit) || t.DrawnLater && visit != "" && slices.ContainsFunc(t.Plan.Kits, func(k PlannedKits) bool {
+		return !k.Rescue && k.Arm == "" && s.Protocol.atVisit(k, visit)
+	})
+}
+
+// InScreening says whether a visit belongs to the screening.
+func (s Study) InScreening(visit string) bool {
+	return s.Protocol != nil && s.Protocol.beforeDraw(visit)
 }
 
 // NeedsWeight says whether the kits of a visit, "" for the enrolment, depend on the patient's weight.

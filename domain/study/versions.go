@@ -233,6 +233,17 @@ func (s Study) MustBeApproved(site domain.SiteID) error {
 		Do("record the approval of the ethics committee first (ICH E6(R3) 4.3.5)")
 }
 
+// HasDropped says whether a version before the one in force drew patients into an arm in a stage.
+func (s Study) HasDropped(stage string, arm domain.ArmID) bool {
+	return s.Protocol != nil && slices.ContainsFunc(s.versions, func(v published) bool {
+		if v.Version >= s.Protocol.Version {
+			return false
+		}
+		arms, _ := s.As(v.Version).ArmsOf(stage)
+		return slices.Contains(arms, arm)
+	})
+}
+
 // Randomises says whether patients are drawn by any version of the protocol.
 func (s Study) Randomises() bool {
 	return slices.ContainsFunc(s.versions, func(v published) bool { return v.Treatment != nil && v.Treatment.Randomised })

@@ -89,7 +89,9 @@ func ReleaseFromQuarantine(s Stock, f Facts, cmd ReleaseKits, _ domain.Call) ([]
 			return nil, refuse.WrongState("kit_replaced", "the patient of kit %s gets another one", n).At("kits").Do("have it destroyed")
 		}
 	}
-	return []StockEvent{KitsReleased{OfStock: cmd.stock(), Kits: slices.Sorted(slices.Values(cmd.Kits)), Reason: cmd.Reason}}, nil
+	released := KitsReleased{OfStock: cmd.stock(), Kits: slices.Sorted(slices.Values(cmd.Kits)), Reason: cmd.Reason}
+	released.Affected = s.backBy(released, cmd.Kits)
+	return []StockEvent{released}, nil
 }
 
 // Expire takes expired kits out of stock. It may be sent at any time; without expired kits it has no effect. It refuses

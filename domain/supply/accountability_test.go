@@ -31,7 +31,8 @@ func TestQuarantineAndRelease(t *testing.T) {
 		return releaseKits(f, "A", reason, kits...)
 	}
 	released := quarantined.When(release(facts(nil), "data sheet", "K4", "K1")).
-		Then(supply.KitsReleased{OfStock: site, Kits: kits("K1", "K4"), Reason: "data sheet"})
+		Then(supply.KitsReleased{OfStock: site, Kits: kits("K1", "K4"),
+			Affected: []supply.Slot{{Patient: anna, Visit: "week-4"}}, Reason: "data sheet"})
 	for n, want := range map[supply.KitNumber]supply.Kit{
 		"K1": {Status: supply.KitAvailable}, "K4": {Status: supply.KitIsAllocated, Patient: anna, Visit: "week-4"},
 	} {

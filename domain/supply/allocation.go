@@ -24,8 +24,8 @@ func IsKitOfStage(slot string) bool { return slot == "" || strings.HasPrefix(slo
 
 const stageSlot = "stage:"
 
-// Hold reserves a kit of every arm that is not closed for a patient until the draw, so that the site has a kit for every
-// outcome of the draw. If the protocol allows a forced allocation, kits of some arms are enough. The answer is StockHeld, or
+// Hold reserves, until the draw, a kit of every arm that the patient can be drawn into, so that the site has a kit for every outcome of
+// the draw: of the arms of the patient's version of the protocol that the scheme has and that are not closed. If the protocol allows a forced allocation, kits of some arms are enough. The answer is StockHeld, or
 // StockRefused with the code no_stock or site_not_active. A patient who has a hold already gets the same hold again;
 // for a patient who has a kit already, it does nothing.
 func Hold(s Stock, f Facts, cmd HoldStock, call domain.Call) ([]StockEvent, error) {
@@ -53,7 +53,9 @@ func Hold(s Stock, f Facts, cmd HoldStock, call domain.Call) ([]StockEvent, erro
 	}
 	by.choice.Method = ByPlace
 	due := map[domain.ArmID][][]study.Kind{}
-	arms = slices.DeleteFunc(arms, func(a domain.ArmID) bool { return slices.Contains(f.Closed, a) })
+	arms = slices.DeleteFunc(arms, func(a domain.ArmID) bool {
+		return slices.Contains(f.Closed, a) || f.Drawn != nil && !slices.Contains(f.Drawn, a)
+	})
 	for _, arm := range arms {
 		due[arm] = f.Study.Due("", arm, f.Dosing).Sets // the first kits of a stage are planned as those of the enrolment
 		for _, set := range due[arm] {
@@ -93,9 +95,8 @@ func ReleaseHeld(s Stock, cmd ReleaseHold, _ domain.Call) ([]StockEvent, error) 
 
 // Allocate gives a patient the kits that are due at a visit: the held ones, or else, by chance, those that expire first. The answer is
 // KitAllocated for each of them, or AllocationFailed with the code no_stock, not_randomised, nothing_planned, patient_ended,
-// treatment_ended, dose_held, reconsent_due or patient_transferred: a patient gets all of them, or waits. A patient who has the
-// kits of the visit
-// gets no others, unless one was never given out and no longer can be, or is of no use any more: then it is replaced. A kit that was
+// treatment_started for a visit of the screening, treatment_ended, dose_held, reconsent_due or patient_transferred: a patient gets all
+// of them, or waits. A patient who has the kits of the visit gets no others, unless one was never given out and no longer can be, or is of no use any more: then it is replaced. A kit that was
 // set aside when the patient left in error is the patient's again.
 func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent, error) {
 	at := OfStock{cmd.Study, LocationID(cmd.Site)}
@@ -109,12 +110,14 @@ func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent
 		return []StockEvent{AllocationFailed{OfStock: at, Patient: cmd.Patient, Visit: cmd.Visit, Code: code, Reason: reason,
 			Waits: waits, Withheld: f.withheldAs(code)}}, nil
 	}
-	sets := s.due(f, cmd.Patient, cmd.Visit, kits)
+	sets, planned := s.due(f, cmd.Patient, cmd.Visit, kits), s.plannedFor(cmd.Patient, cmd.Visit)
 	switch {
-	case !f.takesPart(cmd.Visit):
+	case !f.takesPart(planned):
 		return failed("patient_ended", "the patient does not take part any more")
 	case f.Withheld != "":
 		return failed(string(f.Withheld), f.Withheld.words())
+	case f.Treated && f.Study.InScreening(planned):
+		return failed("treatment_started", "the treatment of the patient has begun")
 	case f.Arm == "" && len(sets) == 0:
 		return failed("not_randomised", "the patient has not been randomised")
 	case len(sets) == 0:
@@ -142,13 +145,7 @@ func (s Stock) due(f Facts, p domain.PatientID, visit string, has []KitNumber) (
 	newest, _ := s.Newest.Get(p)
 	isNewest := visit == newest.visit
 	served := slices.ContainsFunc(has, func(n KitNumber) bool { return s.serves(n, isNewest) })
-	switch {
-	case unscheduled(visit):
-		visit = newest.planned
-	case IsKitOfStage(visit):
-		visit = ""
-	}
-	for _, kinds := range f.Study.Due(visit, f.Arm, f.Dosing).Sets {
+	for _, kinds := range f.Study.Due(s.plannedFor(p, visit), f.Arm, f.Dosing).Sets {
 		var set []wanted
 		for item, kind := range kinds {
 			want := wanted{item: item, kind: kind}
@@ -169,6 +166,19 @@ func (s Stock) due(f Facts, p domain.PatientID, visit string, has []KitNumber) (
 		}
 	}
 	return sets
+}
+
+// plannedFor returns the visit as whose kits those of a visit are planned, "" for the enrolment: the last one of the protocol for what
+// was asked for between its visits, and the enrolment for the kits of a draw.
+func (s Stock) plannedFor(p domain.PatientID, visit string) string {
+	if unscheduled(visit) {
+		newest, _ := s.Newest.Get(p)
+		visit = newest.planned
+	}
+	if IsKitOfStage(visit) {
+		return ""
+	}
+	return visit
 }
 
 // allocate allocates all kits of a set, and none if the site lacks one of them.
@@ -290,7 +300,7 @@ func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent
 	if err != nil {
 		return nil, err
 	}
-	if err := domain.First(f.mustGetKits(cmd.Patient, k.Visit),
+	if err := domain.First(f.mustGetKits(cmd.Patient, s.plannedFor(cmd.Patient, k.Visit)),
 		f.Study.MustNotBePausedFor(cmd.Site, f.Dosing.Levels, study.ActivityDispensing, "site")); err != nil {
 		return nil, err
 	}
@@ -310,13 +320,8 @@ func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent
 			At("kit").Do("set it aside; the patient gets another one")
 	}
 	at := OfStock{cmd.Patient.Study(), LocationID(cmd.Site)}
-	planned := k.Visit
-	if unscheduled(planned) {
-		newest, _ := s.Newest.Get(cmd.Patient)
-		planned = newest.planned
-	}
 	return []StockEvent{KitDispensed{OfStock: at, Patient: cmd.Patient, Kit: cmd.Kit, Visit: k.Visit, On: cmd.On,
-		DosesPerDay: f.Study.Due(planned, f.Arm, f.Dosing).DosesPerDay}}, nil
+		DosesPerDay: f.Study.Due(s.plannedFor(cmd.Patient, k.Visit), f.Arm, f.Dosing).DosesPerDay}}, nil
 }
 
 // mustGetKits refuses a patient who gets no kits now (codes patient_ended, treatment_ended, patient_transferred, dose_held,
@@ -387,4 +392,13 @@ func (s Stock) slotsOf(kits []KitNumber) []Slot {
 	}
 	slices.SortFunc(all, func(a, b Slot) int { return cmp.Or(cmp.Compare(a.Patient, b.Patient), cmp.Compare(a.Visit, b.Visit)) })
 	return slices.Compact(all)
+}
+
+// backBy lists the patients and visits whose kits are among these, and that need no others after the event.
+func (s Stock) backBy(event StockEvent, kits []KitNumber) []Slot {
+	after := evolveStock(s, event)
+	return slices.DeleteFunc(s.slotsOf(kits), func(slot Slot) bool {
+		_, has := after.kitsFor(slot)
+		return !has
+	})
 }

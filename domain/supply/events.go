@@ -202,7 +202,7 @@ var stockEvents = []domain.EventType{
 	domain.Stored[ShipmentReceived]("ShipmentReceived"),
 	domain.Stored[ShipmentLost]("ShipmentLost"),
 	domain.Stored[KitsQuarantined]("KitsQuarantined"),
-	domain.Stored[KitsReleased]("KitsReleased"),
+	domain.Stored[KitsReleased]("KitsReleased", domain.Unchanged),
 	domain.Stored[StockHeld]("StockHeld").InNoView("the held kits are blinded; the process monitor shows that there is a hold"),
 	domain.Stored[StockRefused]("StockRefused").ForReaders().InNoView("the process monitor shows why"),
 	domain.Stored[HoldReleased]("HoldReleased").InNoView("the held kits are blinded"),
@@ -218,7 +218,7 @@ var stockEvents = []domain.EventType{
 	domain.Stored[KitsExpired]("KitsExpired"),
 	domain.Stored[KitsDestroyed]("KitsDestroyed"),
 	domain.Stored[KitLost]("KitLost"),
-	domain.Stored[KitFound]("KitFound"),
+	domain.Stored[KitFound]("KitFound", domain.Unchanged),
 	domain.Stored[KitReplacementAsked]("KitReplacementAsked"),
 	domain.Stored[KitPutBack]("KitPutBack"),
 	domain.Stored[UnscheduledKitAsked]("UnscheduledKitAsked").InNoView("the kit that is allocated is shown, with its reason"),
@@ -355,8 +355,10 @@ type KitsQuarantined struct {
 // KitsReleased ends the quarantine of kits and gives them back the status that they had before.
 type KitsReleased struct {
 	OfStock
-	Kits   []KitNumber `json:"kits"`
-	Reason string      `json:"reason"`
+	Kits []KitNumber `json:"kits"`
+	// Affected are the patients and visits that have their kits again by it; none in version 1.
+	Affected []Slot `json:"affected,omitempty"`
+	Reason   string `json:"reason"`
 }
 
 // StockHeld reserves, until the draw, a kit of every arm that the patient could get. The kit numbers are blinded,
@@ -502,8 +504,10 @@ func (KitLost) stockEvent()            {}
 // KitFound says that a lost kit was found. One that its patient had is with the patient again. All others wait for a decision.
 type KitFound struct {
 	OfStock
-	Kit    KitNumber `json:"kit"`
-	Reason string    `json:"reason"`
+	Kit KitNumber `json:"kit"`
+	// Affected is the patient and visit that has its kit again by it; none in version 1.
+	Affected []Slot `json:"affected,omitempty"`
+	Reason   string `json:"reason"`
 }
 
 // ReplacementCause says why a patient gets another kit.

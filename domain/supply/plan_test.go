@@ -99,6 +99,7 @@ func TestAllocateByPlan(t *testing.T) {
 		"with a rescue":                 {[]string{low, low, "open"}, "week-4", atStep(1, true), []string{"0:" + low, "1:" + low, "2:open"}},
 		"nothing is planned":            {[]string{low, low}, "end", atStep(1, false), []string{"nothing_planned"}},
 		"the run-in needs no arm":       {[]string{"open"}, "run-in", withPlan(beforeDraw), []string{"0:open"}},
+		"none of the run-in later":      {[]string{"open"}, "run-in", withPlan(treated), []string{"treatment_started"}},
 		"no other kits before the draw": {[]string{low, low}, "week-4", withPlan(beforeDraw), []string{"patient_ended"}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -113,6 +114,54 @@ func TestAllocateByPlan(t *testing.T) {
 			}
 		})
 	}
+}
+
+// decided returns the events of a decision that is not refused.
+func decided(t *testing.T, s stock, decide stockDecision) []supply.StockEvent {
+	t.Helper()
+	events, err := decide(s.State())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return events
+}
+
+func treated(f *supply.Facts) { f.Treated = true }
+
+// In a run-in, a patient gets between the visits what was planned for the last one.
+func TestUnscheduledInARunIn(t *testing.T) {
+	s := typedStock(t, "open", "open")
+	f := withPlan(beforeDraw)
+	ask := decisionWith(supply.AskUnscheduled, f, supply.DispenseUnscheduled{Site: "A", OfPatient: domain.ForPatient(anna),
+		Reasoned: domain.Because("travels")})
+	s.When(ask).ThenRefused("patient_ended") // nothing is planned for the last visit
+	first, err := allocate(f, anna, "run-in")(s.State())
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, err := ask(s.Given(first...).State())
+	if got := given(events); err != nil || !slices.Equal(got, []string{"0:open"}) {
+		t.Errorf("got %v, %v", got, err)
+	}
+}
+
+// The release or the finding of a kit tells whose patient has it again.
+func TestWhoHasTheKitAgain(t *testing.T) {
+	s := typedStock(t, "open", "open")
+	events, err := allocate(withPlan(beforeDraw), anna, "run-in")(s.State())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s = s.Given(events...)
+	kit := events[len(events)-1].(supply.KitAllocated).Kit
+	slot := []supply.Slot{{Patient: anna, Visit: "run-in"}}
+	aside := s.Given(decided(t, s, quarantine(supply.CauseOther, "r", kit))...)
+	aside.When(releaseKits(withPlan(nil), "A", "r", kit)).
+		Then(supply.KitsReleased{OfStock: site, Kits: kits(kit), Affected: slot, Reason: "r"})
+	dispensed := s.Given(supply.KitDispensed{OfStock: site, Patient: anna, Kit: kit, Visit: "run-in", On: "2026-03-01"})
+	lost := dispensed.Given(decided(t, dispensed, reportKitLost(kit, "r"))...)
+	found := decision(supply.RecordFound, supply.ReportKitFound{AtLocation: atLocation("A"), Kit: kit, Reasoned: domain.Because("r")})
+	lost.When(found).Then(supply.KitFound{OfStock: site, Kit: kit, Affected: slot, Reason: "r"})
 }
 
 func beforeDraw(f *supply.Facts) {

@@ -15,7 +15,7 @@ import (
 // kit_not_at_location, kit_not_allocated_to_patient, kit_status, kit_replaced, kit_not_recalled and kit_not_dispensed.
 func Replace(s Stock, f Facts, cmd ReplaceKit, call domain.Call) ([]StockEvent, error) {
 	asIs, _ := s.Kits.Get(cmd.Kit)
-	if err := domain.First(domain.Reason(cmd.Reason), cmd.Cause.validate(), f.mustBeTreated(cmd.Patient, asIs.Visit)); err != nil {
+	if err := domain.First(domain.Reason(cmd.Reason), cmd.Cause.validate(), f.mustBeTreated(cmd.Patient, s.plannedFor(cmd.Patient, asIs.Visit))); err != nil {
 		return nil, err
 	}
 	k, err := s.ofPatient(cmd.Kit, cmd.Patient, "replacing it", KitIsAllocated, KitIsDispensed, KitLostByPatient, KitIsReturned)
@@ -43,11 +43,11 @@ func Replace(s Stock, f Facts, cmd ReplaceKit, call domain.Call) ([]StockEvent, 
 // reason_required, value_too_long, patient_ended, treatment_ended, patient_transferred, dose_held, reconsent_required and
 // not_randomised.
 func AskUnscheduled(s Stock, f Facts, cmd DispenseUnscheduled, call domain.Call) ([]StockEvent, error) {
-	if err := domain.First(domain.Reason(cmd.Reason), f.mustBeTreated(cmd.Patient, "")); err != nil {
-		return nil, err
-	}
 	n, _ := s.Unscheduled.Get(cmd.Patient)
 	visit := fmt.Sprintf("%s%d", unscheduledVisit, n+1)
+	if err := domain.First(domain.Reason(cmd.Reason), f.mustBeTreated(cmd.Patient, s.plannedFor(cmd.Patient, visit))); err != nil {
+		return nil, err
+	}
 	at := OfStock{cmd.Patient.Study(), LocationID(cmd.Site)}
 	asked := UnscheduledKitAsked{OfStock: at, Patient: cmd.Patient, Visit: visit, Reason: cmd.Reason}
 	return s.allocatedAfter(asked, f, cmd.Patient, cmd.Site, visit, cmd.Seed, call)
@@ -135,7 +135,9 @@ func RecordFound(s Stock, cmd ReportKitFound, _ domain.Call) ([]StockEvent, erro
 		return nil, refuse.WrongState("kit_status", "what kit %s holds was not recorded when its shipment was lost", cmd.Kit).At("kit").
 			Do("register it again under another number, or have it destroyed")
 	}
-	return []StockEvent{KitFound{OfStock: cmd.stock(), Kit: cmd.Kit, Reason: cmd.Reason}}, nil
+	found := KitFound{OfStock: cmd.stock(), Kit: cmd.Kit, Reason: cmd.Reason}
+	found.Affected = s.backBy(found, []KitNumber{cmd.Kit})
+	return []StockEvent{found}, nil
 }
 
 // Relabel records that kits have new labels with the later expiry of their lot. It refuses value_out_of_range, kit_not_at_location,

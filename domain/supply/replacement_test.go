@@ -140,7 +140,7 @@ func TestFoundKits(t *testing.T) {
 		When(releaseKits(facts(nil), "A", "r", "K1")).Then(supply.KitsReleased{OfStock: site, Kits: kits("K1"), Reason: "r"}).
 		When(createShipment("A", "D", "r", "K1")).Then(shipmentCreated(site, "A-0001", "D", "K1"))
 	at.Given(kitAllocated(anna, "K1"), kitDispensed(anna, "K1", ""), lost).When(found("K1")).
-		Then(supply.KitFound{OfStock: site, Kit: "K1", Reason: "r"}).
+		Then(supply.KitFound{OfStock: site, Kit: "K1", Affected: []supply.Slot{{Patient: anna}}, Reason: "r"}).
 		When(returnKit(anna, "K1", "2026-03-10")).Then(kitReturned(anna, "K1", "2026-03-10"))
 	// What was lost on the way is found too.
 	sent := senderFacts(firstShipment(stockAt(t, depot, "K1", "K3"), depot, "A", "K1", "K3"))

@@ -78,7 +78,8 @@ func TestKitIsNeverReturned(t *testing.T) {
 	counted := gone.When(reconciling(0, 7, 3, "")).Then(supply.KitReconciled{OfStock: site, Patient: anna, Kit: "K1", Used: 7, Lost: 3})
 	// It turns up after all.
 	found := counted.When(decision(supply.RecordFound, supply.ReportKitFound{AtLocation: atLocation("A"), Kit: "K1",
-		Reasoned: domain.Because("in the garage")})).Then(supply.KitFound{OfStock: site, Kit: "K1", Reason: "in the garage"})
+		Reasoned: domain.Because("in the garage")})).Then(supply.KitFound{OfStock: site, Kit: "K1",
+		Affected: []supply.Slot{{Patient: anna}}, Reason: "in the garage"})
 	found.When(returning("K1", 0, false)).Then(kitReturned(anna, "K1", "2026-03-10")).
 		When(reconciling(3, 7, 0, "")).Then(supply.KitReconciled{OfStock: site, Patient: anna, Kit: "K1", Returned: 3, Used: 7})
 }

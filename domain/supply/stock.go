@@ -65,12 +65,15 @@ type Facts struct {
 	Arm domain.ArmID
 	// Closed are the arms that nobody is drawn into any more. Their patients get kits as before.
 	Closed []domain.ArmID
+	// Drawn are the arms of the scheme by which the patient is to be drawn; nil where there is none.
+	Drawn []domain.ArmID
 	// Participating says whether the patient is enrolled, or is being enrolled.
 	Participating bool
 	// Enrolled says whether the patient is enrolled.
 	Enrolled bool
-	// Screening says that the patient has consented and is not enrolled, and may get kits before the draw.
-	Screening bool
+	// Screening says that the patient has consented and is not enrolled, and may get kits before the draw. Treated says that the
+	// treatment has begun, and that the patient gets none of the screening any more.
+	Screening, Treated bool
 	// Dosing is what of the patient decides about the kits, and EnrolledOn day 0 of the visits, "" before it.
 	Dosing     study.Dosing
 	EnrolledOn domain.Date

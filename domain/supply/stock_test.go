@@ -31,6 +31,9 @@ func TestHold(t *testing.T) {
 	})
 	stockAt(t, site, "K1", "K2").When(hold(forced)).Then(stockHeld(anna, kitsByArm{x: "K2"}))
 	stockAt(t, site).When(hold(forced)).Then(short)
+	// A kit of an arm that the scheme does not draw is not needed.
+	stockAt(t, site, "K1", "K2").When(hold(facts(func(f *supply.Facts) { f.Drawn = []domain.ArmID{x} }))).
+		Then(stockHeld(anna, kitsByArm{x: "K2"}))
 	noStudy := facts(func(f *supply.Facts) { f.Study = study.Study{} })
 	stockAt(t, site, "K1", "K3").When(hold(noStudy)).Then(refused("site_not_active", "the site is not active"))
 	// A kit is not held for two patients.
@@ -82,7 +85,8 @@ func TestAllocate(t *testing.T) {
 	release := releaseKits(facts(nil), "A", "good", "K1")
 	replaced.When(release).ThenRefused("kit_replaced")
 	// A kit that is released before it is replaced is the patient's again.
-	again := one.Given(quarantined).When(release).Then(supply.KitsReleased{OfStock: site, Kits: kits("K1"), Reason: "good"})
+	again := one.Given(quarantined).When(release).Then(supply.KitsReleased{OfStock: site, Kits: kits("K1"),
+		Affected: []supply.Slot{{Patient: anna}}, Reason: "good"})
 	if k, _ := again.State().Kits.Get("K1"); k.Status != supply.KitIsAllocated || k.Patient != anna {
 		t.Errorf("the released kit is %+v", k)
 	}

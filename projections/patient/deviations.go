@@ -17,6 +17,11 @@ var Deviations = projections.New(patientviews.Deviations, projections.KeysOfSome
 	if _, visited := e.(patient.VisitRecorded); visited && patient.ProposalOf(e).What == "" {
 		return nil // most visits are as planned
 	}
+	if voided, is := e.(patient.RegistrationVoided); is {
+		for _, id := range voided.Candidates {
+			keys = append(keys, patientviews.CandidateKey(projections.PatientOf(at), id))
+		}
+	}
 	if id := patient.ProposalOf(e).ID; id != "" {
 		keys = append(keys, patientviews.CandidateKey(projections.PatientOf(at), id))
 	}
@@ -47,6 +52,9 @@ var Deviations = projections.New(patientviews.Deviations, projections.KeysOfSome
 	projections.On(func(d *deviation, e patient.DeviationCandidateDismissed, at projections.Envelope) {
 		noteDeviation(d, at, patientviews.DeviationDismissed, d.On)
 		d.Reason = e.Reason
+	}),
+	projections.On(func(d *deviation, _ patient.RegistrationVoided, at projections.Envelope) {
+		noteDeviation(d, at, patientviews.DeviationObsolete, d.On)
 	}),
 )
 

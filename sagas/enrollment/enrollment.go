@@ -89,6 +89,7 @@ var Enrollment = sagas.Define("enrollment",
 	sagas.Delivered[patient.EnrollmentFailed, enrolling](), // the process itself has an enrolment fail
 	sagas.On[patient.ConsentWithdrawn](sagas.ByPatient, enrolling.consentWithdrawn),
 	sagas.On[patient.Discontinued](sagas.ByPatient, enrolling.discontinued),
+	sagas.On[patient.ParticipationEnded](sagas.ByPatient, enrolling.participationEnded),
 	sagas.OnRefusal[enrollment.ReservePlace](enrolling.refusedBeforeDraw),
 	sagas.OnRefusal[supply.HoldStock](enrolling.refusedBeforeDraw),
 	sagas.OnRefusal[randomisation.RandomisePatient](enrolling.refusedBeforeDraw),
@@ -96,7 +97,7 @@ var Enrollment = sagas.Define("enrollment",
 	sagas.On[patient.RandomisationConfirmed](sagas.ByPatient, enrolling.drawConfirmed),
 	sagas.OnRefusal[patient.ConfirmRandomisation](enrolling.confirmationRefused),
 	sagas.OnRefusal[enrollment.ReleasePlace](enrolling.releaseRefused),
-).OfPatients().InGroup("enrollment-2").Upcast(drewAtTheEnrolment)
+).OfPatients().InGroup("enrollment-3").Upcast(drewAtTheEnrolment)
 
 // drewAtTheEnrolment reads what an instance remembered in version 1, before patients could be drawn later.
 func drewAtTheEnrolment(state map[string]any) (map[string]any, error) { return state, nil }
@@ -263,11 +264,22 @@ func (s enrolling) discontinued(patient.Discontinued, sagas.Occurrence) (reactio
 	return s.patientLeft()
 }
 
+func (s enrolling) participationEnded(patient.ParticipationEnded, sagas.Occurrence) (reaction, bool) {
+	return s.patientLeft()
+}
+
+// patientLeft has the next answer end the enrolment. Who waits for a kit after the draw is asked for once more, because no other answer
+// may come.
 func (s enrolling) patientLeft() (reaction, bool) {
 	if !s.underWay() || s.Ended {
 		return none()
 	}
 	s.Ended = true
+	if s.Stage == stageKit {
+		r := s.await(stageKit, s.allocate())
+		r.Note = "the patient has left meanwhile"
+		return r, true
+	}
 	return reaction{State: s, Stage: s.Stage, Note: "the patient has left meanwhile"}, true
 }
 

@@ -39,19 +39,21 @@ var Dispensing = sagas.Define("dispensing",
 	sagas.On(func(e supply.KitsQuarantined, _ eventlog.Recorded) []string { return instances(e.Affected) }, dispensing.kitsQuarantined),
 	sagas.On(func(e supply.KitsExpired, _ eventlog.Recorded) []string { return instances(e.Affected) }, dispensing.kitsExpired),
 	sagas.On(func(e supply.KitLost, _ eventlog.Recorded) []string { return instances(e.Affected) }, dispensing.kitLost),
-	sagas.On(kitOfVisit, dispensing.kitAllocated),
-	sagas.On(noKitOfVisit, dispensing.allocationFailed),
+	sagas.On[supply.KitAllocated](sagas.ByPatient, dispensing.kitAllocated),
+	sagas.On[supply.AllocationFailed](sagas.ByPatient, dispensing.allocationFailed),
 	sagas.On(kitsOfPatient, dispensing.kitsSetAside),
 	sagas.On[patient.ConsentWithdrawn](sagas.ByPatient, dispensing.consentWithdrawn),
 	sagas.On[patient.Discontinued](sagas.ByPatient, treatmentEnded),
 	sagas.On[patient.Completed](sagas.ByPatient, treatmentEnded),
 	sagas.On[patient.ParticipationEnded](sagas.ByPatient, treatmentEnded),
 	sagas.On[patient.TreatmentDiscontinued](sagas.ByPatient, treatmentEnded),
+	sagas.On[patient.ScreenFailureRecorded](sagas.ByPatient, treatmentEnded),
+	sagas.On[patient.RegistrationVoided](sagas.ByPatient, treatmentEnded),
 	sagas.On[patient.DoseResumed](sagas.ByPatient, dispensing.doseResumed),
 	sagas.On[patient.ConsentRecorded](sagas.ByPatient, dispensing.consentRecorded),
 	sagas.On[patient.StepUndone](sagas.ByPatient, dispensing.stepUndone),
 	sagas.On[patient.Transferred](sagas.ByPatient, dispensing.transferred),
-).OfPatients().InGroup("dispensing-4").Upcast(awaitsNothingYet, stayedAtOneSite)
+).OfPatients().InGroup("dispensing-5").Upcast(awaitsNothingYet, stayedAtOneSite)
 
 // awaitsNothingYet reads what an instance remembered in version 1, which awaited no answers.
 func awaitsNothingYet(state map[string]any) (map[string]any, error) { return state, nil }
@@ -65,22 +67,6 @@ func kitsOfPatient(e supply.KitsSetAside, _ eventlog.Recorded) []string {
 
 func atDispensingVisit(e patient.VisitRecorded, at eventlog.Recorded) []string {
 	if !e.Dispense {
-		return nil
-	}
-	return sagas.ByPatient(e, at)
-}
-
-// kitOfVisit names the instance of a patient whose kit belongs to a visit. The enrolment handles the first kit.
-func kitOfVisit(e supply.KitAllocated, at eventlog.Recorded) []string {
-	if e.Visit == "" {
-		return nil
-	}
-	return sagas.ByPatient(e, at)
-}
-
-// noKitOfVisit is kitOfVisit for a patient for whom there is no kit.
-func noKitOfVisit(e supply.AllocationFailed, at eventlog.Recorded) []string {
-	if e.Visit == "" {
 		return nil
 	}
 	return sagas.ByPatient(e, at)
@@ -125,7 +111,7 @@ func (s dispensing) replace(at supply.OfStock, affected []supply.Slot, o sagas.O
 	}
 	r := sagas.Reaction[dispensing]{Stage: stageKitWanted, Note: "a kit cannot be given out any more"}
 	for _, slot := range affected {
-		if string(slot.Patient) == o.Of && slot.Visit != "" { // the answer about the kit of the enrolment does not come here
+		if string(slot.Patient) == o.Of {
 			s.Unanswered = append(without(s.Unanswered, slot.Visit), slot.Visit)
 		}
 		r.Commands = append(r.Commands, supply.AllocateKit{Study: at.Study, Site: domain.SiteID(at.Location),
@@ -149,6 +135,7 @@ func (s dispensing) hasKits(slots []supply.Slot, o sagas.Occurrence) (sagas.Reac
 	return r, !s.Ended
 }
 
+// kitAllocated ends the wait for a kit. One that only the enrolment has asked for is the enrolment's business.
 func (s dispensing) kitAllocated(e supply.KitAllocated, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
 	asked := slices.Contains(s.Unanswered, e.Visit) || slices.Contains(s.Wanted, e.Visit)
 	r, goesOn := s.hasKits([]supply.Slot{{Patient: e.Patient, Visit: e.Visit}}, o)
@@ -158,7 +145,7 @@ func (s dispensing) kitAllocated(e supply.KitAllocated, o sagas.Occurrence) (sag
 // allocationFailed ends the wait for the answer. The site's resupply asks for a kit again as soon as there are kits.
 func (s dispensing) allocationFailed(e supply.AllocationFailed, _ sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
 	answered := slices.Contains(s.Unanswered, e.Visit) ||
-		e.Withheld != "" && supply.IsKitOfStage(e.Visit) // the draw asked for it, and does not ask again
+		e.Withheld != "" && supply.IsKitOfStage(e.Visit) // the enrolment or the draw asked for it, and does not ask again
 	s.Unanswered = without(s.Unanswered, e.Visit)
 	if e.Withheld != "" {
 		s.Paused = append(without(s.Paused, e.Visit), e.Visit)
@@ -240,13 +227,22 @@ func (s dispensing) goOn(who domain.PatientID, o sagas.Occurrence, why string) (
 	return s.askAgain(o.Study, o.Site, who, why), true
 }
 
-// stepUndone goes on with the dispensing if the patient is treated again.
+// stepUndone goes on with the dispensing if the patient is treated again, or can get kits before the treatment again.
 func (s dispensing) stepUndone(e patient.StepUndone, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
-	if e.Treatment == e.FromTreatment {
+	if !bringsKitsBack(e) {
 		return sagas.Reaction[dispensing]{}, false
 	}
 	s.Ended, s.Back = false, true
 	return s.askAgain(o.Study, o.Site, e.Patient, "the end is undone"), true
+}
+
+// bringsKitsBack says whether kits can be due again because a step was undone: the treatment goes on, or somebody takes part again
+// whose treatment has not begun, such as in a run-in.
+func bringsKitsBack(e patient.StepUndone) bool {
+	if e.Treatment == patient.TreatmentNotStarted {
+		return e.Status != e.From
+	}
+	return e.Treatment != e.FromTreatment
 }
 
 // transferred remembers the patient's site. What is due there is asked for when the former site has set its kits aside.
@@ -270,9 +266,7 @@ func (s dispensing) remember(o sagas.Occurrence) sagas.Reaction[dispensing] {
 func (s dispensing) askAgain(study domain.StudyID, site domain.SiteID, who domain.PatientID, why string) sagas.Reaction[dispensing] {
 	r := sagas.Reaction[dispensing]{Stage: stageKitWanted, Note: why}
 	for _, visit := range append(slices.Clone(s.SetAside), s.Paused...) {
-		if visit != "" { // the answer about the kit of the enrolment does not come here
-			s.Unanswered = append(without(s.Unanswered, visit), visit)
-		}
+		s.Unanswered = append(without(s.Unanswered, visit), visit)
 		r.Commands = append(r.Commands, supply.AllocateKit{Study: study, Site: site, OfPatient: domain.ForPatient(who), Visit: visit})
 	}
 	s.SetAside, s.Paused = nil, nil

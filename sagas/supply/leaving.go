@@ -24,7 +24,8 @@ var Leaving = sagas.Define("leaving",
 	sagas.On[patient.TreatmentDiscontinued](patientOfSite, leaving.treatmentDiscontinued),
 	sagas.On[patient.Transferred](patientOfSite, leaving.transferred),
 	sagas.On[patient.ScreenFailureRecorded](patientOfSite, leaving.screenFailed),
-).InGroup("leaving-3")
+	sagas.On[patient.RegistrationVoided](patientOfSite, leaving.registrationVoided),
+).InGroup("leaving-4")
 
 // patientOfSite names the instance of a patient who is at a site.
 func patientOfSite[E any](_ E, at eventlog.Recorded) []string {
@@ -53,6 +54,11 @@ func (s leaving) treatmentDiscontinued(e patient.TreatmentDiscontinued, o sagas.
 // screenFailed frees the kits of a patient who got some before the draw.
 func (s leaving) screenFailed(e patient.ScreenFailureRecorded, o sagas.Occurrence) (sagas.Reaction[leaving], bool) {
 	return s.setAside(e.Patient, o, o.Site, "the patient has failed the screening"), true
+}
+
+// registrationVoided frees the kits of somebody who got some before the draw, and was never meant.
+func (s leaving) registrationVoided(e patient.RegistrationVoided, o sagas.Occurrence) (sagas.Reaction[leaving], bool) {
+	return s.setAside(e.Patient, o, o.Site, "the patient was registered in error"), true
 }
 
 // transferred frees the kits at the former site. The dispensing asks for others at the new one.

@@ -10,6 +10,7 @@ import (
 	"casebook/domain/process"
 	"casebook/domain/safety"
 	"casebook/domain/supply"
+	"casebook/eventlog"
 	"casebook/sagas"
 )
 
@@ -21,31 +22,36 @@ type withoutKit struct {
 	Ended []string `json:"ended,omitempty"`
 }
 
-// WithoutKit is the process that raises one alert as soon as a kit is due that a patient cannot get, and settles it when the patient
-// has the kit, or needs none any more. Somebody who closes the alert has decided otherwise; it is not raised again for the same visit
+// WithoutKit is the process that raises one alert as soon as a kit is due that a patient cannot get, for want of stock or before the
+// consent is signed again, and settles it when the patient has the kit, has it again, or needs none any more. Somebody who closes the alert has decided otherwise; it is not raised again for the same visit
 // until there was a kit. It asks for what was due again when a patient is transferred, and when the end of a treatment is undone.
 var WithoutKit = sagas.Define("without-kit",
 	sagas.Sends(safety.RaiseAlert{}, safety.SettleAlert{}, supply.AllocateKit{}),
 	sagas.On[supply.AllocationFailed](sagas.ByPatient, withoutKit.allocationFailed),
 	sagas.On[supply.KitAllocated](sagas.ByPatient, withoutKit.kitAllocated),
+	sagas.On(func(e supply.KitsReleased, _ eventlog.Recorded) []string { return instances(e.Affected) }, withoutKit.kitsReleased),
+	sagas.On(func(e supply.KitFound, _ eventlog.Recorded) []string { return instances(e.Affected) }, withoutKit.kitFound),
 	sagas.On[patient.ConsentWithdrawn](sagas.ByPatient, withoutKit.consentWithdrawn),
 	sagas.On[patient.Discontinued](sagas.ByPatient, needsNone),
 	sagas.On[patient.Completed](sagas.ByPatient, needsNone),
 	sagas.On[patient.ParticipationEnded](sagas.ByPatient, needsNone),
 	sagas.On[patient.TreatmentDiscontinued](sagas.ByPatient, needsNone),
+	sagas.On[patient.ScreenFailureRecorded](sagas.ByPatient, needsNone),
+	sagas.On[patient.RegistrationVoided](sagas.ByPatient, needsNone),
 	sagas.On[patient.StepUndone](sagas.ByPatient, withoutKit.stepUndone),
 	sagas.On[patient.Transferred](sagas.ByPatient, withoutKit.transferred),
-).OfPatients()
+).OfPatients().InGroup("without-kit-2")
 
 const (
 	stageWithoutKit = "without a kit"
 	stageHasKit     = "has every kit that is due"
 )
 
-// allocationFailed raises the alert, unless the patient gets none because of the treatment: who is not treated lacks nothing.
+// allocationFailed raises the alert, unless the patient gets none because of the treatment: who is not treated lacks nothing. Who has
+// not signed the consent again is treated, and lacks the kit.
 func (s withoutKit) allocationFailed(e supply.AllocationFailed, o sagas.Occurrence) (sagas.Reaction[withoutKit], bool) {
 	unplanned := e.Visit != "" && (e.Code == "nothing_planned" || e.Code == "not_randomised")
-	if _, raised := s.Alerts[e.Visit]; raised || !e.Waits && !unplanned {
+	if _, raised := s.Alerts[e.Visit]; raised || !e.Waits && !unplanned && e.Withheld != supply.ReconsentIsDue {
 		return sagas.Reaction[withoutKit]{}, false
 	}
 	of := sagas.AlertFrom(o.Study, o.ID)
@@ -58,16 +64,39 @@ func (s withoutKit) allocationFailed(e supply.AllocationFailed, o sagas.Occurren
 	if e.Visit != "" {
 		at = ", visit " + e.Visit
 	}
+	why := "There is no kit for patient %s at site %s%s."
+	if e.Withheld == supply.ReconsentIsDue {
+		why = "Patient %s at site %s%s gets no kit before the consent is signed again."
+	}
 	return s.react([]any{safety.RaiseAlert{OfAlert: of, Study: o.Study, Site: domain.SiteID(e.Location), Patient: e.Patient,
 		Kind: safety.PatientWithoutKit, Severity: safety.Urgent, Source: o.ID, OccurredAt: o.At,
-		Summary: fmt.Sprintf("There is no kit for patient %s at site %s%s.", e.Patient, e.Location, at)}}), true
+		Summary: fmt.Sprintf(why, e.Patient, e.Location, at)}}), true
 }
 
 func (s withoutKit) kitAllocated(e supply.KitAllocated, _ sagas.Occurrence) (sagas.Reaction[withoutKit], bool) {
-	if _, raised := s.Alerts[e.Visit]; !raised {
+	return s.has([]supply.Slot{{Patient: e.Patient, Visit: e.Visit}}, string(e.Patient))
+}
+
+func (s withoutKit) kitsReleased(e supply.KitsReleased, o sagas.Occurrence) (sagas.Reaction[withoutKit], bool) {
+	return s.has(e.Affected, o.Of)
+}
+
+func (s withoutKit) kitFound(e supply.KitFound, o sagas.Occurrence) (sagas.Reaction[withoutKit], bool) {
+	return s.has(e.Affected, o.Of)
+}
+
+// has settles the alerts about visits for which the patient has the kits, or has them again.
+func (s withoutKit) has(slots []supply.Slot, of string) (sagas.Reaction[withoutKit], bool) {
+	var visits []string
+	for _, slot := range slots {
+		if _, raised := s.Alerts[slot.Visit]; raised && string(slot.Patient) == of {
+			visits = append(visits, slot.Visit)
+		}
+	}
+	if len(visits) == 0 {
 		return sagas.Reaction[withoutKit]{}, false
 	}
-	return s.settle("There is a kit for the patient.", e.Visit), true
+	return s.settle("There is a kit for the patient.", visits...), true
 }
 
 // consentWithdrawn does nothing unless the patient withdrew from the treatment.
@@ -92,7 +121,7 @@ func (s withoutKit) end() (sagas.Reaction[withoutKit], bool) {
 
 // stepUndone asks again for what was due when the treatment ended. The answer says whether there is a kit now.
 func (s withoutKit) stepUndone(e patient.StepUndone, o sagas.Occurrence) (sagas.Reaction[withoutKit], bool) {
-	if len(s.Ended) == 0 || e.Treatment == e.FromTreatment {
+	if len(s.Ended) == 0 || !bringsKitsBack(e) {
 		return sagas.Reaction[withoutKit]{}, false
 	}
 	visits := s.Ended
