@@ -73,6 +73,7 @@ var entitled = map[string]struct {
 	"CorrectVisitDate":          {thePatient, siteStaff},
 	"VoidVisit":                 {thePatient, siteStaff},
 	"CorrectConsentDate":        {thePatient, siteStaff},
+	"VoidConsent":               {thePatient, siteStaff},
 	"CorrectEnrollmentDate":     {thePatient, siteStaff},
 	"CorrectAge":                {thePatient, siteStaff},
 	"CorrectSex":                {thePatient, siteStaff},

@@ -39,7 +39,8 @@ func TestViewsShowThePatientStatusOfTheDomain(t *testing.T) {
 		patient.ParticipationEnded{Patient: "S.1", On: "2026-03-07", Reason: patient.EndedByDeath},
 		patient.StepUndone{Patient: "S.1", Status: patient.StatusEnrolled, Treatment: patient.TreatmentOn},
 		patient.StepUndone{Patient: "S.1", Status: patient.StatusEnrolled, Treatment: patient.TreatmentEnded, TreatmentEndedOn: "2026-03-06"},
-		patient.Transferred{Patient: "S.1", From: "01", To: "02"}}
+		patient.Transferred{Patient: "S.1", From: "01", To: "02"}, patient.ConsentVoided{Patient: "S.1"},
+		patient.DeviationCandidateJudgedAgain{Patient: "S.1"}, patient.Rescreened{Patient: "S.1"}}
 	rapid.Check(t, func(r *rapid.T) {
 		state, s := patient.Decider.Initial, newStory()
 		rows, views := map[string]readmodels.Document{}, map[string]readmodels.Document{}

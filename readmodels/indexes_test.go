@@ -247,7 +247,7 @@ func stored(r *rand.Rand, field string, view readmodels.View) any {
 		return r.IntN(2) == 0
 	case "given.patient":
 		return one("PAIN1.S-0001", "PAIN1.S-0002")
-	case "site", "given.site":
+	case "site", "given.site", "place":
 		return one("DE-01", "DE-02", "DE-03")
 	case "opens", "raisedAt", "createdAt", "lastStepAt", "since", "updatedAt", "recordedAt", "lastActivityAt", "lastSignInAt":
 		return time.Date(2026, 3, 1, 0, 0, r.IntN(10_000), 0, time.UTC)

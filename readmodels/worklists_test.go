@@ -134,13 +134,21 @@ func TestParkedMessagesAreListedTheLongestParkedFirst(t *testing.T) {
 func TestAlertsAreListedByUrgencyAndAge(t *testing.T) {
 	s := connect(t, newDatabase())
 	statuses := []safetyviews.AlertStatus{safetyviews.AlertOpen, safetyviews.AlertReviewed, safetyviews.AlertClosed}
-	kinds := []safety.Kind{safety.RiskFlagged, safety.ResupplyShort, safety.KitsAffected}
+	kinds := []safety.Kind{safety.RiskFlagged, safety.ResupplyShort, safety.KitsAffected, safety.ActivityPaused, safety.ShippingPaused}
 	var all []safetyviews.Alert
 	for n := range documents {
-		a := safetyviews.Alert{Header: key(n), Study: "S", Site: domain.SiteID(fmt.Sprint(n % 3)), Kind: kinds[n%7%3],
+		a := safetyviews.Alert{Header: key(n), Study: "S", Kind: kinds[n%7%len(kinds)],
 			Severity: safety.Routine, RaisedAt: moment(n * 3)}
 		if n%2 == 0 {
 			a.Severity = safety.Urgent
+		}
+		switch {
+		case a.Kind.OfManySites() && n%2 == 0: // of the whole study
+			a.At("", nil)
+		case a.Kind.OfManySites():
+			a.At("", []domain.SiteID{"0", domain.SiteID(fmt.Sprint(n % 3))})
+		default:
+			a.At(domain.SiteID(fmt.Sprint(n%3)), nil)
 		}
 		a.Become(statuses[n%5%3])
 		all = append(all, a)
@@ -166,8 +174,9 @@ func TestAlertsAreListedByUrgencyAndAge(t *testing.T) {
 			return safetyviews.ListAlerts(t.Context(), request, f)
 		})
 		want := expected(all, id, func(a safetyviews.Alert) bool {
-			return wanted(f.Site, a.Site) && wanted(f.Status, a.Status) && wanted(f.Severity, a.Severity) &&
-				(f.RaisedBefore.IsZero() || a.RaisedAt.Before(f.RaisedBefore)) && wanted(f.Kind, a.Kind) && (!ofSupply || a.Kind != safety.RiskFlagged)
+			at := wanted(f.Site, a.Site) || a.Kind.OfManySites() && (len(a.Sites) == 0 || slices.Contains(a.Sites, f.Site))
+			return at && wanted(f.Status, a.Status) && wanted(f.Severity, a.Severity) &&
+				(f.RaisedBefore.IsZero() || a.RaisedAt.Before(f.RaisedBefore)) && wanted(f.Kind, a.Kind) && (!ofSupply || a.Kind.OfSupply())
 		}, func(a, b safetyviews.Alert) int {
 			switch age := cmp.Or(a.RaisedAt.Compare(b.RaisedAt), cmp.Compare(a.ID, b.ID)); order {
 			case "oldest":

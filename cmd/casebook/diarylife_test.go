@@ -204,6 +204,11 @@ func TestDailyLifeOfDiaries(t *testing.T) {
 		}
 		last := s.must(s.phone(of), s.filledIn(of, "attacks", s.ago(1)))
 		s.counts(of, last.Position, diaryviews.Compliance{Events: 4})
+		told := s.onPaper(of, "attacks", s.ago(3))
+		copied := s.must(s.crc, told)
+		s.counts(of, copied.Position, diaryviews.Compliance{Events: 5, EventsTranscribed: 1})
+		void := diary.VoidDiary{OfPatient: of, Instrument: "attacks", Window: string(s.ago(3)) + "/20:30:00Z", Reasoned: because}
+		s.counts(of, s.must(s.crc, void).Position, diaryviews.Compliance{Events: 4, Voided: 1})
 	})
 
 	t.Run("visit questionnaire", func(t *testing.T) {
@@ -376,24 +381,25 @@ func TestDailyLifeOfDiaries(t *testing.T) {
 		stop := diary.StopInstrument{OfPatient: of, Instrument: "pain", Until: s.ago(14), Reasoned: domain.Because("Too much")}
 		s.refused(s.crc, "diaries_recorded", stop)
 		stop.Until = s.ago(12)
+		s.refused(s.crc, "windows_ran_out", stop)
+		stop.Until = ""
 		stopped := s.must(s.crc, stop)
-		if a := s.instrumentOf(of, "pain", stopped.Position); a.Until != s.ago(12) || a.Stopped != "Too much" {
+		if a := s.instrumentOf(of, "pain", stopped.Position); a.Until != s.today || a.Stopped != "Too much" {
 			t.Errorf("the instrument is %+v", a)
 		}
-		s.refused(s.phone(of), "diary_too_late", s.filledIn(of, "pain", s.ago(10)))
-		s.counts(of, s.closeWindows(of, s.ago(2)).Position, diaryviews.Compliance{Closed: 3, Completed: 2, OnTime: 2, Missed: 1})
+		s.counts(of, s.closeWindows(of, s.ago(2)).Position, diaryviews.Compliance{Closed: 13, Completed: 2, OnTime: 2, Missed: 11})
 		s.must(s.crc, diary.ReplaceInstrument{OfPatient: s.takesPart(54, "pain"), Replaced: "pain", Instrument: "kept", From: s.ago(0),
 			Until: s.ago(-28), Reasoned: because})
 
 		voided := s.must(s.crc, diary.VoidDiary{OfPatient: of, Instrument: "pain", Window: ofDay(s.ago(14)),
 			Reasoned: domain.Because("Her son played with the phone")}).Position
-		s.counts(of, voided, diaryviews.Compliance{Closed: 2, Completed: 1, OnTime: 1, Missed: 1, Voided: 1})
+		s.counts(of, voided, diaryviews.Compliance{Closed: 12, Completed: 1, OnTime: 1, Missed: 11, Voided: 1})
 		d := s.diary(of, "pain", ofDay(s.ago(14)), voided)
 		if d.CapturedAt != nil || len(d.Voided) != 1 || len(d.Voided[0].Answers) == 0 || d.Voided[0].Reason != "Her son played with the phone" {
 			t.Errorf("the window is %+v", d)
 		}
 		// Nobody has answered the window now, and that counts.
-		s.counts(of, s.closeWindows(of, s.ago(2)).Position, diaryviews.Compliance{Closed: 3, Completed: 1, OnTime: 1, Missed: 2, Voided: 1})
+		s.counts(of, s.closeWindows(of, s.ago(2)).Position, diaryviews.Compliance{Closed: 13, Completed: 1, OnTime: 1, Missed: 12, Voided: 1})
 	})
 
 	t.Run("captured before and sent after a withdrawal", func(t *testing.T) {
@@ -413,13 +419,18 @@ func TestDailyLifeOfDiaries(t *testing.T) {
 		if len(all) != 1 || all[0].Held != "patient_not_participating" || len(all[0].Answers) == 0 {
 			t.Fatalf("held are %+v", all)
 		}
+		s.refused(s.crc, "patient_not_participating", diary.CorrectDiaryWindow{OfPatient: of, Instrument: "kept", From: all[0].Window,
+			To: ofDay(s.ago(8)), Reasoned: because})
+		asked := s.onPaper(of, "kept", s.ago(3))
+		asked.Source, asked.Window = diary.SourceInterview, ofDay(s.ago(8))
+		s.refused(s.crc, "patient_not_participating", asked)
 		voided := s.must(s.crc, diary.VoidDiary{OfPatient: of, Instrument: "kept", Window: all[0].Window,
 			Reasoned: domain.Because("No consent on that day")}).Position
 		s.counts(of, voided, diaryviews.Compliance{Closed: 2, Completed: 2, OnTime: 2, Voided: 1})
 
 		// A diary without a window may count after all, late.
-		forgotten := s.takesPart(54, "kept")
-		s.must(s.crc, diary.StopInstrument{OfPatient: forgotten, Instrument: "kept", Until: s.ago(6), Reasoned: because})
+		forgotten := s.takesPart(54)
+		s.must(s.crc, diary.AssignInstrument{OfPatient: forgotten, Instrument: "kept", From: s.ago(14), Until: s.ago(6), On: s.ago(14)})
 		kept := s.must(s.phone(forgotten), s.filledIn(forgotten, "kept", s.ago(4))).Position
 		window := s.diaries(forgotten, "?only=held", kept)[0].Window
 		counted := s.must(s.crc, diary.CorrectDiaryWindow{OfPatient: forgotten, Instrument: "kept", From: window, To: ofDay(s.ago(6)),

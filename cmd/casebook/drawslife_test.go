@@ -12,6 +12,7 @@ import (
 	"casebook/access"
 	"casebook/domain"
 	"casebook/domain/enrollment"
+	"casebook/domain/instrument"
 	"casebook/domain/patient"
 	"casebook/domain/randomisation"
 	"casebook/domain/safety"
@@ -229,7 +230,19 @@ func TestDailyLifeOfDraws(t *testing.T) {
 		s := in.trial(t, "DRAW-C", &study.Treatment{Randomised: true, DrawnLater: true, Factors: []study.Factor{bySex},
 			FirstArms: []string{"drug", "placebo"}, Stages: []study.Stage{{ID: "second", Arms: []string{"low", "high"}},
 				{ID: "open", Title: "Open extension", Arms: []string{"drug"}}}}, "drug", "placebo", "low", "high")
+		s.protocol.Instruments = []instrument.Definition{*instrument.PainDiary(), *instrument.PHQ9()}
+		s.protocol.PhaseInstruments = []study.PhaseInstrument{{Instrument: "pain-diary", Phase: study.PhaseRunIn},
+			{Instrument: "phq-9", Phase: study.PhaseTreatment}}
+		s.amend("drug", "placebo", "low", "high")
 		of := s.enrolledAs(patient.Female)
+		goesOn := func(id instrument.ID, phase patient.Phase) func() bool {
+			return func() bool {
+				return slices.ContainsFunc(s.patient(s.crc, of, 0).Instruments, func(a patientviews.AnsweredBy) bool {
+					return a.Instrument == id && a.Phase == phase && a.Stopped == ""
+				})
+			}
+		}
+		s.eventually("the instrument of the run-in is assigned", goesOn("pain-diary", patient.PhaseRunIn))
 		s.is(of, 0, patient.StatusEnrolled, patient.TreatmentNotStarted, patient.PhaseRunIn)
 		// A patient who cannot be drawn has not failed.
 		if v := s.drawNow(of, ""); v.Status != patient.StatusEnrolled || v.Phase != patient.PhaseRunIn {
@@ -244,6 +257,10 @@ func TestDailyLifeOfDraws(t *testing.T) {
 		today := domain.DateOf(time.Now().In(berlin))
 		if v.Phase != patient.PhaseTreatment || v.RandomisedOn.DaysSince(today) < -1 || v.RandomisedOn > today || v.EnrolledOn != "2026-02-03" {
 			t.Errorf("enrolled on %s and drawn on %s, the patient is in phase %s", v.EnrolledOn, v.RandomisedOn, v.Phase)
+		}
+		s.eventually("the instrument of the treatment is assigned", goesOn("phq-9", patient.PhaseTreatment))
+		if goesOn("pain-diary", patient.PhaseRunIn)() {
+			t.Error("the instrument of the run-in goes on after the draw")
 		}
 		s.refused(s.crc, "already_randomised", patient.RequestRandomisation{OfPatient: of})
 		s.refused(s.crc, "stage_not_found", patient.RequestRandomisation{OfPatient: of, Stage: "third"})

@@ -290,6 +290,28 @@ func TestDailyLifeOfATrial(t *testing.T) {
 		if v.RescreeningOf != of.Patient || v.Status != patient.StatusScreened {
 			t.Errorf("the new record is %+v", v)
 		}
+		// A person takes part once.
+		noted := func(times int) {
+			t.Helper()
+			s.eventually("the earlier record names the later one", func() bool {
+				n := 0
+				for _, step := range s.patient(s.crc, of, 0).Steps {
+					if step.What == "PatientRescreened" {
+						n++
+					}
+				}
+				return n == times
+			})
+		}
+		noted(1)
+		undo := patient.UndoPatientStep{OfPatient: of, Step: patient.StepScreenFailure, Reasoned: because}
+		s.refused(s.crc, "patient_rescreened", undo)
+		third := again
+		third.ScreeningNumber = "R-2"
+		s.refused(s.crc, "patient_rescreened", third)
+		s.must(s.crc, patient.VoidRegistration{OfPatient: domain.ForPatient(domain.NewPatientID(s.study, "R-1")), Reasoned: because})
+		noted(2)
+		s.must(s.crc, undo)
 	})
 
 	t.Run("consent dates", func(t *testing.T) {
@@ -371,6 +393,9 @@ func TestDailyLifeOfATrial(t *testing.T) {
 			t.Errorf("the patient is %+v", v)
 		}
 		s.refused(s.crc, "consent_withdrawn", patient.WithdrawConsent{OfPatient: of, On: "2026-04-02"})
+		// What took place before the end is typed after it.
+		s.refused(s.crc, "patient_ended", patient.RecordVisit{OfPatient: of, Visit: "week-4", On: "2026-03-02"})
+		s.must(s.crc, patient.RecordVisit{OfPatient: of, Visit: "week-4", On: "2026-03-01"})
 	})
 
 	t.Run("withdrawal from the treatment alone", func(t *testing.T) {
@@ -504,6 +529,17 @@ func TestDailyLifeOfATrial(t *testing.T) {
 		}
 		// The mistyped day was a candidate, and is none any more.
 		s.deviates(of, position, "visit/week-4", patientviews.DeviationObsolete)
+
+		// A day that others depend on has them judged again, and a consent of the wrong patient is taken back.
+		other := s.enrolled()
+		s.must(s.crc, patient.RecordVisit{OfPatient: other, Visit: "week-4", On: "2026-03-03"})
+		moved := patient.CorrectEnrollmentDate{OfPatient: other, From: "2026-02-03", To: "2026-02-20", Reasoned: mistyped}
+		s.deviates(other, s.must(s.crc, moved).Position, "visit/week-4", patientviews.DeviationProposed)
+		s.must(s.manager, patient.DismissDeviationCandidate{OfPatient: other, Candidate: "visit/week-4", Reasoned: because})
+		void := patient.VoidConsent{OfPatient: other, ConsentVersion: "1.0", Reasoned: because}
+		s.deviates(other, s.must(s.crc, void).Position, "consent/1.0", patientviews.DeviationProposed)
+		s.refused(s.crc, "consent_missing", patient.RecordVisit{OfPatient: other, Visit: "week-8", On: "2026-04-01"})
+		s.must(s.crc, patient.RecordConsent{OfPatient: other, ConsentVersion: "1.0", On: "2026-02-02"})
 	})
 
 	t.Run("transfer", func(t *testing.T) {

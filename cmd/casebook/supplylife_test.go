@@ -365,6 +365,17 @@ func TestDailyLifeOfKits(t *testing.T) {
 			s.query(officer, fmt.Sprintf("/api/v1/studies/%s/alerts?limit=100", s.study), 0, &alerts)
 			return slices.ContainsFunc(alerts.Items, func(a safetyviews.Alert) bool { return a.Kind == safety.ActivityPaused })
 		})
+		told := func(token, site string, kind safety.Kind) bool {
+			s.query(token, fmt.Sprintf("/api/v1/studies/%s/alerts?kind=%s%s&limit=100", s.study, kind, site), 0, &alerts)
+			return slices.ContainsFunc(alerts.Items, func(a safetyviews.Alert) bool { return strings.HasPrefix(a.Summary, "Suspended") })
+		}
+		s.eventually("the supply manager is told that nothing is sent", func() bool { return told(s.supplier, "", safety.ShippingPaused) })
+		if !told(s.crc, "&site=01", safety.ActivityPaused) || !told(s.crc, "&site=01", safety.ShippingPaused) {
+			t.Error("the site is not told that the study is suspended")
+		}
+		if told(s.supplier, "", safety.ActivityPaused) {
+			t.Error("the supply manager is told what does not concern the supply")
+		}
 		s.must(s.crc, patient.RecordVisit{OfPatient: of, Visit: "week-4", On: "2026-04-02"})
 
 		s.must(s.manager, study.ResumeStudy{InStudy: ofStudy, Activities: all, Reasoned: domain.Because("The board recommends to go on")})

@@ -130,7 +130,7 @@ var Commands = []commands.Command{
 		Described("Correct the day of a visit",
 			patient.CorrectVisitDate{OfPatient: domain.ForPatient("PAIN1.S-0001"), Visit: "week-4", From: "2026-03-03", To: "2026-03-02",
 				Reasoned: domain.Because("The appointment book says the second")}),
-	commands.Handle(patient.Decider, patient.Void).
+	commands.HandleWithFacts(patient.Decider, commands.StudyOfPatient, patient.Void).
 		AllowedTo(access.SiteStaff).
 		Described("Record that a visit was recorded in error, such as for the wrong patient",
 			patient.VoidVisit{OfPatient: domain.ForPatient("PAIN1.S-0001"), Visit: "week-4",
@@ -140,7 +140,14 @@ var Commands = []commands.Command{
 		Described("Correct the day on which a consent was signed",
 			patient.CorrectConsentDate{OfPatient: domain.ForPatient("PAIN1.S-0001"), ConsentVersion: "1.0", From: "2026-02-01", To: "2026-01-31",
 				Reasoned: domain.Because("The form has the day before")}),
-	commands.Handle(patient.Decider, patient.CorrectEnrollment).
+	commands.HandleWithFacts(patient.Decider, commands.StudyOfPatient, patient.VoidSigned).
+		AllowedTo(access.SiteStaff).
+		Described("Take back a consent that was recorded in error; the form may be recorded again",
+			patient.VoidConsent{OfPatient: domain.ForPatient("PAIN1.S-0001"), ConsentVersion: "1.0",
+				Reasoned: domain.Because("Another patient's form")}),
+	commands.Handle(patient.Decider, patient.Rescreen).
+		AllowedTo(access.Processes),
+	commands.HandleWithFacts(patient.Decider, commands.StudyOfPatient, patient.CorrectEnrollment).
 		AllowedTo(access.SiteStaff).
 		Described("Correct the day of an enrolment",
 			patient.CorrectEnrollmentDate{OfPatient: domain.ForPatient("PAIN1.S-0001"), From: "2026-02-03", To: "2026-02-02",

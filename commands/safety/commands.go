@@ -23,7 +23,8 @@ var Commands = []commands.Command{
 		Scoped(func(_ context.Context, _ commands.Reader, c safety.RaiseAlert) (domain.Scope, error) {
 			return domain.Scope{Study: c.Study, Site: c.Site, Patient: c.Patient}, nil
 		}).
-		AllowedTo(access.Processes),
+		AllowedTo(access.Processes).
+		Upcast(domain.Unchanged), // since version 2, it can name a country
 	commands.Handle(safety.Decider, safety.Review).
 		Scoped(scopeOfAlert).
 		AllowedTo(alertHandlers, access.SupplyManagers, access.Statisticians).

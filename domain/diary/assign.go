@@ -143,10 +143,11 @@ func (a *Assignment) checkNext(cmd AssignInstrument, version int, today domain.D
 	return nil
 }
 
-// hasRecordsFrom says whether a window that opens on the day or later has a recorded status.
+// hasRecordsFrom says whether a window that opens on the day or later is answered or missed. One whose diary was voided is neither.
 func (a *Assignment) hasRecordsFrom(day domain.Date) bool {
 	before := a.endingOn(day.AddDays(-1))
-	return len(a.statuses) > before.calendar.Len() || slices.ContainsFunc(a.others, func(o otherWindow) bool {
+	recorded := a.statuses[min(before.calendar.Len(), len(a.statuses)):]
+	return slices.ContainsFunc(recorded, Status.decided) || slices.ContainsFunc(a.others, func(o otherWindow) bool {
 		return o.status&(Answered|Missed) != 0 && domain.DateOf(a.zone.In(o.window.Opens)) >= day
 	})
 }

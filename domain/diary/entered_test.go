@@ -8,7 +8,9 @@ import (
 	"casebook/domain/diary"
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
+	"casebook/domain/refuse"
 	"casebook/domain/scenario"
+	"casebook/domain/study"
 	"casebook/domain/user"
 )
 
@@ -113,6 +115,39 @@ func TestTranscribe(t *testing.T) {
 		})
 	}
 	march(t).When(transcribing(t, withdrawn("2026-02-28"), nil)).ThenRefused("patient_not_participating")
+	// What was asked after the participation does not count for a day before its end.
+	march(t).When(transcribing(t, withdrawn("2026-03-04"), func(c *diary.TranscribeDiary) {
+		c.Source, c.Window, c.AnsweredAt = diary.SourceInterview, "2026-03-01/evening", shanghai(t, "2026-03-05 09:00")
+	})).ThenRefused("patient_not_participating")
+}
+
+// A refusal names the field that is wrong, not that of another command.
+func TestRefusedTranscriptionsNameTheField(t *testing.T) {
+	d := march(t).State()
+	for field, change := range map[string]func(*diary.TranscribeDiary){
+		"window":     func(c *diary.TranscribeDiary) { c.Window = "2026-04-01/evening" },
+		"instrument": func(c *diary.TranscribeDiary) { c.Instrument = "phq-9" },
+		"answeredAt": func(c *diary.TranscribeDiary) { c.AnsweredAt = shanghai(t, "2026-03-01 17:00") },
+		"respondent": func(c *diary.TranscribeDiary) { c.Respondent = "" },
+	} {
+		_, err := transcribing(t, enrolled("Asia/Shanghai"), change)(d)
+		if r, refused := refuse.As(err); !refused || r.Field != field {
+			t.Errorf("wrong is %s, and the answer is %v at %+v", field, err, r)
+		}
+	}
+}
+
+// An interview is an assessment; to copy a paper is none.
+func TestWhoKnowsTheArmInterviewsNobody(t *testing.T) {
+	who := patient.Decider.Evolve(enrolled("Asia/Shanghai"), patient.Unblinded{Patient: anna, Kind: study.UnblindedInEmergency,
+		KnownTo: []domain.UserID{"anna"}, AssessmentsByOthers: true}) // the actor of the calls
+	for source, allowed := range map[diary.Source]bool{diary.SourceInterview: false, diary.SourceTelephone: false, diary.SourcePaper: true,
+		diary.SourceOtherPatient: true} {
+		_, err := transcribing(t, who, func(c *diary.TranscribeDiary) { c.Source = source })(march(t).State())
+		if r, refused := refuse.As(err); refused == allowed || refused && r.Code != "assessor_unblinded" {
+			t.Errorf("a diary from %s: %v", source, err)
+		}
+	}
 }
 
 // A correction of the answers, the day or the window never changes how a diary came in.
@@ -188,6 +223,10 @@ func TestADiaryIsMovedOnlyIntoAFreeWindow(t *testing.T) {
 	g.When(move(who, "2026-03-01/evening", "2026-03-03/morning")).ThenRefused("window_not_found")
 	g.When(move(who, "2026-03-04/evening", "2026-03-03/evening")).ThenRefused("diary_not_found")
 	g.When(move(withdrawn("2026-03-02"), "2026-03-01/evening", "2026-03-03/evening")).ThenRefused("patient_not_participating")
+	// What was captured after the end does not count before it.
+	third := submitted(t, "2026-03-05", shanghai(t, "2026-03-05 20:30"))
+	events = append(events, third)
+	g.Given(third).When(move(withdrawn("2026-03-04"), "2026-03-05/evening", "2026-03-03/evening")).ThenRefused("patient_not_participating")
 }
 
 // holding is the pain diary that holds what has no window.

@@ -144,11 +144,21 @@ func TestStopInstrument(t *testing.T) {
 	g.When(submitting(who, shanghai(t, "2026-03-11 20:30"), mild())).ThenRefused("diary_too_late")
 	g.When(submitting(who, shanghai(t, "2026-03-10 20:30"), mild())).Then(submitted(t, "2026-03-10", shanghai(t, "2026-03-10 20:30")))
 	g.When(stop("2026-03-10", "again")).ThenRefused("nothing_to_stop")
-	g.When(stop("2026-03-05", "earlier")).Then(diary.InstrumentStopped{Patient: anna, Instrument: painNRS, Until: "2026-03-05",
+	// Windows that have run out are missed, and no stop makes them undone. Those from before the patient was given it never count.
+	g.When(stop("2026-03-05", "earlier")).ThenRefused("windows_ran_out")
+	march(t).When(stop("2026-03-07", "earlier")).ThenRefused("windows_ran_out")
+	march(t).When(stop("2026-03-08", "earlier")).Then(diary.InstrumentStopped{Patient: anna, Instrument: painNRS, Until: "2026-03-08",
 		Reason: "earlier"})
+	given := since(assigned(instrument.PainDiary()), shanghai(t, "2026-03-10 09:00"))
+	scenario.For(t, diary.Decider).Given(given).When(stop("2026-03-05", "wrong patient")).
+		Then(diary.InstrumentStopped{Patient: anna, Instrument: painNRS, Until: "2026-03-05", Reason: "wrong patient"})
 	march(t).When(stop("2026-03-10", "")).ThenRefused("reason_required")
 	march(t).When(stop("soon", "x")).ThenRefused("malformed_date")
 	march(t).Given(missed(t, "2026-03-10")).When(stop("2026-03-09", "x")).ThenRefused("diaries_recorded")
+	answered := submitted(t, "2026-03-10", shanghai(t, "2026-03-10 20:30"))
+	march(t).Given(answered).When(stop("2026-03-09", "x")).ThenRefused("diaries_recorded")
+	march(t).Given(answered, diary.Voided{Patient: anna, Instrument: painNRS, Window: evening(t, "2026-03-10"), Reason: "Wrong patient"}).
+		When(stop("2026-03-09", "x")).Then(diary.InstrumentStopped{Patient: anna, Instrument: painNRS, Until: "2026-03-09", Reason: "x"})
 
 	// It may be assigned again, and another one instead.
 	next := since(assigned(instrument.PainDiary()), shanghai(t, "2026-03-10 10:00"))

@@ -2,6 +2,7 @@ package diary
 
 import (
 	"strings"
+	"time"
 
 	"casebook/domain"
 	"casebook/domain/instrument"
@@ -30,8 +31,10 @@ type ReplaceInstrument struct {
 
 func (InstrumentStopped) diaryEvent() {}
 
-// Stop decides about StopInstrument. Windows that open after the last day are not asked for, and are not missed. It refuses
-// reason_required, value_too_long, malformed_date, unknown_zone, instrument_unusable, nothing_to_stop and diaries_recorded.
+// Stop decides about StopInstrument. Windows that open after the last day are not asked for, and are not missed. A window that has
+// run out already is missed, or the patient's device has yet to send its diary, so that none may lie after the last day. It refuses
+// reason_required, value_too_long, malformed_date, unknown_zone, instrument_unusable, nothing_to_stop, diaries_recorded and
+// windows_ran_out.
 func Stop(d Diary, who patient.Patient, cmd StopInstrument, call domain.Call) ([]Event, error) {
 	reason := strings.TrimSpace(cmd.Reason)
 	if err := domain.Reason(reason); err != nil {
@@ -48,14 +51,14 @@ func Stop(d Diary, who patient.Patient, cmd StopInstrument, call domain.Call) ([
 	if err := validDate("until", until); err != nil {
 		return nil, err
 	}
-	if err := d.mayStop(cmd.Instrument, until, "instrument", "until"); err != nil {
+	if err := d.mayStop(who, cmd.Instrument, until, call, "instrument", "until"); err != nil {
 		return nil, err
 	}
 	return []Event{InstrumentStopped{Patient: cmd.Patient, Instrument: cmd.Instrument, Until: until, Reason: reason}}, nil
 }
 
-// mayStop refuses instrument_unusable, nothing_to_stop and diaries_recorded.
-func (d Diary) mayStop(id instrument.ID, until domain.Date, field, day string) error {
+// mayStop refuses instrument_unusable, nothing_to_stop, diaries_recorded and windows_ran_out.
+func (d Diary) mayStop(who patient.Patient, id instrument.ID, until domain.Date, call domain.Call, field, day string) error {
 	if err := d.checkUsable(id); err != nil {
 		return err
 	}
@@ -70,12 +73,30 @@ func (d Diary) mayStop(id instrument.ID, until domain.Date, field, day string) e
 			return refuse.WrongState("diaries_recorded", "instrument %s has diaries after %s", id, until).At(day).
 				Do("let it end with the last recorded diary, or void that diary first")
 		}
+		if last := a.lastRanOut(who, call.At); last > until {
+			return refuse.WrongState("windows_ran_out", "instrument %s had windows until %s that nobody has answered yet", id, last).At(day).
+				Do("let it end on that day or later; what the patient did not answer is recorded as missed")
+		}
 	}
 	if !goesOn {
 		return refuse.WrongState("nothing_to_stop", "instrument %s is not assigned after %s", refuse.Shortened(string(id)), until).
 			At(field).Do("nothing is left to stop")
 	}
 	return nil
+}
+
+// lastRanOut returns the last day with a window that was asked for, has run out, and is neither answered nor missed; "" if there is none.
+func (a *Assignment) lastRanOut(who patient.Patient, now time.Time) (last domain.Date) {
+	for _, w := range a.undecidedAroundVisits(who) {
+		if !w.Closes.Add(a.acceptLate()).After(now) {
+			last = max(last, domain.DateOf(a.zone.In(w.Opens)))
+		}
+	}
+	end := min(a.calendar.Closed(now.Add(-a.acceptLate())), a.expected(who))
+	for number, ok := a.nextUndecided(a.firstCounted()); ok && number < end; number, ok = a.nextUndecided(number + 1) {
+		last = domain.DateOf(a.zone.In(a.calendar.Window(number).Opens))
+	}
+	return last
 }
 
 // Replace decides about ReplaceInstrument. It refuses what Stop and Assign refuse, and nothing_to_correct if both are the same: a
@@ -90,7 +111,7 @@ func Replace(d Diary, facts Prescription, cmd ReplaceInstrument, call domain.Cal
 			At("instrument").Do("assign its newer version with AssignInstrument")
 	}
 	until := cmd.From.AddDays(-1)
-	if err := d.mayStop(cmd.Replaced, until, "replaced", "from"); err != nil {
+	if err := d.mayStop(facts.Patient, cmd.Replaced, until, call, "replaced", "from"); err != nil {
 		return nil, err
 	}
 	assigned, err := Assign(d, facts, AssignInstrument{OfPatient: cmd.OfPatient, Instrument: cmd.Instrument, From: cmd.From, Until: cmd.Until},

@@ -28,18 +28,25 @@ type TranscribeDiary struct {
 }
 
 // Transcribe decides about TranscribeDiary. The diary belongs to the window that was open when it was answered, or to the named
-// one; it is late there if it was answered after it.
+// one; it is late there if it was answered after it. What was answered after the participation counts nowhere. Where the protocol has
+// others assess a patient, somebody who knows the arm does not interview the patient.
 //
 // Refusals: reason_required, value_too_long, value_missing, unknown_code, malformed_language, respondent_contradicts,
 // instrument_not_assigned, instrument_unusable, captured_in_future, diary_too_early, no_window, diary_too_late,
-// window_not_found, patient_not_participating, treatment_ended, diary_submitted, and those of instrument.Instrument.Check.
+// window_not_found, patient_not_participating, treatment_ended, diary_submitted, assessor_unblinded, and those of
+// instrument.Instrument.Check.
 func Transcribe(d Diary, who patient.Patient, cmd TranscribeDiary, call domain.Call) ([]Event, error) {
 	if err := cmd.check(who, call); err != nil {
 		return nil, err
 	}
+	if cmd.Source.mode() == ByInterviewer {
+		if err := who.MayAssess(call.Actor); err != nil {
+			return nil, err
+		}
+	}
 	found, err := d.windowNamed(capture{cmd.Instrument, cmd.AnsweredAt}, cmd.Window, who)
 	if err != nil {
-		return nil, domain.At("answeredAt", err)
+		return nil, ofAnswer(err)
 	}
 	if found.status&Answered != 0 {
 		return nil, refuse.WrongState("diary_submitted", "the diary of window %s has been submitted before", found.window.ID).
@@ -48,6 +55,14 @@ func Transcribe(d Diary, who patient.Patient, cmd TranscribeDiary, call domain.C
 	e := Entered{Mode: cmd.Source.mode(), Respondent: cmd.Respondent, Relation: cmd.Relation, Language: cmd.Language, Source: cmd.Source,
 		Reason: cmd.Reason}
 	return found.submitted(Submitted{Patient: cmd.Patient, CapturedAt: cmd.AnsweredAt, Answers: cmd.Answers, Entered: e})
+}
+
+// ofAnswer returns a refusal that names the field of a transcribed diary where it would name that of a device.
+func ofAnswer(err error) error {
+	if r, ok := refuse.As(err); ok && (r.Field == "" || r.Field == "capturedAt") {
+		return r.At("answeredAt")
+	}
+	return err
 }
 
 // check refuses what does not say from where, from whom, when and why.
@@ -90,14 +105,15 @@ func (d Diary) windowNamed(c capture, window string, who patient.Patient) (entry
 	}
 	found, err := d.windowByID(c.instrument, window, who)
 	if err != nil {
-		return found, err
+		return found, domain.At("window", err)
 	}
 	if c.at.Before(found.window.Opens) {
 		return found, refuse.Because("diary_too_early", "the window %s opens at %s, after the diary was answered", window,
-			moment(found.assignment.zone.In(found.window.Opens))).Do("name the window that it was answered in")
+			moment(found.assignment.zone.In(found.window.Opens))).At("window").Do("name the window that it was answered in")
 	}
 	found.late = !c.at.Before(found.window.Closes)
-	return found, found.assignment.mustBeAsked(who, found.window.Opens)
+	return found, domain.First(domain.At("window", found.assignment.mustBeAsked(who, found.window.Opens)),
+		mustHaveParticipated(who, found.assignment.zone, c.at))
 }
 
 // windowByID returns a window by its id, if the instrument asks for an entry in it (code window_not_found). Entries about events have

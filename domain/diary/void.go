@@ -60,7 +60,8 @@ type Relocation struct {
 }
 
 // CorrectWindow decides about CorrectDiaryWindow. The diary keeps its mode, its answers and the time of its capture; it is late in a
-// window in which it was not captured. Risks that it had raised are not raised again; those of a held diary are raised now.
+// window in which it was not captured. Risks that it had raised are not raised again; those of a held diary are raised now. What was captured after the
+// participation counts in no window, also not in one from before its end.
 //
 // Refusals: reason_required, value_too_long, instrument_unusable, diary_not_found, nothing_to_correct, window_not_found,
 // patient_not_participating, treatment_ended, diary_submitted, and those of instrument.Instrument.Check.
@@ -79,6 +80,9 @@ func CorrectWindow(d Diary, facts Relocation, cmd CorrectDiaryWindow, _ domain.C
 	}
 	if err := found.assignment.mustBeAsked(facts.Patient, found.window.Opens); err != nil {
 		return nil, domain.At("to", err)
+	}
+	if err := mustHaveParticipated(facts.Patient, found.assignment.zone, entry.CapturedAt); err != nil {
+		return nil, domain.At("from", err)
 	}
 	if found.status&Answered != 0 {
 		return nil, refuse.WrongState("diary_submitted", "the window %s has a diary", found.window.ID).At("to").

@@ -38,6 +38,10 @@ func ProposalOf(e Event) Candidate {
 		return Candidate{ID: "visit/" + CandidateID(e.Visit)}
 	case ConsentDateCorrected:
 		return Candidate{ID: "consent/" + CandidateID(e.ConsentVersion), What: e.Candidate}
+	case ConsentVoided:
+		return Candidate{ID: "consent/" + CandidateID(e.ConsentVersion), What: e.Candidate}
+	case DeviationCandidateJudgedAgain:
+		return Candidate{ID: e.Candidate, What: e.What}
 	case EnrollmentDateCorrected:
 		return Candidate{ID: "enrollment", What: e.Candidate}
 	case AgeCorrected:

@@ -12,7 +12,7 @@ import (
 
 // Corrections change what was entered in error. The old value, the new one and the reason are kept. A correction is recorded
 // also where the truth contradicts the protocol: it then names the deviation that somebody may have to record. Nobody
-// corrects the day of the draw, which the system has set.
+// corrects the day of the draw, which the system has set. What depends on the corrected day is judged again.
 
 // CorrectVisitDate corrects the day of a visit.
 type CorrectVisitDate struct {
@@ -91,6 +91,8 @@ type ConsentDateCorrected struct {
 	Reason         string           `json:"reason"`
 	// Candidate is the deviation that the right day may be; somebody has to confirm it.
 	Candidate DeviationKind `json:"candidate,omitempty"`
+	// Site is the site at which the consent was counted; "" for the patient's present site.
+	Site domain.SiteID `json:"site,omitempty"`
 }
 
 // EnrollmentDateCorrected says which day of the enrolment is right.
@@ -101,6 +103,8 @@ type EnrollmentDateCorrected struct {
 	Reason  string           `json:"reason"`
 	// Candidate is the deviation that the right day may be; somebody has to confirm it.
 	Candidate DeviationKind `json:"candidate,omitempty"`
+	// Site is the site at which the enrolment was counted; "" for the patient's present site.
+	Site domain.SiteID `json:"site,omitempty"`
 }
 
 // AgeCorrected says which age is right.
@@ -143,20 +147,13 @@ func CorrectVisit(p Patient, s study.Study, cmd CorrectVisitDate, call domain.Ca
 	if err := domain.First(cmd.To.NotAfterToday("to", call.At), mayCorrect(on, cmd.From, cmd.To)); err != nil {
 		return nil, err
 	}
-	corrected := VisitDateCorrected{Patient: p.ID, Visit: cmd.Visit, From: cmd.From, To: cmd.To, Reason: cmd.Reason}
-	visit, known := p.Follows(s).Visit(cmd.Visit)
-	switch {
-	case cmd.To < p.FirstConsentOn, p.wasBlocked(cmd.To):
-		corrected.Candidate = DeviationConsent
-	case known && visit.Day >= 0 && cmd.To < p.EnrolledOn, known && outOfWindow(visit, p.EnrolledOn, cmd.To):
-		corrected.Candidate = DeviationVisit
-	}
-	return []Event{corrected}, nil
+	return p.correcting(s, VisitDateCorrected{Patient: p.ID, Visit: cmd.Visit, From: cmd.From, To: cmd.To, Reason: cmd.Reason,
+		Candidate: p.verdictOf(s, cmd.Visit, cmd.To)}), nil
 }
 
 // Void decides about VoidVisit. It takes back a visit, or that one was skipped; the visit may be recorded again. A kit that it has asked
 // for stays with the patient's kits. It refuses reason_required, value_too_long, patient_not_found and visit_not_recorded.
-func Void(p Patient, cmd VoidVisit, _ domain.Call) ([]Event, error) {
+func Void(p Patient, s study.Study, cmd VoidVisit, _ domain.Call) ([]Event, error) {
 	if err := domain.Reason(cmd.Reason); err == nil && slices.Contains(p.Skipped, cmd.Visit) {
 		return []Event{VisitVoided{Patient: p.ID, Visit: cmd.Visit, Reason: cmd.Reason}}, nil
 	}
@@ -164,7 +161,7 @@ func Void(p Patient, cmd VoidVisit, _ domain.Call) ([]Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []Event{VisitVoided{Patient: p.ID, Visit: cmd.Visit, On: on, Reason: cmd.Reason}}, nil
+	return p.correcting(s, VisitVoided{Patient: p.ID, Visit: cmd.Visit, On: on, Reason: cmd.Reason}), nil
 }
 
 // visitOn returns the day of a recorded visit. It refuses reason_required, value_too_long, patient_not_found and
@@ -194,18 +191,15 @@ func CorrectConsent(p Patient, s study.Study, cmd CorrectConsentDate, call domai
 	}
 	i := p.signature(cmd.ConsentVersion)
 	if i < 0 {
-		return nil, refuse.WrongState("consent_not_recorded", "the patient has not signed consent version %.80q", cmd.ConsentVersion).
-			At("consentVersion").Do("check which versions were signed")
+		return nil, consentNotRecorded(cmd.ConsentVersion)
 	}
 	if err := mayCorrect(p.Consents[i].On, cmd.From, cmd.To); err != nil {
 		return nil, err
 	}
-	corrected := ConsentDateCorrected{Patient: p.ID, ConsentVersion: cmd.ConsentVersion, From: cmd.From, To: cmd.To, Reason: cmd.Reason}
-	first := p.firstProcedureOn()
-	if i == 0 && first != "" && cmd.To > first || tooEarly(s.ConsentOn(cmd.ConsentVersion, p.siteOn(cmd.To), cmd.To)) {
-		corrected.Candidate = DeviationConsent
-	}
-	return []Event{corrected}, nil
+	corrected := ConsentDateCorrected{Patient: p.ID, ConsentVersion: cmd.ConsentVersion, From: cmd.From, To: cmd.To, Reason: cmd.Reason,
+		Site: p.otherSite(p.Consents[i].site)}
+	corrected.Candidate = evolve(p, corrected).verdictOfConsent(s, i)
+	return p.correcting(s, corrected), nil
 }
 
 // tooEarly says whether a form was refused because it was signed before its publication or its approval.
@@ -228,7 +222,7 @@ func (p Patient) firstProcedureOn() domain.Date {
 // CorrectEnrollment decides about CorrectEnrollmentDate. It refuses reason_required, value_too_long, malformed_date,
 // captured_in_future, patient_not_found, patient_not_enrolled, other_value_recorded, nothing_to_correct,
 // enrolled_before_screening and ended_before_enrollment.
-func CorrectEnrollment(p Patient, cmd CorrectEnrollmentDate, call domain.Call) ([]Event, error) {
+func CorrectEnrollment(p Patient, s study.Study, cmd CorrectEnrollmentDate, call domain.Call) ([]Event, error) {
 	if err := domain.First(domain.Reason(cmd.Reason), cmd.To.NotAfterToday("to", call.At)); err != nil {
 		return nil, err
 	}
@@ -249,11 +243,11 @@ func CorrectEnrollment(p Patient, cmd CorrectEnrollmentDate, call domain.Call) (
 				Do("check both days")
 		}
 	}
-	corrected := EnrollmentDateCorrected{Patient: p.ID, From: cmd.From, To: cmd.To, Reason: cmd.Reason}
+	corrected := EnrollmentDateCorrected{Patient: p.ID, From: cmd.From, To: cmd.To, Reason: cmd.Reason, Site: p.otherSite(p.EnrolledAt)}
 	if cmd.To < p.FirstConsentOn {
 		corrected.Candidate = DeviationConsent
 	}
-	return []Event{corrected}, nil
+	return p.correcting(s, corrected), nil
 }
 
 // CorrectAgeAtScreening decides about CorrectAge. It refuses reason_required, value_too_long, value_out_of_range,
@@ -310,6 +304,10 @@ type Signature struct {
 	On      domain.Date
 	// Protocol is the version of the protocol that was in force on that day; 0 in older logs.
 	Protocol int
+
+	// site is the one that the patient was at when it was recorded, and lifted what the patient was asked to sign again with it.
+	site   domain.SiteID
+	lifted *Reconsent
 }
 
 // with returns the signatures with one more. One that was recorded late goes before the first of a later version.
@@ -318,7 +316,8 @@ func (p Patient) with(e ConsentRecorded) []Signature {
 	if e.Superseded {
 		at = slices.IndexFunc(p.Consents, func(s Signature) bool { return s.Protocol > e.Protocol })
 	}
-	return slices.Insert(slices.Clone(p.Consents), max(at, 0), Signature{Version: e.ConsentVersion, On: e.On, Protocol: e.Protocol})
+	return slices.Insert(slices.Clone(p.Consents), max(at, 0), Signature{Version: e.ConsentVersion, On: e.On, Protocol: e.Protocol,
+		site: p.Site})
 }
 
 // signature returns the index of the consent of a version, or -1.
@@ -328,7 +327,10 @@ func (p Patient) signature(version string) int {
 
 // signed returns the patient with these signatures, in the order in which they were recorded.
 func (p Patient) signed(all []Signature) Patient {
-	p.Consents = all
+	p.Consents, p.ConsentVersion, p.ConsentedOn, p.FirstConsentOn = all, "", "", ""
+	if len(all) == 0 {
+		return p
+	}
 	last := all[len(all)-1]
 	p.ConsentVersion, p.ConsentedOn, p.FirstConsentOn = last.Version, last.On, all[0].On
 	return p
@@ -362,6 +364,12 @@ func (p Patient) corrected(e Event) Patient {
 		}
 		all := slices.Clone(p.Consents)
 		all[i].On = e.To
+		p.unsigned = slices.Clone(p.unsigned)
+		for u := range p.unsigned {
+			if p.unsigned[u].consent == e.ConsentVersion {
+				p.unsigned[u].signed = e.To
+			}
+		}
 		return p.signed(all)
 	case EnrollmentDateCorrected:
 		p.EnrolledOn = e.To

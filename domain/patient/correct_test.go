@@ -130,7 +130,7 @@ func TestVisitDatesAreCorrected(t *testing.T) {
 	given.When(correct("week-4", "2026-03-03", "2026-02-10")).Then(corrected("2026-02-10", patient.DeviationVisit))
 	given.When(correct("week-4", "2026-03-03", "2026-02-01")).Then(corrected("2026-02-01", patient.DeviationConsent))
 
-	void := correcting(patient.Void, patient.VoidVisit{OfPatient: ofAnna, Visit: "week-4", Reasoned: domain.Because("another patient")})
+	void := correctingIn(patient.Void, patient.VoidVisit{OfPatient: ofAnna, Visit: "week-4", Reasoned: domain.Because("another patient")})
 	given.When(void).Then(patient.VisitVoided{Patient: anna, Visit: "week-4", On: "2026-03-03", Reason: "another patient"}).
 		When(visiting(stratified(), "week-4", "2026-03-05")).Then(patient.VisitRecorded{Patient: anna, Visit: "week-4", On: "2026-03-05"})
 	in(t, patient.StatusEnrolled).When(void).ThenRefused("visit_not_recorded")
@@ -162,7 +162,7 @@ func TestConsentDatesAreCorrected(t *testing.T) {
 func TestEnrolmentDatesAreCorrected(t *testing.T) {
 	given := in(t, patient.StatusEnrolled)
 	correct := func(from, to domain.Date) decision {
-		return correcting(patient.CorrectEnrollment, patient.CorrectEnrollmentDate{OfPatient: ofAnna, From: from, To: to,
+		return correctingIn(patient.CorrectEnrollment, patient.CorrectEnrollmentDate{OfPatient: ofAnna, From: from, To: to,
 			Reasoned: domain.Because("mistyped")})
 	}
 	p := given.When(correct("2026-02-03", "2026-02-04")).

@@ -59,7 +59,7 @@ func TestSkipVisit(t *testing.T) {
 		return scenario.SentWithFacts(patient.Skip, s, patient.SkipVisit{OfPatient: ofAnna, Visit: visit, Reasoned: domain.Because(reason)}, call)
 	}
 	void := func(visit string) decision {
-		return scenario.Sent(patient.Void, patient.VoidVisit{OfPatient: ofAnna, Visit: visit, Reasoned: domain.Because("r")}, call)
+		return correctingIn(patient.Void, patient.VoidVisit{OfPatient: ofAnna, Visit: visit, Reasoned: domain.Because("r")})
 	}
 	given := onTreatment(t)
 	skipped := given.When(skip("week-8", "abroad")).

@@ -47,6 +47,9 @@ var events = []domain.EventType{
 	domain.Stored[ProtocolDeviationRecorded]("ProtocolDeviationRecorded"),
 	domain.Stored[DeviationCandidateDismissed]("DeviationCandidateDismissed"),
 	domain.Stored[RegistrationVoided]("RegistrationVoided", domain.Unchanged),
+	domain.Stored[DeviationCandidateJudgedAgain]("DeviationCandidateJudgedAgain"),
+	domain.Stored[ConsentVoided]("ConsentVoided"),
+	domain.Stored[Rescreened]("PatientRescreened"),
 }
 
 // withdrewEverything is the upcast of ConsentWithdrawn from version 1, which ended the participation and with it everything

@@ -218,13 +218,13 @@ func TestR8_EveryCommandInEveryStatus(t *testing.T) {
 			nobody},
 		patient.StatusScreened:         {exists, yes, yes, yes, none, wrong, wrong, same, none, wrong, wrong, wrong, untreated, yes},
 		patient.StatusConsented:        {exists, twice, yes, yes, yes, wrong, wrong, same, yes, wrong, wrong, wrong, untreated, yes},
-		patient.StatusScreenFailed:     {exists, ended, ended, ended, ended, ended, ended, same, none, ended, ended, ended, ended, ended},
+		patient.StatusScreenFailed:     {exists, yes, ended, ended, ended, ended, ended, same, none, ended, ended, ended, ended, ended},
 		patient.StatusEnrolling:        {exists, twice, yes, wrong, wrong, yes, yes, yes, yes, yes, wrong, yes, untreated, busy},
 		patient.StatusEnrolled:         {exists, twice, yes, wrong, wrong, same, wrong, same, yes, yes, yes, yes, yes, yes},
 		patient.StatusEnrollmentFailed: {exists, twice, yes, yes, yes, wrong, wrong, same, yes, wrong, wrong, wrong, untreated, yes},
-		patient.StatusWithdrawn:        {exists, ended, ended, ended, ended, ended, ended, same, gone, ended, ended, ended, ended, ended},
-		patient.StatusDiscontinued:     {exists, ended, ended, ended, ended, ended, ended, same, after, ended, ended, ended, ended, ended},
-		patient.StatusCompleted:        {exists, ended, ended, ended, ended, ended, ended, same, after, ended, ended, ended, ended, ended},
+		patient.StatusWithdrawn:        {exists, twice, ended, ended, ended, ended, ended, same, gone, ended, ended, ended, ended, ended},
+		patient.StatusDiscontinued:     {exists, twice, ended, ended, ended, ended, ended, same, after, ended, ended, ended, ended, ended},
+		patient.StatusCompleted:        {exists, twice, ended, ended, ended, ended, ended, same, after, ended, ended, ended, ended, ended},
 	} {
 		for i, command := range commands {
 			t.Run(string(status)+"/"+command.name, func(t *testing.T) {

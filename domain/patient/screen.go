@@ -18,7 +18,7 @@ type Screening struct {
 // Screen begins the stream of a patient who is screened. It refuses malformed_id, malformed_date, captured_in_future,
 // value_out_of_range, unknown_code, study_not_found, site_not_found, site_not_active, protocol_not_approved, activity_paused,
 // patient_exists, unknown_zone, and
-// earlier_record_not_found, earlier_record_open and rescreened_before_failure for a person who is screened again.
+// earlier_record_not_found, earlier_record_open, patient_rescreened and rescreened_before_failure for a person who is screened again.
 func Screen(p Patient, facts Screening, cmd ScreenPatient, call domain.Call) ([]Event, error) {
 	s := facts.Study
 	err := domain.First(domain.ValidateScreeningNumber(cmd.ScreeningNumber), cmd.On.NotAfterToday("on", call.At),
@@ -63,6 +63,9 @@ func (p Patient) mayBeRescreened(cmd ScreenPatient) error {
 	case p.Status != StatusScreenFailed:
 		return refuse.WrongState("earlier_record_open", "patient %s is %s, and has not failed the screening", p.ID, p.Status).
 			At("rescreeningOf").Do("record the screen failure first")
+	}
+	if err := p.mustBeTheLastRecord("rescreeningOf"); err != nil {
+		return err
 	}
 	return cmd.On.NotBefore(p.EndedOn, "rescreened_before_failure", "on", "the screening", "the earlier screen failure")
 }
@@ -127,6 +130,15 @@ func patientNotFound() error {
 func (p Patient) ended() bool {
 	return slices.Contains([]Status{StatusScreenFailed, StatusWithdrawn, StatusDiscontinued, StatusCompleted,
 		StatusRegisteredInError}, p.Status)
+}
+
+// mayRecordOn refuses what took place after the participation had ended (codes patient_not_found and patient_ended). What took place
+// until then belongs to the study, also if it is typed later.
+func (p Patient) mayRecordOn(on domain.Date) error {
+	if p.ended() && p.Status != StatusRegisteredInError && on <= p.EndedOn {
+		return nil
+	}
+	return p.mustNotHaveEnded()
 }
 
 // mustNotHaveEnded refuses commands on a patient whose participation has ended (codes patient_not_found,

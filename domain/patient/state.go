@@ -49,6 +49,8 @@ type Patient struct {
 	// Attempts counts the requests of an enrolment.
 	Attempts   int
 	EnrolledOn domain.Date
+	// EnrolledAt is the site that the patient was at then.
+	EnrolledAt domain.SiteID
 	// EndedOn is the last day of the participation, and TreatmentEndedOn that of the treatment. HeldOn is the first day of
 	// the last interruption of the treatment.
 	EndedOn, TreatmentEndedOn, HeldOn domain.Date
@@ -58,6 +60,8 @@ type Patient struct {
 	Withdrawn []Extent
 	// RescreeningOf is the same person's earlier record.
 	RescreeningOf domain.PatientID
+	// RescreenedAs is the same person's later record.
+	RescreenedAs domain.PatientID
 	// Visits are the days of the visits that took place, Skipped the visits that did not.
 	Visits  map[string]domain.Date
 	Skipped []string
@@ -127,7 +131,7 @@ func evolve(before Patient, e Event) Patient {
 		p.DrawnLater, p.randomise = e.DrawnLater, e.Randomise
 		p.Attempts++
 	case Enrolled:
-		p.EnrolledOn, p.PatientNumber = e.On, e.PatientNumber
+		p.EnrolledOn, p.EnrolledAt, p.PatientNumber = e.On, p.Site, e.PatientNumber
 		if p.randomise {
 			p.Stages = append(slices.Clone(p.Stages), "")
 		}
@@ -178,6 +182,10 @@ func evolve(before Patient, e Event) Patient {
 		p.ReconsentRefusedOn = e.On
 	case EligibilityOverridden:
 		p.Overridden = append(slices.Clone(p.Overridden), e.Criteria...)
+	case ConsentVoided:
+		p = p.withoutConsent(e)
+	case Rescreened:
+		p.RescreenedAs = e.As
 	case VisitDateCorrected, VisitVoided, ConsentDateCorrected, EnrollmentDateCorrected, AgeCorrected, SexCorrected:
 		p = p.corrected(e)
 	case Unblinded:
@@ -185,7 +193,7 @@ func evolve(before Patient, e Event) Patient {
 			p.unblindedAssessors = append(slices.Clone(p.unblindedAssessors), e.KnownTo...)
 		}
 	case EnrollmentFailed, DoseResumed: // change only the status or the treatment
-	case ProtocolDeviationRecorded, DeviationCandidateDismissed: // answer a candidate, or nothing
+	case ProtocolDeviationRecorded, DeviationCandidateDismissed, DeviationCandidateJudgedAgain: // answer a candidate, or nothing
 	}
 	if p.ended() || p.Treatment == TreatmentEnded { // nobody is drawn any more
 		p.Drawing = false

@@ -36,6 +36,10 @@ func (s Status) After(event Event) Status {
 		if s == StatusScreened { // a later signature of a new version does not change the status
 			return StatusConsented
 		}
+	case ConsentVoided:
+		if s == StatusConsented && e.Last == "" {
+			return StatusScreened
+		}
 	case ScreenFailureRecorded:
 		return StatusScreenFailed
 	case EnrollmentRequested:
@@ -63,7 +67,7 @@ func (s Status) After(event Event) Status {
 	case VisitRecorded, TreatmentDiscontinued, DoseHeld, DoseResumed, Transferred, EligibilityOverridden, ProtocolDeviationRecorded,
 		DeviationCandidateDismissed, VisitSkipped, DoseChanged,
 		ProtocolVersionApplied, ReconsentRefused, VisitDateCorrected, VisitVoided, ConsentDateCorrected, EnrollmentDateCorrected,
-		AgeCorrected, SexCorrected, Unblinded: // change no status
+		AgeCorrected, SexCorrected, Unblinded, DeviationCandidateJudgedAgain, Rescreened: // change no status
 	}
 	return s
 }

@@ -18,7 +18,7 @@ type Unblinded struct {
 	At time.Time `json:"at"`
 	// KnownTo are the accounts of those who know the arm, as far as they have one.
 	KnownTo []domain.UserID `json:"knownTo,omitempty"`
-	// AssessmentsByOthers says that they record no more visits of the patient, as the patient's version of the protocol has it.
+	// AssessmentsByOthers says that they record no more visits and interviews of the patient, as the patient's version of the protocol has it.
 	AssessmentsByOthers bool `json:"assessmentsByOthers,omitempty"`
 }
 
@@ -50,12 +50,12 @@ func Unblind(p Patient, s study.Study, cmd MarkUnblinded, _ domain.Call) ([]Even
 	return events, nil
 }
 
-// mayAssess refuses (code assessor_unblinded) somebody who knows the patient's arm, if others have to assess the patient.
-func (p Patient) mayAssess(who domain.UserID) error {
+// MayAssess refuses (code assessor_unblinded) somebody who knows the patient's arm, if others have to assess the patient.
+func (p Patient) MayAssess(who domain.UserID) error {
 	if !slices.Contains(p.unblindedAssessors, who) {
 		return nil
 	}
 	return refuse.WrongState("assessor_unblinded",
 		"%s knows the arm of patient %s, and the protocol has others assess the patient", who, p.ID).
-		At("patient").Do("have the visit assessed and recorded by a person who does not know the arm")
+		At("patient").Do("have the patient assessed, and that recorded, by a person who does not know the arm")
 }

@@ -46,7 +46,8 @@ type undoable struct {
 }
 
 // Undo decides about UndoPatientStep. It refuses reason_required, value_too_long, unknown_code, patient_not_found,
-// nothing_to_undo, and later_step if another step has to be undone first.
+// nothing_to_undo, later_step if another step has to be undone first, and patient_rescreened for the screen failure of a person who
+// goes on under another record.
 func Undo(p Patient, cmd UndoPatientStep, _ domain.Call) ([]Event, error) {
 	if err := domain.Reason(cmd.Reason); err != nil {
 		return nil, err
@@ -67,11 +68,22 @@ func Undo(p Patient, cmd UndoPatientStep, _ domain.Call) ([]Event, error) {
 		return nil, refuse.WrongState("later_step", "a %s was recorded after it, on %s", last.step.words(), last.on).At("step").
 			Do("undo that one first")
 	}
+	if cmd.Step == StepScreenFailure {
+		if err := p.mustBeTheLastRecord("step"); err != nil {
+			return nil, err
+		}
+	}
 	undone := StepUndone{Patient: cmd.Patient, Step: cmd.Step, On: last.on, From: p.Status,
 		FromTreatment: p.Treatment, Status: p.Status, Treatment: p.Treatment,
 		EndedOn: last.endedOn, TreatmentEndedOn: last.treatmentEndedOn, Withdrawn: last.withdrawn, Reason: cmd.Reason}
 	if last.status != "" {
 		undone.Status = last.status
+	}
+	switch signed := len(p.Consents) > 0; { // a consent may have been recorded or voided since
+	case undone.Status == StatusScreened && signed:
+		undone.Status = StatusConsented
+	case undone.Status == StatusConsented && !signed:
+		undone.Status = StatusScreened
 	}
 	if undone.Status == StatusEnrolling { // the process has given up; the enrolment may be requested again
 		undone.Status = StatusEnrollmentFailed

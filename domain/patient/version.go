@@ -174,7 +174,11 @@ func (p Patient) mustHaveSignedAgain(on domain.Date) error {
 }
 
 // unsigned is a time in which visits were blocked.
-type unsigned struct{ since, signed domain.Date }
+type unsigned struct {
+	since, signed domain.Date
+	// consent is the version that was signed.
+	consent string
+}
 
 // signedAgain returns the patient after a signature that may have been awaited.
 func (p Patient) signedAgain(e ConsentRecorded) Patient {
@@ -182,7 +186,10 @@ func (p Patient) signedAgain(e ConsentRecorded) Patient {
 		return p
 	}
 	if p.Blocked(study.BlocksVisits) {
-		p.unsigned = append(slices.Clip(p.unsigned), unsigned{since: p.Reconsent.Since, signed: e.On})
+		p.unsigned = append(slices.Clip(p.unsigned), unsigned{since: p.Reconsent.Since, signed: e.On, consent: e.ConsentVersion})
+	}
+	if i := p.signature(e.ConsentVersion); i >= 0 {
+		p.Consents[i].lifted = p.Reconsent // the list is new with this signature
 	}
 	p.Reconsent, p.ReconsentRefusedOn = nil, ""
 	return p

@@ -9,7 +9,8 @@ import (
 )
 
 // RecordAttendance records that a planned visit took place. Visits before day 0 belong to the screening. The first procedure
-// needs the consent, so that no visit takes place before it (ICH E6(R3) 2.8.1). It refuses malformed_date,
+// needs the consent, so that no visit takes place before it (ICH E6(R3) 2.8.1). A visit until the end of the participation may be recorded
+// after it. It refuses malformed_date,
 // captured_in_future, patient_not_found, patient_ended, unknown_visit, visit_recorded, visit_skipped, consent_missing,
 // visit_before_consent, reconsent_required, assessor_unblinded, value_out_of_range, weight_missing, and patient_status and
 // visit_before_enrollment for a visit after the screening. Where the protocol refuses visits outside of their windows, it refuses
@@ -18,7 +19,7 @@ func RecordAttendance(p Patient, s study.Study, cmd RecordVisit, call domain.Cal
 	if err := cmd.On.NotAfterToday("on", call.At); err != nil {
 		return nil, err
 	}
-	if err := domain.First(p.mustNotHaveEnded(), p.mayAssess(call.Actor)); err != nil {
+	if err := domain.First(p.mayRecordOn(cmd.On), p.MayAssess(call.Actor)); err != nil {
 		return nil, err
 	}
 	s = p.Follows(s)
@@ -37,8 +38,10 @@ func RecordAttendance(p Patient, s study.Study, cmd RecordVisit, call domain.Cal
 		return nil, err
 	}
 	if visit.Day >= 0 {
-		if err := p.mustBe("record a visit after the screening", StatusEnrolled); err != nil {
-			return nil, err
+		if !p.ended() || p.EnrolledOn == "" {
+			if err := p.mustBe("record a visit after the screening", StatusEnrolled); err != nil {
+				return nil, err
+			}
 		}
 		if err := cmd.On.NotBefore(p.EnrolledOn, "visit_before_enrollment", "on", "the visit", "the enrolment"); err != nil {
 			return nil, err
@@ -54,7 +57,7 @@ func RecordAttendance(p Patient, s study.Study, cmd RecordVisit, call domain.Cal
 	// A patient whose dose is held gets the kit when it is resumed. Who is treated gets no kit of the screening any more, for which the
 	// visit was typed late.
 	dispense := p.Treatment.underWay() && s.Gives(cmd.Visit) && !s.InScreening(cmd.Visit) ||
-		p.Treatment == TreatmentNotStarted && p.Status != StatusScreened && s.GivesBeforeDraw(cmd.Visit)
+		p.Treatment == TreatmentNotStarted && p.Status != StatusScreened && !p.ended() && s.GivesBeforeDraw(cmd.Visit)
 	recorded := VisitRecorded{Patient: p.ID, Visit: cmd.Visit, On: cmd.On, Dispense: dispense, WeightKg: cmd.WeightKg}
 	switch needed := dispense && s.NeedsWeight(cmd.Visit); {
 	case cmd.WeightKg < 0 || cmd.WeightKg > maxKg:

@@ -62,7 +62,7 @@ func Withdraw(p Patient, cmd WithdrawConsent, call domain.Call) ([]Event, error)
 		return nil, refuse.Because("consent_missing", "the patient has signed no consent that could be withdrawn").
 			At("patient").Do("record a screen failure instead")
 	}
-	if err := cmd.On.NotBefore(p.ConsentedOn, "withdrawn_before_consent", "on", "the withdrawal", "the consent"); err != nil {
+	if err := cmd.On.NotBefore(p.FirstConsentOn, "withdrawn_before_consent", "on", "the withdrawal", "the consent"); err != nil {
 		return nil, err
 	}
 	if p.Died {
@@ -73,13 +73,19 @@ func Withdraw(p Patient, cmd WithdrawConsent, call domain.Call) ([]Event, error)
 		return nil, err
 	}
 	ends := !p.ended() && slices.Contains(extent, ExtentProcedures)
-	if ends {
-		if err := p.mayLeaveOn(cmd.On, call); err != nil {
-			return nil, err
-		}
+	stops := slices.Contains(extent, ExtentTreatment)
+	switch {
+	case ends: // who signs again is in the study still
+		err = domain.First(p.mayLeaveOn(cmd.On, call),
+			cmd.On.NotBefore(p.ConsentedOn, "withdrawn_before_consent", "on", "the withdrawal", "the last consent"))
+	case stops && p.Treatment.underWay():
+		err = p.mayEndOn(cmd.On, call)
+	}
+	if err != nil {
+		return nil, err
 	}
 	return []Event{ConsentWithdrawn{Patient: cmd.Patient, On: cmd.On, Reason: cmd.Reason, Extent: extent, EndsParticipation: ends,
-		EndsTreatment: slices.Contains(extent, ExtentTreatment)}}, nil
+		EndsTreatment: stops}}, nil
 }
 
 // withdrawing returns what is withdrawn now and was not before, with everything that follows from it. It refuses unknown_code

@@ -4,6 +4,7 @@ package safety
 
 import (
 	"maps"
+	"slices"
 	"time"
 
 	"casebook/domain"
@@ -39,6 +40,8 @@ const (
 	RecalledKitAtHome Kind = "recalled_kit_at_home"
 	// ActivityPaused is about activities that were stopped, or go on, at a site, in a country or in the whole study.
 	ActivityPaused Kind = "activity_paused"
+	// ShippingPaused says so of the shipping, which supply managers have to know.
+	ShippingPaused Kind = "shipping_paused"
 	// ReconsentOverdue is a patient who has not signed the consent again in time.
 	ReconsentOverdue Kind = "reconsent_overdue"
 	// ListRunsLow is a randomisation list that ends soon, or has no entry for a patient.
@@ -53,7 +56,7 @@ const (
 
 // Kinds are all kinds of alerts.
 var Kinds = []Kind{RiskFlagged, DiariesMissed, ShipmentOverdue, ResupplyShort, PatientWithoutKit, KitsAffected, RecalledKitAtHome,
-	ActivityPaused, ResupplyWithheld, ReconsentOverdue, ListRunsLow, AllocationForced, BlindBroken, ProcessStuck}
+	ActivityPaused, ShippingPaused, ResupplyWithheld, ReconsentOverdue, ListRunsLow, AllocationForced, BlindBroken, ProcessStuck}
 
 // Schema implements domain.HasSchema.
 func (Kind) Schema() domain.Schema { return domain.OneOf(Kinds...) }
@@ -65,7 +68,7 @@ func (AlertID) Schema() domain.Schema {
 
 // OfSupply says that the alert is about supply, so that supply managers may handle it too.
 func (k Kind) OfSupply() bool {
-	return k == ShipmentOverdue || k == ResupplyShort || k == ResupplyWithheld || k == KitsAffected || k == PatientWithoutKit
+	return k == ShipmentOverdue || k == ResupplyShort || k == ResupplyWithheld || k == KitsAffected || k == PatientWithoutKit || k == ShippingPaused
 }
 
 // OfRecall says that the alert is about recalled kits, so that those who recall lots may handle it too.
@@ -101,9 +104,11 @@ var events = []domain.EventType{
 
 // AlertRaised raises an alert.
 type AlertRaised struct {
-	Alert    AlertID          `json:"alert"`
-	Study    domain.StudyID   `json:"study"`
-	Site     domain.SiteID    `json:"site,omitempty"`
+	Alert AlertID        `json:"alert"`
+	Study domain.StudyID `json:"study"`
+	Site  domain.SiteID  `json:"site,omitempty"`
+	// Sites are those that an alert about activities of several sites concerns: those of a country. It is empty for all sites.
+	Sites    []domain.SiteID  `json:"sites,omitempty"`
 	Patient  domain.PatientID `json:"patient,omitempty"`
 	Kind     Kind             `json:"kind"`
 	Severity Severity         `json:"severity"`
@@ -232,8 +237,10 @@ func (a Alert) withSettled(n Notification) Alert {
 // RaiseAlert raises an alert. Processes send it.
 type RaiseAlert struct {
 	OfAlert
-	Study      domain.StudyID   `json:"study"`
-	Site       domain.SiteID    `json:"site,omitempty"`
+	Study domain.StudyID `json:"study"`
+	Site  domain.SiteID  `json:"site,omitempty"`
+	// Country is the one whose sites the alert concerns; "" for no country.
+	Country    string           `json:"country,omitempty"`
 	Patient    domain.PatientID `json:"patient,omitempty"`
 	Kind       Kind             `json:"kind"`
 	Severity   Severity         `json:"severity"`
@@ -299,10 +306,27 @@ func Raise(a Alert, f Facts, cmd RaiseAlert, call domain.Call) ([]Event, error) 
 	if a.Exists() || cmd.Kind == DiariesMissed && f.MissedInARow != policy.MissedInARow && !f.MissedTooOften {
 		return nil, nil
 	}
-	return []Event{AlertRaised{Alert: cmd.Alert, Study: cmd.Study, Site: cmd.Site, Patient: cmd.Patient,
+	return []Event{AlertRaised{Alert: cmd.Alert, Study: cmd.Study, Site: cmd.Site, Sites: sitesIn(f.Study, cmd.Country), Patient: cmd.Patient,
 		Kind: cmd.Kind, Severity: cmd.Severity, Summary: cmd.Summary, Source: cmd.Source, OccurredAt: cmd.OccurredAt,
 		ReviewBy: call.At.Add(policy.ReviewWithin()).UTC()}}, nil
 }
+
+// sitesIn returns the sites of a country in the order of their ids.
+func sitesIn(s study.Study, country string) (sites []domain.SiteID) {
+	if country == "" {
+		return nil
+	}
+	for id, site := range s.Sites {
+		if site.Country == country {
+			sites = append(sites, id)
+		}
+	}
+	slices.Sort(sites)
+	return sites
+}
+
+// OfManySites says that an alert of this kind without a site concerns sites: activities were stopped there, or go on.
+func (k Kind) OfManySites() bool { return k == ActivityPaused || k == ShippingPaused }
 
 // Review records that somebody has reviewed the alert. It refuses alert_not_found, alert_closed, alert_reviewed and
 // value_too_long.

@@ -37,7 +37,7 @@ func (u Unblinding) ChangesTrial() bool { return u == UnblindedInEmergency || u 
 type AfterUnblinding struct {
 	EndsTreatment []Unblinding `json:"endsTreatment,omitempty" doc:"Kinds of unblinding that end the treatment with study drug: emergency, accidental; after the others, and where it is left out, the treatment goes on"`
 	// AssessmentsByOthers keeps the assessment of the patient blinded.
-	AssessmentsByOthers bool `json:"assessmentsByOthers,omitempty" doc:"Whether those who know the arm may no longer record visits of the patient"`
+	AssessmentsByOthers bool `json:"assessmentsByOthers,omitempty" doc:"Whether those who know the arm may no longer record visits and interviews of the patient"`
 }
 
 // Unblinding returns what follows from the unblinding of a patient; nothing where the protocol does not say it.

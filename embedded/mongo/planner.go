@@ -19,10 +19,12 @@ const maxMerge = 100
 // maxSeen bounds how many documents a scan remembers so that it does not return one twice.
 const maxSeen = 5_000_000
 
-// keyRange is a range of keys from lower, inclusive, to upper, exclusive. All its keys share the first fixed bytes.
+// keyRange is a range of keys from lower, inclusive, to upper, exclusive. All its keys share the first fixed bytes. ends has, for each
+// field in them, where it ends.
 type keyRange struct {
 	lower, upper []byte
 	fixed        int
+	ends         []int
 }
 
 // plan is a way to find the documents of a query.
@@ -34,6 +36,7 @@ type plan struct {
 	dedupe  bool   // the scan may find a document more than once
 	sorted  bool   // the scan returns the documents in the requested order
 	merge   bool   // the ranges must be merged for that
+	from    int    // the index's first field by which that order goes
 	idOnly  bool   // the filter is just {_id: value}
 	bounded int    // number of the index's fields that the filter bounds
 	mask    uint64 // the index's multikey fields when it was planned
@@ -268,7 +271,9 @@ func planIndex(x *index, preds map[string][]test, sort *sortSpec, must bool) *pl
 	p.points = x.primary && open && p.bounded > 0
 	if p.sorted, p.reverse = p.order(sort, fixed, fixed); !p.sorted && len(p.ranges) <= maxMerge && !p.points {
 		p.sorted, p.reverse = p.order(sort, fixed, listed)
-		p.merge = p.sorted
+		if p.merge = p.sorted; p.merge {
+			p.compareSorted()
+		}
 	}
 	if must && p.bounded == 0 && (sort == nil || !p.sorted) {
 		return nil
@@ -294,9 +299,10 @@ func narrow(prefixes []keyRange, ivs []interval, desc bool) []keyRange {
 					lower, upper = successor(upper), successor(lower)
 				}
 			}
-			r := keyRange{lower: append(bytes.Clone(p.lower), lower...), fixed: p.fixed}
+			r := keyRange{lower: append(bytes.Clone(p.lower), lower...), fixed: p.fixed, ends: p.ends}
 			if iv.point {
 				r.fixed = len(r.lower)
+				r.ends = append(slices.Clone(p.ends), r.fixed)
 			} else {
 				r.upper = append(bytes.Clone(p.lower), upper...)
 			}
@@ -320,7 +326,13 @@ func (p *plan) order(sort *sortSpec, fixed, skip []bool) (sorted, reverse bool) 
 			continue
 		}
 		for i < len(p.x.fields) && skip[i] && p.x.fields[i].path != s.path {
+			if decided && !fixed[i] { // its values would come before those of this field
+				return false, reverse
+			}
 			i++
+		}
+		if !decided {
+			p.from = i
 		}
 		if i == len(p.x.fields) || p.x.fields[i].path != s.path || p.mask&(1<<i) != 0 {
 			// After the _id, which is unique, further sort fields have no effect.
@@ -334,6 +346,21 @@ func (p *plan) order(sort *sortSpec, fixed, skip []bool) (sorted, reverse bool) 
 		i++
 	}
 	return true, reverse
+}
+
+// compareSorted has the ranges share, for a merge, only what lies before the fields of the order: a range has one value of such a field
+// too, where the filter lists its values.
+func (p *plan) compareSorted() {
+	for i := range p.ranges {
+		r := &p.ranges[i]
+		switch {
+		case p.from >= len(r.ends):
+		case p.from == 0:
+			r.fixed = len(p.x.space)
+		default:
+			r.fixed = r.ends[p.from-1]
+		}
+	}
 }
 
 // usable reports whether the plan can continue in a later view: its index exists and has the same multikey fields.

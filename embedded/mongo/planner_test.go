@@ -1,8 +1,10 @@
 package mongo
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -100,6 +102,35 @@ func TestPlansUseIndexes(t *testing.T) {
 	}
 	_, err = c.Find(ctx, bson.D{}, options.Find().SetHint("none"))
 	wantCode(t, err, codeBadValue)
+}
+
+// A list of values of one field does not hinder that ranges are merged by another whose values are listed too.
+func TestMergedRangesAreInTheOrderOfListedFields(t *testing.T) {
+	ctx := context.Background()
+	c := newColl(t)
+	for i := range 40 {
+		_, err := c.InsertOne(ctx, D("_id", i, "place", fmt.Sprint("p", i%3), "rank", (i*7)%4, "at", 40-i))
+		must(t, err)
+	}
+	_, err := c.Indexes().CreateOne(ctx, driver.IndexModel{Keys: D("place", 1, "rank", 1, "at", 1)})
+	must(t, err)
+	for _, direction := range []int{1, -1} {
+		sort := D("rank", direction, "at", direction)
+		filter := D("place", D("$in", A("p0", "p2")), "rank", D("$in", A(1, 3, 2)))
+		stages, _, _ := explained(t, c, "filter", filter, "sort", sort)
+		if !strings.Contains(stages, "SORT_MERGE") {
+			t.Errorf("the plan is %s", stages)
+		}
+		found, err := c.Find(ctx, filter, options.Find().SetSort(sort))
+		must(t, err)
+		var docs []struct{ Rank, At int }
+		must(t, found.All(ctx, &docs))
+		if len(docs) == 0 || !slices.IsSortedFunc(docs, func(x, y struct{ Rank, At int }) int {
+			return direction * cmp.Or(cmp.Compare(x.Rank, y.Rank), cmp.Compare(x.At, y.At))
+		}) {
+			t.Errorf("in direction %d: %v", direction, docs)
+		}
+	}
 }
 
 // TestMultikeyIndexes checks queries that easily fail if a field holds arrays: bounds that different elements satisfy,

@@ -1,6 +1,8 @@
 package enrollment
 
 import (
+	"cmp"
+
 	"casebook/domain"
 	"casebook/domain/patient"
 	"casebook/projections"
@@ -10,8 +12,8 @@ import (
 type entered = enrollmentviews.SiteEnrollment
 
 // SiteEnrollment makes one document per site: how many patients entered and left on each day.
-var SiteEnrollment = projections.New(enrollmentviews.SiteEnrollments, projections.KeyOf(func(_ any, at projections.Envelope) string {
-	return enrollmentviews.EnrollmentKey(at.Metadata.Study, at.Metadata.Site)
+var SiteEnrollment = projections.New(enrollmentviews.SiteEnrollments, projections.KeyOf(func(e any, at projections.Envelope) string {
+	return enrollmentviews.EnrollmentKey(at.Metadata.Study, countedAt(e, at))
 }),
 	projections.On(func(s *entered, e patient.Screened, at projections.Envelope) {
 		counted(s, at, e.On, func(c *enrollmentviews.Enrolling) { c.Screened++ })
@@ -42,6 +44,9 @@ var SiteEnrollment = projections.New(enrollmentviews.SiteEnrollments, projection
 	projections.On(func(s *entered, e patient.ParticipationEnded, at projections.Envelope) {
 		counted(s, at, e.On, func(c *enrollmentviews.Enrolling) { c.Left(e.Reason.Status(), 1) })
 	}),
+	projections.On(func(s *entered, e patient.ConsentVoided, at projections.Envelope) {
+		counted(s, at, e.On, func(c *enrollmentviews.Enrolling) { c.Consented-- })
+	}),
 	projections.On(func(s *entered, e patient.ConsentDateCorrected, at projections.Envelope) {
 		counted(s, at, e.From, func(c *enrollmentviews.Enrolling) { c.Consented-- })
 		counted(s, at, e.To, func(c *enrollmentviews.Enrolling) { c.Consented++ })
@@ -66,8 +71,24 @@ var SiteEnrollment = projections.New(enrollmentviews.SiteEnrollments, projection
 	}),
 )
 
+// countedAt returns the site whose figures an event changes: that of a patient who has moved counts what was counted there.
+func countedAt(e any, at projections.Envelope) domain.SiteID {
+	var site domain.SiteID
+	switch e := e.(type) {
+	case patient.ConsentVoided:
+		site = e.Site
+	case patient.ConsentDateCorrected:
+		site = e.Site
+	case patient.EnrollmentDateCorrected:
+		site = e.Site
+	}
+	return cmp.Or(site, at.Metadata.Site)
+}
+
 func counted(s *entered, at projections.Envelope, on domain.Date, add func(*enrollmentviews.Enrolling)) {
-	s.Study, s.Site = at.Metadata.Study, at.Metadata.Site
+	if s.Study = at.Metadata.Study; s.Site == "" {
+		s.Site = at.Metadata.Site
+	}
 	if on == "" {
 		on = domain.DateOf(at.Metadata.RecordedAt)
 	}

@@ -87,6 +87,9 @@ var PatientList = projections.New(patientviews.PatientLists, projections.ByPatie
 			r.ConsentedOn = e.To
 		}
 	}),
+	ofPatient(func(r *row, e patient.ConsentVoided) { r.ConsentedOn, r.ConsentVersion = e.LastOn, e.Last }),
+	ofPatient(func(*row, patient.DeviationCandidateJudgedAgain) {}),
+	ofPatient(func(*row, patient.Rescreened) {}),
 	ofPatient(func(r *row, e patient.EnrollmentDateCorrected) { r.EnrolledOn = e.To }),
 	ofPatient(func(*row, patient.AgeCorrected) {}),
 	ofPatient(func(*row, patient.SexCorrected) {}),

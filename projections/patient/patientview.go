@@ -136,6 +136,16 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 		corrected(v, e, at, e.ConsentVersion, string(e.From), string(e.To), e.Reason)
 		propose(v, e, at, e.To, e.ConsentVersion)
 	}),
+	projections.On(func(v *view, e patient.ConsentVoided, at projections.Envelope) {
+		step(v, e, at, e.On, e.ConsentVersion+": "+e.Reason)
+		propose(v, e, at, e.On, e.ConsentVersion)
+		v.Reconsent.Voided(e)
+	}),
+	projections.On(func(v *view, e patient.DeviationCandidateJudgedAgain, at projections.Envelope) {
+		step(v, e, at, e.On, string(e.Candidate))
+		propose(v, e, at, e.On, string(e.Candidate))
+	}),
+	projections.On(func(v *view, e patient.Rescreened, at projections.Envelope) { step(v, e, at, "", string(e.As)) }),
 	projections.On(func(v *view, e patient.EnrollmentDateCorrected, at projections.Envelope) {
 		corrected(v, e, at, "", string(e.From), string(e.To), e.Reason)
 		propose(v, e, at, e.To, "")

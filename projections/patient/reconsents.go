@@ -20,6 +20,9 @@ var Reconsents = projections.New(patientviews.Reconsents, projections.ByPatient,
 	projections.On(func(r *reconsent, e patient.ConsentRecorded, at projections.Envelope) {
 		changed(r, at, func() { r.Signed(e) })
 	}),
+	projections.On(func(r *reconsent, e patient.ConsentVoided, at projections.Envelope) {
+		changed(r, at, func() { r.Voided(e) })
+	}),
 	projections.On(func(r *reconsent, e patient.ReconsentRefused, at projections.Envelope) {
 		changed(r, at, func() { r.Refused(e) })
 	}),

@@ -13,7 +13,8 @@ type alert = safetyviews.Alert
 // Alerts makes one document per alert.
 var Alerts = projections.New(safetyviews.Alerts, projections.ByStream,
 	projections.Begin(func(a *alert, e safety.AlertRaised, at projections.Envelope) {
-		a.Alert, a.Study, a.Site, a.Patient, a.Kind, a.Severity = e.Alert, e.Study, e.Site, e.Patient, e.Kind, e.Severity
+		a.Alert, a.Study, a.Patient, a.Kind, a.Severity = e.Alert, e.Study, e.Patient, e.Kind, e.Severity
+		a.At(e.Site, e.Sites)
 		a.Summary, a.OccurredAt, a.RaisedAt, a.ReviewBy = e.Summary, e.OccurredAt.UTC(), at.Metadata.RecordedAt, timeIfAny(e.ReviewBy)
 		a.Become(safetyviews.AlertOpen)
 	}),

@@ -17,7 +17,7 @@ import (
 )
 
 // DiaryCompliances is the view of how diaries are kept, with one document per patient, site and study.
-var DiaryCompliances = readmodels.View{Name: "diary-compliance", Version: 2, Indexes: []mongo.IndexModel{
+var DiaryCompliances = readmodels.View{Name: "diary-compliance", Version: 3, Indexes: []mongo.IndexModel{
 	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "level", Value: 1}, {Key: "site", Value: 1}, {Key: "order", Value: 1},
 		{Key: "_id", Value: 1}}},
 	{Keys: bson.D{{Key: "study", Value: 1}, {Key: "level", Value: 1}, {Key: "order", Value: 1}, {Key: "_id", Value: 1}}},
@@ -52,14 +52,15 @@ type Compliance struct {
 	Voided      int `bson:"voided,omitempty" json:"voided" doc:"Diaries that do not count, without those that were moved"`
 	Held        int `bson:"held,omitempty" json:"held" doc:"Diaries that count nowhere until the site decides about them"`
 	// Events are not among the completed.
-	Events int      `bson:"events,omitempty" json:"events" doc:"Diaries about events such as attacks, which no window asks for"`
-	Rate   *float64 `bson:"rate,omitempty" json:"rate,omitempty" doc:"Windows answered on a device, on time or late, divided by closed; left out while nothing is closed"`
+	Events            int      `bson:"events,omitempty" json:"events" doc:"Diaries about events such as attacks, which no window asks for"`
+	EventsTranscribed int      `bson:"eventsTranscribed,omitempty" json:"eventsTranscribed" doc:"Of them entered by staff, from paper or an interview"`
+	Rate              *float64 `bson:"rate,omitempty" json:"rate,omitempty" doc:"Windows answered on a device, on time or late, divided by closed; left out while nothing is closed"`
 }
 
 // Answered counts an answered window, or an entry about an event.
 func (c *Compliance) Answered(e diary.Submitted) {
 	if e.Window.IsEvent() {
-		c.Events++
+		c.countEvent(e.Mode, 1)
 		return
 	}
 	c.count(e.Mode, e.Late, e.AfterMissed, 1)
@@ -74,9 +75,17 @@ func (c *Compliance) Void(e diary.Voided) {
 	case e.Held:
 		c.Held--
 	case e.Window.IsEvent():
-		c.Events--
+		c.countEvent(e.Mode, -1)
 	default:
 		c.count(e.Mode, e.Late, e.AfterMissed, -1)
+	}
+}
+
+// countEvent adds an entry about an event, or takes it away.
+func (c *Compliance) countEvent(mode diary.Mode, n int) {
+	c.Events += n
+	if mode.ByStaff() {
+		c.EventsTranscribed += n
 	}
 }
 

@@ -61,6 +61,13 @@ func (r *Reconsent) Signed(e patient.ConsentRecorded) {
 	}
 }
 
+// Voided notes that the signature was recorded in error.
+func (r *Reconsent) Voided(e patient.ConsentVoided) {
+	if r != nil && e.Reconsent != nil && r.State == ReconsentSigned {
+		r.State, r.SignedOn = ReconsentDue, ""
+	}
+}
+
 // Refused notes that the patient does not sign.
 func (r *Reconsent) Refused(e patient.ReconsentRefused) {
 	if r.open() {
@@ -85,7 +92,7 @@ func (r *Reconsent) Ended(e patient.Event) {
 
 // Reconsents is the worklist of consents that patients have to sign again. A patient has one document, with the consent that was
 // asked for last. Patients who were asked for none have no study in theirs, and no list finds them.
-var Reconsents = readmodels.View{Name: "reconsents", Version: 1, Indexes: []mongo.IndexModel{
+var Reconsents = readmodels.View{Name: "reconsents", Version: 2, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "state", "by", "_id"),
 	readmodels.IndexOn("study", "site", "state", "by", "_id"),
 }}

@@ -20,9 +20,9 @@ import (
 // alert in twelve values.
 // Every filter selects some of these values, so that two indexes serve all filters in the order of urgency and, merged by
 // the store, in the order of time. No index has the kind: it would cost every alert more than it saves a reader.
-var Alerts = readmodels.View{Name: "alerts", Version: 2, Indexes: []mongo.IndexModel{
+var Alerts = readmodels.View{Name: "alerts", Version: 3, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "order", "raisedAt", "_id"),
-	readmodels.IndexOn("study", "site", "order", "raisedAt", "_id"),
+	readmodels.IndexOn("study", "place", "order", "raisedAt", "_id"),
 }}
 
 // maxNotifications bounds the newest notifications that a document holds. There is one for each level and channel.
@@ -64,6 +64,9 @@ type Alert struct {
 	ClosedAt      *time.Time     `bson:"closedAt,omitempty" json:"closedAt,omitempty" doc:"When"`
 	Outcome       string         `bson:"outcome,omitempty" json:"outcome,omitempty" doc:"How it ended"`
 	Notifications []Notification `bson:"notifications" json:"notifications" doc:"Which channel took which notification, the newest last, at most 100"`
+	// Sites are those that an alert without a site concerns; none for all of them. Place is the site, or manySites.
+	Sites []domain.SiteID `bson:"sites,omitempty" json:"sites,omitempty" doc:"The sites that it concerns, where these are the sites of a country"`
+	Place string          `bson:"place,omitempty" json:"-"`
 	// Order is the rank of the alert (see Ranks).
 	Order int `bson:"order" json:"-"`
 }
@@ -75,6 +78,29 @@ type Notification struct {
 	Sent    bool      `bson:"sent" json:"sent" doc:"Whether the channel took it; otherwise it has refused it for good"`
 	Reason  string    `bson:"reason,omitempty" json:"reason,omitempty" doc:"Why it was refused"`
 	At      time.Time `bson:"at" json:"at" doc:"When this was recorded"`
+}
+
+// manySites is the place of alerts that concern several sites. It is no id of a site.
+const manySites = "*"
+
+// At sets where the alert is shown: at its site, or at all that it concerns.
+func (a *Alert) At(site domain.SiteID, sites []domain.SiteID) {
+	a.Site, a.Sites, a.Place = site, sites, string(site)
+	if site == "" && a.Kind.OfManySites() {
+		a.Place = manySites
+	}
+}
+
+// shownAt narrows a filter to what is shown at a site.
+func shownAt(filter bson.D, site domain.SiteID) bson.D {
+	if site == "" {
+		return filter
+	}
+	return append(filter, bson.E{Key: "place", Value: bson.D{{Key: "$in", Value: bson.A{manySites, string(site)}}}},
+		bson.E{Key: "$or", Value: bson.A{
+			bson.D{{Key: "sites", Value: string(site)}},
+			bson.D{{Key: "sites", Value: bson.D{{Key: "$exists", Value: false}}}},
+		}})
 }
 
 // Become changes the status of the alert, and with it the rank.
@@ -163,7 +189,8 @@ var Queries = []readmodels.Query{
 	readmodels.Declare(readmodels.Query{
 		Name: "Alerts", Path: "/api/v1/studies/{study}/alerts", Summary: "What somebody has to look at",
 		Doc: "In the order of urgency, what nobody has looked at comes first, then what is not closed; of these what is urgent, and the " +
-			"oldest. Alerts about the study as a whole have no site. Supply managers see those about supply, unblinded ones also those about " +
+			"oldest. Alerts about the study as a whole have no site; those that its activities were stopped, or go on, " +
+			"are listed with each site that they concern. Supply managers see those about supply, unblinded ones also those about " +
 			"recalled kits at home, " +
 			"study managers also those about pauses, and those about lists and forced allocations are for roles that know arms. " +
 			readmodels.PatientsLeftOut,
@@ -176,7 +203,7 @@ var Queries = []readmodels.Query{
 // AlertsQuery asks for a study's alerts; empty fields do not narrow the list.
 type AlertsQuery struct {
 	Study        domain.StudyID  `path:"study" doc:"The study"`
-	Site         domain.SiteID   `query:"site" doc:"Only this site"`
+	Site         domain.SiteID   `query:"site" doc:"Only this site, with what concerns all sites or those of its country"`
 	Status       AlertStatus     `query:"status" doc:"Only alerts with this status"`
 	Severity     safety.Severity `query:"severity" enum:"urgent,routine" doc:"Only alerts of this severity"`
 	Kind         safety.Kind     `query:"kind" doc:"Only alerts of this kind"`
@@ -190,7 +217,7 @@ func ListAlerts(ctx context.Context, r readmodels.Request, q AlertsQuery) (list 
 	if !some {
 		return list, nil
 	}
-	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(q.Study)}}, "site", q.Site)
+	filter := shownAt(bson.D{{Key: "study", Value: string(q.Study)}}, q.Site)
 	arms := r.MayKnowArms(q.Study)
 	ranks := Orders(func(k Rank) bool {
 		return (arms || !k.OfArms) && (q.Status == "" || q.Status == k.Status) && (q.Severity == "" || q.Severity == k.Severity)

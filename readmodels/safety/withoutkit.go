@@ -41,7 +41,7 @@ func ListWithoutKit(ctx context.Context, r readmodels.Request, q WithoutKitQuery
 		return list, nil
 	}
 	then := q.AsOf
-	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(q.Study)}}, "site", q.Site)
+	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(q.Study)}}, "place", q.Site)
 	ranks := Orders(func(k Rank) bool { return !k.OfArms && (k.Status != AlertClosed || !then.IsZero()) })
 	filter = append(filter, bson.E{Key: "order", Value: bson.D{{Key: "$in", Value: ranks}}},
 		bson.E{Key: "kind", Value: string(safety.PatientWithoutKit)})

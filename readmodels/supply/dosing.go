@@ -15,7 +15,7 @@ import (
 )
 
 // DosingCompliances is the view of how patients take their study drug, with one document per patient.
-var DosingCompliances = readmodels.View{Name: "dosing-compliance", Version: 1, Indexes: []mongo.IndexModel{
+var DosingCompliances = readmodels.View{Name: "dosing-compliance", Version: 2, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "_id"),
 	readmodels.IndexOn("study", "site", "_id"),
 }}
@@ -33,14 +33,49 @@ type DosingCompliance struct {
 	Planned           float64          `bson:"planned" json:"planned" doc:"Doses planned in all intervals with a figure"`
 	Taken             int              `bson:"taken" json:"taken" doc:"Doses taken in them"`
 	Percent           *float64         `bson:"percent,omitempty" json:"percent,omitempty" doc:"Taken divided by planned, in percent; left out while no interval has a figure"`
-	Intervals         []DosingInterval `bson:"intervals" json:"intervals" doc:"The intervals from a dispensing until its kits came back, the newest last, at most 200"`
+	// Held are the times in which the dose was held.
+	Held      []HeldDose       `bson:"held,omitempty" json:"held,omitempty" doc:"The times in which the dose was held; no doses are planned in them"`
+	Intervals []DosingInterval `bson:"intervals" json:"intervals" doc:"The intervals from a dispensing until its kits came back, the newest last, at most 200"`
+}
+
+// HeldDose is a time in which a patient takes no study drug.
+type HeldDose struct {
+	From  domain.Date `bson:"from" json:"from" doc:"First day without study drug"`
+	Until domain.Date `bson:"until,omitempty" json:"until,omitempty" doc:"First day with study drug again; none while the dose is held"`
+}
+
+// Hold notes the first day without study drug.
+func (d *DosingCompliance) Hold(on domain.Date) {
+	d.Held = readmodels.LatestOf(append(d.Held, HeldDose{From: on}), maxIntervals)
+	d.compute()
+}
+
+// Resume notes the first day with study drug again.
+func (d *DosingCompliance) Resume(on domain.Date) {
+	if last := len(d.Held) - 1; last >= 0 {
+		d.Held[last].Until = on
+	}
+	d.compute()
+}
+
+// days returns the days from a day before another on which doses are planned.
+func (d *DosingCompliance) days(from, until domain.Date) int {
+	n := max(0, until.DaysSince(from))
+	for _, h := range d.Held {
+		end := until
+		if h.Until != "" {
+			end = min(until, h.Until)
+		}
+		n -= max(0, end.DaysSince(max(from, h.From)))
+	}
+	return max(0, n)
 }
 
 // DosingInterval is the time in which a patient used the kits of a visit.
 type DosingInterval struct {
 	Visit       string      `bson:"visit,omitempty" json:"visit,omitempty" doc:"The visit; none for the enrolment"`
 	From        domain.Date `bson:"from" json:"from" doc:"Day on which the first kit was given out"`
-	Until       domain.Date `bson:"until,omitempty" json:"until,omitempty" doc:"Day on which the last of it came back, or the last day on which it was used"`
+	Until       domain.Date `bson:"until,omitempty" json:"until,omitempty" doc:"Day on which the last of it came back, or the last day on which it was used; for a lost or damaged kit, the day on which that was reported"`
 	DosesPerDay float64     `bson:"dosesPerDay,omitempty" json:"dosesPerDay,omitempty" doc:"Doses planned each day"`
 	Planned     float64     `bson:"planned,omitempty" json:"planned,omitempty" doc:"Doses planned in the interval"`
 	Taken       int         `bson:"taken" json:"taken" doc:"Doses taken, of the kits that are accounted for"`
@@ -104,7 +139,7 @@ func (d *DosingCompliance) compute() {
 			all = all && k.Reconciled
 		}
 		if in.Until != "" {
-			in.Planned = in.DosesPerDay * float64(max(0, in.Until.DaysSince(in.From)))
+			in.Planned = in.DosesPerDay * float64(d.days(in.From, in.Until))
 		}
 		if all && in.Planned > 0 {
 			in.Percent = percent(in.Taken, in.Planned)
@@ -162,7 +197,7 @@ func ListDosing(ctx context.Context, r readmodels.Request, q DosingComplianceQue
 // LoadDosing returns the dosing compliance of a patient. It has no intervals before the first kit.
 func LoadDosing(ctx context.Context, r readmodels.Request, q PatientDosingQuery) (d DosingCompliance, err error) {
 	err = r.Store.Collection(DosingCompliances).FindOne(ctx, bson.D{{Key: "_id", Value: string(q.Patient)}}).Decode(&d)
-	if errors.Is(err, mongo.ErrNoDocuments) {
+	if errors.Is(err, mongo.ErrNoDocuments) || err == nil && d.Study == "" { // a dose can be held before the first kit
 		return DosingCompliance{Study: q.Patient.Study(), Patient: q.Patient, Intervals: []DosingInterval{}}, nil
 	}
 	return d, err

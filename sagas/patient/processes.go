@@ -1,8 +1,8 @@
-// Package patient holds the processes about patients: whether they sign the consent again in time, and what follows when an arm has
-// become known.
+// Package patient holds the processes about patients: whether they sign the consent again in time, what follows when an arm has
+// become known, and that a person takes part once.
 package patient
 
 import "casebook/sagas"
 
 // Processes are the processes of this context.
-var Processes = []sagas.Process{Reconsent, Unblinding}
+var Processes = []sagas.Process{Reconsent, Unblinding, Rescreening}

@@ -37,6 +37,7 @@ var Reconsent = sagas.Define("reconsent",
 	sagas.Sends(safety.RaiseAlert{}, safety.SettleAlert{}),
 	sagas.On[patient.ProtocolVersionApplied](sagas.ByPatient, awaiting.applied),
 	sagas.On[patient.ConsentRecorded](sagas.ByPatient, awaiting.signed),
+	sagas.On[patient.ConsentVoided](sagas.ByPatient, awaiting.voided),
 	sagas.On[patient.ReconsentRefused](sagas.ByPatient, awaiting.refused),
 	sagas.On[patient.Transferred](sagas.ByPatient, awaiting.transferred),
 	sagas.On[patient.ConsentWithdrawn](sagas.ByPatient, awaiting.withdrawn),
@@ -45,7 +46,7 @@ var Reconsent = sagas.Define("reconsent",
 	sagas.On[patient.ParticipationEnded](sagas.ByPatient, left),
 	sagas.On[patient.StepUndone](sagas.ByPatient, awaiting.undone),
 	sagas.OnTimer(awaiting.overdue),
-).OfPatients()
+).OfPatients().InGroup("reconsent-2")
 
 const stageWaits = "waits for the consent"
 
@@ -58,6 +59,15 @@ func (s awaiting) applied(e patient.ProtocolVersionApplied, o sagas.Occurrence) 
 	}
 	r := s.settled("a later version of the protocol asks for another consent")
 	r.State = awaiting{Study: o.Study, Site: o.Site, Due: e.Reconsent, Source: o.ID}
+	return r.State.wait(r, o), true
+}
+
+// voided begins to wait again if the consent that was signed again was recorded in error.
+func (s awaiting) voided(e patient.ConsentVoided, o sagas.Occurrence) (reaction, bool) {
+	if e.Reconsent == nil {
+		return none()
+	}
+	r := reaction{State: awaiting{Study: o.Study, Site: o.Site, Due: e.Reconsent, Source: o.ID}}
 	return r.State.wait(r, o), true
 }
 

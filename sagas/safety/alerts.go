@@ -2,6 +2,7 @@ package safety
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -37,10 +38,10 @@ var Alerts = sagas.Define("safety",
 	sagas.On[supply.ResupplyFellShort](byNewAlert, watching.resupplyShort),
 	sagas.On[supply.ResupplyWithheld](byNewAlert, watching.resupplyWithheld),
 	sagas.On(unblindingToTell, watching.blindBroken),
-	sagas.On[study.SitePaused](byNewAlert, watching.sitePaused),
-	sagas.On[study.SiteResumed](byNewAlert, watching.siteResumed),
-	sagas.On[study.Suspended](byNewAlert, watching.studySuspended),
-	sagas.On[study.Resumed](byNewAlert, watching.studyResumed),
+	sagas.On(func(e study.SitePaused, at eventlog.Recorded) []string { return byActivities(e.Activities, at) }, watching.sitePaused),
+	sagas.On(func(e study.SiteResumed, at eventlog.Recorded) []string { return byActivities(e.Activities, at) }, watching.siteResumed),
+	sagas.On(func(e study.Suspended, at eventlog.Recorded) []string { return byActivities(e.Activities, at) }, watching.studySuspended),
+	sagas.On(func(e study.Resumed, at eventlog.Recorded) []string { return byActivities(e.Activities, at) }, watching.studyResumed),
 	sagas.On(listMustBeTold, watching.listRunsLow),
 	sagas.On[randomisation.AllocationForced](byNewAlert, watching.allocationForced),
 	sagas.On[safety.AlertRaised](byAlert, watching.raised),
@@ -76,6 +77,27 @@ func patientsAffected(e supply.KitsQuarantined, at eventlog.Recorded) []string {
 		return nil
 	}
 	return byNewAlert(e, at)
+}
+
+// byActivities names the instances of the alerts that activities were stopped, or go on: one about the shipping, which supply managers
+// see, and one about the others.
+func byActivities(activities []study.Activity, at eventlog.Recorded) (all []string) {
+	if len(withoutShipping(activities)) > 0 {
+		all = byNewAlert(activities, at)
+	}
+	if slices.Contains(activities, study.ActivityShipping) {
+		all = append(all, string(aboutShipping(at.Metadata.Study, at.ID.String()).Alert))
+	}
+	return all
+}
+
+// aboutShipping names the alert that the shipping was stopped, or goes on.
+func aboutShipping(study domain.StudyID, event string) safety.OfAlert {
+	return sagas.AlertFrom(study, event+"/shipping")
+}
+
+func withoutShipping(activities []study.Activity) []study.Activity {
+	return slices.DeleteFunc(slices.Clone(activities), func(a study.Activity) bool { return a == study.ActivityShipping })
 }
 
 // listMustBeTold names the instance of the alert that a list ends soon. It is told once, and again at the end.
@@ -138,23 +160,35 @@ func (s watching) allocationForced(e randomisation.AllocationForced, o sagas.Occ
 }
 
 func (s watching) sitePaused(e study.SitePaused, o sagas.Occurrence) (reaction, bool) {
-	return s.raise(safety.RaiseAlert{Site: e.Site, Kind: safety.ActivityPaused, Severity: safety.Urgent,
-		Summary: fmt.Sprintf("Paused at site %s: %s.", e.Site, listed(e.Activities))}, o)
+	return s.raiseOf(e.Activities, safety.RaiseAlert{Site: e.Site, Severity: safety.Urgent,
+		Summary: fmt.Sprintf("Paused at site %s: ", e.Site)}, o)
 }
 
 func (s watching) siteResumed(e study.SiteResumed, o sagas.Occurrence) (reaction, bool) {
-	return s.raise(safety.RaiseAlert{Site: e.Site, Kind: safety.ActivityPaused, Severity: safety.Routine,
-		Summary: fmt.Sprintf("Going on at site %s: %s.", e.Site, listed(e.Activities))}, o)
+	return s.raiseOf(e.Activities, safety.RaiseAlert{Site: e.Site, Severity: safety.Routine,
+		Summary: fmt.Sprintf("Going on at site %s: ", e.Site)}, o)
 }
 
 func (s watching) studySuspended(e study.Suspended, o sagas.Occurrence) (reaction, bool) {
-	return s.raise(safety.RaiseAlert{Kind: safety.ActivityPaused, Severity: safety.Urgent,
-		Summary: fmt.Sprintf("Suspended %s: %s.", where(e.Country, e.Cohort), listed(e.Activities))}, o)
+	return s.raiseOf(e.Activities, safety.RaiseAlert{Country: e.Country, Severity: safety.Urgent,
+		Summary: fmt.Sprintf("Suspended %s: ", where(e.Country, e.Cohort))}, o)
 }
 
 func (s watching) studyResumed(e study.Resumed, o sagas.Occurrence) (reaction, bool) {
-	return s.raise(safety.RaiseAlert{Kind: safety.ActivityPaused, Severity: safety.Routine,
-		Summary: fmt.Sprintf("Going on %s: %s.", where(e.Country, e.Cohort), listed(e.Activities))}, o)
+	return s.raiseOf(e.Activities, safety.RaiseAlert{Country: e.Country, Severity: safety.Routine,
+		Summary: fmt.Sprintf("Going on %s: ", where(e.Country, e.Cohort))}, o)
+}
+
+// raiseOf raises the alert of the instance about activities: the shipping, or the others.
+func (s watching) raiseOf(activities []study.Activity, a safety.RaiseAlert, o sagas.Occurrence) (reaction, bool) {
+	a.Kind = safety.ActivityPaused
+	told := withoutShipping(activities)
+	of := sagas.AlertFrom(o.Study, o.ID)
+	if shipping := aboutShipping(o.Study, o.ID); string(shipping.Alert) == o.Of {
+		a.Kind, told, of = safety.ShippingPaused, []study.Activity{study.ActivityShipping}, shipping
+	}
+	a.Summary += listed(told) + "."
+	return s.raiseAs(of, a, o)
 }
 
 func where(country string, cohort study.Cohort) string {
@@ -177,7 +211,11 @@ func listed(activities []study.Activity) string {
 
 // raise raises an alert about the event of the occurrence.
 func (s watching) raise(a safety.RaiseAlert, o sagas.Occurrence) (reaction, bool) {
-	a.OfAlert, a.Study, a.Source, a.OccurredAt = sagas.AlertFrom(o.Study, o.ID), o.Study, o.ID, o.At
+	return s.raiseAs(sagas.AlertFrom(o.Study, o.ID), a, o)
+}
+
+func (s watching) raiseAs(of safety.OfAlert, a safety.RaiseAlert, o sagas.Occurrence) (reaction, bool) {
+	a.OfAlert, a.Study, a.Source, a.OccurredAt = of, o.Study, o.ID, o.At
 	return reaction{State: s, Stage: "raising", Commands: []any{a}, Awaits: true}, true
 }
 
