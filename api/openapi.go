@@ -264,7 +264,8 @@ func (d *description) commandAnswer(context, path string) *huma.Response {
 		d.schemas.byName[name], d.schemas.types[name] = &answer, nil
 	}
 	headers := traceHeader()
-	headers["Etag"] = &huma.Param{Description: "The stream's revision after the command; left out where the answer leaves it out", Schema: &huma.Schema{Type: huma.TypeString}}
+	headers["Etag"] = &huma.Param{Description: "The stream's revision after the command; left out where the answer leaves it out",
+		Schema: &huma.Schema{Type: huma.TypeString}}
 	headers[positionHeader] = &huma.Param{Description: "Log position of the last event",
 		Schema: &huma.Schema{Type: huma.TypeInteger, Format: "int64", Minimum: new(0.0)}}
 	return &huma.Response{Description: "Recorded, or found recorded under the same key", Headers: headers,

@@ -294,8 +294,9 @@ func (c *run[S, E, F, C]) recordNothing(ctx context.Context, st *stream, snap *s
 	if refusal != nil {
 		return Answer{}, refusal
 	}
-	return Answer{CommandID: c.id.String(), Stream: st.name, Revision: c.h.shownRevision(st.name, snap.tail.Revision), Position: snap.last.Commit,
-		Events: []AnsweredEvent{}}, nil
+	return Answer{CommandID: c.id.String(), Stream: st.name, Revision: c.h.shownRevision(st.name, snap.tail.Revision),
+		Position: snap.last.Commit,
+		Events:   []AnsweredEvent{}}, nil
 }
 
 // besideDamage refuses a command on a damaged stream, or, if it is taken all the same, records it in a stream for this command

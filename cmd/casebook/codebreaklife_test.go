@@ -117,7 +117,8 @@ func (b *blinded) publish(version int, after *study.AfterUnblinding) {
 	b.must(b.manager, study.PublishProtocolVersion{InStudy: domain.ForStudy(b.study), Protocol: study.Protocol{Version: version,
 		ConsentVersion: "1.0", Arms: blindedArms, Visits: []study.Visit{{ID: "week-4", Day: 28}}, Criteria: []study.Criterion{{ID: "adult"}},
 		Treatment: &study.Treatment{Randomised: true, Kits: true, DispensingVisits: []string{"week-4"}, InEmergency: "Call the poison centre",
-			Titration: &study.Titration{Steps: 2}, AfterUnblinding: after, Factors: []study.Factor{{ID: "age", Levels: []string{"under-50", "50-or-more"},
+			Titration: &study.Titration{Steps: 2}, AfterUnblinding: after,
+			Factors: []study.Factor{{ID: "age", Levels: []string{"under-50", "50-or-more"},
 				DerivedFrom: study.FromAge, Bounds: []int{50}}}}}})
 }
 

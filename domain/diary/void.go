@@ -60,8 +60,8 @@ type Relocation struct {
 }
 
 // CorrectWindow decides about CorrectDiaryWindow. The diary keeps its mode, its answers and the time of its capture; it is late in a
-// window in which it was not captured. Risks that it had raised are not raised again; those of a held diary are raised now. What was captured after the
-// participation counts in no window, also not in one from before its end.
+// window in which it was not captured. Risks that it had raised are not raised again; those of a held diary are raised now. What
+// was captured after the participation counts in no window, also not in one from before its end.
 //
 // Refusals: reason_required, value_too_long, instrument_unusable, diary_not_found, nothing_to_correct, window_not_found,
 // patient_not_participating, treatment_ended, diary_submitted, and those of instrument.Instrument.Check.

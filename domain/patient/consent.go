@@ -57,11 +57,11 @@ type ConsentRecorded struct {
 }
 
 // Consent records an informed consent. It may be signed before or after the day of screening, and may be recorded at any time after
-// it was signed, also when the participation has ended since. The form must be that of the version of the protocol that was in force at the site on the day of the signature.
-// A participating patient signs again when a new version is applied (ICH E6(R3) 2.8.2). It refuses malformed_date,
-// captured_in_future, patient_not_found, patient_ended, unknown_code, malformed_language, consent_version_not_in_force,
-// consent_before_publication, consent_before_approval, consent_recorded, signer_missing, age_not_recorded, representative_missing and
-// assent_missing.
+// it was signed, also when the participation has ended since. The form must be that of the version of the protocol that was in
+// force at the site on the day of the signature. A participating patient signs again when a new version is applied (ICH E6(R3)
+// 2.8.2). It refuses malformed_date, captured_in_future, patient_not_found, patient_ended, unknown_code, malformed_language,
+// consent_version_not_in_force, consent_before_publication, consent_before_approval, consent_recorded, signer_missing,
+// age_not_recorded, representative_missing and assent_missing.
 func Consent(p Patient, s study.Study, cmd RecordConsent, call domain.Call) ([]Event, error) {
 	if err := domain.First(cmd.On.NotAfterToday("on", call.At), p.mayRecordOn(cmd.On), cmd.validate()); err != nil {
 		return nil, err

@@ -58,7 +58,8 @@ func versionsAndDraws(t *rapid.T, s study.Study) decision {
 		discontinuing(on, "DEATH"),
 		withdrawingFrom(on, rapid.SampledFrom(patient.Extents).Draw(t, "extent")),
 		undoing(rapid.SampledFrom(patient.UndoableSteps).Draw(t, "step"), "wrong patient"),
-	}[rapid.SampledFrom([]int{0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6, 6, 6, 7, 8, 8, 9, 9, 10, 11, 12, 13, 14, 15, 16, 16, 16, 16}).Draw(t, "command")]
+	}[rapid.SampledFrom([]int{0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 3, 4, 5, 5, 5, 6, 6, 6, 7, 8, 8, 9, 9, 10, 11, 12, 13, 14, 15, 16, 16, 16,
+		16}).Draw(t, "command")]
 }
 
 // In every order of amendments, draws and unblindings: a version is never older than the one before, nobody is drawn twice for a stage,

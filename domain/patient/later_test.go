@@ -93,7 +93,8 @@ func TestCorrectionsJudgeOtherDaysAgain(t *testing.T) {
 	}
 	given := in(t, patient.StatusEnrolled) // day 28 is 3 March, and the window has three days before and after it
 	inTime := patient.VisitRecorded{Patient: anna, Visit: "week-4", On: "2026-03-03"}
-	after := given.Given(inTime).When(enrolment("2026-02-08")).Then(moved("2026-02-08"), judged("visit/week-4", "2026-03-03", patient.DeviationVisit))
+	after := given.Given(inTime).When(enrolment("2026-02-08")).
+		Then(moved("2026-02-08"), judged("visit/week-4", "2026-03-03", patient.DeviationVisit))
 	if c := after.State().Candidates; len(c) != 1 || c[0].ID != "visit/week-4" {
 		t.Errorf("%v waits", c)
 	}

@@ -116,7 +116,8 @@ func TestLaterDrawTakesOverLevels(t *testing.T) {
 	s := drawnLater()
 	p := *s.Protocol
 	treatment := *p.Treatment
-	treatment.Factors = []study.Factor{{ID: "site", Levels: []string{"A", "B"}, DerivedFrom: study.FromSite}, {ID: "grade", Levels: []string{"1", "2"}}}
+	treatment.Factors = []study.Factor{{ID: "site", Levels: []string{"A", "B"}, DerivedFrom: study.FromSite},
+		{ID: "grade", Levels: []string{"1", "2"}}}
 	p.Treatment, p.Version = &treatment, p.Version+1
 	s = study.Decider.Evolve(s, study.ProtocolVersionPublished{Study: s.ID, Protocol: p})
 	drawn := in(t, patient.StatusConsented).Given(
@@ -137,7 +138,8 @@ func TestNobodyIsDrawnWithAKitBeforeSigningAgain(t *testing.T) {
 		patient.EnrollmentRequested{Patient: anna, On: "2026-02-10", Attempt: 1, DrawnLater: true},
 		patient.Enrolled{Patient: anna, On: "2026-02-10", PatientNumber: "1", RunIn: true}, applied("2026-03-05"))
 	runIn.When(requestingDraw(s, "")).ThenRefused("reconsent_required")
-	drawRequest(t, runIn.Given(patient.ConsentRecorded{Patient: anna, ConsentVersion: "2.0", On: "2026-03-08", Protocol: 2, Again: true}), s, "")
+	drawRequest(t, runIn.Given(patient.ConsentRecorded{Patient: anna, ConsentVersion: "2.0", On: "2026-03-08", Protocol: 2, Again: true}),
+		s, "")
 	p := *s.Protocol
 	treatment := *p.Treatment
 	treatment.Kits, p.Treatment, p.Version = false, &treatment, p.Version+1

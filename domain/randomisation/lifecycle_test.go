@@ -278,7 +278,8 @@ func TestNobodyIsDrawnIntoAnArmOfAnotherVersion(t *testing.T) {
 	given.When(drawing(former, two, 1)).Then(none)
 	closed := given.Given(must(t, given.State(), closing(amended, comparator))...)
 	closed.When(drawing(former, two, 1)).Then(none)
-	given.When(drawing(amended, three, 1)).Then(drawnFromList(1, 1, 1, comparator, func(d *randomisation.Draw) { d.Arms, d.InStock = three, three }))
+	given.When(drawing(amended, three, 1)).
+		Then(drawnFromList(1, 1, 1, comparator, func(d *randomisation.Draw) { d.Arms, d.InStock = three, three }))
 
 	// The amendment drops the arm: as long as it is not closed, the scheme cannot be used for who follows the amendment.
 	p := *former.Protocol

@@ -68,7 +68,8 @@ func (AlertID) Schema() domain.Schema {
 
 // OfSupply says that the alert is about supply, so that supply managers may handle it too.
 func (k Kind) OfSupply() bool {
-	return k == ShipmentOverdue || k == ResupplyShort || k == ResupplyWithheld || k == KitsAffected || k == PatientWithoutKit || k == ShippingPaused
+	return k == ShipmentOverdue || k == ResupplyShort || k == ResupplyWithheld || k == KitsAffected || k == PatientWithoutKit ||
+		k == ShippingPaused
 }
 
 // OfRecall says that the alert is about recalled kits, so that those who recall lots may handle it too.

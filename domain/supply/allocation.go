@@ -25,9 +25,9 @@ func IsKitOfStage(slot string) bool { return slot == "" || strings.HasPrefix(slo
 const stageSlot = "stage:"
 
 // Hold reserves, until the draw, a kit of every arm that the patient can be drawn into, so that the site has a kit for every outcome of
-// the draw: of the arms of the patient's version of the protocol that the scheme has and that are not closed. If the protocol allows a forced allocation, kits of some arms are enough. The answer is StockHeld, or
-// StockRefused with the code no_stock or site_not_active. A patient who has a hold already gets the same hold again;
-// for a patient who has a kit already, it does nothing.
+// the draw: of the arms of the patient's version of the protocol that the scheme has and that are not closed. If the protocol
+// allows a forced allocation, kits of some arms are enough. The answer is StockHeld, or StockRefused with the code no_stock or
+// site_not_active. A patient who has a hold already gets the same hold again; for a patient who has a kit already, it does nothing.
 func Hold(s Stock, f Facts, cmd HoldStock, call domain.Call) ([]StockEvent, error) {
 	at := OfStock{cmd.Study, LocationID(cmd.Site)}
 	if hold, held := s.Holds.Get(cmd.Patient); held {
@@ -96,8 +96,8 @@ func ReleaseHeld(s Stock, cmd ReleaseHold, _ domain.Call) ([]StockEvent, error) 
 // Allocate gives a patient the kits that are due at a visit: the held ones, or else, by chance, those that expire first. The answer is
 // KitAllocated for each of them, or AllocationFailed with the code no_stock, not_randomised, nothing_planned, patient_ended,
 // treatment_started for a visit of the screening, treatment_ended, dose_held, reconsent_due or patient_transferred: a patient gets all
-// of them, or waits. A patient who has the kits of the visit gets no others, unless one was never given out and no longer can be, or is of no use any more: then it is replaced. A kit that was
-// set aside when the patient left in error is the patient's again.
+// of them, or waits. A patient who has the kits of the visit gets no others, unless one was never given out and no longer can be,
+// or is of no use any more: then it is replaced. A kit that was set aside when the patient left in error is the patient's again.
 func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent, error) {
 	at := OfStock{cmd.Study, LocationID(cmd.Site)}
 	kits, has := s.kitsFor(Slot{cmd.Patient, cmd.Visit})

@@ -643,7 +643,8 @@ func (w *world) relabel() {
 	w.decideOnSupply(scenario.Sent(supply.Extend, extend, w.call()))
 	var kits []supply.KitNumber
 	for n, k := range w.account.kits {
-		if k.at == at && k.Lot == lot && slices.Contains([]supply.KitStatus{supply.KitAvailable, supply.KitExpired, supply.KitPacked}, k.status()) {
+		if k.at == at && k.Lot == lot &&
+			slices.Contains([]supply.KitStatus{supply.KitAvailable, supply.KitExpired, supply.KitPacked}, k.status()) {
 			kits = append(kits, n)
 		}
 	}

@@ -160,7 +160,8 @@ func TestWhoHasTheKitAgain(t *testing.T) {
 		Then(supply.KitsReleased{OfStock: site, Kits: kits(kit), Affected: slot, Reason: "r"})
 	dispensed := s.Given(supply.KitDispensed{OfStock: site, Patient: anna, Kit: kit, Visit: "run-in", On: "2026-03-01"})
 	lost := dispensed.Given(decided(t, dispensed, reportKitLost(kit, "r"))...)
-	found := decisionWith(supply.RecordFound, withPlan(nil), supply.ReportKitFound{AtLocation: atLocation("A"), Kit: kit, Reasoned: domain.Because("r")})
+	found := decisionWith(supply.RecordFound, withPlan(nil),
+		supply.ReportKitFound{AtLocation: atLocation("A"), Kit: kit, Reasoned: domain.Because("r")})
 	lost.When(found).Then(supply.KitFound{OfStock: site, Kit: kit, Affected: slot, Reason: "r"})
 }
 

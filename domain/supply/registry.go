@@ -253,7 +253,9 @@ func Register(s Supply, in study.Study, cmd RegisterKits, _ domain.Call) ([]Even
 		marksMustNotRevealArms(contents, in, "labels_reveal_arm", "a label of the delivery", func(n KitNumber) string {
 			return strings.Join(countries[n], " ")
 		}),
-		marksMustNotRevealArms(contents, in, "units_reveal_arm", "a number of units", func(n KitNumber) string { return strconv.Itoa(contents[n].Units) })); err != nil {
+		marksMustNotRevealArms(contents, in, "units_reveal_arm", "a number of units", func(n KitNumber) string {
+			return strconv.Itoa(contents[n].Units)
+		})); err != nil {
 		return nil, err
 	}
 	sum := sha256.Sum256([]byte(cmd.CSV))

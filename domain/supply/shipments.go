@@ -86,8 +86,8 @@ func AcceptDelivery(s Stock, f Facts, cmd TakeInDelivery, call domain.Call) ([]S
 var sentToDepots = []KitStatus{KitIsReturned, KitUnavailable, KitExpired, KitDamaged, KitQuarantined, KitIsRecalled, KitSentBack}
 
 // Create packs kits for another location. A depot sends a site kits that can be given out, and another depot every kit; a site sends
-// back kits that it need not keep for a patient. It refuses location_not_found, shipment_to_itself, shipment_between_sites, reason_required,
-// value_too_long, value_out_of_range, kit_not_at_location, kit_named_twice, kit_status, enrollment_under_way,
+// back kits that it need not keep for a patient. It refuses location_not_found, shipment_to_itself, shipment_between_sites,
+// reason_required, value_too_long, value_out_of_range, kit_not_at_location, kit_named_twice, kit_status, enrollment_under_way,
 // kit_not_reconciled, activity_paused, country_not_approved, site_not_approved, label_not_for_country and kits_not_sendable.
 func Create(s Stock, f Facts, cmd CreateShipment, call domain.Call) ([]StockEvent, error) {
 	err := domain.First(domain.Reason(cmd.Reason), domain.Between("kits", len(cmd.Kits), 1, 1000), f.mustHave(cmd.To, "to", cmd.Study),
@@ -103,7 +103,9 @@ func Create(s Stock, f Facts, cmd CreateShipment, call domain.Call) ([]StockEven
 	if !fromDepot && !toDepot {
 		return nil, refuse.Because("shipment_between_sites", "kits move between a depot and a site").At("to").Do("send them to a depot")
 	}
-	mayGo := func(k Kit) bool { return k.Status == KitAvailable || toDepot && slices.Contains(sentToDepots, k.Status) }
+	mayGo := func(k Kit) bool {
+		return k.Status == KitAvailable || toDepot && slices.Contains(sentToDepots, k.Status)
+	}
 	if err := s.eachOnce("kits", "sending it", cmd.Kits, mayGo); err != nil {
 		return nil, err
 	}

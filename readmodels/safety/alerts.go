@@ -170,7 +170,9 @@ var ofSupply = slices.DeleteFunc(slices.Clone(safety.Kinds), func(k safety.Kind)
 // ofSponsor are the kinds of alerts that study managers see, ofSupplyAndArms those that unblinded supply managers see.
 var (
 	ofSponsor       = slices.DeleteFunc(slices.Clone(safety.Kinds), func(k safety.Kind) bool { return !k.OfSponsor() })
-	ofSupplyAndArms = slices.DeleteFunc(slices.Clone(safety.Kinds), func(k safety.Kind) bool { return !k.OfSupply() && !k.OfArms() && !k.OfRecall() })
+	ofSupplyAndArms = slices.DeleteFunc(slices.Clone(safety.Kinds), func(k safety.Kind) bool {
+		return !k.OfSupply() && !k.OfArms() && !k.OfRecall()
+	})
 )
 
 // shownKinds are the kinds that a caller who may not read clinical data sees.

@@ -21,7 +21,7 @@ var recalls = readmodels.Declare(readmodels.Query{
 		"A kit that came back, or that is lost, is found by its status. " + readmodels.PatientsLeftOut,
 	OpenTo: access.To(access.ClinicalReaders, access.UnblindedSupply), Reach: readmodels.ReachStudy,
 	Views: []readmodels.View{KitInventories, patientviews.PatientLists},
-	Sort: readmodels.SortBy(recallOrders, "By number;"),
+	Sort:  readmodels.SortBy(recallOrders, "By number;"),
 }, ListRecalledKits)
 
 var recallOrders = kitOrders[:1]

@@ -1,4 +1,5 @@
-// Package safety holds the process of an alert, that of the recalled kits which patients have at home, and those that send messages about alerts and reminders to the outside.
+// Package safety holds the process of an alert, that of the recalled kits which patients have at home, and those that send messages
+// about alerts and reminders to the outside.
 package safety
 
 import (

@@ -84,7 +84,9 @@ func (s recalled) transferred(e patient.Transferred, o sagas.Occurrence) (sagas.
 		return s.react(), true
 	}
 	kits := slices.Sorted(maps.Values(s.Alerts))
-	settled := s.settle(fmt.Sprintf("The patient was transferred to site %s, which is told.", e.To), func(supply.KitNumber) bool { return true })
+	settled := s.settle(fmt.Sprintf("The patient was transferred to site %s, which is told.", e.To), func(supply.KitNumber) bool {
+		return true
+	})
 	r, goesOn := settled.State.raise(e.To, kits[0], o)
 	r.Commands = append(settled.Commands, r.Commands...)
 	return r, goesOn

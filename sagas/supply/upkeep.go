@@ -17,7 +17,8 @@ type upkeep struct {
 }
 
 // Upkeep is the process of a study's supply as a whole: registered kits go into their depot's stock, a recalled lot is set
-// aside everywhere, a recall that was withdrawn is ended for what patients have at home, and every day what has expired is taken out of the depots.
+// aside everywhere, a recall that was withdrawn is ended for what patients have at home, and every day what has expired is taken
+// out of the depots.
 var Upkeep = sagas.Define("supply-upkeep",
 	sagas.Sends(supply.TakeInDelivery{}, supply.QuarantineLot{}, supply.EndLotRecall{}, supply.ExpireKits{}),
 	sagas.On(func(e supply.DepotOpened, _ eventlog.Recorded) []string { return sagas.Instance(e.Study) }, upkeep.depotOpened),

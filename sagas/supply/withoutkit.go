@@ -23,8 +23,9 @@ type withoutKit struct {
 }
 
 // WithoutKit is the process that raises one alert as soon as a kit is due that a patient cannot get, for want of stock or before the
-// consent is signed again, and settles it when the patient has the kit, has it again, or needs none any more. Somebody who closes the alert has decided otherwise; it is not raised again for the same visit
-// until there was a kit. It asks for what was due again when a patient is transferred, and when the end of a treatment is undone.
+// consent is signed again, and settles it when the patient has the kit, has it again, or needs none any more. Somebody who closes
+// the alert has decided otherwise; it is not raised again for the same visit until there was a kit. It asks for what was due again
+// when a patient is transferred, and when the end of a treatment is undone.
 var WithoutKit = sagas.Define("without-kit",
 	sagas.Sends(safety.RaiseAlert{}, safety.SettleAlert{}, supply.AllocateKit{}),
 	sagas.On[supply.AllocationFailed](sagas.ByPatient, withoutKit.allocationFailed),
