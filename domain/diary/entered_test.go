@@ -222,6 +222,7 @@ func TestADiaryIsMovedOnlyIntoAFreeWindow(t *testing.T) {
 	g.When(move(who, "2026-03-01/evening", "2026-03-01/evening")).ThenRefused("nothing_to_correct")
 	g.When(move(who, "2026-03-01/evening", "2026-03-03/morning")).ThenRefused("window_not_found")
 	g.When(move(who, "2026-03-04/evening", "2026-03-03/evening")).ThenRefused("diary_not_found")
+	g.When(move(who, "2026-03-01/evening", "2026-03-25/evening")).ThenRefused("window_not_open")
 	g.When(move(withdrawn("2026-03-02"), "2026-03-01/evening", "2026-03-03/evening")).ThenRefused("patient_not_participating")
 	// What was captured after the end does not count before it.
 	third := submitted(t, "2026-03-05", shanghai(t, "2026-03-05 20:30"))

@@ -64,8 +64,9 @@ type Relocation struct {
 // was captured after the participation counts in no window, also not in one from before its end.
 //
 // Refusals: reason_required, value_too_long, instrument_unusable, diary_not_found, nothing_to_correct, window_not_found,
-// patient_not_participating, treatment_ended, diary_submitted, and those of instrument.Instrument.Check.
-func CorrectWindow(d Diary, facts Relocation, cmd CorrectDiaryWindow, _ domain.Call) ([]Event, error) {
+// window_not_open, patient_not_participating, treatment_ended, diary_submitted, and those of
+// instrument.Instrument.Check.
+func CorrectWindow(d Diary, facts Relocation, cmd CorrectDiaryWindow, call domain.Call) ([]Event, error) {
 	entry := facts.Entry
 	if err := d.mustHave(entry, cmd.Instrument, cmd.From, cmd.Reason, "from"); err != nil {
 		return nil, err
@@ -77,6 +78,10 @@ func CorrectWindow(d Diary, facts Relocation, cmd CorrectDiaryWindow, _ domain.C
 	found, err := d.windowByID(cmd.Instrument, cmd.To, facts.Patient)
 	if err != nil {
 		return nil, domain.At("to", err)
+	}
+	if found.window.Opens.After(call.At) {
+		return nil, refuse.Because("window_not_open", "the window %s opens at %s", found.window.ID, moment(found.window.Opens)).At("to").
+			Do("name the window that the diary is of")
 	}
 	if err := found.assignment.mustBeAsked(facts.Patient, found.window.Opens); err != nil {
 		return nil, domain.At("to", err)

@@ -57,9 +57,9 @@ func (p Patient) mayBeRescreened(cmd ScreenPatient) error {
 	switch {
 	case cmd.RescreeningOf == "":
 		return nil
-	case !p.Exists() || cmd.RescreeningOf.Study() != cmd.Study:
-		return refuse.NotFound("earlier_record_not_found", "study %s has no patient %.80s", cmd.Study, cmd.RescreeningOf).
-			At("rescreeningOf").Do("give the id of the earlier record in the same study")
+	case !p.Exists() || cmd.RescreeningOf.Study() != cmd.Study || p.Site != cmd.Site: // a site learns nothing of another's patients
+		return refuse.NotFound("earlier_record_not_found", "site %s has no patient %.80s", cmd.Site, cmd.RescreeningOf).
+			At("rescreeningOf").Do("give the id of the earlier record at the same site")
 	case p.Status != StatusScreenFailed:
 		return refuse.WrongState("earlier_record_open", "patient %s is %s, and has not failed the screening", p.ID, p.Status).
 			At("rescreeningOf").Do("record the screen failure first")

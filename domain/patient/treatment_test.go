@@ -204,6 +204,7 @@ func TestUndoingLeavesLaterStepsAlone(t *testing.T) {
 	if len(after.Withdrawn) > 0 || after.Treatment != patient.TreatmentHeld {
 		t.Errorf("the patient is %+v", after)
 	}
+	onTreatment(t).When(withdrawingFrom("2026-03-01", []patient.Extent{}...)).ThenRefused("value_missing")
 }
 
 // A person is screened again under a new number, which names the record of the failure.
@@ -219,6 +220,9 @@ func TestRescreeningNamesTheEarlierRecord(t *testing.T) {
 	nothing.When(again(failed, anna, "2026-02-27")).ThenRefused("rescreened_before_failure")
 	nothing.When(again(patient.Patient{}, "PAIN1.S-9", "2026-03-05")).ThenRefused("earlier_record_not_found")
 	nothing.When(again(failed, "OTHER.S-1", "2026-03-05")).ThenRefused("earlier_record_not_found")
+	elsewhere := failed
+	elsewhere.Site = "B"
+	nothing.When(again(elsewhere, anna, "2026-03-05")).ThenRefused("earlier_record_not_found")
 	nothing.When(again(onTreatment(t).State(), anna, "2026-03-05")).ThenRefused("earlier_record_open")
 }
 

@@ -88,10 +88,14 @@ func Withdraw(p Patient, cmd WithdrawConsent, call domain.Call) ([]Event, error)
 		EndsTreatment: stops}}, nil
 }
 
-// withdrawing returns what is withdrawn now and was not before, with everything that follows from it. It refuses unknown_code
-// and consent_withdrawn.
+// withdrawing returns what is withdrawn now and was not before, with everything that follows from it. It refuses unknown_code,
+// value_missing and consent_withdrawn.
 func (p Patient) withdrawing(asked []Extent) ([]Extent, error) {
-	if len(asked) == 0 {
+	if asked != nil && len(asked) == 0 {
+		return nil, refuse.Malformed("value_missing", "extent names nothing").At("extent").
+			Do("name what is withdrawn; leave extent out for a withdrawal from treatment, procedures and contact")
+	}
+	if asked == nil {
 		asked = []Extent{ExtentTreatment, ExtentProcedures, ExtentContact}
 	}
 	for _, e := range asked {

@@ -49,14 +49,22 @@ func Replace(s Stock, f Facts, cmd ReplaceKit, call domain.Call) ([]StockEvent, 
 	return s.allocatedAfter(asked, f, cmd.Patient, cmd.Site, k.Visit, cmd.Seed, call)
 }
 
-// AskUnscheduled allocates a kit for a patient between the visits of the protocol, at once or as soon as there is one. It refuses
-// reason_required, value_too_long, patient_ended, treatment_ended, patient_transferred, dose_held, reconsent_required and
-// not_randomised.
+// AskUnscheduled allocates a kit for a patient between the visits of the protocol, at once or as soon as there is one. The one before it
+// has to be given out or put back first: whoever could ask for one patient until there is none left would see who else gets none, and so
+// who is of the same arm. It refuses reason_required, value_too_long, patient_ended, treatment_ended, patient_transferred, dose_held,
+// reconsent_required, not_randomised and unscheduled_kit_waiting.
 func AskUnscheduled(s Stock, f Facts, cmd DispenseUnscheduled, call domain.Call) ([]StockEvent, error) {
 	n, _ := s.Unscheduled.Get(cmd.Patient)
 	visit := fmt.Sprintf("%s%d", unscheduledVisit, n+1)
 	if err := domain.First(domain.Reason(cmd.Reason), f.mustBeTreated(cmd.Patient, s.plannedFor(cmd.Patient, visit))); err != nil {
 		return nil, err
+	}
+	before, _ := s.Allocated.Get(Slot{cmd.Patient, fmt.Sprintf("%s%d", unscheduledVisit, n)})
+	for _, kit := range before {
+		if k, _ := s.Kits.Get(kit); k.Status == KitIsAllocated {
+			return nil, refuse.WrongState("unscheduled_kit_waiting", "kit %s is there for patient %s, and has not been given out", kit, cmd.Patient).
+				At("patient").Do("give it out, or record that it was not dispensed")
+		}
 	}
 	at := OfStock{cmd.Patient.Study(), LocationID(cmd.Site)}
 	asked := UnscheduledKitAsked{OfStock: at, Patient: cmd.Patient, Visit: visit, Reason: cmd.Reason}
@@ -149,14 +157,13 @@ func RecordFound(s Stock, f Facts, cmd ReportKitFound, _ domain.Call) ([]StockEv
 	}
 	kits := []KitNumber{cmd.Kit}
 	found := KitFound{OfStock: cmd.stock(), Kit: cmd.Kit, Reason: cmd.Reason}
-	found.Affected = s.backBy(found, kits)
-	events := []StockEvent{found}
 	lot := f.Supply.Lots[c.Lot]
 	if k, _ := s.Kits.Get(cmd.Kit); k.found().Status == KitIsDispensed && !k.Recalled && lot.Recalled {
-		events = append(events, KitsQuarantined{OfStock: cmd.stock(), Kits: []KitNumber{}, Cause: CauseRecall, Reason: lot.Reason, Lot: c.Lot,
-			Affected: s.slotsOf(kits), AtHome: kits, Holders: PatientsOf(s.slotsOf(kits))})
+		return []StockEvent{found, KitsQuarantined{OfStock: cmd.stock(), Kits: []KitNumber{}, Cause: CauseRecall, Reason: lot.Reason, Lot: c.Lot,
+			Affected: s.slotsOf(kits), AtHome: kits, Holders: PatientsOf(s.slotsOf(kits))}}, nil
 	}
-	return events, nil
+	found.Affected = s.backBy(found, kits)
+	return []StockEvent{found}, nil
 }
 
 // Relabel records that kits have new labels with the later expiry of their lot. One that has expired before it got its label waits in

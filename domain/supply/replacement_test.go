@@ -119,6 +119,9 @@ func TestDispenseUnscheduled(t *testing.T) {
 	given := strictStockAt(t, site, "K1", "K2").Given(kitAllocated(anna, "K2"), kitDispensed(anna, "K2", ""))
 	given.When(asking(inArm(x))).
 		Then(asked("unscheduled-1"), supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K1", Visit: "unscheduled-1"}).
+		When(asking(inArm(x))).ThenRefused("unscheduled_kit_waiting")
+	given.Given(asked("unscheduled-1"), supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K1", Visit: "unscheduled-1"},
+		supply.KitDispensed{OfStock: site, Patient: anna, Kit: "K1", Visit: "unscheduled-1", On: "2026-03-10"}).
 		When(asking(inArm(x))).
 		Then(asked("unscheduled-2"), supply.AllocationFailed{OfStock: site, Patient: anna, Visit: "unscheduled-2", Code: "no_stock",
 			Reason: "the site has no kit for the patient", Waits: true})
