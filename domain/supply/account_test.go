@@ -346,7 +346,8 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 		}
 		if old := a.kits[e.Replaces]; e.Replaces != "" {
 			useless := old.wanted || old.recalled || old.status() == supply.KitLostByPatient && !old.given
-			if old.dispensed && !useless || !slices.Contains(old.patients, e.Patient) || old.status() == supply.KitIsAllocated {
+			if old.dispensed && !useless || !slices.Contains(old.patients, e.Patient) ||
+				old.status() == supply.KitIsAllocated && old.inTransit == "" {
 				t.Fatalf("kit %s, %+v, is replaced", e.Replaces, old)
 			}
 		}

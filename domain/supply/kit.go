@@ -17,8 +17,9 @@ type Kit struct {
 	Shipment ShipmentID
 	// Packed is the status before the kit was packed, Before the status before it was quarantined, lost, or chosen to be destroyed.
 	Packed, Before KitStatus
-	// Dispensed says that the kit was handed to its patient.
+	// Dispensed says that the kit was handed to its patient, and GivenOn on which day.
 	Dispensed bool
+	GivenOn   domain.Date
 	// Recalled says that its lot was recalled while its patient had the kit.
 	Recalled bool
 	// Wanted says that its patient is to get another kit instead.
@@ -32,6 +33,11 @@ type Kit struct {
 	Back int
 	// NotReturned says that its patient does not bring it back, and needs no other one for it.
 	NotReturned bool
+}
+
+// notBeforeGiven refuses a day on which the patient did not have the kit yet (code before_dispensing).
+func (k Kit) notBeforeGiven(on domain.Date, what string) error {
+	return on.NotBefore(k.GivenOn, "before_dispensing", "on", what, "the day when the kit was given out")
 }
 
 // KitStatus is the status of a kit in its life cycle.
@@ -112,7 +118,7 @@ func (k Kit) After(n KitNumber, event StockEvent) Kit {
 	case KitReplacementAsked:
 		return k.unserviceable(e.Cause)
 	case KitDispensed:
-		k.Status, k.Dispensed = KitIsDispensed, true
+		k.Status, k.Dispensed, k.GivenOn = KitIsDispensed, true, e.On
 	case KitReturned:
 		k.Status, k.Back = KitIsReturned, k.Back+e.Units
 	case KitPartlyReturned:

@@ -125,7 +125,7 @@ func PutBack(s Stock, cmd RecordNotDispensed, _ domain.Call) ([]StockEvent, erro
 
 // RecordAction records what was done about a recalled kit that a patient has at home. It may be recorded as often as something is
 // done. It refuses unknown_code, malformed_date, captured_in_future, value_too_long, kit_not_at_location,
-// kit_not_allocated_to_patient, kit_status and kit_not_recalled.
+// kit_not_allocated_to_patient, kit_status, kit_not_recalled and before_dispensing.
 func RecordAction(s Stock, cmd RecordRecallAction, call domain.Call) ([]StockEvent, error) {
 	if err := domain.First(cmd.Action.validate(), cmd.On.NotAfterToday("on", call.At), domain.OptionalText("note", cmd.Note,
 		500)); err != nil {
@@ -137,6 +137,9 @@ func RecordAction(s Stock, cmd RecordRecallAction, call domain.Call) ([]StockEve
 	}
 	if !k.Recalled {
 		return nil, refuse.Because("kit_not_recalled", "kit %s is not recalled", cmd.Kit).At("kit").Do("check the number on the label")
+	}
+	if err := k.notBeforeGiven(cmd.On, "the action"); err != nil {
+		return nil, err
 	}
 	return []StockEvent{RecallActionRecorded{OfStock: OfStock{cmd.Patient.Study(), LocationID(cmd.Site)}, Patient: cmd.Patient,
 		Kit: cmd.Kit, Action: cmd.Action, On: cmd.On, Note: cmd.Note}}, nil

@@ -109,13 +109,17 @@ func (e KitRecounted) OfKits() (domain.StudyID, []KitNumber) { return e.Study, [
 
 // Return records that a patient gave a dispensed kit back, or some of its doses. What turns up later of a kit that came back may be
 // recorded as well, as long as the kit is not accounted for. It refuses malformed_date, captured_in_future, value_out_of_range,
-// value_missing, kit_not_at_location, kit_not_allocated_to_patient, kit_not_dispensed, kit_status, kit_reconciled and too_many_doses.
+// value_missing, kit_not_at_location, kit_not_allocated_to_patient, kit_not_dispensed, before_dispensing, kit_status, kit_reconciled and
+// too_many_doses.
 func Return(s Stock, cmd ReturnKit, call domain.Call) ([]StockEvent, error) {
 	if err := domain.First(cmd.On.NotAfterToday("on", call.At), domain.Between("units", cmd.Units, 0, maxDoses)); err != nil {
 		return nil, err
 	}
 	k, err := s.dispensedTo(cmd.Kit, cmd.Patient, "returning it", KitIsDispensed, KitIsReturned)
 	if err != nil {
+		return nil, err
+	}
+	if err := k.notBeforeGiven(cmd.On, "the return"); err != nil {
 		return nil, err
 	}
 	again := k.Status == KitIsReturned
@@ -144,12 +148,17 @@ func Return(s Stock, cmd ReturnKit, call domain.Call) ([]StockEvent, error) {
 }
 
 // NotReturned records that a patient will not bring a kit back. It refuses malformed_date, captured_in_future, reason_required,
-// value_too_long, kit_not_at_location, kit_not_allocated_to_patient, kit_not_dispensed and kit_status.
+// value_too_long, kit_not_at_location, kit_not_allocated_to_patient, kit_not_dispensed, before_dispensing and
+// kit_status.
 func NotReturned(s Stock, cmd RecordKitNotReturned, call domain.Call) ([]StockEvent, error) {
 	if err := domain.First(cmd.On.NotAfterToday("on", call.At), domain.Reason(cmd.Reason)); err != nil {
 		return nil, err
 	}
-	if _, err := s.dispensedTo(cmd.Kit, cmd.Patient, "giving it up", KitIsDispensed); err != nil {
+	k, err := s.dispensedTo(cmd.Kit, cmd.Patient, "giving it up", KitIsDispensed)
+	if err != nil {
+		return nil, err
+	}
+	if err := k.notBeforeGiven(cmd.On, "giving the kit up"); err != nil {
 		return nil, err
 	}
 	return []StockEvent{KitNotReturned{OfStock: OfStock{cmd.Patient.Study(), LocationID(cmd.Site)}, Patient: cmd.Patient, Kit: cmd.Kit,

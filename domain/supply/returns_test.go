@@ -83,3 +83,20 @@ func TestKitIsNeverReturned(t *testing.T) {
 	found.When(returning("K1", 0, false)).Then(kitReturned(anna, "K1", "2026-03-10")).
 		When(reconciling(3, 7, 0, "")).Then(supply.KitReconciled{OfStock: site, Patient: anna, Kit: "K1", Returned: 3, Used: 7})
 }
+
+// A patient has a kit from the enrolment on at the earliest, and nothing happens to it at home before it was given out.
+func TestDaysOfAKitAreInOrder(t *testing.T) {
+	allocated := stockAt(t, site, "K1").Given(kitAllocated(anna, "K1"))
+	f := facts(func(f *supply.Facts) { f.Arm, f.EnrolledOn = x, "2026-02-10" })
+	allocated.When(decisionWith(supply.Dispense, f, dispenseKit(anna, "K1", "2026-02-09"))).ThenRefused("dispensed_before_enrollment")
+	allocated.When(decisionWith(supply.Dispense, f, dispenseKit(anna, "K1", "2026-02-10"))).Then(kitDispensed(anna, "K1", "2026-02-10"))
+	home := allocated.Given(kitDispensed(anna, "K1", "2026-03-01"))
+	home.When(returnKit(anna, "K1", "2026-02-28")).ThenRefused("before_dispensing")
+	home.When(decision(supply.NotReturned, supply.RecordKitNotReturned{Site: "A", OfPatient: domain.ForPatient(anna), Kit: "K1",
+		On: "2026-02-28", Reasoned: domain.Because("moved")})).ThenRefused("before_dispensing")
+	recalled := home.Given(supply.KitsQuarantined{OfStock: site, Kits: kits(), Cause: supply.CauseRecall, Reason: "r", Lot: "L1",
+		AtHome: kits("K1")})
+	recalled.When(decision(supply.RecordAction, supply.RecordRecallAction{Site: "A", OfPatient: domain.ForPatient(anna), Kit: "K1",
+		Action: supply.PatientTold, On: "2026-02-28"})).ThenRefused("before_dispensing")
+	home.When(returnKit(anna, "K1", "2026-03-01")).Then(kitReturned(anna, "K1", "2026-03-01"))
+}
