@@ -307,7 +307,7 @@ func (b *lockedBuffer) String() string {
 
 // lastRecorded returns the position of the last event of the trial record. Behind it the log may hold events of the event
 // store's own, which no view is told of.
-func lastRecorded(t *testing.T, log *eventlog.Log) (position uint64) {
+func lastRecorded(t testing.TB, log *eventlog.Log) (position uint64) {
 	t.Helper()
 	err := log.FollowToEnd(t.Context(), eventlog.Subscription{Undecoded: true}, func(_ context.Context, b eventlog.Batch) error {
 		if n := len(b.Events); n > 0 {

@@ -93,7 +93,8 @@ func (s *shipping) sentTo(to supply.LocationID, from supply.LocationID) (found s
 	s.t.Helper()
 	s.eventually("kits are packed for "+string(to), func() bool {
 		var list readmodels.List[supplyviews.Shipment]
-		s.query(s.manager, fmt.Sprintf("/api/v1/studies/%s/shipments?to=%s&from=%s&status=packed", s.study, to, from), 0, &list)
+		s.query(s.manager, fmt.Sprintf("/api/v1/studies/%s/shipments?to=%s&from=%s&status=packed", s.study, to, from),
+			lastRecorded(s.t, s.log), &list)
 		for _, shipment := range list.Items {
 			if shipment.Resupply {
 				found = shipment
@@ -400,7 +401,7 @@ func TestDailyLifeOfShipments(t *testing.T) {
 func (s *shipping) packedWith(kit supply.KitNumber) (id supply.ShipmentID) {
 	s.t.Helper()
 	s.eventually("kit "+string(kit)+" is packed", func() bool {
-		k := s.kit(s.manager, kit, 0)
+		k := s.kit(s.manager, kit, lastRecorded(s.t, s.log))
 		id = k.Shipment
 		return k.Status == supply.KitPacked
 	})

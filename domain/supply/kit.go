@@ -276,7 +276,7 @@ func (all Keeping) of(n KitNumber, otherwise Kit) Kit {
 func (all Keeping) with(n KitNumber, status, before KitStatus) Keeping {
 	for i, some := range all {
 		if some.Status == status && some.Before == before {
-			all[i].Kits = append(some.Kits, n)
+			all[i].Kits = append(all[i].Kits, n)
 			return all
 		}
 	}
