@@ -116,6 +116,7 @@ var entitled = map[string]struct {
 	"ApproveShippingToCountry":  {theStudy, qualified},
 	"WithdrawShippingToCountry": {theStudy, qualified},
 	"SetDoNotShipDays":          {theStudy, unblindedSuppliers},
+	"ShowExpiringKits":          {theStudy, unblindedSuppliers},
 	"RecallLot":                 {theStudy, unblindedSuppliers},
 	"SetResupplyRule":           {theStudy, append([]user.Role{user.StudyManager}, suppliers...)},
 	"CreateShipment":            {theSite, keepers},
@@ -414,7 +415,7 @@ func TestR4_NoAdministratorReachesArms(t *testing.T) {
 	handlesArms := []string{"UploadRandomisationList", "GenerateRandomisationList", "DefineMinimisation", "ActivateRandomisation",
 		"SetCohortCaps", "SupersedeScheme", "CloseArm", "ExtendRandomisationList", "RevealSeed", "BreakBlind", "RecordCodeBreakOpened",
 		"RegisterKits",
-		"ReleaseBatch", "RecallLot", "WithdrawLotRecall", "ExtendExpiry", "ConfirmRelabelling", "SetDoNotShipDays", "EndResupplyOfArm",
+		"ReleaseBatch", "RecallLot", "WithdrawLotRecall", "ExtendExpiry", "ConfirmRelabelling", "SetDoNotShipDays", "ShowExpiringKits", "EndResupplyOfArm",
 		"ResumeResupplyOfArm"}
 	// signed are commands that ask for presence because somebody answers for them in person, and that show no arm.
 	signed := []string{"OverrideEligibility"}

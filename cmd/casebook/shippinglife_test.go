@@ -254,6 +254,19 @@ func TestDailyLifeOfShipments(t *testing.T) {
 		s.stands(old[0], supply.KitAvailable)
 	})
 
+	t.Run("expiring kits", func(t *testing.T) {
+		s.t = t
+		soon := s.deliver("D", "X", 2, "L8", today.AddDays(40), "")
+		show := supply.ShowExpiringKits{InStudy: ofStudy, Through: today.AddDays(60), Location: "D"}
+		for _, token := range []string{s.crc, s.manager, s.qualified} {
+			s.refused(token, "not_allowed", show)
+		}
+		s.eventually("the kits that expire are listed", func() bool {
+			_, _, text := s.command(s.supplier, "", show)
+			return strings.Contains(text, string(soon[0])) && strings.Contains(text, string(soon[1])) && !strings.Contains(text, string(kits[12]))
+		})
+	})
+
 	t.Run("inactive site", func(t *testing.T) {
 		s.t = t
 		s.must(s.qualified, supply.ApproveShippingToSite{InStudy: ofStudy, Site: "03", Reference: "TMF complete"})

@@ -3,6 +3,7 @@ package supply
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"casebook/access"
@@ -54,6 +55,11 @@ var Commands = []commands.Command{
 		Described("Say how long before its expiry a kit is not shipped to a site any more",
 			supply.SetDoNotShipDays{InStudy: domain.ForStudy("PAIN1"), Lot: "L-1", Country: "DE", Days: 90,
 				Reasoned: domain.Because("Customs take weeks")}),
+	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.ShowExpiring).
+		AllowedTo(access.UnblindedSupply).
+		Revealing(expiring).
+		Described("Show which kits expire until a day; that they were shown is recorded",
+			supply.ShowExpiringKits{InStudy: domain.ForStudy("PAIN1"), Through: "2027-03-31", Location: "DE-01"}),
 	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.Recall).
 		AllowedTo(access.UnblindedSupply).
 		Described("Recall a lot: stop all its kits at every location",
@@ -228,6 +234,51 @@ var Commands = []commands.Command{
 		Described("Correct the doses of a kit that were accounted for",
 			supply.RecountKit{Site: "DE-01", OfPatient: domain.ForPatient("PAIN1.S-0001"), Kit: exampleKits[0],
 				Returned: 3, Used: 24, Lost: 1, Reasoned: domain.Because("The monitor has counted three")}),
+}
+
+// maxExpiring bounds how many kits are shown at once.
+const maxExpiring = 1000
+
+// ExpiringKits is what ShowExpiringKits reveals to its sender.
+type ExpiringKits struct {
+	Kits []supply.ExpiringKit `json:"kits" doc:"The kits, those that expire first in front"`
+	More int                  `json:"more,omitempty" doc:"How many there are beyond these"`
+}
+
+// expiring reads the stocks of all locations, because a kit in transit is shown where it comes from until it has arrived.
+func expiring(ctx context.Context, reader commands.Reader, s supply.Supply, c supply.ShowExpiringKits) (any, error) {
+	in, err := commands.Read(ctx, reader, study.Decider, string(c.Study))
+	if err != nil {
+		return nil, err
+	}
+	stocks := map[supply.LocationID]supply.Stock{}
+	read := func(at supply.LocationID) (err error) {
+		stocks[at], err = commands.ReadNewest(ctx, reader, supply.StockDecider, supply.StockID(c.Study, at))
+		return err
+	}
+	for at := range s.Depots {
+		err = errors.Join(err, read(at))
+	}
+	for site := range in.Sites {
+		err = errors.Join(err, read(supply.LocationID(site)))
+	}
+	if err != nil {
+		return nil, err
+	}
+	all, err := supply.Expiring(stocks, c.Through)
+	if err != nil {
+		return nil, err
+	}
+	shown := ExpiringKits{Kits: []supply.ExpiringKit{}}
+	for _, k := range all {
+		if c.Location == "" || k.Location == c.Location {
+			shown.Kits = append(shown.Kits, k)
+		}
+	}
+	if more := len(shown.Kits) - maxExpiring; more > 0 {
+		shown.Kits, shown.More = shown.Kits[:maxExpiring], more
+	}
+	return shown, nil
 }
 
 // stockDecision is a decision about the kits of a location.

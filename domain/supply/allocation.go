@@ -290,8 +290,8 @@ func SetAside(s Stock, cmd SetKitsAside, _ domain.Call) ([]StockEvent, error) {
 
 // Dispense hands a patient the allocated kit. It refuses malformed_date, captured_in_future, kit_not_at_location,
 // kit_not_allocated_to_patient, kit_status, patient_ended, treatment_ended, dose_held, patient_transferred, reconsent_required,
-// dispensed_before_enrollment, lot_recalled, kit_expired and kit_expires_soon. No patient gets a kit that has expired or soon will (R37; ICH E6(R3)
-// 3.15.3(c)), and none is dispensed before the draw and the allocation (R8).
+// dispensed_before_enrollment, lot_recalled, kit_expired and kit_expires_soon. No patient gets a kit that has expired or soon will
+// (R37; ICH E6(R3) 3.15.3(c)), and none is dispensed before the draw and the allocation (R8).
 func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent, error) {
 	if err := cmd.On.NotAfterToday("on", call.At); err != nil {
 		return nil, err

@@ -100,6 +100,7 @@ var events = []domain.EventType{
 	domain.Stored[ShippingApproved]("ShippingApproved"),
 	domain.Stored[ShippingApprovalWithdrawn]("ShippingApprovalWithdrawn"),
 	domain.Stored[DoNotShipDaysSet]("DoNotShipDaysSet").InNoView("a lot may reveal an arm"),
+	domain.Stored[ExpiringKitsShown]("ExpiringKitsShown").InNoView("the audit trail says who has looked"),
 }
 
 // DepotOpened adds a location that stores kits and sends them to sites.

@@ -138,6 +138,7 @@ func evolve(s Supply, event Event) Supply {
 	case ResupplyEnded:
 		s.Rules = maps.Clone(s.Rules)
 		delete(s.Rules, e.Site)
+	case ExpiringKitsShown: // who has looked changes nothing
 	}
 	return s
 }
