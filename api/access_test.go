@@ -415,7 +415,8 @@ func TestR4_NoAdministratorReachesArms(t *testing.T) {
 	handlesArms := []string{"UploadRandomisationList", "GenerateRandomisationList", "DefineMinimisation", "ActivateRandomisation",
 		"SetCohortCaps", "SupersedeScheme", "CloseArm", "ExtendRandomisationList", "RevealSeed", "BreakBlind", "RecordCodeBreakOpened",
 		"RegisterKits",
-		"ReleaseBatch", "RecallLot", "WithdrawLotRecall", "ExtendExpiry", "ConfirmRelabelling", "SetDoNotShipDays", "ShowExpiringKits", "EndResupplyOfArm",
+		"ReleaseBatch", "RecallLot", "WithdrawLotRecall", "ExtendExpiry", "ConfirmRelabelling", "SetDoNotShipDays", "ShowExpiringKits",
+		"EndResupplyOfArm",
 		"ResumeResupplyOfArm"}
 	// signed are commands that ask for presence because somebody answers for them in person, and that show no arm.
 	signed := []string{"OverrideEligibility"}
