@@ -51,8 +51,8 @@ func TestNoCommandIsDecidedOnALostPast(t *testing.T) {
 	store.Restart(older)
 	elsewhere := tr
 	elsewhere.process = runOn(t, store.ConnectionString(), nil) // another process has begun with the older log
-	if got := elsewhere.must(elsewhere.self, elsewhere.entry(6, 5)); got.Revision != lost.Revision {
-		t.Fatalf("the other diary is at revision %d, the lost one was at %d", got.Revision, lost.Revision)
+	if got := elsewhere.must(elsewhere.self, elsewhere.entry(6, 5)); *got.Revision != *lost.Revision {
+		t.Fatalf("the other diary is at revision %d, the lost one was at %d", *got.Revision, *lost.Revision)
 	}
 	if _, err := tr.sent(tr.self, "", tr.entry(7, 5)); err != nil {
 		t.Errorf("a diary is answered %v", err)

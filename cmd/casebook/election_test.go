@@ -33,8 +33,7 @@ func TestElectionIsAPauseForManyUsers(t *testing.T) {
 			return leader.Thaw
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
+		t.Run(name, func(t *testing.T) { // one after the other: each of them keeps two cores busy
 			c := clustertest.Run(t, clustertest.Options{Election: election})
 			in := serveOn(t, flagsOn(t, c))
 			if err := in.bootstrapAdmins(t.Context(), "a password for a test"); err != nil {
