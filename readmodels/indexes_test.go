@@ -309,7 +309,7 @@ func fill(t *testing.T, s *readmodels.Store, r *rand.Rand) {
 		fields = slices.Compact(fields)
 		lists := listsOf(v)
 		var documents []any
-		for n := range 1000 {
+		for n := range 3000 {
 			d := bson.M{"_id": fmt.Sprintf("PAIN1.%06d", n), "_position": int64(1)}
 			for _, field := range fields {
 				if field == "_id" {
