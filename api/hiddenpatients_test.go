@@ -7,7 +7,6 @@ import (
 
 	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
-	"casebook/domain/security"
 	"casebook/domain/user"
 	"casebook/readmodels"
 )
@@ -76,19 +75,7 @@ func TestR9_UnknownPatientsAreRecorded(t *testing.T) {
 	for range 3 {
 		c.as(who).get("/api/v1/patients/"+string(nobody)).refused(t, http.StatusNotFound, "patient_not_found")
 	}
-	recorded := 0
-	for e, err := range the.log.ReadStream(t.Context(), security.Decider.Stream(string(domain.DateOf(now))), 0) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		if refused, ok := e.Event.(security.AccessRefused); ok && refused.Actor == who {
-			recorded++
-			if refused.Code != "patient_not_found" || refused.Patient != nobody {
-				t.Errorf("recorded is %+v", refused)
-			}
-		}
-	}
-	if recorded != 1 {
-		t.Errorf("three questions within a minute are recorded %d times in full", recorded)
+	if all := recordedRefusals(t, who); len(all) != 1 || all[0].Code != "patient_not_found" || all[0].Patient != nobody {
+		t.Errorf("three questions within a minute are recorded as %+v", all)
 	}
 }

@@ -46,6 +46,23 @@ func serveAlone(t *testing.T) (c client, stop func()) {
 		}
 }
 
+// recordedRefusals returns the refusals of a user in the security log, in full. It waits for the first one: a request is answered
+// before its refusal is recorded when that takes long.
+func recordedRefusals(t *testing.T, who domain.UserID) (all []security.AccessRefused) {
+	t.Helper()
+	for ; len(all) == 0; time.Sleep(5 * time.Millisecond) {
+		for r, err := range the.log.ReadStream(t.Context(), security.Decider.Stream(string(domain.DateOf(now))), 0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e, is := r.Event.(security.AccessRefused); is && e.Actor == who {
+				all = append(all, e)
+			}
+		}
+	}
+	return all
+}
+
 // refusalsOf returns the refusals of a user, those in full and those that are counted, by action and code.
 func refusalsOf(t *testing.T, who domain.UserID) (full, counted map[string]int) {
 	t.Helper()

@@ -198,16 +198,15 @@ func (e *Engine) followDecisionsOf(parent context.Context, past eventlog.Past, r
 
 // decisions returns what people have decided about a view.
 func (e *Engine) decisions(view string) projection.State {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.decided[view]
+	decided, _ := e.decisionsIn(e.log.Past(), view)
+	return decided
 }
 
-// decisionsAreOfThisPast says whether the decisions that are known are those of the log's present past.
-func (e *Engine) decisionsAreOfThisPast() bool {
+// decisionsIn returns what people have decided about a view, and whether they have done so in a past of the log.
+func (e *Engine) decisionsIn(past eventlog.Past, view string) (decided projection.State, in bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.decidedIn == e.log.Past()
+	return e.decided[view], e.decidedIn == past
 }
 
 // Status returns the checkpoints of the active builds as far as this engine knows, in the order of its projections. A view

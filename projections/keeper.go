@@ -290,7 +290,7 @@ func (k *keeper) keep(ctx context.Context, token int64) error {
 		return err
 	}
 	for {
-		decided := k.engine.decisions(k.View.Name)
+		decided, present := k.engine.decisionsIn(k.engine.log.Past(), k.View.Name)
 		if fold, known := k.inVersion(builds.Active.Version); lost == nil && live == nil && known && decided.Decisions != stopped {
 			r, err := k.runnerOf(ctx, fold, builds.Active.Collection, token)
 			if err != nil {
@@ -301,7 +301,7 @@ func (k *keeper) keep(ctx context.Context, token int64) error {
 		asked := decided.Wanted() > builds.Request
 		needed := builds.Active.Version != k.View.Version || asked || mended || k.reconsidered(decided)
 		if lost != nil {
-			asked = k.engine.decisionsAreOfThisPast() && decided.Wanted() > lost.Requests
+			asked = present && decided.Wanted() > lost.Requests
 			needed = builds.Active.Version != k.View.Version || asked
 		}
 		if old := builds.Building; old != nil && (!needed || old.Version != k.View.Version || old.Request != decided.Wanted() && asked) {
@@ -388,6 +388,16 @@ func (k *keeper) keep(ctx context.Context, token int64) error {
 				live.end()
 				seen = live.through
 				live = nil
+			}
+			// What the old one has seen may be lost: then the log never comes to it, or comes to other events, and nobody may have asked for
+			// the new one in this past.
+			if lost == nil {
+				if err := recognise(k.engine.log.Patience()); err != nil {
+					return err
+				}
+				if lost != nil {
+					continue
+				}
 			}
 			switch err := built.catchUp(ctx, func() bool { return !built.through.Before(seen) }); {
 			case errors.Is(err, errStopped):
@@ -573,7 +583,7 @@ func (k *keeper) lose(ctx context.Context, at readmodels.Checkpoint, token int64
 			"view", k.View.Name, "error", why)
 		var decided projection.State
 		err := e.retry(ctx, "read what was decided about "+k.View.Name, func() (err error) {
-			decided, err = decisionsIn(ctx, e.log, k.View.Name)
+			decided, err = readDecisions(ctx, e.log, k.View.Name)
 			return err
 		})
 		if err != nil {
@@ -590,8 +600,8 @@ func (k *keeper) lose(ctx context.Context, at readmodels.Checkpoint, token int64
 	return at, err
 }
 
-// decisionsIn reads from the log what people have decided about a view.
-func decisionsIn(ctx context.Context, log *eventlog.Log, view string) (projection.State, error) {
+// readDecisions reads from the log what people have decided about a view.
+func readDecisions(ctx context.Context, log *eventlog.Log, view string) (projection.State, error) {
 	decided := projection.Decider.Initial
 	for at, err := range log.ReadSound(ctx, projection.Decider.Stream(view)) {
 		if err != nil {

@@ -38,10 +38,12 @@ func newPastWorld(t *testing.T) *pastWorld {
 }
 
 // connect returns a log that believes at once that the log has another past.
-func (p *pastWorld) connect() *eventlog.Log {
+func (p *pastWorld) connect() *eventlog.Log { return p.connectWith(50 * time.Millisecond) }
+
+func (p *pastWorld) connectWith(patience time.Duration) *eventlog.Log {
 	p.t.Helper()
 	log, err := eventlog.Connect(p.t.Context(), eventlog.Options{URL: p.replaceable.ConnectionString(), Registry: contexts.Registry(),
-		Patience: 50 * time.Millisecond})
+		Patience: patience})
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -101,6 +103,9 @@ func TestViewsOfALostPastStandStill(t *testing.T) {
 	p.screen(0)
 	older := p.replaceable.Backup()
 	p.screen(1)
+	for _, v := range contexts.Views() { // a view that is not built yet does with its first build what was asked before
+		p.wait(v)
+	}
 	p.decide(diaryviews.Diaries.Name, projection.RebuildRequested{Projection: diaryviews.Diaries.Name, Reason: "in the lost past"})
 	p.decide(patientviews.PatientLists.Name, projection.RebuildRequested{Projection: patientviews.PatientLists.Name, Reason: "the same"})
 	for _, v := range contexts.Views() {
@@ -160,9 +165,7 @@ func TestViewsOfALostPastStandStill(t *testing.T) {
 			continue
 		}
 		until(t, func() bool { return p.checkpoint(v).State == readmodels.Live })
-		if p.store.OfThisLog(t.Context(), v) != nil {
-			t.Errorf("the view %s is refused, and its log is back", v.Name)
-		}
+		until(t, func() bool { return p.store.OfThisLog(t.Context(), v) == nil }) // it is known with a delay
 	}
 	p.equal(diaryviews.Diaries)
 }
@@ -246,5 +249,29 @@ func TestARebuildThatMeetsAnotherPastBeginsAnew(t *testing.T) {
 	if rows := p.rows(); len(rows) != 21 {
 		t.Errorf("%d patients are listed, want 21", len(rows))
 	}
+	p.equal(view)
+}
+
+// TestARebuildIsDoneBeforeThePastIsKnown: the build comes to the end of an older log before the active one has noticed that its past
+// is lost. It was asked for in that past, and waits for a position that the log may never reach.
+func TestARebuildIsDoneBeforeThePastIsKnown(t *testing.T) {
+	p := newPastWorld(t)
+	p.log = p.connectWith(3 * time.Second)
+	defer p.engine()()
+	p.screen(0)
+	older := p.replaceable.Backup()
+	for n := range 10 {
+		p.screen(n + 1)
+	}
+	for _, v := range contexts.Views() {
+		p.wait(v)
+	}
+	view := patientviews.PatientLists
+	p.decide(view.Name, projection.RebuildRequested{Projection: view.Name, Reason: "in the lost past", EventsPerSecond: 4})
+	until(t, func() bool { return p.builds(view).Building != nil })
+	p.replace(older)
+	until(t, func() bool { return p.checkpoint(view).State == readmodels.OtherPast && p.builds(view).Building == nil })
+	p.decide(view.Name, projection.RebuildRequested{Projection: view.Name, Reason: "from this log"})
+	until(t, func() bool { return p.checkpoint(view).State == readmodels.Live })
 	p.equal(view)
 }

@@ -96,7 +96,7 @@ type scratch struct {
 func newScratch(ctx context.Context, log *eventlog.Log, store *readmodels.Store, p Projection, progress func(readmodels.Checkpoint),
 ) (*scratch, error) {
 	e := NewEngine(Options{Log: log, Store: store, Projections: []Projection{p}})
-	decided, err := decisionsIn(ctx, log, p.View.Name)
+	decided, err := readDecisions(ctx, log, p.View.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -209,7 +209,7 @@ func (p Projection) PatientAsOf(ctx context.Context, v *eventlog.Verifier, who d
 		return nil, refuse.Malformed("no_past", "the view %s cannot be folded for one patient", p.View.Name).At("asOf").
 			Do("ask without asOf, or have the whole view folded by casebook projections as-of")
 	}
-	decided, err := decisionsIn(ctx, log, p.View.Name)
+	decided, err := readDecisions(ctx, log, p.View.Name)
 	if err != nil {
 		return nil, err
 	}

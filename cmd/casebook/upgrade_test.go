@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
@@ -29,8 +30,8 @@ import (
 // same streams, and a new version of a view. Each is the text that is replaced in a file, and what takes its place.
 var nextRelease = map[string][][2]string{
 	"domain/patient/events.go": {
-		{`domain.Stored[ConsentRecorded]("ConsentRecorded"),`,
-			`domain.Stored[ConsentRecorded]("ConsentRecorded", domain.Unchanged),
+		{`domain.Stored[ConsentRecorded]("ConsentRecorded", domain.Unchanged),`,
+			`domain.Stored[ConsentRecorded]("ConsentRecorded", domain.Unchanged, domain.Unchanged),
 	domain.Stored[Greeted]("PatientGreeted").InNoView("it changes nothing"),`},
 		{`func (Screened) patientEvent() `, `// Greeted is new in this release.
 type Greeted struct{ Patient domain.PatientID }
@@ -41,7 +42,10 @@ func (Screened) patientEvent() `},
 	"domain/patient/screen.go": {{`		RescreeningOf: cmd.RescreeningOf}}, nil`,
 		`		RescreeningOf: cmd.RescreeningOf},
 		Greeted{Patient: domain.NewPatientID(cmd.Study, cmd.ScreeningNumber)}}, nil`}},
-	"readmodels/patient/patientlist.go": {{`Name: "patient-list", Version: 3`, `Name: "patient-list", Version: 4`}},
+	"readmodels/patient/patientlist.go": {{
+		fmt.Sprintf(`Name: "patient-list", Version: %d`, patientviews.PatientLists.Version),
+		fmt.Sprintf(`Name: "patient-list", Version: %d`, patientviews.PatientLists.Version+1),
+	}},
 }
 
 // buildNext builds the newer program, and returns its file.

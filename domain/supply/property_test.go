@@ -144,7 +144,7 @@ func (m *machine) book(at supply.LocationID, event supply.StockEvent) {
 		if before := m.got[supply.Slot{Patient: e.Patient, Visit: e.Visit}]; before != e.Replaces && !(before == e.Kit && e.Replaces == "") {
 			m.t.Fatalf("%s has %q for %q, and gets %s as a replacement of %q", e.Patient, before, e.Visit, e.Kit, e.Replaces)
 		}
-		if m.given[e.Replaces] {
+		if m.given[e.Replaces] && m.holder[e.Replaces] != "lost" && !m.recalls[m.content[e.Replaces].Lot] {
 			m.t.Fatalf("%s got %s before, and %s replaces it", e.Patient, e.Replaces, e.Kit)
 		}
 		delete(m.held, e.Patient)
