@@ -14,16 +14,10 @@ import (
 
 // contents are the contents of all envelopes as the log says them so far. Patients who were not drawn have none.
 type contents struct {
-	studies  map[domain.StudyID]*ofStudy
+	studies  map[domain.StudyID]study.Study
 	patients map[domain.PatientID]*ofPatient
 	// changed are the patients whose envelopes have to be written again.
 	changed map[domain.PatientID]bool
-}
-
-// ofStudy is what envelopes say of a study.
-type ofStudy struct {
-	study.Study
-	sites map[domain.SiteID]string
 }
 
 type ofPatient struct {
@@ -34,7 +28,7 @@ type ofPatient struct {
 }
 
 func newContents() *contents {
-	return &contents{studies: map[domain.StudyID]*ofStudy{}, patients: map[domain.PatientID]*ofPatient{},
+	return &contents{studies: map[domain.StudyID]study.Study{}, patients: map[domain.PatientID]*ofPatient{},
 		changed: map[domain.PatientID]bool{}}
 }
 
@@ -53,13 +47,6 @@ func (c *contents) follow(at eventlog.Recorded) {
 	}
 }
 
-func (c *contents) study(id domain.StudyID) *ofStudy {
-	if c.studies[id] == nil {
-		c.studies[id] = &ofStudy{sites: map[domain.SiteID]string{}}
-	}
-	return c.studies[id]
-}
-
 // patient returns a patient, whose envelope has to be written again.
 func (c *contents) patient(id domain.PatientID) *ofPatient {
 	if c.patients[id] == nil {
@@ -72,30 +59,22 @@ func (c *contents) patient(id domain.PatientID) *ofPatient {
 // ofStudy has all envelopes of a study written again with a new protocol: if only those were that it changes, the time of
 // writing would tell who is in the arm that it changes.
 func (c *contents) ofStudy(id domain.StudyID, e study.Event) {
-	of := c.study(id)
-	of.Study = study.Decider.Evolve(of.Study, e)
-	switch e := e.(type) {
-	case study.SiteAdded:
-		of.sites[e.Site] = e.Name
-	case study.ProtocolVersionPublished:
-		for p, known := range c.patients {
-			if known.drawn && known.Study == id {
-				c.changed[p] = true
-			}
+	c.studies[id] = study.Decider.Evolve(c.studies[id], e)
+	if _, is := e.(study.ProtocolVersionPublished); !is {
+		return
+	}
+	for p, known := range c.patients {
+		if known.drawn && known.Study == id {
+			c.changed[p] = true
 		}
 	}
 }
 
 func (p *ofPatient) ofPatient(e patient.Event) {
 	p.state = patient.Decider.Evolve(p.state, e)
-	p.Treatment = p.state.Treatment
-	switch e := e.(type) {
-	case patient.Screened:
-		p.Site = e.Site
-	case patient.Enrolled:
-		p.PatientNumber = e.PatientNumber
-	case patient.Transferred:
-		p.Site = e.To
+	p.Treatment, p.PatientNumber = p.state.Treatment, p.state.PatientNumber
+	if p.state.Site != "" { // otherwise it is that of the draw
+		p.Site = p.state.Site
 	}
 }
 
@@ -165,16 +144,14 @@ func (c *contents) takeChanged() map[domain.StudyID][]domain.PatientID {
 
 // of returns the content of a patient's envelope, and all arms that could be in its place.
 func (c *contents) of(id domain.PatientID) (Content, []Arm) {
-	p, in := c.patients[id], c.study(id.Study())
+	p, in := c.patients[id], c.studies[id.Study()]
 	content := p.Content
-	content.StudyTitle, content.SiteName = in.Title, in.sites[content.Site]
+	content.StudyTitle, content.SiteName = in.Title, in.Sites[content.Site].Name
 	content.Kits = slices.Clone(content.Kits)
-	content.Arm.Emergency = p.state.Emergency(in.Study, content.Arm.ID)
+	content.Arm.Emergency = p.state.Emergency(in, content.Arm.ID)
 	var all []Arm
-	for arm, versions := range p.state.Emergencies(in.Study) {
-		for _, of := range versions {
-			all = append(all, Arm{ID: arm, Emergency: of})
-		}
+	for arm, of := range p.state.Emergencies(in) {
+		all = append(all, Arm{ID: arm, Emergency: of})
 	}
 	return content, all
 }

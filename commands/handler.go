@@ -495,7 +495,7 @@ func (h *Handler) answerOf(id uuid.UUID, recorded []eventlog.Recorded) Answer {
 	a := Answer{CommandID: id.String(), Stream: last.Stream, Revision: h.shownRevision(last.Stream, int64(last.Revision)),
 		Position: last.Position.Commit, Events: make([]AnsweredEvent, len(recorded))}
 	for i, e := range recorded {
-		a.Events[i] = h.answeredEvent(e)
+		a.Events[i] = h.answeredEvent(e, a.Revision != nil)
 	}
 	return a
 }
@@ -508,10 +508,11 @@ func (h *Handler) shownRevision(stream string, revision int64) *int64 {
 	return &revision
 }
 
-func (h *Handler) answeredEvent(e eventlog.Recorded) AnsweredEvent {
+func (h *Handler) answeredEvent(e eventlog.Recorded, withRevision bool) AnsweredEvent {
 	event := AnsweredEvent{ID: e.ID.String(), Type: e.Type, Data: e.Event}
-	if h.shownRevision(e.Stream, 0) != nil {
-		event.Revision = &e.Revision
+	if withRevision {
+		revision := e.Revision // a pointer into the event would keep all of it
+		event.Revision = &revision
 	}
 	if s, known := h.log.Registry().Named(e.Type); known && s.Secret {
 		event.Data = nil

@@ -106,22 +106,22 @@ func enrollmentOfStudy(ctx context.Context, reader commands.Reader, c randomisat
 // errSealedArm says that a decision needs an arm that this program cannot read.
 var errSealedArm = errors.New("the patient's arm is sealed: this program runs without the blinding keys")
 
+// DrawsOf returns the draws of a patient's study; none if no version of the protocol randomises. in is the study.
+func DrawsOf(ctx context.Context, reader commands.Reader, who patient.Patient, in study.Study) (r randomisation.Randomisation, err error) {
+	if !in.Randomises() {
+		return r, nil
+	}
+	return commands.ReadNewest(ctx, reader, randomisation.Decider, string(who.Study))
+}
+
 // ArmOf returns the patient's arm: the one drawn last, which outlives every amendment; for a patient who was not drawn, the one arm
 // of the patient's version of the protocol, or of the version that the patient was enrolled by, if it does not randomise; or "". in
 // is the study as the patient's version has it. It also returns the arms of the study that are closed. It fails if the program has
 // no blinding keys.
-func ArmOf(ctx context.Context, reader commands.Reader, who patient.Patient, in study.Study) (of domain.ArmID, closed []domain.ArmID,
-	err error) {
+func ArmOf(drawn randomisation.Randomisation, who patient.Patient, in study.Study) (of domain.ArmID, closed []domain.ArmID, err error) {
 	undrawn := supply.ArmOfAll(in.Protocol)
 	if undrawn == "" {
 		undrawn = supply.ArmOfAll(in.Version(who.EnrolledBy))
-	}
-	if !in.Randomises() {
-		return undrawn, nil, nil
-	}
-	drawn, err := commands.ReadNewest(ctx, reader, randomisation.Decider, string(who.Study))
-	if err != nil {
-		return "", nil, err
 	}
 	if closed, err = drawn.Closed(); err != nil {
 		return "", nil, errSealedArm
@@ -138,31 +138,17 @@ func ArmOf(ctx context.Context, reader commands.Reader, who patient.Patient, in 
 }
 
 // LevelsOf returns the levels that count for a patient: those of the draw, with later corrections, or else of the last request.
-func LevelsOf(ctx context.Context, reader commands.Reader, who patient.Patient, in study.Study) (map[string]string, error) {
-	if !in.Randomises() {
-		return who.Factors, nil
+func LevelsOf(drawn randomisation.Randomisation, who patient.Patient) map[string]string {
+	if levels, was := drawn.FactorsOf(who.ID); was {
+		return levels
 	}
-	r, err := commands.ReadNewest(ctx, reader, randomisation.Decider, string(who.Study))
-	if err != nil {
-		return nil, err
-	}
-	if levels, drawn := r.FactorsOf(who.ID); drawn {
-		return levels, nil
-	}
-	return who.Factors, nil
+	return who.Factors
 }
 
 // DrawnInto returns the arms of the scheme by which patients are drawn in a stage; nil if there is none. It fails if the program has no
 // blinding keys.
-func DrawnInto(ctx context.Context, reader commands.Reader, in study.Study, id domain.StudyID, stage string) ([]domain.ArmID, error) {
-	if !in.Randomises() {
-		return nil, nil
-	}
-	r, err := commands.ReadNewest(ctx, reader, randomisation.Decider, string(id))
-	if err != nil {
-		return nil, err
-	}
-	arms, err := r.DrawnInto(stage)
+func DrawnInto(drawn randomisation.Randomisation, stage string) ([]domain.ArmID, error) {
+	arms, err := drawn.DrawnInto(stage)
 	if err != nil {
 		return nil, errSealedArm
 	}

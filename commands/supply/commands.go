@@ -3,7 +3,6 @@ package supply
 
 import (
 	"context"
-	"errors"
 	"slices"
 
 	"casebook/access"
@@ -252,18 +251,10 @@ func expiring(ctx context.Context, reader commands.Reader, s supply.Supply, c su
 		return nil, err
 	}
 	stocks := map[supply.LocationID]supply.Stock{}
-	read := func(at supply.LocationID) (err error) {
-		stocks[at], err = commands.ReadNewest(ctx, reader, supply.StockDecider, supply.StockID(c.Study, at))
-		return err
-	}
-	for at := range s.Depots {
-		err = errors.Join(err, read(at))
-	}
-	for site := range in.Sites {
-		err = errors.Join(err, read(supply.LocationID(site)))
-	}
-	if err != nil {
-		return nil, err
+	for _, at := range s.Locations(in) {
+		if stocks[at], err = commands.ReadNewest(ctx, reader, supply.StockDecider, supply.StockID(c.Study, at)); err != nil {
+			return nil, err
+		}
 	}
 	all, err := supply.Expiring(stocks, c.Through)
 	if err != nil {
@@ -320,13 +311,17 @@ func onPatientKits[C domain.AboutPatient](decide stockDecision[C]) *commands.Dec
 		if facts.Withheld == "" && who.Blocked(study.BlocksDispensing) {
 			facts.Withheld = supply.ReconsentIsDue
 		}
-		if facts.Arm, facts.Closed, err = randomisationcommands.ArmOf(ctx, reader, who, facts.Study); err != nil {
+		drawn, err := randomisationcommands.DrawsOf(ctx, reader, who, facts.Study)
+		if err != nil {
+			return facts, err
+		}
+		if facts.Arm, facts.Closed, err = randomisationcommands.ArmOf(drawn, who, facts.Study); err != nil {
 			return facts, err
 		}
 		if c, is := any(c).(supply.HoldStock); is {
-			facts.Drawn, err = randomisationcommands.DrawnInto(ctx, reader, facts.Study, who.Study, c.Stage)
+			facts.Drawn, err = randomisationcommands.DrawnInto(drawn, c.Stage)
 		} else {
-			facts.Dosing.Levels, err = randomisationcommands.LevelsOf(ctx, reader, who, facts.Study)
+			facts.Dosing.Levels = randomisationcommands.LevelsOf(drawn, who)
 		}
 		return facts, err
 	}, decide)

@@ -4,6 +4,7 @@ import (
 	"iter"
 	"slices"
 	"sort"
+	"time"
 
 	"casebook/domain"
 	"casebook/domain/instrument"
@@ -36,25 +37,31 @@ func CloseWindows(d Diary, who patient.Patient, cmd CloseDiaryWindows, call doma
 		if a.fault != nil {
 			continue
 		}
-		for _, w := range a.undecidedAroundVisits(who) {
-			if w.Closes.Add(a.acceptLate()).After(cmd.Through) {
-				continue
-			}
+		for w, status := range a.ranOut(who, cmd.Through) {
 			if len(events) == MaxMissedPerCall {
 				return events, nil
 			}
-			events = append(events, WindowMissed{Patient: cmd.Patient, Instrument: a.ID, Window: w, Again: a.otherStatus(w.ID)&Emptied != 0})
-		}
-		due := min(a.calendar.Closed(cmd.Through.Add(-a.acceptLate())), a.expected(who))
-		for number, ok := a.nextUndecided(a.firstCounted()); ok && number < due; number, ok = a.nextUndecided(number + 1) {
-			if len(events) == MaxMissedPerCall {
-				return events, nil
-			}
-			events = append(events, WindowMissed{Patient: cmd.Patient, Instrument: a.ID, Window: a.calendar.Window(number),
-				Again: a.status(number)&Emptied != 0})
+			events = append(events, WindowMissed{Patient: cmd.Patient, Instrument: a.ID, Window: w, Again: status&Emptied != 0})
 		}
 	}
 	return events, nil
+}
+
+// ranOut are the windows, with their statuses, that were asked for, took entries only until a time, and are neither answered nor missed.
+func (a *Assignment) ranOut(who patient.Patient, through time.Time) iter.Seq2[Window, Status] {
+	return func(yield func(Window, Status) bool) {
+		for _, w := range a.undecidedAroundVisits(who) {
+			if !w.Closes.Add(a.acceptLate()).After(through) && !yield(w, a.otherStatus(w.ID)) {
+				return
+			}
+		}
+		due := min(a.calendar.Closed(through.Add(-a.acceptLate())), a.expected(who))
+		for number, ok := a.nextUndecided(a.firstCounted()); ok && number < due; number, ok = a.nextUndecided(number + 1) {
+			if !yield(a.calendar.Window(number), a.status(number)) {
+				return
+			}
+		}
+	}
 }
 
 // MissedInARow counts the windows of an instrument that were missed in a row up to this window. It is 0 if this window

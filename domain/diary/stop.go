@@ -2,7 +2,6 @@ package diary
 
 import (
 	"strings"
-	"time"
 
 	"casebook/domain"
 	"casebook/domain/instrument"
@@ -73,7 +72,11 @@ func (d Diary) mayStop(who patient.Patient, id instrument.ID, until domain.Date,
 			return refuse.WrongState("diaries_recorded", "instrument %s has diaries after %s", id, until).At(day).
 				Do("let it end with the last recorded diary, or void that diary first")
 		}
-		if last := a.lastRanOut(who, call.At); last > until {
+		var last domain.Date
+		for w := range a.ranOut(who, call.At) {
+			last = max(last, domain.DateOf(a.zone.In(w.Opens)))
+		}
+		if last > until {
 			return refuse.WrongState("windows_ran_out", "instrument %s had windows until %s that nobody has answered yet", id, last).At(day).
 				Do("let it end on that day or later; what the patient did not answer is recorded as missed")
 		}
@@ -83,20 +86,6 @@ func (d Diary) mayStop(who patient.Patient, id instrument.ID, until domain.Date,
 			At(field).Do("nothing is left to stop")
 	}
 	return nil
-}
-
-// lastRanOut returns the last day with a window that was asked for, has run out, and is neither answered nor missed; "" if there is none.
-func (a *Assignment) lastRanOut(who patient.Patient, now time.Time) (last domain.Date) {
-	for _, w := range a.undecidedAroundVisits(who) {
-		if !w.Closes.Add(a.acceptLate()).After(now) {
-			last = max(last, domain.DateOf(a.zone.In(w.Opens)))
-		}
-	}
-	end := min(a.calendar.Closed(now.Add(-a.acceptLate())), a.expected(who))
-	for number, ok := a.nextUndecided(a.firstCounted()); ok && number < end; number, ok = a.nextUndecided(number + 1) {
-		last = domain.DateOf(a.zone.In(a.calendar.Window(number).Opens))
-	}
-	return last
 }
 
 // Replace decides about ReplaceInstrument. It refuses what Stop and Assign refuse, and nothing_to_correct if both are the same: a

@@ -56,6 +56,10 @@ func ProposalOf(e Event) Candidate {
 	return Candidate{}
 }
 
+func (c Candidates) has(id CandidateID) bool {
+	return slices.ContainsFunc(c, func(o Candidate) bool { return o.ID == id })
+}
+
 // After returns the candidates after one more event. Decisions and views both use it.
 func (c Candidates) After(e Event) Candidates {
 	if _, voided := e.(RegistrationVoided); voided {
@@ -112,7 +116,7 @@ func Dismiss(p Patient, cmd DismissDeviationCandidate, _ domain.Call) ([]Event, 
 
 // mustPropose refuses a candidate that waits for nobody.
 func (p Patient) mustPropose(id CandidateID) error {
-	if slices.ContainsFunc(p.Candidates, func(c Candidate) bool { return c.ID == id }) {
+	if p.Candidates.has(id) {
 		return nil
 	}
 	return refuse.WrongState("candidate_not_found", "nothing that is called %.80q waits for a decision", string(id)).At("candidate").

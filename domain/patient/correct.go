@@ -147,8 +147,9 @@ func CorrectVisit(p Patient, s study.Study, cmd CorrectVisitDate, call domain.Ca
 	if err := domain.First(cmd.To.NotAfterToday("to", call.At), mayCorrect(on, cmd.From, cmd.To)); err != nil {
 		return nil, err
 	}
-	return p.correcting(s, VisitDateCorrected{Patient: p.ID, Visit: cmd.Visit, From: cmd.From, To: cmd.To, Reason: cmd.Reason,
-		Candidate: p.verdictOf(s, cmd.Visit, cmd.To)}), nil
+	corrected := VisitDateCorrected{Patient: p.ID, Visit: cmd.Visit, From: cmd.From, To: cmd.To, Reason: cmd.Reason}
+	corrected.Candidate = p.verdictAfter(s, corrected)
+	return p.correcting(s, corrected), nil
 }
 
 // Void decides about VoidVisit. It takes back a visit, or that one was skipped; the visit may be recorded again. A kit that it has asked
@@ -198,7 +199,7 @@ func CorrectConsent(p Patient, s study.Study, cmd CorrectConsentDate, call domai
 	}
 	corrected := ConsentDateCorrected{Patient: p.ID, ConsentVersion: cmd.ConsentVersion, From: cmd.From, To: cmd.To, Reason: cmd.Reason,
 		Site: p.otherSite(p.Consents[i].site)}
-	corrected.Candidate = evolve(p, corrected).verdictOfConsent(s, i)
+	corrected.Candidate = p.verdictAfter(s, corrected)
 	return p.correcting(s, corrected), nil
 }
 
@@ -244,9 +245,7 @@ func CorrectEnrollment(p Patient, s study.Study, cmd CorrectEnrollmentDate, call
 		}
 	}
 	corrected := EnrollmentDateCorrected{Patient: p.ID, From: cmd.From, To: cmd.To, Reason: cmd.Reason, Site: p.otherSite(p.EnrolledAt)}
-	if cmd.To < p.FirstConsentOn {
-		corrected.Candidate = DeviationConsent
-	}
+	corrected.Candidate = p.verdictAfter(s, corrected)
 	return p.correcting(s, corrected), nil
 }
 
@@ -364,12 +363,6 @@ func (p Patient) corrected(e Event) Patient {
 		}
 		all := slices.Clone(p.Consents)
 		all[i].On = e.To
-		p.unsigned = slices.Clone(p.unsigned)
-		for u := range p.unsigned {
-			if p.unsigned[u].consent == e.ConsentVersion {
-				p.unsigned[u].signed = e.To
-			}
-		}
 		return p.signed(all)
 	case EnrollmentDateCorrected:
 		p.EnrolledOn = e.To

@@ -2,6 +2,7 @@ package patient
 
 import (
 	"cmp"
+	"iter"
 
 	"casebook/domain"
 	"casebook/domain/study"
@@ -13,8 +14,8 @@ func (p Patient) Emergency(s study.Study, arm domain.ArmID) study.Emergency {
 	return s.Emergency(arm, p.versionOrNewest(s), p.lastSupplied(s), p.Dosing())
 }
 
-// Emergencies returns what would be known of the patient in every arm of the study.
-func (p Patient) Emergencies(s study.Study) map[domain.ArmID][]study.Emergency {
+// Emergencies are what would be known of the patient in every arm of the study.
+func (p Patient) Emergencies(s study.Study) iter.Seq2[domain.ArmID, study.Emergency] {
 	return s.Emergencies(p.lastSupplied(s), p.Dosing())
 }
 

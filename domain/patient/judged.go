@@ -31,14 +31,18 @@ func (p Patient) correcting(s study.Study, corrected Event) []Event {
 	was, is := p.verdicts(s), after.verdicts(s)
 	events := []Event{corrected}
 	for _, id := range slices.Sorted(maps.Keys(is)) {
-		waits := slices.ContainsFunc(after.Candidates, func(c Candidate) bool { return c.ID == id })
 		switch what := is[id].what; {
-		case id == own.ID, what == was[id].what, what == "" && !waits, what == DeviationConsent && own.What == DeviationConsent:
+		case id == own.ID, what == was[id].what, what == "" && !after.Candidates.has(id), what == DeviationConsent && own.What == DeviationConsent:
 		default:
 			events = append(events, DeviationCandidateJudgedAgain{Patient: p.ID, Candidate: id, What: what, On: is[id].on})
 		}
 	}
 	return events
+}
+
+// verdictAfter returns what the corrected day of a correction would be as a deviation; "" for none.
+func (p Patient) verdictAfter(s study.Study, corrected Event) DeviationKind {
+	return evolve(p, corrected).verdicts(s)[ProposalOf(corrected).ID].what
 }
 
 // verdict is what a day of the record would be as a deviation; "" for none.

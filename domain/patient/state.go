@@ -77,8 +77,6 @@ type Patient struct {
 	// Candidates are what may be a deviation, and waits for somebody to look at.
 	Candidates Candidates
 
-	// unsigned are the times in which visits were blocked.
-	unsigned []unsigned
 	// former are the sites that the patient was at before, the oldest first.
 	former []formerSite
 	// weights are the recorded body weights, the last one at the end.

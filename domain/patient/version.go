@@ -161,7 +161,11 @@ func (r *Reconsent) liftedBy(protocol int, consent string) bool {
 
 // Blocked says whether something is blocked until the patient signs the consent again.
 func (p Patient) Blocked(what study.Blocked) bool {
-	return p.Reconsent != nil && slices.Contains(p.Reconsent.Blocks, what)
+	return p.Reconsent.blocks(what)
+}
+
+func (r *Reconsent) blocks(what study.Blocked) bool {
+	return r != nil && slices.Contains(r.Blocks, what)
 }
 
 // mustHaveSignedAgain refuses visits that are blocked on a day until the patient signs the consent again (code reconsent_required).
@@ -173,20 +177,10 @@ func (p Patient) mustHaveSignedAgain(on domain.Date) error {
 		p.Reconsent.ConsentVersion, p.Reconsent.Protocol).At("patient").Do("record the signature first (ICH E6(R3) 2.8.2)")
 }
 
-// unsigned is a time in which visits were blocked.
-type unsigned struct {
-	since, signed domain.Date
-	// consent is the version that was signed.
-	consent string
-}
-
 // signedAgain returns the patient after a signature that may have been awaited.
 func (p Patient) signedAgain(e ConsentRecorded) Patient {
 	if !e.Again || p.Reconsent == nil {
 		return p
-	}
-	if p.Blocked(study.BlocksVisits) {
-		p.unsigned = append(slices.Clip(p.unsigned), unsigned{since: p.Reconsent.Since, signed: e.On, consent: e.ConsentVersion})
 	}
 	if i := p.signature(e.ConsentVersion); i >= 0 {
 		p.Consents[i].lifted = p.Reconsent // the list is new with this signature
@@ -197,5 +191,7 @@ func (p Patient) signedAgain(e ConsentRecorded) Patient {
 
 // wasBlocked says whether visits were blocked on a day, because the consent was signed again only later.
 func (p Patient) wasBlocked(on domain.Date) bool {
-	return slices.ContainsFunc(p.unsigned, func(u unsigned) bool { return u.since <= on && on < u.signed })
+	return slices.ContainsFunc(p.Consents, func(c Signature) bool {
+		return c.lifted.blocks(study.BlocksVisits) && c.lifted.Since <= on && on < c.On
+	})
 }

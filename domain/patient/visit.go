@@ -56,7 +56,7 @@ func RecordAttendance(p Patient, s study.Study, cmd RecordVisit, call domain.Cal
 	}
 	// A patient whose dose is held gets the kit when it is resumed. Who is treated gets no kit of the screening any more, for which the
 	// visit was typed late.
-	dispense := p.Treatment.underWay() && s.Gives(cmd.Visit) && !s.InScreening(cmd.Visit) ||
+	dispense := p.Treatment.underWay() && s.Gives(cmd.Visit) && visit.Day >= 0 ||
 		p.Treatment == TreatmentNotStarted && p.Status != StatusScreened && !p.ended() && s.GivesBeforeDraw(cmd.Visit)
 	recorded := VisitRecorded{Patient: p.ID, Visit: cmd.Visit, On: cmd.On, Dispense: dispense, WeightKg: cmd.WeightKg}
 	switch needed := dispense && s.NeedsWeight(cmd.Visit); {

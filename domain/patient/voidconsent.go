@@ -57,16 +57,14 @@ func VoidSigned(p Patient, s study.Study, cmd VoidConsent, _ domain.Call) ([]Eve
 	if i < 0 {
 		return nil, consentNotRecorded(cmd.ConsentVersion)
 	}
-	signed, left := p.Consents[i], slices.Delete(slices.Clone(p.Consents), i, i+1)
+	signed := p.Consents[i]
 	voided := ConsentVoided{Patient: p.ID, ConsentVersion: signed.Version, On: signed.On, Reason: cmd.Reason, Site: p.otherSite(signed.site)}
 	if p.Reconsent == nil {
 		voided.Reconsent = signed.lifted
 	}
-	if len(left) > 0 {
-		last := left[len(left)-1]
-		voided.Last, voided.LastOn = last.Version, last.On
-	}
-	if first := p.firstProcedureOn(); first != "" && (len(left) == 0 || left[0].On > first) {
+	left := p.withoutConsent(voided)
+	voided.Last, voided.LastOn = left.ConsentVersion, left.ConsentedOn
+	if first := p.firstProcedureOn(); first != "" && (left.FirstConsentOn == "" || left.FirstConsentOn > first) {
 		voided.Candidate = DeviationConsent
 	}
 	return p.correcting(s, voided), nil
@@ -87,7 +85,6 @@ func (p Patient) otherSite(site domain.SiteID) domain.SiteID {
 
 // withoutConsent returns the patient without a signature.
 func (p Patient) withoutConsent(e ConsentVoided) Patient {
-	p.unsigned = slices.DeleteFunc(slices.Clone(p.unsigned), func(u unsigned) bool { return u.consent == e.ConsentVersion })
 	if e.Reconsent != nil {
 		p.Reconsent, p.ReconsentRefusedOn = e.Reconsent, ""
 	}

@@ -4,7 +4,6 @@ package safety
 
 import (
 	"maps"
-	"slices"
 	"time"
 
 	"casebook/domain"
@@ -307,23 +306,13 @@ func Raise(a Alert, f Facts, cmd RaiseAlert, call domain.Call) ([]Event, error) 
 	if a.Exists() || cmd.Kind == DiariesMissed && f.MissedInARow != policy.MissedInARow && !f.MissedTooOften {
 		return nil, nil
 	}
-	return []Event{AlertRaised{Alert: cmd.Alert, Study: cmd.Study, Site: cmd.Site, Sites: sitesIn(f.Study, cmd.Country), Patient: cmd.Patient,
+	var sites []domain.SiteID
+	if cmd.Country != "" { // some sites may have none
+		sites = f.Study.SitesIn(cmd.Country)
+	}
+	return []Event{AlertRaised{Alert: cmd.Alert, Study: cmd.Study, Site: cmd.Site, Sites: sites, Patient: cmd.Patient,
 		Kind: cmd.Kind, Severity: cmd.Severity, Summary: cmd.Summary, Source: cmd.Source, OccurredAt: cmd.OccurredAt,
 		ReviewBy: call.At.Add(policy.ReviewWithin()).UTC()}}, nil
-}
-
-// sitesIn returns the sites of a country in the order of their ids.
-func sitesIn(s study.Study, country string) (sites []domain.SiteID) {
-	if country == "" {
-		return nil
-	}
-	for id, site := range s.Sites {
-		if site.Country == country {
-			sites = append(sites, id)
-		}
-	}
-	slices.Sort(sites)
-	return sites
 }
 
 // OfManySites says that an alert of this kind without a site concerns sites: activities were stopped there, or go on.

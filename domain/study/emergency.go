@@ -2,6 +2,7 @@ package study
 
 import (
 	"cmp"
+	"iter"
 	"slices"
 
 	"casebook/domain"
@@ -44,16 +45,17 @@ func (s Study) Emergency(arm domain.ArmID, follows int, visit string, d Dosing) 
 	return Emergency{ToDo: []string{}}
 }
 
-// Emergencies returns what is known of every arm of every version for such a patient.
-func (s Study) Emergencies(visit string, d Dosing) map[domain.ArmID][]Emergency {
-	all := map[domain.ArmID][]Emergency{}
-	for n := 1; n <= s.Newest(); n++ {
-		for _, a := range s.Version(n).Arms {
-			of, _ := s.As(n).emergency(domain.ArmID(a.ID), visit, d)
-			all[domain.ArmID(a.ID)] = append(all[domain.ArmID(a.ID)], of)
+// Emergencies are what is known of every arm of every version for such a patient.
+func (s Study) Emergencies(visit string, d Dosing) iter.Seq2[domain.ArmID, Emergency] {
+	return func(yield func(domain.ArmID, Emergency) bool) {
+		for n := 1; n <= s.Newest(); n++ {
+			for _, a := range s.Version(n).Arms {
+				if of, _ := s.As(n).emergency(domain.ArmID(a.ID), visit, d); !yield(domain.ArmID(a.ID), of) {
+					return
+				}
+			}
 		}
 	}
-	return all
 }
 
 // emergency returns what the version in force says of an arm, and whether it has the arm.

@@ -197,13 +197,17 @@ func (s Study) mustHaveSitesIn(code string) error {
 }
 
 // HasSitesIn says whether the study has a site in the country.
-func (s Study) HasSitesIn(country string) bool {
-	for _, site := range s.Sites {
+func (s Study) HasSitesIn(country string) bool { return len(s.SitesIn(country)) > 0 }
+
+// SitesIn returns the study's sites in the country, in ascending order.
+func (s Study) SitesIn(country string) (sites []domain.SiteID) {
+	for id, site := range s.Sites {
 		if site.Country == country {
-			return true
+			sites = append(sites, id)
 		}
 	}
-	return false
+	slices.Sort(sites)
+	return sites
 }
 
 // allOf refuses activities that are unknown or named twice, or of which one is paused already, or is not paused.

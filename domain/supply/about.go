@@ -79,10 +79,8 @@ func (e DestructionApproved) OfKits() (domain.StudyID, []KitNumber) { return e.S
 func (e ShipmentReceived) OfKits() (domain.StudyID, []KitNumber) {
 	all := slices.Concat(e.Available, e.Quarantined, e.Damaged, e.Missing, e.Returned)
 	for _, some := range e.Kept {
-		for _, n := range some.Kits {
-			if !slices.Contains(e.Missing, n) {
-				all = append(all, n)
-			}
+		if some.Status != KitLostInTransit { // those are missing
+			all = append(all, some.Kits...)
 		}
 	}
 	return e.Study, all

@@ -300,11 +300,12 @@ func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent
 	if err != nil {
 		return nil, err
 	}
-	if err := domain.First(f.mustGetKits(cmd.Patient, s.plannedFor(cmd.Patient, k.Visit)),
+	planned := s.plannedFor(cmd.Patient, k.Visit)
+	if err := domain.First(f.mustGetKits(cmd.Patient, planned),
 		f.Study.MustNotBePausedFor(cmd.Site, f.Dosing.Levels, study.ActivityDispensing, "site")); err != nil {
 		return nil, err
 	}
-	if !f.Study.GivesBeforeDraw(s.plannedFor(cmd.Patient, k.Visit)) {
+	if !f.Study.GivesBeforeDraw(planned) {
 		if err := cmd.On.NotBefore(f.EnrolledOn, "dispensed_before_enrollment", "on", "giving the kit out", "the enrolment"); err != nil {
 			return nil, err
 		}
@@ -326,7 +327,7 @@ func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent
 	}
 	at := OfStock{cmd.Patient.Study(), LocationID(cmd.Site)}
 	return []StockEvent{KitDispensed{OfStock: at, Patient: cmd.Patient, Kit: cmd.Kit, Visit: k.Visit, On: cmd.On,
-		DosesPerDay: f.Study.Due(s.plannedFor(cmd.Patient, k.Visit), f.Arm, f.Dosing).DosesPerDay}}, nil
+		DosesPerDay: f.Study.Due(planned, f.Arm, f.Dosing).DosesPerDay}}, nil
 }
 
 // mustGetKits refuses a patient who gets no kits now (codes patient_ended, treatment_ended, patient_transferred, dose_held,

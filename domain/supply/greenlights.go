@@ -151,16 +151,10 @@ func mustHaveSite(in study.Study, of domain.StudyID, site domain.SiteID) error {
 // mustHaveSitesIn returns the study's sites in a country, in ascending order. It refuses a country without any (code
 // country_not_found), which is a typing error.
 func mustHaveSitesIn(in study.Study, country string) ([]domain.SiteID, error) {
-	var sites []domain.SiteID
-	for id, site := range in.Sites {
-		if site.Country == country {
-			sites = append(sites, id)
-		}
-	}
+	sites := in.SitesIn(country)
 	if len(sites) == 0 {
 		return nil, refuse.NotFound("country_not_found", "the study has no site in %.10q", country).At("country").Do("check the code")
 	}
-	slices.Sort(sites)
 	return sites, nil
 }
 

@@ -51,10 +51,7 @@ func NewPast() *Past {
 func (p *Past) NoteArm(who domain.PatientID, arm domain.ArmID) { p.arms[who] = arm }
 
 // NoteCourse notes what is known of a patient by now.
-func (p *Past) NoteCourse(who domain.PatientID, c Course) {
-	c.Visits = maps.Clone(c.Visits)
-	p.courses[who] = c
-}
+func (p *Past) NoteCourse(who domain.PatientID, c Course) { p.courses[who] = c }
 
 func (p *Past) site(id LocationID) *sitePast {
 	s := p.sites[domain.SiteID(id)]

@@ -45,22 +45,16 @@ func (c Content) lookalikes(in study.Study) (group string, blinded bool) {
 // it would tell the arms of the others.
 func marksMustNotRevealArms(contents KitContents, in study.Study, code, what string, mark func(KitNumber) string) error {
 	type seen struct{ group, mark string }
-	arms, with := map[string]map[domain.ArmID]bool{}, map[seen]map[domain.ArmID]bool{}
+	arms, marked := map[string]map[domain.ArmID]bool{}, map[seen]map[domain.ArmID]bool{}
 	for n, c := range contents {
 		group, blinded := c.lookalikes(in)
 		if !blinded {
 			continue
 		}
 		as := seen{group, mark(n)}
-		if arms[group] == nil {
-			arms[group] = map[domain.ArmID]bool{}
-		}
-		if with[as] == nil {
-			with[as] = map[domain.ArmID]bool{}
-		}
-		arms[group][c.Arm], with[as][c.Arm] = true, true
+		arms[group], marked[as] = with(arms[group], c.Arm), with(marked[as], c.Arm)
 	}
-	for as, some := range with {
+	for as, some := range marked {
 		if len(some) < len(arms[as.group]) {
 			return refuse.Because(code, "%s is not on kits of every arm", what).At("csv").
 				Do("give kits of every arm the same, or register the delivery in parts that have all arms")

@@ -185,16 +185,15 @@ func Relabel(s Stock, f Facts, cmd ConfirmRelabelling, call domain.Call) ([]Stoc
 		if !known {
 			return nil, ErrKeysMissing
 		}
-		if extended := f.Supply.Lots[c.Lot].Extended; extended > c.Expiry {
-			if to[n] = extended; extended > today(call) {
-				if k, _ := s.Kits.Get(n); k.Status == KitExpired {
-					expired = append(expired, n)
-				}
-			}
-			continue
+		extended := f.Supply.Lots[c.Lot].Extended
+		if extended <= c.Expiry {
+			return nil, refuse.Because("expiry_not_extended", "kit %s may not be used for longer than its label says", n).At("kits").
+				Do("extend the expiry of its lot first")
 		}
-		return nil, refuse.Because("expiry_not_extended", "kit %s may not be used for longer than its label says", n).At("kits").
-			Do("extend the expiry of its lot first")
+		to[n] = extended
+		if k, _ := s.Kits.Get(n); k.Status == KitExpired && extended > today(call) {
+			expired = append(expired, n)
+		}
 	}
 	events := []StockEvent{KitsRelabelled{OfStock: cmd.stock(), To: blind.Of(to)}}
 	if len(expired) > 0 {

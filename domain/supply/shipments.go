@@ -394,7 +394,7 @@ func Dispatch(s Stock, f Facts, cmd DispatchShipment, call domain.Call) ([]Stock
 		if !known {
 			return nil, ErrKeysMissing
 		}
-		tooLate := w.toSite && c.Expiry.DaysSince(today(call)) <= f.Supply.doNotShip(c.Lot, w, keepDays(f.Study))
+		tooLate := c.Expiry.DaysSince(today(call)) <= f.Supply.doNotShip(c.Lot, w, keepDays(f.Study))
 		if w.toSite && (tooLate || !f.Supply.usable(n, c.Lot)) {
 			return nil, notSendable("shipment", "cancel the shipment and make another")
 		}

@@ -48,9 +48,9 @@ func ListRecalledKits(ctx context.Context, r readmodels.Request, q RecalledKitsQ
 		filter = append(filter, readmodels.OneOf("patient", there))
 	}
 	list, err = readmodels.Listed(ctx, r.Store.Collection(KitInventories), q.Page, filter, recallOrders)
-	for i := range list.Items {
-		if k := &list.Items[i]; !r.MayKnowPatients(q.Study, q.Site) {
-			k.WithoutPatient()
+	if !r.MayKnowPatients(q.Study, q.Site) {
+		for i := range list.Items {
+			list.Items[i].WithoutPatient()
 		}
 	}
 	return list, err

@@ -88,8 +88,8 @@ var Enrollment = sagas.Define("enrollment",
 	sagas.On[patient.Enrolled](sagas.ByPatient, enrolling.enrolled),
 	sagas.Delivered[patient.EnrollmentFailed, enrolling](), // the process itself has an enrolment fail
 	sagas.On[patient.ConsentWithdrawn](sagas.ByPatient, enrolling.consentWithdrawn),
-	sagas.On[patient.Discontinued](sagas.ByPatient, enrolling.discontinued),
-	sagas.On[patient.ParticipationEnded](sagas.ByPatient, enrolling.participationEnded),
+	sagas.On[patient.Discontinued](sagas.ByPatient, left),
+	sagas.On[patient.ParticipationEnded](sagas.ByPatient, left),
 	sagas.OnRefusal[enrollment.ReservePlace](enrolling.refusedBeforeDraw),
 	sagas.OnRefusal[supply.HoldStock](enrolling.refusedBeforeDraw),
 	sagas.OnRefusal[randomisation.RandomisePatient](enrolling.refusedBeforeDraw),
@@ -260,13 +260,7 @@ func (s enrolling) consentWithdrawn(e patient.ConsentWithdrawn, _ sagas.Occurren
 	return s.patientLeft()
 }
 
-func (s enrolling) discontinued(patient.Discontinued, sagas.Occurrence) (reaction, bool) {
-	return s.patientLeft()
-}
-
-func (s enrolling) participationEnded(patient.ParticipationEnded, sagas.Occurrence) (reaction, bool) {
-	return s.patientLeft()
-}
+func left[E any](s enrolling, _ E, _ sagas.Occurrence) (reaction, bool) { return s.patientLeft() }
 
 // patientLeft has the next answer end the enrolment. Who waits for a kit after the draw is asked for once more, because no other answer
 // may come.

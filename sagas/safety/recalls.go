@@ -1,6 +1,7 @@
 package safety
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -49,11 +50,7 @@ func (s recalled) lotRecalled(e supply.KitsQuarantined, o sagas.Occurrence) (sag
 	if len(e.AtHome) == 0 {
 		return sagas.Reaction[recalled]{}, false
 	}
-	site := domain.SiteID(e.Location)
-	if s.Site != "" {
-		site = s.Site
-	}
-	return s.raise(site, e.AtHome[0], o)
+	return s.raise(cmp.Or(s.Site, domain.SiteID(e.Location)), e.AtHome[0], o)
 }
 
 // raise raises an alert about the patient of the instance.
