@@ -97,11 +97,14 @@ func catalogue(t *testing.T, registry *eventlog.Registry, p sagas.Process) strin
 		fmt.Fprintf(&page, "listens to %s\n", name)
 	}
 	for _, c := range p.Commands() {
+		reacts := ""
 		if slices.Contains(p.Refusals(), c) {
-			fmt.Fprintf(&page, "may send %s, and reacts to a refusal\n", c.Name())
-		} else {
-			fmt.Fprintf(&page, "may send %s\n", c.Name())
+			reacts += ", and reacts to a refusal"
 		}
+		if slices.Contains(p.Unchanged(), c) {
+			reacts += ", and reacts where nothing is recorded"
+		}
+		fmt.Fprintf(&page, "may send %s%s\n", c.Name(), reacts)
 	}
 	state, _ := p.State()
 	switch {
@@ -144,6 +147,11 @@ func catalogue(t *testing.T, registry *eventlog.Registry, p sagas.Process) strin
 			t.Errorf("the process %s listens to refusals of %s, and never reacts to one", p.Name, c.Name())
 		}
 	}
+	for _, c := range p.Unchanged() {
+		if !reacted("unchanged:" + c.Name()) {
+			t.Errorf("the process %s listens to %s where it records nothing, and never reacts to that", p.Name, c.Name())
+		}
+	}
 	return page.String()
 }
 
@@ -160,11 +168,18 @@ type situation struct {
 	outcome process.Outcome
 	state   json.RawMessage
 	timers  map[string]bool
-	// sent are the commands of the last step; they may be refused.
-	sent []string
+	// sent are the commands of the last step; they may be refused, or record nothing.
+	sent []process.Command
 }
 
-// shape tells situations apart that matter: numbers and the lengths of lists beyond 1 do not.
+func (s situation) sentNames() (names []string) {
+	for _, c := range s.sent {
+		names = append(names, c.Name)
+	}
+	return names
+}
+
+// shape tells situations apart that matter: numbers, and the lengths of lists and of what is listed by ids beyond 1 do not.
 func (s situation) shape() string {
 	var state any
 	if len(s.state) > 0 {
@@ -175,6 +190,9 @@ func (s situation) shape() string {
 	return fmt.Sprint(s.stage, s.outcome, shapeOf(state), s.timers)
 }
 
+// someID is an id that a process has made.
+var someID = regexp.MustCompile(`[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}`)
+
 func shapeOf(v any) any {
 	switch v := v.(type) {
 	case float64:
@@ -184,7 +202,7 @@ func shapeOf(v any) any {
 	case map[string]any:
 		all := map[string]any{}
 		for k, x := range v {
-			all[k] = shapeOf(x)
+			all[someID.ReplaceAllString(k, "ID")] = shapeOf(x)
 		}
 		return all
 	}
@@ -197,6 +215,7 @@ func explore(t *testing.T, registry *eventlog.Registry, p sagas.Process) []obser
 	t.Helper()
 	const most = 2000
 	var found []observed
+	_, upcasts := p.State()
 	known, shown := map[string]bool{}, map[string]bool{}
 	next := []situation{{stage: "(new)"}}
 	for tried := 0; len(next) > 0; tried++ {
@@ -206,7 +225,7 @@ func explore(t *testing.T, registry *eventlog.Registry, p sagas.Process) []obser
 		from := next[0]
 		next = next[1:]
 		for _, o := range occurrences(registry, p, from) {
-			step, reacts, err := p.React(from.state, 1, o)
+			step, reacts, err := p.React(from.state, upcasts.Version(), o)
 			if err != nil {
 				t.Fatalf("%s, %s: %v", from.stage, o.Type, err)
 			}
@@ -227,14 +246,12 @@ func explore(t *testing.T, registry *eventlog.Registry, p sagas.Process) []obser
 			for _, timer := range step.Set {
 				to.timers[timer.Name] = true
 			}
-			for _, c := range step.Commands {
-				to.sent = append(to.sent, c.Name)
-			}
+			to.sent = step.Commands
 			// Of reactions that differ only in what their commands say, the first is shown.
-			alike := fmt.Sprint(from.stage, o.Type, to.stage, step.Outcome, to.sent, step.Set, step.Cancel)
+			alike := fmt.Sprint(from.stage, o.Type, to.stage, step.Outcome, to.sentNames(), step.Set, step.Cancel)
 			if !shown[alike] {
 				shown[alike] = true
-				found = append(found, observed{trigger: o.Type, sent: to.sent, text: describe(from, o, to, step)})
+				found = append(found, observed{trigger: o.Type, sent: to.sentNames(), text: describe(from, o, to, step)})
 			}
 			if shape := to.shape(); !known[shape] {
 				known[shape] = true
@@ -291,9 +308,23 @@ func occurrences(registry *eventlog.Registry, p sagas.Process, in situation) []s
 		all = append(all, o)
 	}
 	for _, c := range p.Refusals() {
-		if slices.Contains(in.sent, c.Name()) {
+		if slices.Contains(in.sentNames(), c.Name()) {
 			o := base
 			o.Type, o.Event = "refused:"+c.Name(), sagas.Refused{Command: c.Name(), Refusal: refuse.Because("some_code", "a sentence")}
+			all = append(all, o)
+		}
+	}
+	for _, goType := range p.Unchanged() {
+		for _, c := range in.sent {
+			if c.Name != goType.Name() {
+				continue
+			}
+			command := reflect.New(goType)
+			if err := json.Unmarshal(c.Body, command.Interface()); err != nil {
+				panic(err)
+			}
+			o := base
+			o.Type, o.Event = "unchanged:"+c.Name, sagas.Unchanged{Command: c.Name, Body: command.Elem().Interface()}
 			all = append(all, o)
 		}
 	}

@@ -1,11 +1,13 @@
 package sagas_test
 
 import (
+	"slices"
 	"testing"
 
 	"casebook/domain"
 	"casebook/domain/patient"
 	"casebook/domain/process"
+	"casebook/domain/safety"
 	"casebook/domain/study"
 	"casebook/domain/supply"
 	enrollmentprocesses "casebook/sagas/enrollment"
@@ -222,5 +224,77 @@ func TestAPatientDiesBeforeTheFirstKit(t *testing.T) {
 	}
 	if open := c.waits(who); len(open) != 0 {
 		t.Errorf("the open alerts are %v", open)
+	}
+}
+
+// A kit of a former visit is not replaced, and the one of the last visit is, also when one event names both: each is answered by itself.
+func TestTwoKitsOfAPatientAreRecalled(t *testing.T) {
+	w, c, who := supplied(t)
+	w.dispense(who)
+	w.visit(who)
+	c.mustSettle()
+	w.dispense(who)
+	c.mustSettle()
+	w.must(w.supplier(), supply.RecallLot{InStudy: domain.ForStudy(w.study), Lot: "L1", Reasoned: domain.Because("impurity")})
+	c.mustSettle()
+	if stage := w.stage(process.Instance{Process: "dispensing", Of: string(who)}); stage != "waits for a kit" {
+		t.Errorf("the dispensing says %q", stage)
+	}
+	if kits, open := w.allocated("A"), c.waits(who); len(kits) != 2 || len(open) != 1 {
+		t.Errorf("allocated are %+v, and the open alerts are %v", kits, open)
+	}
+}
+
+// toldOfRecalls returns the open alerts of a site that a patient has recalled kits at home.
+func (c *courier) toldOfRecalls(at domain.SiteID) (open []safety.AlertID) {
+	for _, e := range c.past {
+		switch e := e.Event.(type) {
+		case safety.AlertRaised:
+			if e.Kind == safety.RecalledKitAtHome && e.Site == at {
+				open = append(open, e.Alert)
+			}
+		case safety.AlertClosed:
+			open = slices.DeleteFunc(open, func(id safety.AlertID) bool { return id == e.Alert })
+		}
+	}
+	return open
+}
+
+// Each recall has an alert of its own, also at the site to which the patient was transferred: one that is withdrawn leaves the other.
+func TestTwoRecallsOfATransferredPatient(t *testing.T) {
+	w := newWorld(t, 10)
+	w.treated(func(t *study.Treatment) { t.Randomised = false }, "1001,BLUE-7f31,L1,2027-01-31\n1002,BLUE-7f31,L2,2027-02-28\n")
+	w.must(w.supplier(), supply.ReleaseBatch{InStudy: domain.ForStudy(w.study), Lot: "L2", Certificate: "C-2"})
+	w.must(w.manager, study.AddSite{InStudy: domain.ForStudy(w.study), Site: "B", Name: "Eppendorf", Country: "DE", Zone: "Europe/Berlin"})
+	w.must(w.manager, study.ActivateSite{InStudy: domain.ForStudy(w.study), Site: "B", On: "2026-01-01"})
+	c := w.courier(w.part)
+	c.mustSettle()
+	w.ship("1001", "1002")
+	who := w.request()
+	c.mustSettle()
+	w.dispense(who)
+	w.visit(who)
+	c.mustSettle()
+	w.dispense(who)
+	for _, lot := range []string{"L1", "L2"} {
+		w.must(w.supplier(), supply.RecallLot{InStudy: domain.ForStudy(w.study), Lot: lot, Reasoned: domain.Because("impurity")})
+		c.mustSettle()
+	}
+	if open := c.toldOfRecalls("A"); len(open) != 2 {
+		t.Fatalf("the open alerts are %v", open)
+	}
+	w.must(w.manager, patient.TransferPatient{OfPatient: domain.ForPatient(who), To: "B", On: "2026-02-03", Reasoned: domain.Because("Moved")})
+	c.mustSettle()
+	both := c.toldOfRecalls("B")
+	if former := c.toldOfRecalls("A"); len(both) != 2 || len(former) != 0 {
+		t.Fatalf("after the transfer, the open alerts are %v, and at the former site %v", both, former)
+	}
+	withdraw := func(lot string) []safety.AlertID {
+		w.must(w.supplier(), supply.WithdrawLotRecall{InStudy: domain.ForStudy(w.study), Lot: lot, Reasoned: domain.Because("Another was meant")})
+		c.mustSettle()
+		return c.toldOfRecalls("B")
+	}
+	if one, none := withdraw("L2"), withdraw("L1"); len(one) != 1 || len(none) != 0 {
+		t.Errorf("after one recall was withdrawn, the open alerts are %v, and after the other %v", one, none)
 	}
 }

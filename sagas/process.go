@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"casebook/commands"
 	"casebook/domain"
 	"casebook/domain/process"
 	"casebook/domain/refuse"
@@ -40,7 +41,9 @@ type stateful struct {
 	upcasts  domain.Upcasts
 	about    map[reflect.Type]func(eventlog.Recorded) []string
 	refusals []reflect.Type
-	react    func(remembered json.RawMessage, o Occurrence) (step Step, reacted bool, err error)
+	// unchanged are the types of the commands that the process is told of when they record nothing.
+	unchanged []reflect.Type
+	react     func(remembered json.RawMessage, o Occurrence) (step Step, reacted bool, err error)
 }
 
 // InGroup returns the process with another name for its consumer group than its own. A group that exists keeps the filter
@@ -97,6 +100,14 @@ func (p Process) Refusals() []reflect.Type {
 	return slices.Clone(p.stateful.refusals)
 }
 
+// Unchanged are the types of the commands to which the process reacts when they record nothing.
+func (p Process) Unchanged() []reflect.Type {
+	if p.stateful == nil {
+		return nil
+	}
+	return slices.Clone(p.stateful.unchanged)
+}
+
 // State is the type of what an instance remembers, and how earlier versions of it are read; nil for a process that keeps
 // no state.
 func (p Process) State() (reflect.Type, domain.Upcasts) {
@@ -108,6 +119,27 @@ func (p Process) State() (reflect.Type, domain.Upcasts) {
 
 // ListensTo says whether the process listens to events of the event's type.
 func (p Process) ListensTo(event any) bool { return slices.Contains(p.events, reflect.TypeOf(event)) }
+
+// unchanged is the occurrence that a command has recorded nothing, and whether the process is told of it.
+func (p Process) unchanged(h *commands.Handler, c process.Command) (done Unchanged, told bool, err error) {
+	at := slices.IndexFunc(p.stateful.unchanged, func(t reflect.Type) bool { return t.Name() == c.Name })
+	if at < 0 {
+		return Unchanged{}, false, nil
+	}
+	declared, ok := h.Find(c.Name)
+	if !ok {
+		return Unchanged{}, false, Permanent(fmt.Errorf("there is no command %s", c.Name))
+	}
+	body, err := declared.Upcasts().Current(max(1, c.Version), c.Body)
+	if err != nil {
+		return Unchanged{}, false, err
+	}
+	command := reflect.New(p.stateful.unchanged[at])
+	if err := commands.Decode(body, command.Interface()); err != nil {
+		return Unchanged{}, false, Permanent(err)
+	}
+	return Unchanged{Command: c.Name, Body: command.Elem().Interface()}, true, nil
+}
 
 // mustDeclare returns an error unless the process has declared that it sends commands of the command's type.
 func (p Process) mustDeclare(command any) error {
@@ -123,7 +155,7 @@ type Occurrence struct {
 	ID string
 	// Type names it, for the record.
 	Type string
-	// Event is an event of the domain, a Refused or a Fired.
+	// Event is an event of the domain, a Refused, an Unchanged or a Fired.
 	Event any
 	// At is when it was recorded, or when the timer fired.
 	At time.Time
@@ -131,14 +163,10 @@ type Occurrence struct {
 	Study domain.StudyID
 	Site  domain.SiteID
 	// Of is the id of the instance that reacts. Stage and Outcome are those that it is in, and Awaits says that it awaits an answer.
-	Of      string
-	Stage   string
-	Outcome process.Outcome
-	Awaits  bool
-	// AllDone says that the event came before, and comes once more because a command of the instance has recorded nothing: there was
-	// nothing left to do. A reaction that sends the same command again would go on for ever.
-	AllDone bool
-
+	Of                 string
+	Stage              string
+	Outcome            process.Outcome
+	Awaits             bool
 	correlation, trace string
 	position           uint64
 	// now is when the instance reacts, which may be long after At.
@@ -156,6 +184,13 @@ func occurrenceOf(e eventlog.Recorded) Occurrence {
 type Refused struct {
 	Command string
 	Refusal *refuse.Refusal
+}
+
+// Unchanged is the occurrence that a command of this name that the instance sent has recorded nothing: what it asks for is done.
+type Unchanged struct {
+	Command string
+	// Body is the command.
+	Body any
 }
 
 // Fired is the occurrence of a timer whose time has come.
@@ -195,13 +230,14 @@ func Sends(commands ...any) []reflect.Type {
 	return types
 }
 
-// Listener is how instances of a process with state S react to occurrences of one kind. On, OnTimer and OnRefusal make
+// Listener is how instances of a process with state S react to occurrences of one kind. On, OnTimer, OnRefusal and OnUnchanged make
 // one. The function that reacts is pure, and returns false where the occurrence means nothing to the instance.
 type Listener[S any] struct {
-	event   reflect.Type // of On
-	refused reflect.Type // of OnRefusal
-	about   func(eventlog.Recorded) []string
-	react   func(S, Occurrence) (Reaction[S], bool)
+	event     reflect.Type // of On
+	refused   reflect.Type // of OnRefusal
+	unchanged reflect.Type // of OnUnchanged
+	about     func(eventlog.Recorded) []string
+	react     func(S, Occurrence) (Reaction[S], bool)
 }
 
 // On reacts to events of type E. about names the instances that an event is about; there may be none.
@@ -225,6 +261,14 @@ func OnTimer[S any](react func(S, Fired, Occurrence) (Reaction[S], bool)) Listen
 func OnRefusal[C, S any](react func(S, *refuse.Refusal, Occurrence) (Reaction[S], bool)) Listener[S] {
 	return Listener[S]{refused: reflect.TypeFor[C](),
 		react: func(s S, o Occurrence) (Reaction[S], bool) { return react(s, o.Event.(Refused).Refusal, o) }}
+}
+
+// OnUnchanged reacts to a command of type C that the instance sent and that has recorded nothing. Without such a reaction, an instance
+// that awaits an answer is told of the last event of the command's stream once more, which does not say which of several commands
+// it answers. A reaction that sends the same command again would go on for ever.
+func OnUnchanged[C, S any](react func(S, C, Occurrence) (Reaction[S], bool)) Listener[S] {
+	return Listener[S]{unchanged: reflect.TypeFor[C](),
+		react: func(s S, o Occurrence) (Reaction[S], bool) { return react(s, o.Event.(Unchanged).Body.(C), o) }}
 }
 
 // ByPatient names the instance of the patient whom an event is about.
@@ -258,6 +302,12 @@ func Define[S any](name string, sends []reflect.Type, listeners ...Listener[S]) 
 			p.stateful.refusals = append(p.stateful.refusals, l.refused)
 			if !slices.Contains(sends, l.refused) {
 				panic(fmt.Sprintf("sagas: process %s reacts to the refusal of %v, which is not among its Sends", name, l.refused))
+			}
+		case l.unchanged != nil:
+			to = Unchanged{Command: l.unchanged.Name()}
+			p.stateful.unchanged = append(p.stateful.unchanged, l.unchanged)
+			if !slices.Contains(sends, l.unchanged) {
+				panic(fmt.Sprintf("sagas: process %s reacts to an unchanged %v, which is not among its Sends", name, l.unchanged))
 			}
 		default:
 			to = Fired{}
@@ -299,6 +349,8 @@ func kindOf(o Occurrence) any {
 		return Fired{}
 	case Refused:
 		return Refused{Command: e.Command}
+	case Unchanged:
+		return Unchanged{Command: e.Command}
 	}
 	return reflect.TypeOf(o.Event)
 }

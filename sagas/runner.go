@@ -215,6 +215,12 @@ var refusals = uuid.MustParse("0d3c56a0-2f34-4b8e-9b0e-6a1f2f6a9c55")
 // refusalID returns the id of the occurrence that the command with a key was refused.
 func refusalID(key string) string { return uuid.NewSHA1(refusals, []byte(key)).String() }
 
+// unchangeds is the name space of the ids of the occurrences that commands recorded nothing. Recorded steps hold such ids.
+var unchangeds = uuid.MustParse("6c1e5f1e-9d0f-4c55-8a3b-51d7e2c04b7a")
+
+// unchangedID returns the id of the occurrence that the command with a key has recorded nothing.
+func unchangedID(key string) string { return uuid.NewSHA1(unchangeds, []byte(key)).String() }
+
 // answers says which answers to its commands an instance is given at once. All others come to it as events.
 type answers bool
 
@@ -284,7 +290,17 @@ func (r *Runner) send(ctx context.Context, p Process, i process.Instance, o Occu
 		if err := r.fault("after " + c.Name); err != nil {
 			return err
 		}
-		if give == every || len(answer.Events) == 0 {
+		unchanged, told, err := p.unchanged(r.Handler, c)
+		switch {
+		case err != nil:
+			return fmt.Errorf("process %s: %s: %w", i, c.Name, err)
+		case told && len(answer.Events) == 0:
+			done := o
+			done.ID, done.Type, done.Event = unchangedID(key), "unchanged:"+c.Name, unchanged
+			if err := r.step(ctx, p, i, done, nil); err != nil {
+				return err
+			}
+		case give == every || len(answer.Events) == 0:
 			if err := r.hear(ctx, p, i, answer, key); err != nil {
 				return err
 			}
@@ -324,7 +340,7 @@ func (r *Runner) hear(ctx context.Context, p Process, i process.Instance, answer
 		if len(answer.Events) > 0 || !awaits(state.Timers) {
 			return nil
 		}
-		o.ID, o.AllDone = uuid.NewSHA1(last.ID, []byte(key)).String(), true
+		o.ID = uuid.NewSHA1(last.ID, []byte(key)).String()
 	}
 	return r.step(ctx, p, i, o, nil)
 }

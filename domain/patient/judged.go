@@ -32,7 +32,8 @@ func (p Patient) correcting(s study.Study, corrected Event) []Event {
 	events := []Event{corrected}
 	for _, id := range slices.Sorted(maps.Keys(is)) {
 		switch what := is[id].what; {
-		case id == own.ID, what == was[id].what, what == "" && !after.Candidates.has(id), what == DeviationConsent && own.What == DeviationConsent:
+		case id == own.ID, what == was[id].what, what == "" && !after.Candidates.has(id),
+			what == DeviationConsent && own.What == DeviationConsent:
 		default:
 			events = append(events, DeviationCandidateJudgedAgain{Patient: p.ID, Candidate: id, What: what, On: is[id].on})
 		}

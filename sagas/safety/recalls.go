@@ -19,8 +19,18 @@ import (
 type recalled struct {
 	// Site is where the patient was transferred to; "" for a patient who is where the kits were given out.
 	Site domain.SiteID `json:"site,omitempty"`
-	// Alerts are the open ones, each with a kit of its recall: a recall that ends names its kits.
-	Alerts map[safety.AlertID]supply.KitNumber `json:"alerts,omitempty"`
+	// Alerts are the open ones, each with the kits of its recall that patients had at home. The kit of this patient is one of them, and is
+	// named again when the recall ends, whatever has become of the others.
+	Alerts map[safety.AlertID][]supply.KitNumber `json:"alerts,omitempty"`
+}
+
+// namesAllKits reads what an instance remembered in version 1: one kit of each recall.
+func namesAllKits(state map[string]any) (map[string]any, error) {
+	alerts, _ := state["alerts"].(map[string]any)
+	for alert, kit := range alerts {
+		alerts[alert] = []any{kit}
+	}
+	return state, nil
 }
 
 // RecalledAtHome is the process that tells the site of a patient of each recall of a kit that the patient has at home. The alert follows
@@ -31,7 +41,7 @@ var RecalledAtHome = sagas.Define("recalled-at-home",
 	sagas.On(func(e supply.LotRecallEnded, _ eventlog.Recorded) []string { return named(e.Holders) }, recalled.recallEnded),
 	sagas.On[patient.Transferred](sagas.ByPatient, recalled.transferred),
 	sagas.On(aboutPatient, recalled.closed),
-).OfPatients()
+).OfPatients().Upcast(namesAllKits)
 
 // named are the instances of patients.
 func named(patients []domain.PatientID) (all []string) {
@@ -50,43 +60,49 @@ func (s recalled) lotRecalled(e supply.KitsQuarantined, o sagas.Occurrence) (sag
 	if len(e.AtHome) == 0 {
 		return sagas.Reaction[recalled]{}, false
 	}
-	return s.raise(cmp.Or(s.Site, domain.SiteID(e.Location)), e.AtHome[0], o)
+	s.Alerts = maps.Clone(s.Alerts)
+	raised := s.raise(cmp.Or(s.Site, domain.SiteID(e.Location)), o.ID+"/"+o.Of, e.AtHome, o)
+	return s.react(raised), true
 }
 
-// raise raises an alert about the patient of the instance.
-func (s recalled) raise(at domain.SiteID, kit supply.KitNumber, o sagas.Occurrence) (sagas.Reaction[recalled], bool) {
-	p := domain.PatientID(o.Of)
-	of := sagas.AlertFrom(o.Study, o.ID+"/"+o.Of)
-	s.Alerts = maps.Clone(s.Alerts)
+// raise returns the command that raises an alert about the patient of the instance, and notes it. source says what it comes from.
+func (s *recalled) raise(at domain.SiteID, source string, kits []supply.KitNumber, o sagas.Occurrence) safety.RaiseAlert {
+	p, of := domain.PatientID(o.Of), sagas.AlertFrom(o.Study, source)
 	if s.Alerts == nil {
-		s.Alerts = map[safety.AlertID]supply.KitNumber{}
+		s.Alerts = map[safety.AlertID][]supply.KitNumber{}
 	}
-	s.Alerts[of.Alert] = kit
-	return s.react(safety.RaiseAlert{OfAlert: of, Study: o.Study, Site: at, Patient: p, Kind: safety.RecalledKitAtHome,
+	s.Alerts[of.Alert] = kits
+	return safety.RaiseAlert{OfAlert: of, Study: o.Study, Site: at, Patient: p, Kind: safety.RecalledKitAtHome,
 		Severity: safety.Urgent, Source: o.ID, OccurredAt: o.At,
-		Summary: fmt.Sprintf("Patient %s has a recalled kit at home. Tell the patient, and record what was done.", p)}), true
+		Summary: fmt.Sprintf("Patient %s has a recalled kit at home. Tell the patient, and record what was done.", p)}
 }
 
 func (s recalled) recallEnded(e supply.LotRecallEnded, _ sagas.Occurrence) (sagas.Reaction[recalled], bool) {
-	r := s.settle("The recall was withdrawn: the patient may use the kit.", func(kit supply.KitNumber) bool {
-		return slices.Contains(e.AtHome, kit)
-	})
-	return r, len(r.Commands) > 0
+	ended := func(kit supply.KitNumber) bool { return slices.Contains(e.AtHome, kit) }
+	var settled []any
+	left := map[safety.AlertID][]supply.KitNumber{}
+	for _, alert := range slices.Sorted(maps.Keys(s.Alerts)) {
+		if kits := s.Alerts[alert]; slices.ContainsFunc(kits, ended) {
+			settled = append(settled, settle(alert, "The recall was withdrawn: the patient may use the kit."))
+		} else {
+			left[alert] = kits
+		}
+	}
+	s.Alerts = left
+	return s.react(settled...), len(settled) > 0
 }
 
-// transferred brings the alerts that are open to the patient's new site.
+// transferred brings the alerts that are open to the patient's new site, one for each recall.
 func (s recalled) transferred(e patient.Transferred, o sagas.Occurrence) (sagas.Reaction[recalled], bool) {
 	s.Site = e.To
-	if len(s.Alerts) == 0 {
-		return s.react(), true
+	former := s.Alerts
+	s.Alerts = nil
+	var all []any
+	for n, alert := range slices.Sorted(maps.Keys(former)) {
+		all = append(all, settle(alert, fmt.Sprintf("The patient was transferred to site %s, which is told.", e.To)),
+			s.raise(e.To, fmt.Sprintf("%s/%s/%d", o.ID, o.Of, n), former[alert], o))
 	}
-	kits := slices.Sorted(maps.Values(s.Alerts))
-	settled := s.settle(fmt.Sprintf("The patient was transferred to site %s, which is told.", e.To), func(supply.KitNumber) bool {
-		return true
-	})
-	r, goesOn := settled.State.raise(e.To, kits[0], o)
-	r.Commands = append(settled.Commands, r.Commands...)
-	return r, goesOn
+	return s.react(all...), true
 }
 
 // closed forgets an alert that people have closed.
@@ -99,19 +115,8 @@ func (s recalled) closed(e safety.AlertClosed, _ sagas.Occurrence) (sagas.Reacti
 	return s.react(), true
 }
 
-// settle settles the alerts about some kits.
-func (s recalled) settle(why string, about func(supply.KitNumber) bool) sagas.Reaction[recalled] {
-	var all []any
-	left := map[safety.AlertID]supply.KitNumber{}
-	for _, alert := range slices.Sorted(maps.Keys(s.Alerts)) {
-		if kit := s.Alerts[alert]; about(kit) {
-			all = append(all, safety.SettleAlert{OfAlert: safety.OfAlert{Alert: alert}, Outcome: why})
-		} else {
-			left[alert] = kit
-		}
-	}
-	s.Alerts = left
-	return s.react(all...)
+func settle(alert safety.AlertID, why string) safety.SettleAlert {
+	return safety.SettleAlert{OfAlert: safety.OfAlert{Alert: alert}, Outcome: why}
 }
 
 func (s recalled) react(all ...any) sagas.Reaction[recalled] {

@@ -53,6 +53,7 @@ var Dispensing = sagas.Define("dispensing",
 	sagas.On[patient.ConsentRecorded](sagas.ByPatient, dispensing.consentRecorded),
 	sagas.On[patient.StepUndone](sagas.ByPatient, dispensing.stepUndone),
 	sagas.On[patient.Transferred](sagas.ByPatient, dispensing.transferred),
+	sagas.OnUnchanged(dispensing.hasKits),
 ).OfPatients().InGroup("dispensing-5").Upcast(awaitsNothingYet, stayedAtOneSite)
 
 // awaitsNothingYet reads what an instance remembered in version 1, which awaited no answers.
@@ -103,31 +104,32 @@ func (s dispensing) kitLost(e supply.KitLost, o sagas.Occurrence) (sagas.Reactio
 	return s.replace(e.OfStock, e.Affected, o)
 }
 
-// replace asks for a new kit for each affected patient. The instances of all affected patients ask, so a patient is asked
-// for several times. This does no harm: a patient who has a kit that can be given out gets no second one.
+// replace asks for a new kit for each visit of the patient that is affected. It was a former kit of the visit where nothing is recorded.
 func (s dispensing) replace(at supply.OfStock, affected []supply.Slot, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
-	if o.AllDone { // it was a former kit of the visit
-		return s.hasKits(affected, o)
-	}
-	r := sagas.Reaction[dispensing]{Stage: stageKitWanted, Note: "a kit cannot be given out any more"}
+	r := sagas.Reaction[dispensing]{Stage: stageKitWanted, Note: "a kit cannot be given out any more", Awaits: true}
 	for _, slot := range affected {
-		if string(slot.Patient) == o.Of {
-			s.Unanswered = append(without(s.Unanswered, slot.Visit), slot.Visit)
+		if string(slot.Patient) != o.Of {
+			continue
 		}
+		s.Unanswered = append(without(s.Unanswered, slot.Visit), slot.Visit)
 		r.Commands = append(r.Commands, supply.AllocateKit{Study: at.Study, Site: domain.SiteID(at.Location),
 			OfPatient: domain.ForPatient(slot.Patient), Visit: slot.Visit})
 	}
-	r.State, r.Awaits = s, len(s.Unanswered) > 0
-	return r, !s.Ended
+	r.State = s
+	return r, !s.Ended && len(r.Commands) > 0
 }
 
-// hasKits ends the wait for the kits of visits for which the patient has some.
-func (s dispensing) hasKits(slots []supply.Slot, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
-	for _, slot := range slots {
-		if string(slot.Patient) == o.Of {
-			s.Unanswered = without(s.Unanswered, slot.Visit)
-		}
+// hasKits ends the wait for the kits of a visit, because the patient has them: nothing was recorded when they were asked for.
+func (s dispensing) hasKits(asked supply.AllocateKit, _ sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
+	if !slices.Contains(s.Unanswered, asked.Visit) {
+		return sagas.Reaction[dispensing]{}, false
 	}
+	return s.hasKitsOf(asked.Visit)
+}
+
+// hasKitsOf ends the wait for the kits of a visit.
+func (s dispensing) hasKitsOf(visit string) (sagas.Reaction[dispensing], bool) {
+	s.Unanswered = without(s.Unanswered, visit)
 	r := sagas.Reaction[dispensing]{State: s, Stage: "kit allocated"}
 	if len(s.Unanswered) > 0 {
 		r.Stage, r.Awaits = stageKitWanted, true
@@ -136,9 +138,9 @@ func (s dispensing) hasKits(slots []supply.Slot, o sagas.Occurrence) (sagas.Reac
 }
 
 // kitAllocated ends the wait for a kit. One that only the enrolment has asked for is the enrolment's business.
-func (s dispensing) kitAllocated(e supply.KitAllocated, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
+func (s dispensing) kitAllocated(e supply.KitAllocated, _ sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
 	asked := slices.Contains(s.Unanswered, e.Visit) || slices.Contains(s.Wanted, e.Visit)
-	r, goesOn := s.hasKits([]supply.Slot{{Patient: e.Patient, Visit: e.Visit}}, o)
+	r, goesOn := s.hasKitsOf(e.Visit)
 	return r, goesOn && asked
 }
 
@@ -188,9 +190,6 @@ func (s dispensing) end() (sagas.Reaction[dispensing], bool) {
 func (s dispensing) kitsSetAside(e supply.KitsSetAside, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
 	if len(e.Affected) == 0 {
 		return sagas.Reaction[dispensing]{}, false
-	}
-	if o.AllDone {
-		return s.hasKits(e.Affected, o)
 	}
 	for _, slot := range e.Affected {
 		s.SetAside = append(without(s.SetAside, slot.Visit), slot.Visit)
