@@ -25,6 +25,8 @@ type ofPatient struct {
 	// state says which version of the protocol the patient follows, and the dose.
 	state patient.Patient
 	drawn bool
+	// levels are those of the draw, with later corrections.
+	levels map[string]string
 }
 
 func newContents() *contents {
@@ -42,6 +44,8 @@ func (c *contents) follow(at eventlog.Recorded) {
 		p.ofPatient(e)
 	case randomisation.PatientRandomised:
 		c.patient(e.Patient).randomised(e, at)
+	case randomisation.StratumCorrected:
+		c.patient(e.Patient).levels = e.Factors
 	case supply.StockEvent:
 		c.kits(e)
 	}
@@ -84,7 +88,7 @@ func (p *ofPatient) randomised(e randomisation.PatientRandomised, at eventlog.Re
 	if !open {
 		return
 	}
-	p.Arm.ID, p.drawn, p.DrawnAt = arm, true, at.Metadata.RecordedAt.UTC()
+	p.Arm.ID, p.drawn, p.DrawnAt, p.levels = arm, true, at.Metadata.RecordedAt.UTC(), e.Factors
 	if p.Site == "" {
 		p.Site = e.Site
 	}
@@ -148,9 +152,9 @@ func (c *contents) of(id domain.PatientID) (Content, []Arm) {
 	content := p.Content
 	content.StudyTitle, content.SiteName = in.Title, in.Sites[content.Site].Name
 	content.Kits = slices.Clone(content.Kits)
-	content.Arm.Emergency = p.state.Emergency(in, content.Arm.ID)
+	content.Arm.Emergency = p.state.Emergency(in, content.Arm.ID, p.levels)
 	var all []Arm
-	for arm, of := range p.state.Emergencies(in) {
+	for arm, of := range p.state.Emergencies(in, p.levels) {
 		all = append(all, Arm{ID: arm, Emergency: of})
 	}
 	return content, all

@@ -115,7 +115,7 @@ func readRule(text string) (ruleChange, error) {
 // readPast reads what the simulation needs from the log.
 func readPast(ctx context.Context, log *eventlog.Log, id domain.StudyID) (in study.Study, past *supply.Past, _ error) {
 	past = supply.NewPast()
-	patients := map[domain.PatientID]patient.Patient{}
+	patients, levels := map[domain.PatientID]patient.Patient{}, map[domain.PatientID]map[string]string{}
 	followed := eventlog.Subscription{Categories: []string{"study", "supply", "stock", "patient", "randomisation"}, KeepUnreadable: true}
 	err := log.FollowToEnd(ctx, followed, func(_ context.Context, b eventlog.Batch) error {
 		for _, r := range b.Events {
@@ -132,6 +132,9 @@ func readPast(ctx context.Context, log *eventlog.Log, id domain.StudyID) (in stu
 					return supply.ErrKeysMissing
 				}
 				past.NoteArm(e.Patient, arm)
+				levels[e.Patient] = e.Factors
+			case randomisation.StratumCorrected:
+				levels[e.Patient] = e.Factors
 			case patient.Event:
 				who := r.Metadata.Patient
 				patients[who] = patient.Decider.Evolve(patients[who], e)
@@ -146,7 +149,7 @@ func readPast(ctx context.Context, log *eventlog.Log, id domain.StudyID) (in stu
 	}
 	for who, p := range patients {
 		past.NoteCourse(who, supply.Course{EnrolledOn: p.EnrolledOn, EndedOn: p.LastDoseOn(), Visits: p.Visits, Skipped: p.Skipped,
-			Version: p.ProtocolIn(in), Dosing: p.Dosing()})
+			Version: p.ProtocolIn(in), Dosing: p.Dosing(levels[who])})
 	}
 	return in, past, err
 }

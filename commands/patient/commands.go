@@ -104,7 +104,7 @@ var Commands = []commands.Command{
 		Described("Take back the registration of a person who was never meant; possible before the enrolment",
 			patient.VoidRegistration{OfPatient: domain.ForPatient("PAIN1.S-0001"),
 				Reasoned: domain.Because("Typed in twice; the patient is S-0002")}),
-	commands.Handle(patient.Decider, patient.Undo).
+	commands.HandleWithFacts(patient.Decider, undoing, patient.Undo).
 		AllowedTo(access.SiteStaff, access.DataManagers).
 		Described("Undo the last step that ended something, which was recorded in error",
 			patient.UndoPatientStep{OfPatient: domain.ForPatient("PAIN1.S-0001"), Step: patient.StepWithdrawal,
@@ -146,7 +146,8 @@ var Commands = []commands.Command{
 			patient.VoidConsent{OfPatient: domain.ForPatient("PAIN1.S-0001"), ConsentVersion: "1.0",
 				Reasoned: domain.Because("Another patient's form")}),
 	commands.Handle(patient.Decider, patient.Rescreen).
-		AllowedTo(access.Processes),
+		AllowedTo(access.Processes).
+		Upcast(domain.Unchanged),
 	commands.HandleWithFacts(patient.Decider, commands.StudyOfPatient, patient.CorrectEnrollment).
 		AllowedTo(access.SiteStaff).
 		Described("Correct the day of an enrolment",
@@ -166,6 +167,19 @@ var Commands = []commands.Command{
 		Described("Move a patient to another site of the study",
 			patient.TransferPatient{OfPatient: domain.ForPatient("PAIN1.S-0001"), To: "DE-02", On: "2026-04-01",
 				Reasoned: domain.Because("The patient has moved")}),
+}
+
+// undoing reads the facts of UndoPatientStep: the earlier record of a person whose later registration is to be valid again.
+func undoing(ctx context.Context, reader commands.Reader, c patient.UndoPatientStep) (facts patient.Undoing, err error) {
+	if c.Step != patient.StepRegistration {
+		return facts, nil
+	}
+	who, err := commands.PatientOf(ctx, reader, c)
+	if err != nil || who.RescreeningOf == "" {
+		return facts, err
+	}
+	facts.Earlier, err = commands.ReadNewest(ctx, reader, patient.Decider, string(who.RescreeningOf))
+	return facts, err
 }
 
 // screening reads the facts of ScreenPatient: the study, and the earlier record of a person who is screened again.

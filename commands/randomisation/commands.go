@@ -137,14 +137,6 @@ func ArmOf(drawn randomisation.Randomisation, who patient.Patient, in study.Stud
 	return plain, closed, nil
 }
 
-// LevelsOf returns the levels that count for a patient: those of the draw, with later corrections, or else of the last request.
-func LevelsOf(drawn randomisation.Randomisation, who patient.Patient) map[string]string {
-	if levels, was := drawn.FactorsOf(who.ID); was {
-		return levels
-	}
-	return who.Factors
-}
-
 // DrawnInto returns the arms of the scheme by which patients are drawn in a stage; nil if there is none. It fails if the program has no
 // blinding keys.
 func DrawnInto(drawn randomisation.Randomisation, stage string) ([]domain.ArmID, error) {

@@ -185,6 +185,7 @@ func unblind(ctx context.Context, reader commands.Reader, r randomisation.Random
 		return nil, err
 	}
 	in := study.Decider.Fold(events...)
+	levels, _ := r.FactorsOf(c.Patient)
 	return Unblinded{Study: c.AboutStudy(), StudyTitle: in.Title, Patient: c.Patient, Arm: arm,
-		Emergency: patient.Decider.Fold(who...).Emergency(in, arm)}, nil
+		Emergency: patient.Decider.Fold(who...).Emergency(in, arm, levels)}, nil
 }

@@ -10,6 +10,7 @@ import (
 	randomisationcommands "casebook/commands/randomisation"
 	"casebook/domain"
 	"casebook/domain/patient"
+	"casebook/domain/randomisation"
 	"casebook/domain/study"
 	"casebook/domain/supply"
 	"casebook/domain/user"
@@ -297,7 +298,7 @@ func onPatientKits[C domain.AboutPatient](decide stockDecision[C]) *commands.Dec
 		facts.Participating = facts.Enrolled || who.Status == patient.StatusEnrolling
 		facts.Screening = who.Status == patient.StatusConsented || who.Status == patient.StatusEnrollmentFailed
 		facts.Treated = who.Treatment != patient.TreatmentNotStarted
-		facts.Dosing, facts.EnrolledOn, facts.PatientsSite = who.Dosing(), who.DayZero(), who.Site
+		facts.EnrolledOn, facts.PatientsSite = who.DayZero(), who.Site
 		switch who.Treatment {
 		case patient.TreatmentEnded:
 			facts.Withheld = supply.TreatmentHasEnded
@@ -318,11 +319,12 @@ func onPatientKits[C domain.AboutPatient](decide stockDecision[C]) *commands.Dec
 		if facts.Arm, facts.Closed, err = randomisationcommands.ArmOf(drawn, who, facts.Study); err != nil {
 			return facts, err
 		}
+		levels, _ := drawn.FactorsOf(who.ID)
 		if c, is := any(c).(supply.HoldStock); is {
+			levels = nil // those of the request are drawn with
 			facts.Drawn, err = randomisationcommands.DrawnInto(drawn, c.Stage)
-		} else {
-			facts.Dosing.Levels = randomisationcommands.LevelsOf(drawn, who)
 		}
+		facts.Dosing = who.Dosing(levels)
 		return facts, err
 	}, decide)
 }
@@ -361,6 +363,10 @@ func resupplyFacts(ctx context.Context, reader commands.Reader, c supply.PlanRes
 	if err != nil || f.Supply.Rules[c.Site].PredictDays == 0 {
 		return f, err
 	}
+	drawn, err := commands.Read(ctx, reader, randomisation.Decider, string(c.Study))
+	if err != nil {
+		return f, err
+	}
 	for id := range f.Other.Newest.All() {
 		who, err := commands.Read(ctx, reader, patient.Decider, string(id))
 		if err != nil {
@@ -369,7 +375,8 @@ func resupplyFacts(ctx context.Context, reader commands.Reader, c supply.PlanRes
 		if who.Site != c.Site || !who.Participating() || who.Treatment == patient.TreatmentEnded {
 			continue
 		}
-		scheduled := supply.Scheduled{Patient: id, Study: who.Follows(f.Study), Dosing: who.Dosing(), EnrolledOn: who.EnrolledOn,
+		levels, _ := drawn.FactorsOf(id)
+		scheduled := supply.Scheduled{Patient: id, Study: who.Follows(f.Study), Dosing: who.Dosing(levels), EnrolledOn: who.EnrolledOn,
 			Visits: map[string]bool{}, Skipped: who.Skipped}
 		for visit := range who.Visits {
 			scheduled.Visits[visit] = true

@@ -2,6 +2,7 @@ package patient
 
 import (
 	"slices"
+	"strings"
 
 	"casebook/domain"
 	"casebook/domain/refuse"
@@ -58,6 +59,23 @@ func ProposalOf(e Event) Candidate {
 
 func (c Candidates) has(id CandidateID) bool {
 	return slices.ContainsFunc(c, func(o Candidate) bool { return o.ID == id })
+}
+
+// dayOfCandidate returns the day that a candidate is about; "" where it is about none.
+func (p Patient) dayOfCandidate(id CandidateID) domain.Date {
+	switch kind, of, _ := strings.Cut(string(id), "/"); kind {
+	case "visit":
+		return p.Visits[of]
+	case "consent":
+		if i := p.signature(of); i >= 0 {
+			return p.Consents[i].On
+		}
+	case "enrollment":
+		return p.EnrolledOn
+	case "eligibility":
+		return domain.Date(of)
+	}
+	return ""
 }
 
 // After returns the candidates after one more event. Decisions and views both use it.

@@ -32,9 +32,13 @@ type RecordDoseChange struct {
 	domain.Reasoned `doc:"Why it is changed"`
 }
 
-// Dosing returns what of the patient decides about the kits.
-func (p Patient) Dosing() study.Dosing {
-	return study.Dosing{Step: p.DoseStep, Rescue: p.Rescue, WeightKg: p.WeightKg(), Levels: p.Factors}
+// Dosing returns what of the patient decides about the kits. levels are those of the patient's draw, with later corrections; nil for a
+// patient who was not drawn, for whom those of the last request count.
+func (p Patient) Dosing(levels map[string]string) study.Dosing {
+	if levels == nil {
+		levels = p.Factors
+	}
+	return study.Dosing{Step: p.DoseStep, Rescue: p.Rescue, WeightKg: p.WeightKg(), Levels: levels}
 }
 
 // DayZero returns the day from which the planned days of visits count: that of the enrolment, also while it is under way; "" before

@@ -37,7 +37,7 @@ func TestChangeDose(t *testing.T) {
 		When(changingDose(s, patient.DoseDown, "2026-03-01", "r")).Then(changed(patient.DoseDown, 2, false)).
 		When(changingDose(s, patient.DoseDown, "2026-03-01", "r")).Then(changed(patient.DoseDown, 1, false))
 	down.When(changingDose(s, patient.DoseDown, "2026-03-01", "r")).ThenRefused("dose_at_limit")
-	if p := down.State(); p.Dosing().Step != 1 || p.Treatment != patient.TreatmentOn {
+	if p := down.State(); p.Dosing(nil).Step != 1 || p.Treatment != patient.TreatmentOn {
 		t.Errorf("the patient is %+v", p)
 	}
 	for code, d := range map[string]decision{
@@ -102,7 +102,7 @@ func TestWeightDecidesAboutKits(t *testing.T) {
 	// Who has consented gets kits of the run-in before the enrolment.
 	p := consented.When(weighed("run-in", "2026-02-02", 58.5)).
 		Then(patient.VisitRecorded{Patient: anna, Visit: "run-in", On: "2026-02-02", Dispense: true, WeightKg: 58.5})
-	if got := p.State(); got.WeightKg() != 58.5 || got.Dosing().WeightKg != 58.5 || got.Treatment != patient.TreatmentNotStarted {
+	if got := p.State(); got.WeightKg() != 58.5 || got.Dosing(nil).WeightKg != 58.5 || got.Treatment != patient.TreatmentNotStarted {
 		t.Errorf("the patient is %+v", got)
 	}
 	requested := requestedOn("2026-02-03", 1, "1.0")

@@ -9,14 +9,14 @@ import (
 )
 
 // Emergency returns what is known of an arm in an emergency of the patient. Where nothing is known of the patient, because the record
-// is damaged, it is what the newest version of the protocol says.
-func (p Patient) Emergency(s study.Study, arm domain.ArmID) study.Emergency {
-	return s.Emergency(arm, p.versionOrNewest(s), p.lastSupplied(s), p.Dosing())
+// is damaged, it is what the newest version of the protocol says. levels are those of the draw, with later corrections.
+func (p Patient) Emergency(s study.Study, arm domain.ArmID, levels map[string]string) study.Emergency {
+	return s.Emergency(arm, p.versionOrNewest(s), p.lastSupplied(s), p.Dosing(levels))
 }
 
 // Emergencies are what would be known of the patient in every arm of the study.
-func (p Patient) Emergencies(s study.Study) iter.Seq2[domain.ArmID, study.Emergency] {
-	return s.Emergencies(p.lastSupplied(s), p.Dosing())
+func (p Patient) Emergencies(s study.Study, levels map[string]string) iter.Seq2[domain.ArmID, study.Emergency] {
+	return s.Emergencies(p.lastSupplied(s), p.Dosing(levels))
 }
 
 func (p Patient) versionOrNewest(s study.Study) int {

@@ -66,6 +66,7 @@ func TestAConsentIsTakenBack(t *testing.T) {
 	enrolled := in(t, patient.StatusEnrolled).When(voidingConsent(withVisits(), "1.0")).Then(voided)
 	is(t, enrolled.State(), patient.StatusEnrolled, patient.TreatmentOn, patient.PhaseTreatment)
 	enrolled.When(visiting(withVisits(), "week-4", "2026-03-03")).ThenRefused("consent_missing")
+	enrolled.When(withdrawing("2026-03-01", "")).Then(withdrawn)
 
 	// One of several leaves the others, and what it had lifted is blocked again.
 	amendment := amendedAt("2026-03-02", nil)
@@ -77,6 +78,10 @@ func TestAConsentIsTakenBack(t *testing.T) {
 	if p := blocked.State(); !p.Blocked(study.BlocksVisits) || p.ConsentVersion != "1.0" {
 		t.Errorf("the patient is %+v", p)
 	}
+	// Who has left is not asked again.
+	again.Left = true
+	in(t, patient.StatusEnrolled).Given(asked, signed, patient.Completed{Patient: anna, On: "2026-03-07"}).
+		When(voidingConsent(amendment, "2.0")).Then(again)
 }
 
 // A correction of a day has everything judged again that depends on the day.
@@ -132,12 +137,13 @@ func TestCorrectionsAfterATransferNameTheFormerSite(t *testing.T) {
 
 // A person takes part once: the record whose screening failed is closed as long as another goes on with the person.
 func TestAPersonTakesPartOnce(t *testing.T) {
-	note := func(as domain.PatientID) decision {
-		return scenario.Sent(patient.Rescreen, patient.NoteRescreening{OfPatient: ofAnna, As: as}, call)
+	note := func(as, not domain.PatientID) decision {
+		return scenario.Sent(patient.Rescreen, patient.NoteRescreening{OfPatient: ofAnna, As: as, Not: not}, call)
 	}
 	given := in(t, patient.StatusScreenFailed)
-	later := given.When(note("PAIN1.S-2")).Then(patient.Rescreened{Patient: anna, As: "PAIN1.S-2"})
-	later.When(note("PAIN1.S-2")).Then()
+	later := given.When(note("PAIN1.S-2", "")).Then(patient.Rescreened{Patient: anna, As: "PAIN1.S-2"})
+	later.When(note("PAIN1.S-2", "")).Then()
+	later.When(note("", "PAIN1.S-1b")).Then()
 	later.When(undoing(patient.StepScreenFailure, "met after all")).ThenRefused("patient_rescreened")
 	again := patient.ScreenPatient{AtSite: domain.ForSite(pain, "A"), ScreeningNumber: "S-3", On: "2026-03-05", RescreeningOf: anna}
 	screen := func(earlier patient.Patient) decision {
@@ -145,8 +151,25 @@ func TestAPersonTakesPartOnce(t *testing.T) {
 	}
 	in(t, "").When(screen(later.State())).ThenRefused("patient_rescreened")
 	// The later record was about nobody.
-	free := later.When(note("")).Then(patient.Rescreened{Patient: anna})
+	free := later.When(note("", "PAIN1.S-2")).Then(patient.Rescreened{Patient: anna})
 	in(t, "").When(screen(free.State())).Then(patient.Screened{Patient: "PAIN1.S-3", Study: pain, Site: "A", ScreeningNumber: "S-3",
 		On: "2026-03-05", Zone: "Europe/Berlin", RescreeningOf: anna})
-	in(t, "").When(note("PAIN1.S-2")).ThenRefused("patient_not_found")
+	in(t, "").When(note("PAIN1.S-2", "")).ThenRefused("patient_not_found")
+
+	// Nor is that undone while the earlier record is open, or goes on as another one.
+	second := patient.Screened{Patient: "PAIN1.S-2", Study: pain, Site: "A", ScreeningNumber: "S-2", On: "2026-03-02", Zone: "Europe/Berlin",
+		RescreeningOf: anna}
+	nobody := in(t, "").Given(second, patient.RegistrationVoided{Patient: "PAIN1.S-2", ScreenedOn: "2026-03-02", From: patient.StatusScreened})
+	undo := func(earlier patient.Patient) decision {
+		return scenario.SentWithFacts(patient.Undo, patient.Undoing{Earlier: earlier}, patient.UndoPatientStep{
+			OfPatient: domain.ForPatient("PAIN1.S-2"), Step: patient.StepRegistration, Reasoned: domain.Because("right after all")}, call)
+	}
+	valid := patient.StepUndone{Patient: "PAIN1.S-2", Step: patient.StepRegistration, On: "2026-03-02", From: patient.StatusRegisteredInError,
+		FromTreatment: patient.TreatmentNotStarted, Status: patient.StatusScreened, Treatment: patient.TreatmentNotStarted,
+		Reason: "right after all"}
+	nobody.When(undo(free.State())).Then(valid)
+	nobody.When(undo(later.State())).Then(valid)
+	nobody.When(undo(free.When(note("PAIN1.S-3", "")).Then(patient.Rescreened{Patient: anna, As: "PAIN1.S-3"}).State())).
+		ThenRefused("patient_rescreened")
+	nobody.When(undo(in(t, patient.StatusScreened).State())).ThenRefused("earlier_record_open")
 }

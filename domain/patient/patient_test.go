@@ -109,7 +109,7 @@ func ending(on domain.Date, reason patient.EndReason, detail string) decision {
 
 func undoing(step patient.Step, reason string) decision {
 	cmd := patient.UndoPatientStep{OfPatient: ofAnna, Step: step, Reasoned: domain.Because(reason)}
-	return scenario.Sent(patient.Undo, cmd, call)
+	return scenario.SentWithFacts(patient.Undo, patient.Undoing{}, cmd, call)
 }
 
 func transferring(s study.Study, to domain.SiteID, on domain.Date) decision {

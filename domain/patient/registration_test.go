@@ -32,6 +32,18 @@ func TestARegistrationInErrorIsVoided(t *testing.T) {
 			t.Errorf("after the undoing the patient is %+v", undone)
 		}
 	}
+	// What waited for somebody to decide waits again.
+	late := patient.ConsentDateCorrected{Patient: anna, ConsentVersion: "1.0", From: "2026-02-02", To: "2026-02-03", Reason: "mistyped",
+		Candidate: patient.DeviationConsent}
+	waiting := in(t, patient.StatusConsented).Given(late).When(voiding("typed in twice")).Then(patient.RegistrationVoided{Patient: anna,
+		ScreenedOn: "2026-02-01", From: patient.StatusConsented, Candidates: []patient.CandidateID{"consent/1.0"}, Reason: "typed in twice"})
+	again := waiting.When(undoing(patient.StepRegistration, "it was the right patient")).Then(patient.StepUndone{Patient: anna,
+		Step: patient.StepRegistration, On: "2026-02-01", From: patient.StatusRegisteredInError, FromTreatment: patient.TreatmentNotStarted,
+		Status: patient.StatusConsented, Treatment: patient.TreatmentNotStarted, Reason: "it was the right patient"},
+		patient.DeviationCandidateJudgedAgain{Patient: anna, Candidate: "consent/1.0", What: patient.DeviationConsent, On: "2026-02-03"})
+	if c := again.State().Candidates; len(c) != 1 {
+		t.Errorf("%v waits", c)
+	}
 	in(t, patient.StatusEnrolling).When(voiding("typed in twice")).ThenRefused("patient_status")
 	in(t, patient.StatusEnrolled).When(voiding("typed in twice")).ThenRefused("patient_status")
 	in(t, patient.StatusWithdrawn).When(voiding("typed in twice")).ThenRefused("patient_ended")

@@ -10,6 +10,8 @@ type NoteRescreening struct {
 	domain.OfPatient
 	// As is the later record; "" if that record was registered in error.
 	As domain.PatientID `json:"as,omitempty"`
+	// Not is the record that was registered in error; another one that goes on with the person stays. Steps of earlier programs name none.
+	Not domain.PatientID `json:"not,omitempty"`
 }
 
 // Rescreened says which record goes on with a person whose screening had failed.
@@ -29,7 +31,7 @@ func Rescreen(p Patient, cmd NoteRescreening, _ domain.Call) ([]Event, error) {
 	if !p.Exists() {
 		return nil, patientNotFound()
 	}
-	if p.RescreenedAs == cmd.As {
+	if p.RescreenedAs == cmd.As || cmd.As == "" && cmd.Not != "" && p.RescreenedAs != cmd.Not {
 		return nil, nil
 	}
 	return []Event{Rescreened{Patient: p.ID, As: cmd.As}}, nil

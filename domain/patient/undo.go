@@ -43,12 +43,18 @@ type undoable struct {
 	endedOn          domain.Date
 	treatmentEndedOn domain.Date
 	withdrawn        []Extent
+	// candidates are what a voided registration has ended.
+	candidates Candidates
 }
+
+// Undoing is the facts of Undo: the earlier record of a person, for the registration of a later one that was voided in error.
+type Undoing struct{ Earlier Patient }
 
 // Undo decides about UndoPatientStep. It refuses reason_required, value_too_long, unknown_code, patient_not_found,
 // nothing_to_undo, later_step if another step has to be undone first, and patient_rescreened for the screen failure of a person who
-// goes on under another record.
-func Undo(p Patient, cmd UndoPatientStep, _ domain.Call) ([]Event, error) {
+// goes on under another record. The registration of a person whose earlier record goes on is refused too (earlier_record_open if that
+// one is open itself): nobody takes part twice.
+func Undo(p Patient, facts Undoing, cmd UndoPatientStep, _ domain.Call) ([]Event, error) {
 	if err := domain.Reason(cmd.Reason); err != nil {
 		return nil, err
 	}
@@ -73,6 +79,11 @@ func Undo(p Patient, cmd UndoPatientStep, _ domain.Call) ([]Event, error) {
 			return nil, err
 		}
 	}
+	if cmd.Step == StepRegistration && p.RescreeningOf != "" {
+		if err := facts.Earlier.mayGoOnAs(p.ID); err != nil {
+			return nil, err
+		}
+	}
 	undone := StepUndone{Patient: cmd.Patient, Step: cmd.Step, On: last.on, From: p.Status,
 		FromTreatment: p.Treatment, Status: p.Status, Treatment: p.Treatment,
 		EndedOn: last.endedOn, TreatmentEndedOn: last.treatmentEndedOn, Withdrawn: last.withdrawn, Reason: cmd.Reason}
@@ -91,7 +102,23 @@ func Undo(p Patient, cmd UndoPatientStep, _ domain.Call) ([]Event, error) {
 	if last.treatment != "" {
 		undone.Treatment = last.treatment
 	}
-	return []Event{undone}, nil
+	events := []Event{undone}
+	for _, c := range last.candidates {
+		events = append(events, DeviationCandidateJudgedAgain{Patient: p.ID, Candidate: c.ID, What: c.What, On: p.dayOfCandidate(c.ID)})
+	}
+	return events, nil
+}
+
+// mayGoOnAs refuses a later record of the person unless this one has ended, and goes on as no other.
+func (p Patient) mayGoOnAs(later domain.PatientID) error {
+	switch {
+	case p.Status != StatusScreenFailed:
+		return refuse.WrongState("earlier_record_open", "patient %s, whose screening was repeated, is %s", p.ID, p.Status).At("step").
+			Do("go on with that record, or record its screen failure first")
+	case p.RescreenedAs != later:
+		return p.mustBeTheLastRecord("step")
+	}
+	return nil
 }
 
 // stepOf returns the step that an event is, or "" for an event that cannot be undone by UndoPatientStep.
@@ -128,6 +155,9 @@ func (p Patient) remembering(e Event, next Patient) []undoable {
 		return p.undoable
 	}
 	u := undoable{step: step, on: on, endedOn: p.EndedOn, treatmentEndedOn: p.TreatmentEndedOn, withdrawn: p.Withdrawn}
+	if step == StepRegistration {
+		u.candidates = p.Candidates
+	}
 	if next.Status != p.Status {
 		u.status = p.Status
 	}

@@ -26,6 +26,8 @@ type ConsentVoided struct {
 	LastOn domain.Date `json:"lastOn,omitempty"`
 	// Reconsent is what the patient has to sign again after all.
 	Reconsent *Reconsent `json:"reconsent,omitempty"`
+	// Left says that the participation had ended: nothing is to be signed unless the end is undone.
+	Left bool `json:"left,omitempty"`
 	// Candidate says that procedures took place without a consent, which may be a deviation; somebody has to confirm it.
 	Candidate DeviationKind `json:"candidate,omitempty"`
 	// Site is the site at which the consent was counted; "" for the patient's present site.
@@ -61,6 +63,7 @@ func VoidSigned(p Patient, s study.Study, cmd VoidConsent, _ domain.Call) ([]Eve
 	voided := ConsentVoided{Patient: p.ID, ConsentVersion: signed.Version, On: signed.On, Reason: cmd.Reason, Site: p.otherSite(signed.site)}
 	if p.Reconsent == nil {
 		voided.Reconsent = signed.lifted
+		voided.Left = voided.Reconsent != nil && p.ended()
 	}
 	left := p.withoutConsent(voided)
 	voided.Last, voided.LastOn = left.ConsentVersion, left.ConsentedOn

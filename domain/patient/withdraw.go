@@ -58,7 +58,7 @@ func Withdraw(p Patient, cmd WithdrawConsent, call domain.Call) ([]Event, error)
 	if p.Status == StatusRegisteredInError {
 		return nil, p.mustNotHaveEnded()
 	}
-	if p.ConsentVersion == "" {
+	if p.ConsentVersion == "" && p.EnrolledOn == "" { // a consent that is voided later leaves the patient in the study
 		return nil, refuse.Because("consent_missing", "the patient has signed no consent that could be withdrawn").
 			At("patient").Do("record a screen failure instead")
 	}

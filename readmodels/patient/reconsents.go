@@ -65,6 +65,9 @@ func (r *Reconsent) Signed(e patient.ConsentRecorded) {
 func (r *Reconsent) Voided(e patient.ConsentVoided) {
 	if r != nil && e.Reconsent != nil && r.State == ReconsentSigned {
 		r.State, r.SignedOn = ReconsentDue, ""
+		if e.Left {
+			r.State = ReconsentLeft
+		}
 	}
 }
 

@@ -48,7 +48,10 @@ var Reconsent = sagas.Define("reconsent",
 	sagas.OnTimer(awaiting.overdue),
 ).OfPatients().InGroup("reconsent-2")
 
-const stageWaits = "waits for the consent"
+const (
+	stageWaits = "waits for the consent"
+	stageLeft  = "the patient has left"
+)
 
 func none() (reaction, bool) { return reaction{}, false }
 
@@ -68,6 +71,10 @@ func (s awaiting) voided(e patient.ConsentVoided, o sagas.Occurrence) (reaction,
 		return none()
 	}
 	r := reaction{State: awaiting{Study: o.Study, Site: o.Site, Due: e.Reconsent, Source: o.ID}}
+	if e.Left {
+		r.Stage, r.Outcome, r.Cancel = stageLeft, process.Completed, []string{overdueTimer}
+		return r, true
+	}
 	return r.State.wait(r, o), true
 }
 
@@ -134,7 +141,7 @@ func left[E any](s awaiting, _ E, _ sagas.Occurrence) (reaction, bool) {
 		return none()
 	}
 	r := s.settled("The patient's participation has ended.")
-	r.Stage = "the patient has left"
+	r.Stage = stageLeft
 	return r, true
 }
 

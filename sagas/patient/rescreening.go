@@ -33,23 +33,23 @@ func again(e patient.Screened, _ eventlog.Recorded) []string {
 
 func (s rescreening) screened(e patient.Screened, _ sagas.Occurrence) (sagas.Reaction[rescreening], bool) {
 	s.Earlier = e.RescreeningOf
-	return s.note(e.Patient, "noted in the earlier record")
+	return s.note(patient.NoteRescreening{As: e.Patient}, "noted in the earlier record")
 }
 
 // voided opens the earlier record: the later one is about nobody.
-func (s rescreening) voided(patient.RegistrationVoided, sagas.Occurrence) (sagas.Reaction[rescreening], bool) {
-	return s.note("", "the earlier record is open again")
+func (s rescreening) voided(e patient.RegistrationVoided, _ sagas.Occurrence) (sagas.Reaction[rescreening], bool) {
+	return s.note(patient.NoteRescreening{Not: e.Patient}, "the earlier record is open again")
 }
 
 // undone notes again what a voided registration had opened. Whatever was undone, the record goes on with the person.
 func (s rescreening) undone(e patient.StepUndone, _ sagas.Occurrence) (sagas.Reaction[rescreening], bool) {
-	return s.note(e.Patient, "noted in the earlier record")
+	return s.note(patient.NoteRescreening{As: e.Patient}, "noted in the earlier record")
 }
 
-func (s rescreening) note(as domain.PatientID, stage string) (sagas.Reaction[rescreening], bool) {
+func (s rescreening) note(command patient.NoteRescreening, stage string) (sagas.Reaction[rescreening], bool) {
 	if s.Earlier == "" {
 		return sagas.Reaction[rescreening]{}, false
 	}
-	return sagas.Reaction[rescreening]{State: s, Stage: stage, Outcome: process.Completed,
-		Commands: []any{patient.NoteRescreening{OfPatient: domain.ForPatient(s.Earlier), As: as}}}, true
+	command.OfPatient = domain.ForPatient(s.Earlier)
+	return sagas.Reaction[rescreening]{State: s, Stage: stage, Outcome: process.Completed, Commands: []any{command}}, true
 }
