@@ -25,9 +25,11 @@ const (
 	anonymousPerSecond = 10
 	// A user's refusal is recorded in full once in repeatWindow for each action, code, study and kind of subject, and the others are
 	// counted.
-	// maxRepeated bounds how many such kinds of refusals are told apart at a time.
-	repeatWindow = time.Minute
-	maxRepeated  = 4096
+	// maxKinds bounds how many such kinds of refusals are told apart at a time, and maxKindsOfUser how many of one user. Whoever has
+	// more of them takes no room from others: the further ones are counted together, as the user's.
+	repeatWindow   = time.Minute
+	maxKinds       = 50_000
+	maxKindsOfUser = 500
 	// maxSubjects bounds how many subjects of counted refusals are told apart at a time, of all users together.
 	maxSubjects = 200_000
 	// flushEvery is how often counts are looked at whose minute may be over.
@@ -48,6 +50,8 @@ type securityLog struct {
 	mu *sync.Mutex
 	// repeated counts the refusals that repeat one that was recorded in full.
 	repeated map[refusalKind]*repeatedRefusals
+	// kinds is how many of them each user has.
+	kinds map[domain.UserID]int
 	// subjects is how many subjects all of them tell apart.
 	subjects *int
 }
@@ -132,7 +136,7 @@ func (q queuedRefusal) kind() (kind refusalKind, subject string) {
 func newSecurityLog() securityLog {
 	return securityLog{queue: make(chan queuedRefusal, maxQueuedRefusals), dropped: new(atomic.Int64),
 		anonymous: rate.NewLimiter(anonymousPerSecond, 10*anonymousPerSecond),
-		mu:        new(sync.Mutex), repeated: map[refusalKind]*repeatedRefusals{}, subjects: new(int)}
+		mu:        new(sync.Mutex), repeated: map[refusalKind]*repeatedRefusals{}, kinds: map[domain.UserID]int{}, subjects: new(int)}
 }
 
 // isRepeated says that a refusal of this kind was recorded in full within the last minute, and counts this one.
@@ -149,12 +153,33 @@ func (l securityLog) isRepeated(q queuedRefusal, now time.Time) bool {
 		l.addSubject(r, subject)
 		return true
 	}
-	if len(l.repeated) >= maxRepeated {
+	r, single := l.begin(kind, now)
+	switch {
+	case r == nil:
 		l.dropped.Add(1)
-		return true
+	case !single:
+		r.add(1, q.at, q.at)
 	}
-	l.repeated[kind] = &repeatedRefusals{since: now}
-	return false
+	return !single
+}
+
+// begin begins to count a kind of refusals, and returns it; nil if no more kinds are told apart. single is false for further kinds of a
+// user who has too many of them, which are counted together. It is called with l.mu held.
+func (l securityLog) begin(kind refusalKind, now time.Time) (r *repeatedRefusals, single bool) {
+	single = true
+	if kind.actor != "" && l.kinds[kind.actor] >= maxKindsOfUser {
+		kind, single = refusalKind{actor: kind.actor, action: security.Several, code: security.Several}, false
+		if r := l.repeated[kind]; r != nil {
+			return r, false
+		}
+	}
+	if len(l.repeated) >= maxKinds {
+		return nil, false
+	}
+	r = &repeatedRefusals{since: now}
+	l.repeated[kind] = r
+	l.kinds[kind.actor]++
+	return r, single
 }
 
 // count counts a refusal that could not be recorded now, so that it is recorded later, without its details.
@@ -192,9 +217,8 @@ func (l securityLog) countAgain(c counted) {
 // ofKind returns the counted refusals of a kind; nil if no more kinds are told apart. It is called with l.mu held.
 func (l securityLog) ofKind(kind refusalKind) *repeatedRefusals {
 	r, found := l.repeated[kind]
-	if !found && kind.actor != "" && len(l.repeated) < maxRepeated {
-		r = &repeatedRefusals{since: time.Now()}
-		l.repeated[kind] = r
+	if !found && kind.actor != "" {
+		r, _ = l.begin(kind, time.Now())
 	}
 	return r
 }
@@ -213,6 +237,9 @@ func (l securityLog) takeRepeated(now time.Time, all bool) []counted {
 		}
 		*l.subjects -= len(r.subjects)
 		delete(l.repeated, kind)
+		if l.kinds[kind.actor]--; l.kinds[kind.actor] == 0 {
+			delete(l.kinds, kind.actor)
+		}
 	}
 	return taken
 }

@@ -99,6 +99,36 @@ func TestRepeatedRefusalsSayAboutWhom(t *testing.T) {
 	}
 }
 
+// TestAFloodOfKindsTakesNoRoomFromOthers: a user whose refusals are of very many kinds is named with all of them, and the refusal of
+// another user is recorded in full.
+func TestAFloodOfKindsTakesNoRoomFromOthers(t *testing.T) {
+	log, h, stop := recorderOfRefusals(t, eventStoreURL)
+	flooding, other, begun := domain.UserID("flooding"), domain.UserID("quiet"), h.Now()
+	const kinds, single = 520, 500
+	for n := range kinds {
+		h.RecordRefusal(t.Context(), access.Refused{User: flooding, Action: "Patient", Scope: domain.Scope{
+			Study: domain.StudyID(fmt.Sprintf("S%04d", n))}, Why: errors.New("no")})
+	}
+	h.RecordRefusal(t.Context(), access.Refused{User: other, Action: "Patient", Why: errors.New("no")})
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	full, together, quiet := 0, 0, 0
+	for day := range 3 { // the clock moves on by a minute for each refusal
+		in := refusalsIn(t, log, flooding, begun.AddDate(0, 0, day))
+		full += len(in.Full)
+		for _, r := range in.Repeated {
+			if r.Action == security.Several && r.Code == security.Several {
+				together += r.Count
+			}
+		}
+		quiet += len(refusalsIn(t, log, other, begun.AddDate(0, 0, day)).Full)
+	}
+	if full != single || together != kinds-single || quiet != 1 {
+		t.Errorf("of the flood, %d are recorded in full and %d together; of the other user, %d", full, together, quiet)
+	}
+}
+
 // TestRefusalsCountWhileTheEventStoreIsAway: what cannot be recorded when it happens is counted, under the user's name, and
 // recorded later.
 func TestRefusalsCountWhileTheEventStoreIsAway(t *testing.T) {

@@ -56,6 +56,10 @@ type RefusalsRepeated struct {
 	Named []string `json:"named,omitempty"`
 }
 
+// Several is the Action and the Code of RefusalsRepeated where a user had so many kinds of refusals at a time that the further ones are
+// counted together.
+const Several = "several"
+
 // MaxNamed bounds RefusalsRepeated.Named.
 const MaxNamed = 50
 
