@@ -207,7 +207,7 @@ func same(t testing.TB, what string, want, got map[string]string) {
 }
 
 // forceEvents is how many events the proof is made over; CASEBOOK_TEST_EVENTS says another number.
-const forceEvents = 12_000
+const forceEvents = 4_000
 
 // TestR25_KilledAndPausedEnginesFoldWhatOneWould: several engines at a time compete for the views of one log while it is
 // written. They are killed, or stopped in the middle of anything for longer than their leases last and let go on, and each

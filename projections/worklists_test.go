@@ -138,7 +138,7 @@ func TestAlerts(t *testing.T) {
 	want := safetyviews.Alert{Alert: "S.a", Study: "S", Site: "01", Patient: "S.1", Kind: safety.RiskFlagged, Severity: safety.Urgent,
 		Summary:    "s",
 		OccurredAt: recordedAt.Add(-time.Second), RaisedAt: minute(0), Status: safetyviews.AlertOpen, ReviewBy: &by,
-		Notifications: []safetyviews.Notification{}, Order: 0}
+		Notifications: []safetyviews.Notification{}, Place: "01", Order: 0}
 	s := in("alert-S.a")
 	for _, step := range []struct {
 		event  any

@@ -50,6 +50,9 @@ var lookedAt = map[string]map[string][]string{
 // kinds, and has the store explain what was sent to it: it must not look at a whole collection, nor sort what it found, and
 // not at many more documents than it answers with. Views are large enough that it would show.
 func TestEveryQueryUsesAnIndex(t *testing.T) {
+	if raceEnabled {
+		t.Skip("it does one thing at a time, and the race detector makes it five times as long: test/all runs it without")
+	}
 	r := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // the same on every run
 	var mu sync.Mutex
 	var sent []bson.Raw

@@ -35,13 +35,13 @@ func runVictim(dir string) {
 	select {}
 }
 
-// TestKilledUnderLoad kills a node with appends in flight, hundreds of times, and starts the next one in the same
+// TestKilledUnderLoad kills a node with appends in flight, dozens of times, and starts the next one in the same
 // directory. Three kinds of writers run: some append single events and some append three events at exact revisions,
 // which succeed only if no acknowledged event was lost; others append three events at any revision and never repeat an
 // append.
 func TestKilledUnderLoad(t *testing.T) {
 	t.Parallel()
-	rounds, checkEvery := 200, 25
+	rounds, checkEvery := 60, 15
 	if testing.Short() {
 		rounds, checkEvery = 10, 5
 	}

@@ -55,7 +55,7 @@ func TestAlmostFullDiskRefusesAppends(t *testing.T) {
 // the write-ahead log, while memory is written out, while files are merged. Appends must stop and reads go on, and no
 // acknowledged event may be lost when there is space again.
 func TestFullDiskLosesNothingAcknowledged(t *testing.T) {
-	const rounds = 20
+	const rounds = 8
 	for round := range rounds {
 		disk := vfs.NewMem()
 		room := atomic.Int64{} // writes until the disk is full

@@ -1,0 +1,5 @@
+//go:build race
+
+package readmodels_test
+
+const raceEnabled = true
