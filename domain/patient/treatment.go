@@ -89,12 +89,16 @@ func (c DiscontinueTreatment) GivenReason() string { return c.Reason.With(c.Deta
 
 // StopTreatment decides about DiscontinueTreatment. It refuses unknown_code, reason_required, value_too_long,
 // patient_not_found, patient_ended, treatment_not_under_way, malformed_date, captured_in_future and
-// ended_before_enrollment.
+// ended_before_enrollment, and death_ends_participation: nobody is followed up, or reminded of a diary, after death.
 func StopTreatment(p Patient, cmd DiscontinueTreatment, call domain.Call) ([]Event, error) {
 	err := domain.First(cmd.Reason.validate(cmd.Detail), p.mustBeTreated("discontinue the treatment", TreatmentOn, TreatmentHeld),
 		p.mayEndOn(cmd.On, call))
 	if err != nil {
 		return nil, err
+	}
+	if cmd.Reason == EndedByDeath {
+		return nil, refuse.Because("death_ends_participation", "who has died is not followed up").At("reason").
+			Do("record the end of the participation, with the reason DEATH")
 	}
 	return []Event{TreatmentDiscontinued{Patient: cmd.Patient, On: cmd.On, Reason: cmd.Reason, Detail: cmd.Detail}}, nil
 }

@@ -44,6 +44,7 @@ func TestOldLogsSayWhoIsTreated(t *testing.T) {
 // The treatment ends, and the participation goes on: the patient comes to visits, and leaves the study later.
 func TestTreatmentEndsBeforeTheParticipation(t *testing.T) {
 	s := withVisits()
+	onTreatment(t).When(stopping("2026-03-01", patient.EndedByDeath, "")).ThenRefused("death_ends_participation")
 	after := onTreatment(t).When(stopping("2026-03-01", patient.EndedByAdverseEvent, "nausea")).Then(stopped)
 	p := after.State()
 	is(t, p, patient.StatusEnrolled, patient.TreatmentEnded, patient.PhaseFollowUp)

@@ -285,8 +285,11 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 				}
 			}
 		}
-		for i, k := range a.of(t, e, e.Location, e.AtHome, supply.KitIsDispensed) {
+		for i, k := range a.of(t, e, e.Location, e.AtHome, supply.KitIsDispensed, supply.KitLostByPatient) {
 			k.recalled = true
+			if k.status() == supply.KitLostByPatient && !k.given {
+				t.Fatalf("kit %s, %+v, is lost, and at home: %+v", e.AtHome[i], k, e)
+			}
 			if k.Lot != e.Lot || !slices.Contains(e.Holders, k.patients[0]) {
 				t.Fatalf("kit %s, %+v, is at home: %+v", e.AtHome[i], k, e)
 			}

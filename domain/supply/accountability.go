@@ -55,7 +55,7 @@ func QuarantineKitsOfLot(s Stock, cmd QuarantineLot, _ domain.Call) ([]StockEven
 		switch {
 		case quarantinable(k):
 			kits = append(kits, n)
-		case k.Status == KitIsDispensed && !k.Recalled:
+		case (k.Status == KitIsDispensed || k.NotReturned) && !k.Recalled: // what never came back may still be at home
 			atHome = append(atHome, n)
 		}
 	}

@@ -199,6 +199,10 @@ func TestARecallAfterAWithdrawnRecall(t *testing.T) {
 	again := recalled()
 	again.AtHome, again.Holders = nil, nil
 	back.When(quarantineLot("A", "L1", "r")).Then(again)
+	// What never came back may still be at home.
+	strictStockAt(t, site, "K1", "K2").Given(kitAllocated(anna, "K1"), kitDispensed(anna, "K1", ""),
+		supply.KitNotReturned{OfStock: site, Patient: anna, Kit: "K1", Reason: "r"}).
+		When(quarantineLot("A", "L1", "r")).Then(recalled())
 }
 
 // A patient who was transferred gets another kit from the present site in place of one that the former site gave out.
