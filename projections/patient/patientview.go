@@ -208,10 +208,11 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 
 // step adds an event of the patient's stream to the history, and sets the status, the treatment and the phase after it.
 func step(v *view, e patient.Event, at projections.Envelope, on domain.Date, note string) {
-	v.Step(patientviews.Step{What: at.Type, On: on, Note: note, By: at.Metadata.Actor, RecordedAt: at.Metadata.RecordedAt})
 	before := v.Treatment
 	v.Status, v.Treatment, v.UpdatedAt = v.Status.After(e), v.Treatment.After(e), at.Metadata.RecordedAt
 	v.Phase = patient.PhaseOf(v.Status, v.Treatment)
+	v.Step(patientviews.Step{What: at.Type, On: on, Note: note, By: at.Metadata.Actor, RecordedAt: at.Metadata.RecordedAt,
+		Status: v.Status, Treatment: v.Treatment, Phase: v.Phase})
 	v.Reconsent.Ended(e)
 	if v.Treatment == patient.TreatmentEnded && before != patient.TreatmentEnded {
 		v.TreatmentEndedOn = on

@@ -21,7 +21,7 @@ import (
 )
 
 // PatientViews is the view of whole patients, with one document per patient.
-var PatientViews = readmodels.View{Name: "patient-view", Version: 6}
+var PatientViews = readmodels.View{Name: "patient-view", Version: 7}
 
 const (
 	// TrendLength bounds the windows in the trend of an instrument: a month of a daily diary. The view of diaries has all
@@ -78,6 +78,10 @@ type Step struct {
 	Note       string        `bson:"note,omitempty" json:"note,omitempty" doc:"The signed version, the visit, the site, or the reason"`
 	By         domain.UserID `bson:"by" json:"by" doc:"Who recorded it"`
 	RecordedAt time.Time     `bson:"recordedAt" json:"recordedAt" doc:"When it was recorded"`
+	// What the patient was after it.
+	Status    patient.Status    `bson:"status" json:"status" doc:"The participation after the step"`
+	Treatment patient.Treatment `bson:"treatment" json:"treatment" doc:"The treatment after the step"`
+	Phase     patient.Phase     `bson:"phase,omitempty" json:"phase,omitempty" doc:"The part of the study after the step; left out after the participation"`
 }
 
 // Deviation is a protocol deviation that somebody has recorded.
