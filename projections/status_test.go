@@ -228,12 +228,23 @@ func (w *stocks) acts() []func() {
 		act(w, site, "", knowing(supply.Return), supply.ReturnKit{Site: siteID, OfPatient: ofPatient, Kit: kit, On: on})
 		act(w, site, "", knowing(supply.Reconcile), supply.ReconcileKit{Site: siteID, OfPatient: ofPatient, Kit: kit, Used: 2})
 	}
+	dispense := func() {
+		act(w, site, "", supply.Dispense, supply.DispenseKit{Site: siteID, OfPatient: ofPatient, Kit: kit, On: on})
+	}
+	returnSome := func() {
+		act(w, site, "", knowing(supply.Return), supply.ReturnKit{Site: siteID, OfPatient: ofPatient, Kit: kit, On: on, Units: 1,
+			KeepsRest: true})
+	}
+	keep := func() {
+		act(w, site, "", knowing(supply.NotReturned), supply.RecordKitNotReturned{Site: siteID, OfPatient: ofPatient, Kit: kit, On: on,
+			Reasoned: reason})
+	}
 	expire := func() {
 		w.now = w.now.AddDate(0, 0, 10)
 		act(w, location, "", knowing(supply.Expire), supply.ExpireKits{AtLocation: atLocation, Through: domain.DateOf(w.now)})
 	}
 	return []func(){ship, ship, ship, ship, dispatch, dispatch, receive, receive, allocate, allocate, allocate,
-		cancel, cancel, expire, expire,
+		cancel, expire,
 		func() {
 			act(w, shipment.To, from, supply.RecordShipmentLoss, supply.ReportShipmentLost{AtLocation: atReceiver, From: from,
 				Shipment: id, Reasoned: reason})
@@ -245,21 +256,12 @@ func (w *stocks) acts() []func() {
 		func() {
 			act(w, location, "", supply.ReleaseFromQuarantine, supply.ReleaseKits{AtLocation: atLocation, Kits: some, Reasoned: reason})
 		},
-		func() {
-			act(w, site, "", supply.Dispense, supply.DispenseKit{Site: siteID, OfPatient: ofPatient, Kit: kit, On: on})
-		},
+		dispense, dispense, dispense, dispense, dispense, dispense,
 		func() {
 			act(w, site, "", knowing(supply.Return), supply.ReturnKit{Site: siteID, OfPatient: ofPatient, Kit: kit, On: on})
 		},
 		reconcile, reconcile, reconcile,
-		func() {
-			act(w, site, "", knowing(supply.Return), supply.ReturnKit{Site: siteID, OfPatient: ofPatient, Kit: kit, On: on, Units: 1,
-				KeepsRest: true})
-		},
-		func() {
-			act(w, site, "", knowing(supply.NotReturned), supply.RecordKitNotReturned{Site: siteID, OfPatient: ofPatient, Kit: kit, On: on,
-				Reasoned: reason})
-		},
+		returnSome, returnSome, keep, keep,
 		func() {
 			act(w, site, "", knowing(supply.Recount), supply.RecountKit{Site: siteID, OfPatient: ofPatient, Kit: kit, Used: 1, Lost: 1,
 				Reasoned: reason})

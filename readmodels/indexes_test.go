@@ -28,17 +28,20 @@ import (
 // lookedAt lists the parameters that no index finds, by query: they are looked at in each document that the others find.
 // Some are so only beside one of the parameters that are named with them. It is so for all of a query without any.
 var lookedAt = map[string]map[string][]string{
-	"Alerts":         {"kind": nil},
-	"Deviations":     {"what": nil, "only": nil, "site": {"patient"}},
-	"PatientDiaries": {"only": nil},
-	"Patients":       {"treatment": nil, "phase": nil, "endCode": nil},
-	"Reconsents":     {"asOf": nil, "state": {"asOf"}, "dueBefore": {"asOf", "state"}},
-	"Processes":      {"process": {"site", "sort"}, "stage": nil},
-	"StudyUsers":     {"role": nil},
-	"Users":          {"role": nil},
-	"WithoutKit":     {}, // the kind of the alerts
-	"Shipments":      {"from": {"to"}, "onTheWaySince": nil},
-	"RecalledKits":   {"action": nil, "site": nil}, // the patients of a site; few kits are recalled while patients have them
+	"Alerts":     {"kind": nil},
+	"Deviations": {"what": nil, "only": nil, "site": {"patient", "asOf"}, "asOf": nil, "status": {"asOf"}},
+	// Strata that have few entries, or had them, and the patients of a study.
+	"EndingLists":      {"asOf": nil},
+	"DosingCompliance": {"asOf": nil, "site": {"asOf"}},
+	"PatientDiaries":   {"only": nil},
+	"Patients":         {"treatment": nil, "phase": nil, "endCode": nil},
+	"Reconsents":       {"asOf": nil, "state": {"asOf"}, "dueBefore": {"asOf", "state"}},
+	"Processes":        {"process": {"site", "sort"}, "stage": nil},
+	"StudyUsers":       {"role": nil},
+	"Users":            {"role": nil},
+	"WithoutKit":       {}, // the kind of the alerts
+	"Shipments":        {"from": {"to"}, "onTheWaySince": nil},
+	"RecalledKits":     {"action": nil, "site": nil}, // the patients of a site; few kits are recalled while patients have them
 	// A study has a few dozen of them.
 	"ShippingApprovals": {"status": nil, "country": {"site"}, "site": {"country"}},
 	"SiteDashboard":     {}, // which of a site's processes are enrolments

@@ -55,7 +55,8 @@ func QuarantineKitsOfLot(s Stock, cmd QuarantineLot, _ domain.Call) ([]StockEven
 		switch {
 		case quarantinable(k):
 			kits = append(kits, n)
-		case (k.Status == KitIsDispensed || k.NotReturned) && !k.Recalled: // what never came back may still be at home
+		case k.Recalled:
+		case k.Status == KitIsDispensed, k.Status == KitLostByPatient && k.NotReturned: // what never came back may still be at home
 			atHome = append(atHome, n)
 		}
 	}

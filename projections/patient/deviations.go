@@ -48,13 +48,16 @@ var Deviations = projections.New(patientviews.Deviations, projections.KeysOfSome
 		}
 		noteDeviation(d, at, status, e.FoundOn)
 		d.What, d.Important, d.Candidate, d.Reason = e.What, e.Important, e.Candidate, e.Reason
+		d.Remember(at.Metadata.RecordedAt)
 	}),
 	projections.On(func(d *deviation, e patient.DeviationCandidateDismissed, at projections.Envelope) {
 		noteDeviation(d, at, patientviews.DeviationDismissed, d.On)
 		d.Reason = e.Reason
+		d.Remember(at.Metadata.RecordedAt)
 	}),
 	projections.On(func(d *deviation, _ patient.RegistrationVoided, at projections.Envelope) {
 		noteDeviation(d, at, patientviews.DeviationObsolete, d.On)
+		d.Remember(at.Metadata.RecordedAt)
 	}),
 )
 
@@ -68,7 +71,10 @@ func proposal[E patient.Event](on func(E) domain.Date) projections.Fold[deviatio
 			d.Candidate, d.What, d.Important, d.Reason = is.ID, is.What, false, ""
 		case d.Status == patientviews.DeviationProposed:
 			noteDeviation(d, at, patientviews.DeviationObsolete, on(e))
+		default:
+			return
 		}
+		d.Remember(at.Metadata.RecordedAt)
 	})
 }
 

@@ -16,7 +16,9 @@ var EndingLists = projections.New(randomisationviews.EndingLists,
 		return randomisationviews.EndingListKey(e)
 	}),
 	projections.On(func(l *randomisationviews.EndingList, e randomisation.ListRanLow, at projections.Envelope) {
-		l.Study, l.Stage, l.Scheme, l.Factors, l.Remaining, l.Exhausted = e.Study, e.Stage, e.Scheme, e.Factors, e.Remaining, e.Exhausted
-		l.Few, l.UpdatedAt = e.Few, at.Metadata.RecordedAt
+		l.Study, l.Stage, l.Scheme, l.Factors = e.Study, e.Stage, e.Scheme, e.Factors
+		l.EntriesLeft = randomisationviews.EntriesLeft{Remaining: e.Remaining, Exhausted: e.Exhausted, Few: e.Few,
+			UpdatedAt: at.Metadata.RecordedAt}
+		l.Past = l.Past.Since(at.Metadata.RecordedAt, l.EntriesLeft)
 	}),
 )

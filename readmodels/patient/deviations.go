@@ -15,7 +15,7 @@ import (
 
 // Deviations is the worklist of protocol deviations, with one document per deviation that somebody has recorded, and one per
 // candidate.
-var Deviations = readmodels.View{Name: "deviations", Version: 2, Indexes: []mongo.IndexModel{
+var Deviations = readmodels.View{Name: "deviations", Version: 3, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "status", "recordedAt", "_id"),
 	readmodels.IndexOn("study", "site", "status", "recordedAt", "_id"),
 	readmodels.IndexOn("patient", "status", "recordedAt", "_id"),
@@ -43,18 +43,27 @@ func (DeviationStatus) Schema() domain.Schema { return domain.OneOf(DeviationSta
 // DeviationRow is a line of the worklist.
 type DeviationRow struct {
 	readmodels.Header `bson:",inline"`
-	Study             domain.StudyID        `bson:"study" json:"study" doc:"The study"`
-	Site              domain.SiteID         `bson:"site" json:"site" doc:"The patient's site at that time"`
-	Patient           domain.PatientID      `bson:"patient" json:"patient" doc:"The patient"`
-	Status            DeviationStatus       `bson:"status" json:"status" doc:"Whether it is proposed, recorded, or a candidate that was decided about"`
-	Candidate         patient.CandidateID   `bson:"candidate,omitempty" json:"candidate,omitempty" doc:"The candidate's id; none for a deviation that was found otherwise"`
-	What              patient.DeviationKind `bson:"what" json:"what" doc:"What it is about"`
-	Important         bool                  `bson:"important,omitempty" json:"important,omitempty" doc:"Whether it may affect rights, safety or the data"`
-	On                domain.Date           `bson:"on,omitempty" json:"on,omitempty" doc:"Day on which it happened, or was found"`
-	Reason            string                `bson:"reason,omitempty" json:"reason,omitempty" doc:"What happened, or why it is none"`
-	By                domain.UserID         `bson:"by" json:"by" doc:"Who has recorded this"`
-	RecordedAt        time.Time             `bson:"recordedAt" json:"recordedAt" doc:"When it was recorded last"`
+	Study             domain.StudyID   `bson:"study" json:"study" doc:"The study"`
+	Patient           domain.PatientID `bson:"patient" json:"patient" doc:"The patient"`
+	DeviationState    `bson:",inline"`
+	Past              readmodels.History[DeviationState] `bson:"past,omitempty" json:"-"`
 }
+
+// DeviationState is what is known of a deviation.
+type DeviationState struct {
+	Site       domain.SiteID         `bson:"site" json:"site" doc:"The patient's site at that time"`
+	Status     DeviationStatus       `bson:"status" json:"status" doc:"Whether it is proposed, recorded, or a candidate that was decided about"`
+	Candidate  patient.CandidateID   `bson:"candidate,omitempty" json:"candidate,omitempty" doc:"The candidate's id; none for a deviation that was found otherwise"`
+	What       patient.DeviationKind `bson:"what" json:"what" doc:"What it is about"`
+	Important  bool                  `bson:"important,omitempty" json:"important,omitempty" doc:"Whether it may affect rights, safety or the data"`
+	On         domain.Date           `bson:"on,omitempty" json:"on,omitempty" doc:"Day on which it happened, or was found"`
+	Reason     string                `bson:"reason,omitempty" json:"reason,omitempty" doc:"What happened, or why it is none"`
+	By         domain.UserID         `bson:"by" json:"by" doc:"Who has recorded this"`
+	RecordedAt time.Time             `bson:"recordedAt" json:"recordedAt" doc:"When it was recorded last"`
+}
+
+// Remember keeps what is known since a moment.
+func (r *DeviationRow) Remember(at time.Time) { r.Past = r.Past.Since(at, r.DeviationState) }
 
 // CandidateKey is the key of a candidate's document.
 func CandidateKey(of domain.PatientID, id patient.CandidateID) string {
@@ -83,23 +92,34 @@ type DeviationsQuery struct {
 	Status  DeviationStatus       `query:"status" doc:"Only those with this status"`
 	What    patient.DeviationKind `query:"what" doc:"Only those about this"`
 	Only    string                `query:"only" enum:"important" doc:"Only important ones"`
+	AsOf    time.Time             `query:"asOf" doc:"As they were at this moment, in the order of what was recorded last"`
 	readmodels.Page
 }
 
 // ListDeviations returns a page of a study's deviations and candidates.
-func ListDeviations(ctx context.Context, r readmodels.Request, q DeviationsQuery) (readmodels.List[DeviationRow], error) {
+func ListDeviations(ctx context.Context, r readmodels.Request, q DeviationsQuery) (list readmodels.List[DeviationRow], err error) {
 	filter := bson.D{{Key: "study", Value: string(q.Study)}}
 	if q.Patient != "" { // a patient's id contains the study; with both, the store would take the index of the study
 		if q.Patient.Study() != q.Study {
-			return readmodels.List[DeviationRow]{}, nil
+			return list, nil
 		}
 		filter = bson.D{{Key: "patient", Value: string(q.Patient)}}
 	}
-	filter = readmodels.Equal(filter, "site", q.Site)
-	filter = append(filter, readmodels.OneOrAny("status", q.Status, DeviationStatuses))
-	filter = readmodels.Equal(filter, "what", q.What)
+	state := readmodels.Equal(readmodels.Equal(nil, "site", q.Site), "what", q.What)
 	if q.Only == "important" {
-		filter = append(filter, bson.E{Key: "important", Value: true})
+		state = append(state, bson.E{Key: "important", Value: true})
 	}
-	return readmodels.Listed(ctx, r.Store.Collection(Deviations), q.Page, filter, deviationOrders)
+	if q.AsOf.IsZero() {
+		filter = append(append(filter, readmodels.OneOrAny("status", q.Status, DeviationStatuses)), state...)
+		return readmodels.Listed(ctx, r.Store.Collection(Deviations), q.Page, filter, deviationOrders)
+	}
+	filter = append(filter, readmodels.OneOf("status", DeviationStatuses),
+		readmodels.WasAt("past", q.AsOf, readmodels.Equal(state, "status", q.Status)))
+	list, err = readmodels.Listed(ctx, r.Store.Collection(Deviations), q.Page, filter, deviationOrders)
+	for i := range list.Items {
+		if was, known := list.Items[i].Past.At(q.AsOf); known {
+			list.Items[i].DeviationState = was
+		}
+	}
+	return list, err
 }

@@ -95,13 +95,10 @@ func (r *Reconsent) Ended(e patient.Event) {
 
 // Reconsents is the worklist of consents that patients have to sign again. A patient has one document, with the consent that was
 // asked for last. Patients who were asked for none have no study in theirs, and no list finds them.
-var Reconsents = readmodels.View{Name: "reconsents", Version: 2, Indexes: []mongo.IndexModel{
+var Reconsents = readmodels.View{Name: "reconsents", Version: 3, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "state", "by", "_id"),
 	readmodels.IndexOn("study", "site", "state", "by", "_id"),
 }}
-
-// maxPast bounds what a document remembers of earlier states.
-const maxPast = 100
 
 // ReconsentRow is a line of the worklist.
 type ReconsentRow struct {
@@ -110,27 +107,11 @@ type ReconsentRow struct {
 	Study             domain.StudyID   `bson:"study,omitempty" json:"study" doc:"The study"`
 	Site              domain.SiteID    `bson:"site,omitempty" json:"site" doc:"The site that the patient is at now"`
 	Reconsent         `bson:",inline"`
-	// Past has every state with the time in which it was the newest.
-	Past []PastReconsent `bson:"past,omitempty" json:"-"`
+	Past              readmodels.History[Reconsent] `bson:"past,omitempty" json:"-"`
 }
-
-// PastReconsent is a state of a consent, from a moment on and before another.
-type PastReconsent struct {
-	From      time.Time `bson:"from"`
-	Until     time.Time `bson:"until"`
-	Reconsent `bson:",inline"`
-}
-
-// forEver is the end of what holds still.
-var forEver = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
 
 // Remember keeps the state that holds since a moment.
-func (r *ReconsentRow) Remember(at time.Time) {
-	if n := len(r.Past); n > 0 {
-		r.Past[n-1].Until = at
-	}
-	r.Past = readmodels.LatestOf(append(r.Past, PastReconsent{From: at, Until: forEver, Reconsent: r.Reconsent}), maxPast)
-}
+func (r *ReconsentRow) Remember(at time.Time) { r.Past = r.Past.Since(at, r.Reconsent) }
 
 var reconsentOrders = []readmodels.Order[ReconsentRow]{
 	readmodels.Ascending("due", func(r ReconsentRow) []any { return []any{r.By, r.ID} }, "by", "_id"),
@@ -170,19 +151,15 @@ func ListReconsents(ctx context.Context, r readmodels.Request, q ReconsentsQuery
 		return readmodels.Listed(ctx, r.Store.Collection(Reconsents), q.Page, filter, reconsentOrders)
 	}
 	filter = append(filter, readmodels.OneOf("state", ReconsentStates))
-	then := bson.D{{Key: "from", Value: bson.D{{Key: "$lte", Value: q.AsOf.UTC()}}}, {Key: "until", Value: bson.D{{Key: "$gt",
-		Value: q.AsOf.UTC()}}},
-		readmodels.OneOf("state", wanted)}
+	then := bson.D{readmodels.OneOf("state", wanted)}
 	if q.DueBefore != "" {
 		then = readmodels.Bounded(then, "by", "$lt", string(q.DueBefore))
 	}
-	filter = append(filter, bson.E{Key: "past", Value: bson.D{{Key: "$elemMatch", Value: then}}})
+	filter = append(filter, readmodels.WasAt("past", q.AsOf, then))
 	list, err = readmodels.Listed(ctx, r.Store.Collection(Reconsents), q.Page, filter, reconsentOrders)
 	for i := range list.Items {
-		for _, past := range list.Items[i].Past {
-			if !past.From.After(q.AsOf) && past.Until.After(q.AsOf) {
-				list.Items[i].Reconsent = past.Reconsent
-			}
+		if was, known := list.Items[i].Past.At(q.AsOf); known {
+			list.Items[i].Reconsent = was
 		}
 	}
 	return list, err

@@ -19,7 +19,8 @@ import (
 
 // EndingLists is the worklist of randomisation lists that end soon, with one document for each stratum that has had few
 // entries. The number of entries that are left depends on the number of draws alone, and tells no arm.
-var EndingLists = readmodels.View{Name: "ending-lists", Version: 1, Indexes: []mongo.IndexModel{
+var EndingLists = readmodels.View{Name: "ending-lists", Version: 2, Indexes: []mongo.IndexModel{
+	readmodels.IndexOn("study", "_id"),
 	readmodels.IndexOn("study", "few", "_id"),
 }}
 
@@ -30,9 +31,15 @@ type EndingList struct {
 	Stage             string            `bson:"stage,omitempty" json:"stage,omitempty" doc:"The stage of the protocol; none for the first draw"`
 	Scheme            string            `bson:"scheme" json:"scheme" doc:"The scheme"`
 	Factors           map[string]string `bson:"factors,omitempty" json:"factors,omitempty" doc:"The levels of the stratum"`
-	Remaining         int               `bson:"remaining" json:"remaining" doc:"How many entries are left"`
-	Exhausted         bool              `bson:"exhausted,omitempty" json:"exhausted,omitempty" doc:"Whether a patient could not be drawn"`
-	UpdatedAt         time.Time         `bson:"updatedAt" json:"updatedAt" doc:"When this was recorded"`
+	EntriesLeft       `bson:",inline"`
+	Past              readmodels.History[EntriesLeft] `bson:"past,omitempty" json:"-"`
+}
+
+// EntriesLeft is what a stratum has left.
+type EntriesLeft struct {
+	Remaining int       `bson:"remaining" json:"remaining" doc:"How many entries are left"`
+	Exhausted bool      `bson:"exhausted,omitempty" json:"exhausted,omitempty" doc:"Whether a patient could not be drawn"`
+	UpdatedAt time.Time `bson:"updatedAt" json:"updatedAt" doc:"When this was recorded"`
 	// Few says that the entries are still few.
 	Few bool `bson:"few" json:"-"`
 }
@@ -63,11 +70,22 @@ var Queries = []readmodels.Query{
 // EndingListsQuery asks for the lists of a study that end soon.
 type EndingListsQuery struct {
 	Study domain.StudyID `path:"study" doc:"The study"`
+	AsOf  time.Time      `query:"asOf" doc:"As they were at this moment"`
 	readmodels.Page
 }
 
 // ListEndingLists returns a page of the strata that have few entries.
-func ListEndingLists(ctx context.Context, r readmodels.Request, q EndingListsQuery) (readmodels.List[EndingList], error) {
-	filter := bson.D{{Key: "study", Value: string(q.Study)}, {Key: "few", Value: true}}
-	return readmodels.Listed(ctx, r.Store.Collection(EndingLists), q.Page, filter, endingOrders)
+func ListEndingLists(ctx context.Context, r readmodels.Request, q EndingListsQuery) (list readmodels.List[EndingList], err error) {
+	filter, few := bson.D{{Key: "study", Value: string(q.Study)}}, bson.D{{Key: "few", Value: true}}
+	if q.AsOf.IsZero() {
+		return readmodels.Listed(ctx, r.Store.Collection(EndingLists), q.Page, append(filter, few...), endingOrders)
+	}
+	filter = append(filter, readmodels.WasAt("past", q.AsOf, few))
+	list, err = readmodels.Listed(ctx, r.Store.Collection(EndingLists), q.Page, filter, endingOrders)
+	for i := range list.Items {
+		if was, known := list.Items[i].Past.At(q.AsOf); known {
+			list.Items[i].EntriesLeft = was
+		}
+	}
+	return list, err
 }

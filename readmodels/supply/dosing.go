@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math"
+	"time"
 
 	"casebook/access"
 	"casebook/domain"
@@ -15,7 +16,7 @@ import (
 )
 
 // DosingCompliances is the view of how patients take their study drug, with one document per patient.
-var DosingCompliances = readmodels.View{Name: "dosing-compliance", Version: 2, Indexes: []mongo.IndexModel{
+var DosingCompliances = readmodels.View{Name: "dosing-compliance", Version: 3, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "_id"),
 	readmodels.IndexOn("study", "site", "_id"),
 }}
@@ -36,26 +37,84 @@ type DosingCompliance struct {
 	// Held are the times in which the dose was held.
 	Held      []HeldDose       `bson:"held,omitempty" json:"held,omitempty" doc:"The times in which the dose was held; no doses are planned in them"`
 	Intervals []DosingInterval `bson:"intervals" json:"intervals" doc:"The intervals from a dispensing until its kits came back, the newest last, at most 200"`
+	// Steps are what it follows from, the newest last, at most maxDosingSteps.
+	Steps []DosingStep `bson:"steps,omitempty" json:"-"`
+}
+
+const maxDosingSteps = 1000
+
+// DosingStep is something that changes what a patient has taken, or should have.
+type DosingStep struct {
+	// At is when it was recorded, and On the day that it is about.
+	At   time.Time      `bson:"at"`
+	What DosingStepKind `bson:"what"`
+	On   domain.Date    `bson:"on,omitempty"`
+	// Kit is the kit, for the visit and with the doses that are planned each day from the day on which the site gave it out, and Used how
+	// many of its doses were taken.
+	Kit         supply.KitNumber `bson:"kit,omitempty"`
+	Visit       string           `bson:"visit,omitempty"`
+	Site        domain.SiteID    `bson:"site,omitempty"`
+	DosesPerDay float64          `bson:"dosesPerDay,omitempty"`
+	Used        int              `bson:"used,omitempty"`
+}
+
+// DosingStepKind is what a step is.
+type DosingStepKind string
+
+// The kinds of steps: a kit is given out, comes back in whole or in part or is lost, is counted, or is found again; the dose is held, and
+// goes on.
+const (
+	KitGiven    DosingStepKind = "given"
+	KitBack     DosingStepKind = "back"
+	KitCounted  DosingStepKind = "counted"
+	KitThere    DosingStepKind = "found"
+	DoseHeld    DosingStepKind = "held"
+	DoseResumed DosingStepKind = "resumed"
+)
+
+// Take follows a step, and keeps it.
+func (d *DosingCompliance) Take(s DosingStep) {
+	d.Steps = readmodels.LatestOf(append(d.Steps, s), maxDosingSteps)
+	d.follow(s)
+	d.compute()
+}
+
+func (d *DosingCompliance) follow(s DosingStep) {
+	switch s.What {
+	case KitGiven:
+		d.Site = s.Site
+		d.given(s)
+	case KitBack:
+		d.ofKit(s.Kit, func(k *UsedKit) { k.Back = max(k.Back, s.On) })
+	case KitCounted:
+		d.ofKit(s.Kit, func(k *UsedKit) { k.Reconciled, k.Used = true, s.Used })
+	case KitThere:
+		d.ofKit(s.Kit, func(k *UsedKit) { *k = UsedKit{Kit: s.Kit} })
+	case DoseHeld:
+		d.Held = readmodels.LatestOf(append(d.Held, HeldDose{From: s.On}), maxIntervals)
+	case DoseResumed:
+		if last := len(d.Held) - 1; last >= 0 {
+			d.Held[last].Until = s.On
+		}
+	}
+}
+
+// asOf returns what was known at a moment; false if the patient had no kit then.
+func (d DosingCompliance) asOf(moment time.Time) (was DosingCompliance, had bool) {
+	was = DosingCompliance{Header: d.Header, Patient: d.Patient, Study: d.Study, Intervals: []DosingInterval{}}
+	for _, s := range d.Steps {
+		if !s.At.After(moment) {
+			was.follow(s)
+		}
+	}
+	was.compute()
+	return was, len(was.Intervals) > 0
 }
 
 // HeldDose is a time in which a patient takes no study drug.
 type HeldDose struct {
 	From  domain.Date `bson:"from" json:"from" doc:"First day without study drug"`
 	Until domain.Date `bson:"until,omitempty" json:"until,omitempty" doc:"First day with study drug again; none while the dose is held"`
-}
-
-// Hold notes the first day without study drug.
-func (d *DosingCompliance) Hold(on domain.Date) {
-	d.Held = readmodels.LatestOf(append(d.Held, HeldDose{From: on}), maxIntervals)
-	d.compute()
-}
-
-// Resume notes the first day with study drug again.
-func (d *DosingCompliance) Resume(on domain.Date) {
-	if last := len(d.Held) - 1; last >= 0 {
-		d.Held[last].Until = on
-	}
-	d.compute()
 }
 
 // days returns the days from a day before another on which doses are planned.
@@ -89,42 +148,31 @@ type UsedKit struct {
 	Kit        supply.KitNumber `bson:"kit" json:"kit" doc:"The kit"`
 	Reconciled bool             `bson:"reconciled,omitempty" json:"reconciled" doc:"Whether its doses are accounted for"`
 	Used       int              `bson:"used,omitempty" json:"used" doc:"Doses that were taken"`
+	// Back is the day until which it was used; "" as long as it has not come back.
+	Back domain.Date `bson:"back,omitempty" json:"-"`
 }
 
-// Given adds a kit that was given out.
-func (d *DosingCompliance) Given(visit string, kit supply.KitNumber, on domain.Date, dosesPerDay float64) {
+// given adds a kit that was given out.
+func (d *DosingCompliance) given(s DosingStep) {
 	for i := range d.Intervals {
-		if in := &d.Intervals[i]; in.Visit == visit {
-			in.Kits = append(in.Kits, UsedKit{Kit: kit})
-			in.From, in.DosesPerDay = min(in.From, on), max(in.DosesPerDay, dosesPerDay)
-			d.compute()
+		if in := &d.Intervals[i]; in.Visit == s.Visit {
+			in.Kits = append(in.Kits, UsedKit{Kit: s.Kit})
+			in.From, in.DosesPerDay = min(in.From, s.On), max(in.DosesPerDay, s.DosesPerDay)
 			return
 		}
 	}
-	d.Intervals = readmodels.LatestOf(append(d.Intervals, DosingInterval{Visit: visit, From: on, DosesPerDay: dosesPerDay,
-		Kits: []UsedKit{{Kit: kit}}}), maxIntervals)
-	d.compute()
+	d.Intervals = readmodels.LatestOf(append(d.Intervals, DosingInterval{Visit: s.Visit, From: s.On, DosesPerDay: s.DosesPerDay,
+		Kits: []UsedKit{{Kit: s.Kit}}}), maxIntervals)
 }
 
-// Back notes a day until which a kit was used.
-func (d *DosingCompliance) Back(kit supply.KitNumber, on domain.Date) {
-	d.ofKit(kit, func(in *DosingInterval, _ *UsedKit) { in.Until = max(in.Until, on) })
-}
-
-// Counted notes how many doses of a kit were taken.
-func (d *DosingCompliance) Counted(kit supply.KitNumber, used int) {
-	d.ofKit(kit, func(_ *DosingInterval, k *UsedKit) { k.Reconciled, k.Used = true, used })
-}
-
-func (d *DosingCompliance) ofKit(kit supply.KitNumber, change func(*DosingInterval, *UsedKit)) {
+func (d *DosingCompliance) ofKit(kit supply.KitNumber, change func(*UsedKit)) {
 	for i := range d.Intervals {
 		for j := range d.Intervals[i].Kits {
 			if k := &d.Intervals[i].Kits[j]; k.Kit == kit {
-				change(&d.Intervals[i], k)
+				change(k)
 			}
 		}
 	}
-	d.compute()
 }
 
 // compute computes the figures of the intervals and of the patient.
@@ -132,12 +180,13 @@ func (d *DosingCompliance) compute() {
 	d.Planned, d.Taken = 0, 0
 	for i := range d.Intervals {
 		in := &d.Intervals[i]
-		in.Taken, in.Planned, in.Percent = 0, 0, nil
-		all := in.Until != ""
+		in.Until, in.Taken, in.Planned, in.Percent = "", 0, 0, nil
+		all := true
 		for _, k := range in.Kits {
-			in.Taken += k.Used
+			in.Until, in.Taken = max(in.Until, k.Back), in.Taken+k.Used
 			all = all && k.Reconciled
 		}
+		all = all && in.Until != ""
 		if in.Until != "" {
 			in.Planned = in.DosesPerDay * float64(d.days(in.From, in.Until))
 		}
@@ -180,18 +229,32 @@ var (
 type DosingComplianceQuery struct {
 	Study domain.StudyID `path:"study" doc:"The study"`
 	Site  domain.SiteID  `query:"site" doc:"Only this site"`
+	AsOf  time.Time      `query:"asOf" doc:"As it was known at this moment, at the sites of that time; a page may have fewer lines then"`
 	readmodels.Page
 }
 
 // PatientDosingQuery asks for the dosing compliance of a patient.
 type PatientDosingQuery struct {
 	Patient domain.PatientID `path:"patient" doc:"The patient"`
+	AsOf    time.Time        `query:"asOf" doc:"As it was known at this moment"`
 }
 
 // ListDosing returns a page of the dosing compliance of a study's patients.
-func ListDosing(ctx context.Context, r readmodels.Request, q DosingComplianceQuery) (readmodels.List[DosingCompliance], error) {
-	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(q.Study)}}, "site", q.Site)
-	return readmodels.Listed(ctx, r.Store.Collection(DosingCompliances), q.Page, filter, dosingOrders)
+func ListDosing(ctx context.Context, r readmodels.Request, q DosingComplianceQuery,
+) (list readmodels.List[DosingCompliance], err error) {
+	filter := bson.D{{Key: "study", Value: string(q.Study)}}
+	if q.AsOf.IsZero() {
+		return readmodels.Listed(ctx, r.Store.Collection(DosingCompliances), q.Page, readmodels.Equal(filter, "site", q.Site), dosingOrders)
+	}
+	list, err = readmodels.Listed(ctx, r.Store.Collection(DosingCompliances), q.Page, filter, dosingOrders)
+	then := list.Items[:0]
+	for _, d := range list.Items {
+		if was, had := d.asOf(q.AsOf); had && (q.Site == "" || was.Site == q.Site) {
+			then = append(then, was)
+		}
+	}
+	list.Items = then
+	return list, err
 }
 
 // LoadDosing returns the dosing compliance of a patient. It has no intervals before the first kit.
@@ -199,6 +262,9 @@ func LoadDosing(ctx context.Context, r readmodels.Request, q PatientDosingQuery)
 	err = r.Store.Collection(DosingCompliances).FindOne(ctx, bson.D{{Key: "_id", Value: string(q.Patient)}}).Decode(&d)
 	if errors.Is(err, mongo.ErrNoDocuments) || err == nil && d.Study == "" { // a dose can be held before the first kit
 		return DosingCompliance{Study: q.Patient.Study(), Patient: q.Patient, Intervals: []DosingInterval{}}, nil
+	}
+	if err == nil && !q.AsOf.IsZero() {
+		d, _ = d.asOf(q.AsOf)
 	}
 	return d, err
 }
