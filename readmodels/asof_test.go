@@ -87,7 +87,8 @@ func TestEndingListsAsOf(t *testing.T) {
 // The doses that a patient has taken are those that were counted by then, at the site that had given out kits by then.
 func TestDosingAsOf(t *testing.T) {
 	s := connect(t, newDatabase())
-	d := supplyviews.DosingCompliance{Header: readmodels.Header{ID: "S.1"}, Patient: "S.1", Study: "S", Intervals: []supplyviews.DosingInterval{}}
+	d := supplyviews.DosingCompliance{Header: readmodels.Header{ID: "S.1"}, Patient: "S.1", Study: "S",
+		Intervals: []supplyviews.DosingInterval{}}
 	for n, step := range []supplyviews.DosingStep{
 		{What: supplyviews.KitGiven, Kit: "K1", Visit: "week-0", Site: "A", On: "2026-03-01", DosesPerDay: 1},
 		{What: supplyviews.KitBack, Kit: "K1", On: "2026-03-11"},
