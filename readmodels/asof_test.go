@@ -34,15 +34,15 @@ func TestDeviationsAsOf(t *testing.T) {
 		query patientviews.DeviationsQuery
 		want  []patientviews.DeviationStatus
 	}{
-		"now":                   {patientviews.DeviationsQuery{}, []patientviews.DeviationStatus{"dismissed", "proposed"}},
-		"before all":            {patientviews.DeviationsQuery{AsOf: minuteOf(0).Add(-time.Second)}, nil},
-		"before the second":     {patientviews.DeviationsQuery{AsOf: minuteOf(4)}, []patientviews.DeviationStatus{"proposed"}},
-		"before the dismissal":  {patientviews.DeviationsQuery{AsOf: minuteOf(9)}, []patientviews.DeviationStatus{"proposed", "proposed"}},
-		"dismissed then":        {patientviews.DeviationsQuery{AsOf: minuteOf(9), Status: "dismissed"}, nil},
-		"at the site of then":   {patientviews.DeviationsQuery{AsOf: minuteOf(4), Site: "A"}, []patientviews.DeviationStatus{"proposed"}},
-		"at the site of today":  {patientviews.DeviationsQuery{AsOf: minuteOf(9), Site: "B"}, nil},
-		"at the dismissal":      {patientviews.DeviationsQuery{AsOf: minuteOf(10), Site: "B"}, []patientviews.DeviationStatus{"dismissed"}},
-		"of the patient before": {patientviews.DeviationsQuery{AsOf: minuteOf(4), Patient: "S.1"}, []patientviews.DeviationStatus{"proposed"}},
+		"now":                    {patientviews.DeviationsQuery{}, []patientviews.DeviationStatus{"dismissed", "proposed"}},
+		"before all":             {patientviews.DeviationsQuery{AsOf: minuteOf(0).Add(-time.Second)}, nil},
+		"before the second":      {patientviews.DeviationsQuery{AsOf: minuteOf(4)}, []patientviews.DeviationStatus{"proposed"}},
+		"before the dismissal":   {patientviews.DeviationsQuery{AsOf: minuteOf(9)}, []patientviews.DeviationStatus{"proposed", "proposed"}},
+		"dismissed then":         {patientviews.DeviationsQuery{AsOf: minuteOf(9), Status: "dismissed"}, nil},
+		"at a site that it left": {patientviews.DeviationsQuery{AsOf: minuteOf(4), Site: "A"}, nil},
+		"at the site of today":   {patientviews.DeviationsQuery{AsOf: minuteOf(9), Site: "B"}, nil},
+		"at the dismissal":       {patientviews.DeviationsQuery{AsOf: minuteOf(10), Site: "B"}, []patientviews.DeviationStatus{"dismissed"}},
+		"of the patient before":  {patientviews.DeviationsQuery{AsOf: minuteOf(4), Patient: "S.1"}, []patientviews.DeviationStatus{"proposed"}},
 	} {
 		c.query.Study = "S"
 		list, err := patientviews.ListDeviations(t.Context(), everything(s), c.query)
@@ -129,7 +129,7 @@ func TestDosingAsOf(t *testing.T) {
 	}
 	got := [][]line{lines(supplyviews.DosingComplianceQuery{}), lines(query(-1, "")), lines(query(1, "")), lines(query(2, "A")),
 		lines(query(2, "B")), lines(query(3, "B")), lines(query(3, "A")), lines(query(4, ""))}
-	want := [][]line{{{50, "K1K2"}}, nil, {{0, "K1"}}, {{100, "K1"}}, nil, {{100, "K1K2"}}, nil, {{50, "K1K2"}}}
+	want := [][]line{{{50, "K1K2"}}, nil, {{0, "K1"}}, nil, nil, {{100, "K1K2"}}, nil, {{50, "K1K2"}}}
 	if diff := gocmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

@@ -113,7 +113,8 @@ func ListDeviations(ctx context.Context, r readmodels.Request, q DeviationsQuery
 		filter = append(append(filter, readmodels.OneOrAny("status", q.Status, DeviationStatuses)), state...)
 		return readmodels.Listed(ctx, r.Store.Collection(Deviations), q.Page, filter, deviationOrders)
 	}
-	filter = append(filter, readmodels.OneOf("status", DeviationStatuses),
+	// Whoever names a site may see that site alone: what has left it is not shown as it was there.
+	filter = append(readmodels.Equal(filter, "site", q.Site), readmodels.OneOf("status", DeviationStatuses),
 		readmodels.WasAt("past", q.AsOf, readmodels.Equal(state, "status", q.Status)))
 	list, err = readmodels.Listed(ctx, r.Store.Collection(Deviations), q.Page, filter, deviationOrders)
 	for i := range list.Items {

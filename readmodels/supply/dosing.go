@@ -243,8 +243,10 @@ type PatientDosingQuery struct {
 func ListDosing(ctx context.Context, r readmodels.Request, q DosingComplianceQuery,
 ) (list readmodels.List[DosingCompliance], err error) {
 	filter := bson.D{{Key: "study", Value: string(q.Study)}}
+	// Whoever names a site may see that site alone: who has left it is not shown as it was there.
+	filter = readmodels.Equal(filter, "site", q.Site)
 	if q.AsOf.IsZero() {
-		return readmodels.Listed(ctx, r.Store.Collection(DosingCompliances), q.Page, readmodels.Equal(filter, "site", q.Site), dosingOrders)
+		return readmodels.Listed(ctx, r.Store.Collection(DosingCompliances), q.Page, filter, dosingOrders)
 	}
 	list, err = readmodels.Listed(ctx, r.Store.Collection(DosingCompliances), q.Page, filter, dosingOrders)
 	then := list.Items[:0]
