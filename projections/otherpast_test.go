@@ -224,21 +224,29 @@ func TestACheckpointOfAnEarlierProgramGetsAMark(t *testing.T) {
 	}
 }
 
-// TestARebuildThatMeetsAnotherPastBeginsAnew: the log is replaced while a build is made beside the active one.
-func TestARebuildThatMeetsAnotherPastBeginsAnew(t *testing.T) {
-	p := newPastWorld(t)
-	defer p.engine()()
+// slowRebuild fills the log, and has a view rebuilt slowly. It returns a copy of the log when it had one patient, once the build has
+// begun.
+func (p *pastWorld) slowRebuild(view readmodels.View) (older string) {
+	p.t.Helper()
 	p.screen(0)
-	older := p.replaceable.Backup()
+	older = p.replaceable.Backup()
 	for n := range 10 {
 		p.screen(n + 1)
 	}
 	for _, v := range contexts.Views() {
 		p.wait(v)
 	}
-	view := patientviews.PatientLists
 	p.decide(view.Name, projection.RebuildRequested{Projection: view.Name, Reason: "slowly", EventsPerSecond: 4})
-	until(t, func() bool { return p.builds(view).Building != nil })
+	until(p.t, func() bool { return p.builds(view).Building != nil })
+	return older
+}
+
+// TestARebuildThatMeetsAnotherPastBeginsAnew: the log is replaced while a build is made beside the active one.
+func TestARebuildThatMeetsAnotherPastBeginsAnew(t *testing.T) {
+	p := newPastWorld(t)
+	defer p.engine()()
+	view := patientviews.PatientLists
+	older := p.slowRebuild(view)
 	p.replace(older)
 	for n := range 20 {
 		p.screen(n + 50)
@@ -258,17 +266,8 @@ func TestARebuildIsDoneBeforeThePastIsKnown(t *testing.T) {
 	p := newPastWorld(t)
 	p.log = p.connectWith(3 * time.Second)
 	defer p.engine()()
-	p.screen(0)
-	older := p.replaceable.Backup()
-	for n := range 10 {
-		p.screen(n + 1)
-	}
-	for _, v := range contexts.Views() {
-		p.wait(v)
-	}
 	view := patientviews.PatientLists
-	p.decide(view.Name, projection.RebuildRequested{Projection: view.Name, Reason: "in the lost past", EventsPerSecond: 4})
-	until(t, func() bool { return p.builds(view).Building != nil })
+	older := p.slowRebuild(view)
 	p.replace(older)
 	until(t, func() bool { return p.checkpoint(view).State == readmodels.OtherPast && p.builds(view).Building == nil })
 	p.decide(view.Name, projection.RebuildRequested{Projection: view.Name, Reason: "from this log"})

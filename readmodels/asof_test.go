@@ -21,7 +21,7 @@ func TestDeviationsAsOf(t *testing.T) {
 		r := patientviews.DeviationRow{Header: key(n), Study: "S", Patient: "S.1"}
 		for _, state := range states {
 			r.DeviationState = state
-			r.Remember(state.RecordedAt)
+			r.Past = r.Past.Since(state.RecordedAt, state)
 		}
 		return r
 	}

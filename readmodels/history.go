@@ -1,9 +1,11 @@
 package readmodels
 
 import (
+	"context"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
 )
 
 // History has the states of a document, each with the time in which it was the newest, so that a worklist can be shown as it was. It has
@@ -40,13 +42,24 @@ func (h History[T]) At(moment time.Time) (state T, was bool) {
 	return state, false
 }
 
-// WasAt is the part of a filter that the history in a field has, at a moment, a state that satisfies conditions; their keys are the
-// fields of the state.
-func WasAt(field string, moment time.Time, conditions bson.D) bson.E {
+// ListedAsOf is Listed for documents that have a history in the field "past": those that had, at a moment, a state that satisfies
+// conditions, whose keys are the fields of the state. They are shown in that state, in the order of the present. state returns the
+// history of a document, and where its state is.
+func ListedAsOf[T, S any](ctx context.Context, c *mongo.Collection, page Page, filter bson.D, orders []Order[T], moment time.Time,
+	conditions bson.D, state func(*T) (History[S], *S),
+) (List[T], error) {
 	then := bson.D{{Key: "from", Value: bson.D{{Key: "$lte", Value: moment.UTC()}}},
 		{Key: "until", Value: bson.D{{Key: "$gt", Value: moment.UTC()}}}}
-	for _, c := range conditions {
-		then = append(then, bson.E{Key: "state." + c.Key, Value: c.Value})
+	for _, condition := range conditions {
+		then = append(then, bson.E{Key: "state." + condition.Key, Value: condition.Value})
 	}
-	return bson.E{Key: field, Value: bson.D{{Key: "$elemMatch", Value: then}}}
+	filter = append(filter, bson.E{Key: "past", Value: bson.D{{Key: "$elemMatch", Value: then}}})
+	list, err := Listed(ctx, c, page, filter, orders)
+	for i := range list.Items {
+		past, present := state(&list.Items[i])
+		if was, known := past.At(moment); known {
+			*present = was
+		}
+	}
+	return list, err
 }

@@ -1,7 +1,6 @@
 package sagas_test
 
 import (
-	"slices"
 	"testing"
 
 	"casebook/domain"
@@ -246,18 +245,8 @@ func TestTwoKitsOfAPatientAreRecalled(t *testing.T) {
 }
 
 // toldOfRecalls returns the open alerts of a site that a patient has recalled kits at home.
-func (c *courier) toldOfRecalls(at domain.SiteID) (open []safety.AlertID) {
-	for _, e := range c.past {
-		switch e := e.Event.(type) {
-		case safety.AlertRaised:
-			if e.Kind == safety.RecalledKitAtHome && e.Site == at {
-				open = append(open, e.Alert)
-			}
-		case safety.AlertClosed:
-			open = slices.DeleteFunc(open, func(id safety.AlertID) bool { return id == e.Alert })
-		}
-	}
-	return open
+func (c *courier) toldOfRecalls(at domain.SiteID) []safety.AlertID {
+	return c.openAlerts(func(e safety.AlertRaised) bool { return e.Kind == safety.RecalledKitAtHome && e.Site == at })
 }
 
 // Each recall has an alert of its own, also at the site to which the patient was transferred: one that is withdrawn leaves the other.

@@ -120,25 +120,26 @@ func (p Process) State() (reflect.Type, domain.Upcasts) {
 // ListensTo says whether the process listens to events of the event's type.
 func (p Process) ListensTo(event any) bool { return slices.Contains(p.events, reflect.TypeOf(event)) }
 
-// unchanged is the occurrence that a command has recorded nothing, and whether the process is told of it.
-func (p Process) unchanged(h *commands.Handler, c process.Command) (done Unchanged, told bool, err error) {
-	at := slices.IndexFunc(p.stateful.unchanged, func(t reflect.Type) bool { return t.Name() == c.Name })
-	if at < 0 {
-		return Unchanged{}, false, nil
-	}
+// reactsToUnchanged says whether the process reacts to a command of this name when it records nothing.
+func (p Process) reactsToUnchanged(name string) bool {
+	return slices.ContainsFunc(p.stateful.unchanged, func(t reflect.Type) bool { return t.Name() == name })
+}
+
+// unchanged is the occurrence that a command has recorded nothing.
+func (p Process) unchanged(h *commands.Handler, c process.Command) (Unchanged, error) {
 	declared, ok := h.Find(c.Name)
 	if !ok {
-		return Unchanged{}, false, Permanent(fmt.Errorf("there is no command %s", c.Name))
+		return Unchanged{}, Permanent(fmt.Errorf("there is no command %s", c.Name))
 	}
 	body, err := declared.Upcasts().Current(max(1, c.Version), c.Body)
 	if err != nil {
-		return Unchanged{}, false, err
+		return Unchanged{}, err
 	}
-	command := reflect.New(p.stateful.unchanged[at])
+	command := reflect.New(declared.Body())
 	if err := commands.Decode(body, command.Interface()); err != nil {
-		return Unchanged{}, false, Permanent(err)
+		return Unchanged{}, Permanent(err)
 	}
-	return Unchanged{Command: c.Name, Body: command.Elem().Interface()}, true, nil
+	return Unchanged{Command: c.Name, Body: command.Elem().Interface()}, nil
 }
 
 // mustDeclare returns an error unless the process has declared that it sends commands of the command's type.

@@ -290,17 +290,17 @@ func (r *Runner) send(ctx context.Context, p Process, i process.Instance, o Occu
 		if err := r.fault("after " + c.Name); err != nil {
 			return err
 		}
-		unchanged, told, err := p.unchanged(r.Handler, c)
-		switch {
-		case err != nil:
-			return fmt.Errorf("process %s: %s: %w", i, c.Name, err)
-		case told && len(answer.Events) == 0:
+		switch nothing := len(answer.Events) == 0; {
+		case nothing && p.reactsToUnchanged(c.Name):
 			done := o
-			done.ID, done.Type, done.Event = unchangedID(key), "unchanged:"+c.Name, unchanged
+			done.ID, done.Type = unchangedID(key), "unchanged:"+c.Name
+			if done.Event, err = p.unchanged(r.Handler, c); err != nil {
+				return fmt.Errorf("process %s: %s: %w", i, c.Name, err)
+			}
 			if err := r.step(ctx, p, i, done, nil); err != nil {
 				return err
 			}
-		case give == every || len(answer.Events) == 0:
+		case nothing, give == every:
 			if err := r.hear(ctx, p, i, answer, key); err != nil {
 				return err
 			}

@@ -15,11 +15,16 @@ import (
 )
 
 // waits returns the open alerts that say that a patient has no kit.
-func (c *courier) waits(who domain.PatientID) (open []safety.AlertID) {
+func (c *courier) waits(who domain.PatientID) []safety.AlertID {
+	return c.openAlerts(func(e safety.AlertRaised) bool { return e.Kind == safety.PatientWithoutKit && e.Patient == who })
+}
+
+// openAlerts returns the alerts that are open, of those that somebody looks for.
+func (c *courier) openAlerts(lookedFor func(safety.AlertRaised) bool) (open []safety.AlertID) {
 	for _, e := range c.past {
 		switch e := e.Event.(type) {
 		case safety.AlertRaised:
-			if e.Kind == safety.PatientWithoutKit && e.Patient == who {
+			if lookedFor(e) {
 				open = append(open, e.Alert)
 			}
 		case safety.AlertClosed:

@@ -61,7 +61,7 @@ func (c Candidates) has(id CandidateID) bool {
 	return slices.ContainsFunc(c, func(o Candidate) bool { return o.ID == id })
 }
 
-// dayOfCandidate returns the day that a candidate is about; "" where it is about none.
+// dayOfCandidate returns the day that a candidate is about of a patient who was never enrolled; "" where it is about none.
 func (p Patient) dayOfCandidate(id CandidateID) domain.Date {
 	switch kind, of, _ := strings.Cut(string(id), "/"); kind {
 	case "visit":
@@ -70,8 +70,6 @@ func (p Patient) dayOfCandidate(id CandidateID) domain.Date {
 		if i := p.signature(of); i >= 0 {
 			return p.Consents[i].On
 		}
-	case "enrollment":
-		return p.EnrolledOn
 	case "eligibility":
 		return domain.Date(of)
 	}

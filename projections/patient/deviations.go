@@ -46,18 +46,15 @@ var Deviations = projections.New(patientviews.Deviations, projections.KeysOfSome
 		if e.Candidate != "" && d.ID == patientviews.CandidateKey(e.Patient, e.Candidate) {
 			status = patientviews.DeviationConfirmed
 		}
-		noteDeviation(d, at, status, e.FoundOn)
 		d.What, d.Important, d.Candidate, d.Reason = e.What, e.Important, e.Candidate, e.Reason
-		d.Remember(at.Metadata.RecordedAt)
+		noteDeviation(d, at, status, e.FoundOn)
 	}),
 	projections.On(func(d *deviation, e patient.DeviationCandidateDismissed, at projections.Envelope) {
-		noteDeviation(d, at, patientviews.DeviationDismissed, d.On)
 		d.Reason = e.Reason
-		d.Remember(at.Metadata.RecordedAt)
+		noteDeviation(d, at, patientviews.DeviationDismissed, d.On)
 	}),
 	projections.On(func(d *deviation, _ patient.RegistrationVoided, at projections.Envelope) {
 		noteDeviation(d, at, patientviews.DeviationObsolete, d.On)
-		d.Remember(at.Metadata.RecordedAt)
 	}),
 )
 
@@ -67,19 +64,17 @@ func proposal[E patient.Event](on func(E) domain.Date) projections.Fold[deviatio
 		is := patient.ProposalOf(e)
 		switch {
 		case is.What != "":
-			noteDeviation(d, at, patientviews.DeviationProposed, on(e))
 			d.Candidate, d.What, d.Important, d.Reason = is.ID, is.What, false, ""
+			noteDeviation(d, at, patientviews.DeviationProposed, on(e))
 		case d.Status == patientviews.DeviationProposed:
 			noteDeviation(d, at, patientviews.DeviationObsolete, on(e))
-		default:
-			return
 		}
-		d.Remember(at.Metadata.RecordedAt)
 	})
 }
 
-// noteDeviation sets what every line has.
+// noteDeviation sets what every line has, and remembers what is known now.
 func noteDeviation(d *deviation, at projections.Envelope, status patientviews.DeviationStatus, on domain.Date) {
 	d.Study, d.Site, d.Patient = at.Metadata.Study, at.Metadata.Site, projections.PatientOf(at)
 	d.Status, d.On, d.By, d.RecordedAt = status, on, at.Metadata.Actor, at.Metadata.RecordedAt
+	d.Past = d.Past.Since(d.RecordedAt, d.DeviationState)
 }

@@ -62,9 +62,6 @@ type DeviationState struct {
 	RecordedAt time.Time             `bson:"recordedAt" json:"recordedAt" doc:"When it was recorded last"`
 }
 
-// Remember keeps what is known since a moment.
-func (r *DeviationRow) Remember(at time.Time) { r.Past = r.Past.Since(at, r.DeviationState) }
-
 // CandidateKey is the key of a candidate's document.
 func CandidateKey(of domain.PatientID, id patient.CandidateID) string {
 	return string(of) + "/" + string(id)
@@ -92,7 +89,7 @@ type DeviationsQuery struct {
 	Status  DeviationStatus       `query:"status" doc:"Only those with this status"`
 	What    patient.DeviationKind `query:"what" doc:"Only those about this"`
 	Only    string                `query:"only" enum:"important" doc:"Only important ones"`
-	AsOf    time.Time             `query:"asOf" doc:"As they were at this moment, in the order of what was recorded last"`
+	AsOf    time.Time             `query:"asOf" doc:"As they were at this moment, in the order of what was recorded last; with a site, those that were and are of that site"`
 	readmodels.Page
 }
 
@@ -114,13 +111,10 @@ func ListDeviations(ctx context.Context, r readmodels.Request, q DeviationsQuery
 		return readmodels.Listed(ctx, r.Store.Collection(Deviations), q.Page, filter, deviationOrders)
 	}
 	// Whoever names a site may see that site alone: what has left it is not shown as it was there.
-	filter = append(readmodels.Equal(filter, "site", q.Site), readmodels.OneOf("status", DeviationStatuses),
-		readmodels.WasAt("past", q.AsOf, readmodels.Equal(state, "status", q.Status)))
-	list, err = readmodels.Listed(ctx, r.Store.Collection(Deviations), q.Page, filter, deviationOrders)
-	for i := range list.Items {
-		if was, known := list.Items[i].Past.At(q.AsOf); known {
-			list.Items[i].DeviationState = was
-		}
-	}
-	return list, err
+	filter = append(readmodels.Equal(filter, "site", q.Site), readmodels.OneOf("status", DeviationStatuses))
+	return readmodels.ListedAsOf(ctx, r.Store.Collection(Deviations), q.Page, filter, deviationOrders, q.AsOf,
+		readmodels.Equal(state, "status", q.Status),
+		func(r *DeviationRow) (readmodels.History[DeviationState], *DeviationState) {
+			return r.Past, &r.DeviationState
+		})
 }

@@ -155,12 +155,6 @@ func ListReconsents(ctx context.Context, r readmodels.Request, q ReconsentsQuery
 	if q.DueBefore != "" {
 		then = readmodels.Bounded(then, "by", "$lt", string(q.DueBefore))
 	}
-	filter = append(filter, readmodels.WasAt("past", q.AsOf, then))
-	list, err = readmodels.Listed(ctx, r.Store.Collection(Reconsents), q.Page, filter, reconsentOrders)
-	for i := range list.Items {
-		if was, known := list.Items[i].Past.At(q.AsOf); known {
-			list.Items[i].Reconsent = was
-		}
-	}
-	return list, err
+	return readmodels.ListedAsOf(ctx, r.Store.Collection(Reconsents), q.Page, filter, reconsentOrders, q.AsOf, then,
+		func(r *ReconsentRow) (readmodels.History[Reconsent], *Reconsent) { return r.Past, &r.Reconsent })
 }

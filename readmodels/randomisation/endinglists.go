@@ -80,12 +80,6 @@ func ListEndingLists(ctx context.Context, r readmodels.Request, q EndingListsQue
 	if q.AsOf.IsZero() {
 		return readmodels.Listed(ctx, r.Store.Collection(EndingLists), q.Page, append(filter, few...), endingOrders)
 	}
-	filter = append(filter, readmodels.WasAt("past", q.AsOf, few))
-	list, err = readmodels.Listed(ctx, r.Store.Collection(EndingLists), q.Page, filter, endingOrders)
-	for i := range list.Items {
-		if was, known := list.Items[i].Past.At(q.AsOf); known {
-			list.Items[i].EntriesLeft = was
-		}
-	}
-	return list, err
+	return readmodels.ListedAsOf(ctx, r.Store.Collection(EndingLists), q.Page, filter, endingOrders, q.AsOf, few,
+		func(l *EndingList) (readmodels.History[EntriesLeft], *EntriesLeft) { return l.Past, &l.EntriesLeft })
 }

@@ -229,7 +229,7 @@ var (
 type DosingComplianceQuery struct {
 	Study domain.StudyID `path:"study" doc:"The study"`
 	Site  domain.SiteID  `query:"site" doc:"Only this site"`
-	AsOf  time.Time      `query:"asOf" doc:"As it was known at this moment, at the sites of that time; a page may have fewer lines then"`
+	AsOf  time.Time      `query:"asOf" doc:"As it was known at this moment, and with a site, of patients who were and are there; a page may have fewer lines then"`
 	readmodels.Page
 }
 
@@ -242,13 +242,12 @@ type PatientDosingQuery struct {
 // ListDosing returns a page of the dosing compliance of a study's patients.
 func ListDosing(ctx context.Context, r readmodels.Request, q DosingComplianceQuery,
 ) (list readmodels.List[DosingCompliance], err error) {
-	filter := bson.D{{Key: "study", Value: string(q.Study)}}
 	// Whoever names a site may see that site alone: who has left it is not shown as it was there.
-	filter = readmodels.Equal(filter, "site", q.Site)
-	if q.AsOf.IsZero() {
-		return readmodels.Listed(ctx, r.Store.Collection(DosingCompliances), q.Page, filter, dosingOrders)
-	}
+	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(q.Study)}}, "site", q.Site)
 	list, err = readmodels.Listed(ctx, r.Store.Collection(DosingCompliances), q.Page, filter, dosingOrders)
+	if err != nil || q.AsOf.IsZero() {
+		return list, err
+	}
 	then := list.Items[:0]
 	for _, d := range list.Items {
 		if was, had := d.asOf(q.AsOf); had && (q.Site == "" || was.Site == q.Site) {
@@ -256,7 +255,7 @@ func ListDosing(ctx context.Context, r readmodels.Request, q DosingComplianceQue
 		}
 	}
 	list.Items = then
-	return list, err
+	return list, nil
 }
 
 // LoadDosing returns the dosing compliance of a patient. It has no intervals before the first kit.
