@@ -63,7 +63,7 @@ func openDispensing(t *testing.T) *site {
 	add := func(n supply.KitNumber, rest string, expiry domain.Date) {
 		kits, csv = append(kits, n), csv+fmt.Sprintf("%s,%s,L1,%s,%d\n", n, rest, expiry, dosesOfKit)
 	}
-	for i := range 14 {
+	for i := range 20 {
 		add(supply.KitNumber(fmt.Sprintf("L-%02d", i)), "low,54 mg,blinded", "2031-12-31")
 		add(supply.KitNumber(fmt.Sprintf("H-%02d", i)), "high,,", "2031-12-31")
 		add(supply.KitNumber(fmt.Sprintf("R-%02d", i)), "lead-in,,open", "2031-12-31")
@@ -79,7 +79,7 @@ func openDispensing(t *testing.T) *site {
 	in.must(s.supplier, supply.ReleaseBatch{InStudy: inStudy, Lot: "L1", Certificate: "C-1"})
 	s.stands(kits[0], supply.KitAvailable)
 	s.send(s.supplier, "D", "01", s.crc, kits...)
-	in.must(s.manager, enrollment.OpenEnrollment{InStudy: inStudy, Caps: enrollment.Caps{Target: 10, Study: 20}})
+	in.must(s.manager, enrollment.OpenEnrollment{InStudy: inStudy, Caps: enrollment.Caps{Target: 10, Study: 30}})
 	return s
 }
 
@@ -186,6 +186,63 @@ func TestDailyLifeOfDispensing(t *testing.T) {
 		if kits := s.waiting(of, 2); kits[0][0] != 'H' || kits[1][0] != 'X' {
 			t.Errorf("with the rescue the patient gets %v", kits)
 		}
+	})
+
+	t.Run("a dose lowered in the visit, after its kit was allocated", func(t *testing.T) {
+		s.t = t
+		of := s.ranIn(60)
+		s.enrol(of)
+		s.give(of, "2026-02-03", s.waiting(of, 1)...)
+		change := patient.RecordDoseChange{OfPatient: of, Direction: patient.DoseUp, On: "2026-02-20", Reasoned: domain.Because("Pain of 7")}
+		s.must(s.crc, change)
+		s.must(s.crc, patient.RecordVisit{OfPatient: of, Visit: "week-4", On: "2026-03-03"})
+		high := s.waiting(of, 1)[0]
+		change.Direction, change.On, change.Reason = patient.DoseDown, "2026-03-03", "Nausea"
+		s.must(s.crc, change)
+		s.eventually("the kit of the former dose is set aside", func() bool { return s.setAside(s.crc, high) })
+		s.refused(s.crc, "kit_status", supply.DispenseKit{Site: "01", OfPatient: of, Kit: high, On: "2026-03-03"})
+		if kits := s.waiting(of, 1); high[0] != 'H' || kits[0][0] != 'L' {
+			t.Errorf("first the patient was to get %s, and then gets %v", high, kits)
+		}
+	})
+
+	t.Run("false alarm, a voided visit, and the visit after all", func(t *testing.T) {
+		s.t = t
+		of := s.ranIn(60)
+		s.enrol(of)
+		s.give(of, "2026-02-03", s.waiting(of, 1)...)
+		visit := patient.RecordVisit{OfPatient: of, Visit: "week-4", On: "2026-03-03"}
+		void := patient.VoidVisit{OfPatient: of, Visit: "week-4", Reasoned: domain.Because("The patient did not come")}
+		s.must(s.crc, visit)
+		kit := s.waiting(of, 1)[0]
+		s.must(s.crc, supply.RecordNotDispensed{Site: "01", OfPatient: of, Kit: kit, Reasoned: domain.Because("False alarm")})
+		s.must(s.crc, void)
+		s.must(s.crc, visit)
+		if again := s.waiting(of, 1)[0]; again != kit {
+			t.Errorf("put back was %s, and the patient gets %s", kit, again)
+		}
+		// The kit of a voided visit is set aside by itself, and nobody gives it out.
+		s.must(s.crc, void)
+		s.eventually("the kit is set aside", func() bool { return s.setAside(s.crc, kit) })
+		s.must(s.crc, visit)
+		s.give(of, "2026-03-03", s.waiting(of, 1)...)
+	})
+
+	t.Run("consent recorded in error", func(t *testing.T) {
+		s.t = t
+		of := s.ranIn(60)
+		s.enrol(of)
+		kit := s.waiting(of, 1)[0]
+		s.must(s.crc, patient.VoidConsent{OfPatient: of, ConsentVersion: "1.0", Reasoned: domain.Because("Another patient's form")})
+		give := supply.DispenseKit{Site: "01", OfPatient: of, Kit: kit, On: "2026-02-03"}
+		s.refused(s.crc, "consent_missing", give)
+		s.refused(s.crc, "consent_missing", supply.DispenseUnscheduled{Site: "01", OfPatient: of, Reasoned: domain.Because("Travels")})
+		s.must(s.crc, supply.ReportKitLost{AtLocation: s.at("01"), Kit: kit, Reasoned: domain.Because("Not on the shelf")})
+		s.eventually("the site is told", func() bool { return slices.Contains(s.withoutKit(s.crc, time.Time{}), of.Patient) })
+		s.must(s.crc, patient.RecordConsent{OfPatient: of, ConsentVersion: "1.0", On: "2026-02-01"})
+		give.Kit = s.waiting(of, 1)[0]
+		s.must(s.crc, give)
+		s.eventually("nobody is told any more", func() bool { return !slices.Contains(s.withoutKit(s.crc, time.Time{}), of.Patient) })
 	})
 
 	t.Run("without a kit", func(t *testing.T) {

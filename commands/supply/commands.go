@@ -181,8 +181,15 @@ var Commands = []commands.Command{
 			c.Seed, err = commands.NewSeed()
 			return err
 		}),
+	onPatientKits(supply.Revise).
+		AllowedTo(access.Processes).
+		PreparedBy(func(_ context.Context, c *supply.ReviseKits) (err error) {
+			c.Seed, err = commands.NewSeed()
+			return err
+		}),
 	commands.Handle(supply.StockDecider, supply.SetAside).
-		AllowedTo(access.Processes),
+		AllowedTo(access.Processes).
+		Upcast(domain.Unchanged),
 	onPatientKits(supply.Dispense).
 		AllowedTo(access.SiteStaff).
 		Described("Record that a patient was given the allocated kit",
@@ -309,8 +316,15 @@ func onPatientKits[C domain.AboutPatient](decide stockDecision[C]) *commands.Dec
 		if at, _ := supply.StockOf(c); facts.Withheld == "" && at.Location != supply.LocationID(who.Site) {
 			facts.Withheld = supply.PatientIsTransferred
 		}
-		if facts.Withheld == "" && who.Blocked(study.BlocksDispensing) {
+		switch {
+		case facts.Withheld != "":
+		case facts.Enrolled && len(who.Consents) == 0:
+			facts.Withheld = supply.ConsentIsMissing
+		case who.Blocked(study.BlocksDispensing):
 			facts.Withheld = supply.ReconsentIsDue
+		}
+		if facts.Visits = who.Visits; facts.Visits == nil {
+			facts.Visits = map[string]domain.Date{}
 		}
 		drawn, err := randomisationcommands.DrawsOf(ctx, reader, who, facts.Study)
 		if err != nil {
