@@ -70,16 +70,16 @@ func TestARuleKeepsKitsOfATypeWithItsDays(t *testing.T) {
 		limits []supply.Event
 		kept   []study.Kind
 	}{
-		"no limit":                    {nil, nil},
-		"one day less":                {[]supply.Event{shipDaysOf(xLow, 296)}, nil},
-		"of one type":                 {[]supply.Event{shipDaysOf(xLow, 297)}, []study.Kind{xLow}},
-		"of two":                      {[]supply.Event{shipDaysOf(xLow, 297), shipDaysOf("open", 400)}, []study.Kind{xLow, "open"}},
-		"taken away":                  {[]supply.Event{shipDaysOf(xLow, 297), shipDaysOf(xLow, 0)}, nil},
-		"taken away for all, not it":  {[]supply.Event{shipDaysOf(xLow, 297), supply.DoNotShipDaysSet{Study: pain}}, []study.Kind{xLow}},
-		"the longest of several":      {[]supply.Event{shipDaysOf(xLow, 297), supply.DoNotShipDaysSet{Study: pain, Days: 10}}, []study.Kind{xLow}},
-		"the longest, of all kits":    {[]supply.Event{shipDaysOf(xLow, 10), supply.DoNotShipDaysSet{Study: pain, Days: 297}}, theKinds},
-		"of another lot or country":   {[]supply.Event{inLot(shipDaysOf(xLow, 297), "L2"), inCountry(shipDaysOf(yLow, 297), "FR")}, nil},
-		"of the lot and of the sites": {[]supply.Event{inLot(shipDaysOf(xLow, 297), "L1"), inCountry(shipDaysOf(yLow, 297), "")}, []study.Kind{xLow, yLow}},
+		"no limit":                   {nil, nil},
+		"one day less":               {[]supply.Event{shipDaysOf(xLow, 296)}, nil},
+		"of one type":                {[]supply.Event{shipDaysOf(xLow, 297)}, []study.Kind{xLow}},
+		"of two":                     {[]supply.Event{shipDaysOf(xLow, 297), shipDaysOf("open", 400)}, []study.Kind{xLow, "open"}},
+		"taken away":                 {[]supply.Event{shipDaysOf(xLow, 297), shipDaysOf(xLow, 0)}, nil},
+		"taken away for all, not it": {[]supply.Event{shipDaysOf(xLow, 297), supply.DoNotShipDaysSet{Study: pain}}, []study.Kind{xLow}},
+		"the longest of two":         {[]supply.Event{shipDaysOf(xLow, 297), supply.DoNotShipDaysSet{Study: pain, Days: 10}}, []study.Kind{xLow}},
+		"the longest, of all kits":   {[]supply.Event{shipDaysOf(xLow, 10), supply.DoNotShipDaysSet{Study: pain, Days: 297}}, theKinds},
+		"of another lot or country":  {[]supply.Event{inLot(shipDaysOf(xLow, 297), "L2"), inCountry(shipDaysOf(yLow, 297), "FR")}, nil},
+		"of the lot":                 {[]supply.Event{inLot(shipDaysOf(xLow, 297), "L1"), shipDaysOf(yLow, 297)}, []study.Kind{xLow, yLow}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, f, _ := typedDelivery(10, [][]study.Kind{theKinds}, append(c.limits, rule)...)
