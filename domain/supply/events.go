@@ -97,9 +97,12 @@ var events = []domain.EventType{
 	domain.Stored[ResupplyEnded]("ResupplyEnded").InNoView("decisions read it; the shipments show its effect"),
 	domain.Stored[ResupplyOfArmEnded]("ResupplyOfArmEnded").InNoView("that an arm is supplied no more is blinded"),
 	domain.Stored[ResupplyOfArmResumed]("ResupplyOfArmResumed").InNoView("that an arm was supplied no more is blinded"),
+	domain.Stored[ResupplyOfKitTypesEnded]("ResupplyOfKitTypesEnded").InNoView("that types of kits are supplied no more is blinded"),
+	domain.Stored[ResupplyOfKitTypesResumed]("ResupplyOfKitTypesResumed").InNoView("that types of kits were supplied no more is blinded"),
 	domain.Stored[ShippingApproved]("ShippingApproved"),
 	domain.Stored[ShippingApprovalWithdrawn]("ShippingApprovalWithdrawn"),
 	domain.Stored[DoNotShipDaysSet]("DoNotShipDaysSet").InNoView("a lot may reveal an arm"),
+	domain.Stored[DoNotShipDaysOfTypeSet]("DoNotShipDaysOfTypeSet").InNoView("a type of kits may reveal an arm"),
 	domain.Stored[ExpiringKitsShown]("ExpiringKitsShown").InNoView("the audit trail says who has looked"),
 }
 
