@@ -1,17 +1,29 @@
 package readmodels_test
 
 import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"casebook/access"
+	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
+	"casebook/domain/refuse"
+	"casebook/domain/study"
 	"casebook/domain/supply"
+	"casebook/domain/user"
 	"casebook/readmodels"
 	patientviews "casebook/readmodels/patient"
 	randomisationviews "casebook/readmodels/randomisation"
+	studyviews "casebook/readmodels/study"
 	supplyviews "casebook/readmodels/supply"
 
 	gocmp "github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 )
 
 // Deviations are shown with what was known of them at a moment, and filters are about that.
@@ -140,3 +152,356 @@ func TestDosingAsOf(t *testing.T) {
 }
 
 func minuteOf(n int) time.Time { return moment(0).Add(time.Duration(n) * time.Minute) }
+
+// livedKit is a kit with a state for each minute.
+func livedKit(n int, states ...supplyviews.KitState) supplyviews.Kit {
+	k := supplyviews.Kit{KitRow: supplyviews.KitRow{Header: key(n), Kit: supply.KitNumber(fmt.Sprint("K", n)), Study: "S"}}
+	for minute, state := range states {
+		k.KitState = state
+		k.Note(supplyviews.Custody{RecordedAt: minuteOf(minute)})
+	}
+	return k
+}
+
+// A kit is listed where it was, and as it stood.
+func TestKitsAsOf(t *testing.T) {
+	s := connect(t, newDatabase())
+	in := func(location supply.LocationID, status supply.KitStatus) supplyviews.KitState {
+		return supplyviews.KitState{Location: location, Status: status}
+	}
+	put(t, s, supplyviews.KitInventories, livedKit(1, in("D", supply.KitRegistered), in("D", supply.KitAvailable), in("D", supply.KitInTransit),
+		in("A", supply.KitAvailable), in("A", supply.KitIsAllocated)))
+	put(t, s, supplyviews.KitInventories, livedKit(2, in("D", supply.KitRegistered), in("D", supply.KitAvailable)))
+	asOf := func(n int) supplyviews.KitsQuery { return supplyviews.KitsQuery{AsOf: minuteOf(n)} }
+	at := func(n int, location supply.LocationID, status supply.KitStatus) supplyviews.KitsQuery {
+		return supplyviews.KitsQuery{AsOf: minuteOf(n), Location: location, Status: status}
+	}
+	for name, c := range map[string]struct {
+		query supplyviews.KitsQuery
+		want  []string
+	}{
+		"now":                   {supplyviews.KitsQuery{}, []string{"K1 A allocated", "K2 D available"}},
+		"before all":            {asOf(-1), nil},
+		"registered":            {asOf(0), []string{"K1 D registered", "K2 D registered"}},
+		"on its way":            {asOf(2), []string{"K1 D in_transit", "K2 D available"}},
+		"in the depot then":     {at(1, "D", ""), []string{"K1 D available", "K2 D available"}},
+		"in the depot later":    {at(3, "D", ""), []string{"K2 D available"}},
+		"available at the site": {at(3, "A", supply.KitAvailable), []string{"K1 A available"}},
+		"allocated only later":  {at(3, "A", supply.KitIsAllocated), nil},
+		"after all":             {asOf(9), []string{"K1 A allocated", "K2 D available"}},
+	} {
+		for _, order := range ordersOf("Kits") {
+			c.query.Study, c.query.Sort = "S", order
+			got := listed(t, 1, func(k supplyviews.KitRow) string { return fmt.Sprint(k.Kit, " ", k.Location, " ", k.Status) },
+				func(p readmodels.Page) (readmodels.List[supplyviews.KitRow], error) {
+					p.Sort = order
+					c.query.Page = p
+					return supplyviews.ListKits(t.Context(), everything(s), c.query)
+				})
+			if diff := gocmp.Diff(c.want, got); diff != "" {
+				t.Errorf("%s, in the order %q: %s", name, order, diff)
+			}
+		}
+	}
+}
+
+// What is reconciled later was not, and doses were counted as they were counted then.
+func TestReconciliationAsOf(t *testing.T) {
+	s := connect(t, newDatabase())
+	given := &supplyviews.Given{Patient: "S.1", Site: "A"}
+	put(t, s, supplyviews.KitInventories, livedKit(1, supplyviews.KitState{Status: supply.KitAvailable},
+		supplyviews.KitState{Status: supply.KitIsDispensed, KitUse: supplyviews.KitUse{Given: given, DispensedOn: "2026-03-01"}},
+		supplyviews.KitState{Status: supply.KitIsReturned, KitUse: supplyviews.KitUse{Given: given, DispensedOn: "2026-03-01",
+			BackOn: "2026-03-15", Reconciled: 1, Returned: 2, Used: 25, Lost: 1}}))
+	sheet := func(q supplyviews.ReconciliationQuery) (all []supplyviews.AccountedKit) {
+		q.Study = "S"
+		list, err := supplyviews.ListReconciliation(t.Context(), everything(s), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range list.Items {
+			all = append(all, supplyviews.AccountedKit{Kit: k.Kit, Patient: k.Patient, Site: k.Site, Reconciled: k.Reconciled,
+				AccountedState: supplyviews.AccountedState{Status: k.Status, DispensedOn: k.DispensedOn, BackOn: k.BackOn, Used: k.Used,
+					Returned: k.Returned, Lost: k.Lost}})
+		}
+		return all
+	}
+	out := supplyviews.AccountedKit{Kit: "K1", Patient: "S.1", Site: "A", AccountedState: supplyviews.AccountedState{
+		Status: supply.KitIsDispensed, DispensedOn: "2026-03-01"}}
+	back := out
+	back.Reconciled, back.AccountedState = true, supplyviews.AccountedState{Status: supply.KitIsReturned, DispensedOn: "2026-03-01",
+		BackOn: "2026-03-15", Used: 25, Returned: 2, Lost: 1}
+	for name, c := range map[string]struct {
+		query supplyviews.ReconciliationQuery
+		want  []supplyviews.AccountedKit
+	}{
+		"now":             {supplyviews.ReconciliationQuery{}, []supplyviews.AccountedKit{back}},
+		"nobody's yet":    {supplyviews.ReconciliationQuery{AsOf: minuteOf(0)}, nil},
+		"given out":       {supplyviews.ReconciliationQuery{AsOf: minuteOf(1), Site: "A", Patient: "S.1"}, []supplyviews.AccountedKit{out}},
+		"counted":         {supplyviews.ReconciliationQuery{AsOf: minuteOf(2), Site: "A"}, []supplyviews.AccountedKit{back}},
+		"elsewhere":       {supplyviews.ReconciliationQuery{AsOf: minuteOf(2), Site: "B"}, nil},
+		"somebody else's": {supplyviews.ReconciliationQuery{AsOf: minuteOf(2), Patient: "S.2"}, nil},
+	} {
+		if diff := gocmp.Diff(c.want, sheet(c.query)); diff != "" {
+			t.Errorf("%s: %s", name, diff)
+		}
+	}
+}
+
+// A green light that was withdrawn was there.
+func TestShippingApprovalsAsOf(t *testing.T) {
+	s := connect(t, newDatabase())
+	a := supplyviews.ShippingApproval{Header: key(1), Study: "S", Site: "A"}
+	for n, status := range []supplyviews.ApprovalStatus{supplyviews.ShippingIsApproved, supplyviews.ShippingIsWithdrawn} {
+		a.ApprovalState = supplyviews.ApprovalState{Status: status, At: minuteOf(n)}
+		a.Remember()
+	}
+	put(t, s, supplyviews.ShippingApprovals, a)
+	lights := func(q supplyviews.ShippingApprovalsQuery) (all []supplyviews.ApprovalStatus) {
+		q.Study = "S"
+		list, err := supplyviews.ListShippingApprovals(t.Context(), everything(s), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range list.Items {
+			all = append(all, a.Status)
+		}
+		return all
+	}
+	got := [][]supplyviews.ApprovalStatus{lights(supplyviews.ShippingApprovalsQuery{}),
+		lights(supplyviews.ShippingApprovalsQuery{AsOf: minuteOf(-1)}),
+		lights(supplyviews.ShippingApprovalsQuery{AsOf: minuteOf(0), Site: "A", Status: "approved"}),
+		lights(supplyviews.ShippingApprovalsQuery{AsOf: minuteOf(0), Status: "withdrawn"}),
+		lights(supplyviews.ShippingApprovalsQuery{AsOf: minuteOf(1), Status: "withdrawn"}),
+		lights(supplyviews.ShippingApprovalsQuery{AsOf: minuteOf(1), Site: "B"})}
+	if diff := gocmp.Diff([][]supplyviews.ApprovalStatus{{"withdrawn"}, nil, {"approved"}, nil, {"withdrawn"}, nil}, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// askers are asked about the past below. They see the study as a whole, with patients or without, or single sites.
+var askers = map[string][]user.Grant{
+	"data manager":        {{Role: user.DataManager, Study: "S"}},
+	"supply manager":      {{Role: user.SupplyManager, Study: "S"}},
+	"unblinded":           {{Role: user.UnblindedSupplyManager, Study: "S"}},
+	"coordinator of A":    {{Role: user.CRC, Study: "S", Site: "A"}},
+	"monitor of A and B":  {{Role: user.Monitor, Study: "S", Site: "A"}, {Role: user.Monitor, Study: "S", Site: "B"}},
+	"of another study":    {{Role: user.DataManager, Study: "T"}},
+	"supplier who visits": {{Role: user.SupplyManager, Study: "S"}, {Role: user.Monitor, Study: "S", Site: "A"}},
+}
+
+// mayKnow says whether an asker may read clinical data at a site, or in the whole study.
+func mayKnow(asker string, site domain.SiteID) bool {
+	return slices.ContainsFunc(askers[asker], func(g user.Grant) bool {
+		return g.Study == "S" && (g.Site == "" || g.Site == site) && slices.Contains(access.ClinicalReaders, g.Role)
+	})
+}
+
+// maySee says whether an asker has one of the roles at a site, or in the whole study.
+func maySee(asker string, roles access.Permission, site domain.SiteID) bool {
+	return slices.ContainsFunc(askers[asker], func(g user.Grant) bool {
+		return g.Study == "S" && (g.Site == "" || g.Site == site) && slices.Contains(roles, g.Role)
+	})
+}
+
+// engineOf answers queries from the documents in a store.
+func engineOf(t *testing.T, s *readmodels.Store) *readmodels.Engine {
+	t.Helper()
+	for _, v := range contexts.Views() {
+		if err := s.SaveCheckpoint(t.Context(), readmodels.Checkpoint{Collection: v.Collection(), View: v.Name, Version: v.Version,
+			State: readmodels.Live}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return readmodels.NewEngine(readmodels.EngineOptions{Store: s, Queries: contexts.Queries()})
+}
+
+// asked asks as an adversary does, with what a request can have. The answer is the zero value where she is refused.
+func asked[A any](t *rapid.T, engine *readmodels.Engine, asker, query string, given map[string]string) (answer A, refused bool) {
+	t.Helper()
+	question := readmodels.Question{Query: query, Path: map[string]string{"study": "S"}, Given: map[string][]string{},
+		Caller: readmodels.Caller{Principal: access.Principal{User: "eve", Grants: askers[asker]}}}
+	for name, value := range given {
+		if value != "" {
+			question.Given[name] = []string{value}
+		}
+	}
+	is, err := engine.Answer(t.Context(), question)
+	if r, ok := refuse.As(err); ok && r.Code == "not_allowed" {
+		return answer, true
+	} else if err != nil {
+		t.Fatal(err)
+	}
+	return is.(A), false //nolint:forcetypeassert // the answer of the query
+}
+
+// TestNobodyIsShownThePastOfOthers moves kits and patients between a depot and two sites, and compares what everybody is shown of any
+// moment with what a model of the rules shows: to people who are bound to sites, what was and is there, and patients to readers of clinical
+// data alone, of where the kit was and of where it is.
+func TestNobodyIsShownThePastOfOthers(t *testing.T) {
+	const minutes, kits = 8, 40
+	s := connect(t, newDatabase())
+	random := rand.New(rand.NewPCG(3, 4)) //nolint:gosec // the same on every run
+	places := []supply.LocationID{"D", "A", "B"}
+	var patients [5]patientviews.PatientRow
+	for i := range patients {
+		p := &patients[i]
+		p.ID = fmt.Sprint("S.", i)
+		p.Patient, p.Study = domain.PatientID(p.ID), "S"
+		for minute := range minutes {
+			if minute == 0 || random.IntN(4) == 0 {
+				p.Site = domain.SiteID(places[1+random.IntN(2)])
+				p.Sites = p.Sites.Since(minuteOf(minute), p.Site)
+			}
+		}
+		put(t, s, patientviews.PatientLists, *p)
+	}
+	var all []supplyviews.Kit
+	for n := range kits {
+		var states []supplyviews.KitState
+		is := supplyviews.KitState{Location: "D", Status: supply.KitAvailable}
+		for range minutes {
+			is.Location, is.Status = places[random.IntN(3)], statuses[random.IntN(len(statuses))]
+			if is.Patient == "" && random.IntN(3) == 0 {
+				is.Patient = patients[random.IntN(len(patients))].Patient
+			}
+			if is.Recalled = is.Patient != "" && random.IntN(2) == 0; is.Recalled {
+				is.RecallAction = supply.RecallActions[random.IntN(2)]
+			}
+			states = append(states, is)
+		}
+		all = append(all, livedKit(n, states...))
+		put(t, s, supplyviews.KitInventories, all[n])
+	}
+	engine := engineOf(t, s)
+	line := func(k supplyviews.KitState, of supply.KitNumber) string {
+		return fmt.Sprint(of, " ", k.Location, " ", k.Status, " ", k.Patient, " ", k.RecallAction)
+	}
+	lines := func(list readmodels.List[supplyviews.KitRow]) (all []string) {
+		for _, k := range list.Items {
+			all = append(all, line(k.KitState, k.Kit))
+		}
+		return all
+	}
+	shown := map[string]int{}
+	rapid.Check(t, func(r *rapid.T) {
+		asker := rapid.SampledFrom(slices.Sorted(maps.Keys(askers))).Draw(r, "asker")
+		moment := minuteOf(rapid.IntRange(-1, minutes).Draw(r, "minute"))
+		place := rapid.SampledFrom(append(places, "")).Draw(r, "place")
+		status := rapid.SampledFrom(append(statuses, "")).Draw(r, "status")
+		action := rapid.SampledFrom(append([]supply.RecallAction{""}, supply.RecallActions[:2]...)).Draw(r, "action")
+		asOf := moment.Format(time.RFC3339)
+
+		got, refused := asked[readmodels.List[supplyviews.KitRow]](r, engine, asker, "Kits", map[string]string{"asOf": asOf,
+			"location": string(place), "status": string(status), "sort": rapid.SampledFrom([]string{"", "number"}).Draw(r, "order")})
+		if maySee(asker, access.StudyMembers, domain.SiteID(place)) == refused {
+			r.Fatalf("%s asks for kits of %q: refused %v", asker, place, refused)
+		}
+		var want []string
+		for _, k := range all {
+			was, some := k.Past.At(moment)
+			if refused || !some || !wanted(place, was.Location) || !wanted(status, was.Status) ||
+				!maySee(asker, access.StudyMembers, domain.SiteID(k.Location)) {
+				continue
+			}
+			if !mayKnow(asker, domain.SiteID(was.Location)) || !mayKnow(asker, domain.SiteID(k.Location)) {
+				was.Patient, was.RecallAction = "", ""
+			}
+			want = append(want, line(was, k.Kit))
+		}
+		if diff := gocmp.Diff(want, lines(got)); diff != "" {
+			r.Fatalf("kits: %s", diff)
+		}
+		shown["kits to "+asker] += len(want)
+
+		open := access.To(access.ClinicalReaders, access.UnblindedSupply)
+		got, refused = asked[readmodels.List[supplyviews.KitRow]](r, engine, asker, "RecalledKits", map[string]string{"asOf": asOf,
+			"site": string(place), "status": string(status), "action": string(action)})
+		if maySee(asker, open, domain.SiteID(place)) == refused {
+			r.Fatalf("%s asks for recalled kits of %q: refused %v", asker, place, refused)
+		}
+		want = nil
+		for _, k := range all {
+			was, some := k.Past.At(moment)
+			if refused || !some || !was.Recalled || !wanted(status, was.Status) || !wanted(action, was.RecallAction) {
+				continue
+			}
+			i := slices.IndexFunc(patients[:], func(p patientviews.PatientRow) bool { return p.Patient == was.Patient })
+			if there, _ := patients[i].Sites.At(moment); place != "" && (string(there) != string(place) || string(patients[i].Site) != string(place)) {
+				continue
+			}
+			if !mayKnow(asker, domain.SiteID(place)) {
+				if action != "" {
+					continue
+				}
+				was.Patient, was.RecallAction = "", ""
+			}
+			want = append(want, line(was, k.Kit))
+		}
+		if diff := gocmp.Diff(want, lines(got)); diff != "" {
+			r.Fatalf("recalled kits: %s", diff)
+		}
+		shown["recalled kits to "+asker] += len(want)
+	})
+	for asker := range askers {
+		if some := shown["kits to "+asker] > 0; some == (asker == "of another study") {
+			t.Errorf("%s is shown %d kits", asker, shown["kits to "+asker])
+		}
+	}
+	for _, asker := range []string{"data manager", "unblinded", "coordinator of A", "monitor of A and B"} {
+		if shown["recalled kits to "+asker] == 0 {
+			t.Errorf("%s is shown no recalled kits", asker)
+		}
+	}
+}
+
+// What was stopped is shown as it was, and to people who are bound to sites nothing of other sites.
+func TestPausesAsOf(t *testing.T) {
+	s := connect(t, newDatabase())
+	o := studyviews.StudyOverview{Header: readmodels.Header{ID: "S"}, Study: "S"}
+	some := []study.Activity{study.ActivityScreening, study.ActivityShipping}
+	o.SiteOf("A").Pause(minuteOf(0), some[:1], "leave")
+	o.SiteOf("A").Pause(minuteOf(1), some[1:], "no room")
+	o.SiteOf("B").Pause(minuteOf(2), some[:1], "audit")
+	of := o.SuspensionOf("DE", nil)
+	of.Activities, of.Reason = some, "customs"
+	o.RememberSuspensions(minuteOf(3))
+	o.SiteOf("A").Resume(minuteOf(4), some[:1])
+	o.SuspensionOf("DE", nil).Activities = nil
+	o.DropEndedSuspensions()
+	o.RememberSuspensions(minuteOf(5))
+	o.SiteOf("A").Resume(minuteOf(6), some[1:])
+	put(t, s, studyviews.StudyOverviews, o)
+	engine := engineOf(t, s)
+	both, audit, customs := "A[screening shipping]no room1m0s", "B[screening]audit2m0s", "DE[screening shipping]customs"
+	less := "A[shipping]no room1m0s"
+	stopped := map[int][]string{-1: nil, 0: {"A[screening]leave0s"}, 1: {both}, 2: {both, audit}, 3: {customs, both, audit},
+		4: {customs, less, audit}, 5: {less, audit}, 6: {audit}}
+	rapid.Check(t, func(r *rapid.T) {
+		asker := rapid.SampledFrom(slices.Sorted(maps.Keys(askers))).Draw(r, "asker")
+		minute := rapid.IntRange(-1, 7).Draw(r, "minute") // after the last, that of the present
+		given := map[string]string{"asOf": minuteOf(minute).Format(time.RFC3339)}
+		if minute == 7 {
+			minute, given = 6, nil
+		}
+		p, refused := asked[studyviews.Pauses](r, engine, asker, "Pauses", given)
+		if refused != (asker == "of another study") {
+			r.Fatalf("%s is refused %v", asker, refused)
+		}
+		var got, want []string
+		for _, of := range p.Suspended {
+			got = append(got, fmt.Sprint(of.Country, of.Activities, of.Reason))
+		}
+		for _, of := range p.Sites {
+			got = append(got, fmt.Sprint(of.Site, of.Activities, of.Reason, of.Since.Sub(minuteOf(0))))
+		}
+		for _, line := range stopped[minute] {
+			if site, _, _ := strings.Cut(line, "["); !refused && (site == "DE" || maySee(asker, access.StudyMembers, domain.SiteID(site))) {
+				want = append(want, line)
+			}
+		}
+		if diff := gocmp.Diff(want, got); diff != "" {
+			r.Fatalf("%s at %d: %s", asker, minute, diff)
+		}
+	})
+}

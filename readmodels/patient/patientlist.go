@@ -20,7 +20,7 @@ import (
 //
 // Every day something is recorded about a patient, so only two indexes contain the last activity. They begin with the
 // status. A list without a status asks for all statuses, and the store merges them.
-var PatientLists = readmodels.View{Name: "patient-list", Version: 5, Indexes: []mongo.IndexModel{
+var PatientLists = readmodels.View{Name: "patient-list", Version: 6, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "_id"),
 	readmodels.IndexOn("study", "site", "_id"),
 	readmodels.IndexOn("study", "status", "_id"),
@@ -64,6 +64,8 @@ type PatientRow struct {
 	Open       patient.Candidates    `bson:"open,omitempty" json:"-"`
 	Risks      int                   `bson:"risks" json:"risks" doc:"Risks flagged so far"`
 	Compliance diaryviews.Compliance `bson:"compliance" json:"compliance" doc:"How the patient keeps the diary"`
+	// Sites are those that the patient has been at.
+	Sites readmodels.History[domain.SiteID] `bson:"sites" json:"-"`
 }
 
 var patientOrders = []readmodels.Order[PatientRow]{
