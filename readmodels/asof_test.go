@@ -2,7 +2,6 @@ package readmodels_test
 
 import (
 	"fmt"
-	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -23,7 +22,6 @@ import (
 	supplyviews "casebook/readmodels/supply"
 
 	gocmp "github.com/google/go-cmp/cmp"
-	"pgregory.net/rapid"
 )
 
 // Deviations are shown with what was known of them at a moment, and filters are about that.
@@ -245,6 +243,22 @@ func TestReconciliationAsOf(t *testing.T) {
 		if diff := gocmp.Diff(c.want, sheet(c.query)); diff != "" {
 			t.Errorf("%s: %s", name, diff)
 		}
+		list, err := supplyviews.ListAccountabilityByPatient(t.Context(), everything(s), supplyviews.AccountabilityByPatientQuery{Study: "S",
+			Site: c.query.Site, AsOf: c.query.AsOf})
+		if c.query.Patient != "" && len(c.want) == 0 {
+			continue // it has no filter by patient
+		}
+		sums := supplyviews.PatientAccountability{}
+		for _, p := range list.Items {
+			sums.Allocated, sums.Returned, sums.Used, sums.Lost = sums.Allocated+p.Allocated, sums.Returned+p.Returned, sums.Used+p.Used,
+				sums.Lost+p.Lost
+		}
+		for _, k := range c.want {
+			sums.Allocated, sums.Returned, sums.Used, sums.Lost = sums.Allocated-1, sums.Returned-k.Returned, sums.Used-k.Used, sums.Lost-k.Lost
+		}
+		if err != nil || sums != (supplyviews.PatientAccountability{}) {
+			t.Errorf("%s: by patient, it is another %+v (%v)", name, sums, err)
+		}
 	}
 }
 
@@ -317,7 +331,7 @@ func engineOf(t *testing.T, s *readmodels.Store) *readmodels.Engine {
 }
 
 // asked asks as an adversary does, with what a request can have. The answer is the zero value where she is refused.
-func asked[A any](t *rapid.T, engine *readmodels.Engine, asker, query string, given map[string]string) (answer A, refused bool) {
+func asked[A any](t *testing.T, engine *readmodels.Engine, asker, query string, given map[string]string) (answer A, refused bool) {
 	t.Helper()
 	question := readmodels.Question{Query: query, Path: map[string]string{"study": "S"}, Given: map[string][]string{},
 		Caller: readmodels.Caller{Principal: access.Principal{User: "eve", Grants: askers[asker]}}}
@@ -335,124 +349,177 @@ func asked[A any](t *rapid.T, engine *readmodels.Engine, asker, query string, gi
 	return is.(A), false //nolint:forcetypeassert // the answer of the query
 }
 
-// TestNobodyIsShownThePastOfOthers moves kits and patients between a depot and two sites, and compares what everybody is shown of any
-// moment with what a model of the rules shows: to people who are bound to sites, what was and is there, and patients to readers of clinical
-// data alone, of where the kit was and of where it is.
-func TestNobodyIsShownThePastOfOthers(t *testing.T) {
-	const minutes, kits = 8, 40
-	s := connect(t, newDatabase())
+// moves are kits and patients that were moved between a depot and two sites.
+type moves struct {
+	engine   *readmodels.Engine
+	patients []patientviews.PatientRow
+	kits     []supplyviews.Kit
+}
+
+const minutesOfMoves = 6
+
+var places = []supply.LocationID{"D", "A", "B"}
+
+func movedAtRandom(t *testing.T, s *readmodels.Store) (m moves) {
+	t.Helper()
 	random := rand.New(rand.NewPCG(3, 4)) //nolint:gosec // the same on every run
-	places := []supply.LocationID{"D", "A", "B"}
-	var patients [5]patientviews.PatientRow
-	for i := range patients {
-		p := &patients[i]
-		p.ID = fmt.Sprint("S.", i)
-		p.Patient, p.Study = domain.PatientID(p.ID), "S"
-		for minute := range minutes {
+	for n := range 5 {
+		id := domain.PatientID(fmt.Sprint("S.", n))
+		p := patientviews.PatientRow{Header: readmodels.Header{ID: string(id)}, Patient: id, Study: "S"}
+		for minute := range minutesOfMoves {
 			if minute == 0 || random.IntN(4) == 0 {
 				p.Site = domain.SiteID(places[1+random.IntN(2)])
 				p.Sites = p.Sites.Since(minuteOf(minute), p.Site)
 			}
 		}
-		put(t, s, patientviews.PatientLists, *p)
+		m.patients = append(m.patients, p)
+		put(t, s, patientviews.PatientLists, p)
 	}
-	var all []supplyviews.Kit
-	for n := range kits {
+	for n := range 40 {
 		var states []supplyviews.KitState
-		is := supplyviews.KitState{Location: "D", Status: supply.KitAvailable}
-		for range minutes {
+		var is supplyviews.KitState
+		for range minutesOfMoves {
 			is.Location, is.Status = places[random.IntN(3)], statuses[random.IntN(len(statuses))]
 			if is.Patient == "" && random.IntN(3) == 0 {
-				is.Patient = patients[random.IntN(len(patients))].Patient
+				is.Patient = m.patients[random.IntN(len(m.patients))].Patient
 			}
 			if is.Recalled = is.Patient != "" && random.IntN(2) == 0; is.Recalled {
 				is.RecallAction = supply.RecallActions[random.IntN(2)]
 			}
 			states = append(states, is)
 		}
-		all = append(all, livedKit(n, states...))
-		put(t, s, supplyviews.KitInventories, all[n])
+		m.kits = append(m.kits, livedKit(n, states...))
+		put(t, s, supplyviews.KitInventories, m.kits[n])
 	}
-	engine := engineOf(t, s)
-	line := func(k supplyviews.KitState, of supply.KitNumber) string {
-		return fmt.Sprint(of, " ", k.Location, " ", k.Status, " ", k.Patient, " ", k.RecallAction)
-	}
-	lines := func(list readmodels.List[supplyviews.KitRow]) (all []string) {
-		for _, k := range list.Items {
-			all = append(all, line(k.KitState, k.Kit))
-		}
-		return all
-	}
-	shown := map[string]int{}
-	rapid.Check(t, func(r *rapid.T) {
-		asker := rapid.SampledFrom(slices.Sorted(maps.Keys(askers))).Draw(r, "asker")
-		moment := minuteOf(rapid.IntRange(-1, minutes).Draw(r, "minute"))
-		place := rapid.SampledFrom(append(places, "")).Draw(r, "place")
-		status := rapid.SampledFrom(append(statuses, "")).Draw(r, "status")
-		action := rapid.SampledFrom(append([]supply.RecallAction{""}, supply.RecallActions[:2]...)).Draw(r, "action")
-		asOf := moment.Format(time.RFC3339)
+	m.engine = engineOf(t, s)
+	return m
+}
 
-		got, refused := asked[readmodels.List[supplyviews.KitRow]](r, engine, asker, "Kits", map[string]string{"asOf": asOf,
-			"location": string(place), "status": string(status), "sort": rapid.SampledFrom([]string{"", "number"}).Draw(r, "order")})
-		if maySee(asker, access.StudyMembers, domain.SiteID(place)) == refused {
-			r.Fatalf("%s asks for kits of %q: refused %v", asker, place, refused)
-		}
-		var want []string
-		for _, k := range all {
-			was, some := k.Past.At(moment)
-			if refused || !some || !wanted(place, was.Location) || !wanted(status, was.Status) ||
-				!maySee(asker, access.StudyMembers, domain.SiteID(k.Location)) {
-				continue
-			}
-			if !mayKnow(asker, domain.SiteID(was.Location)) || !mayKnow(asker, domain.SiteID(k.Location)) {
-				was.Patient, was.RecallAction = "", ""
-			}
-			want = append(want, line(was, k.Kit))
-		}
-		if diff := gocmp.Diff(want, lines(got)); diff != "" {
-			r.Fatalf("kits: %s", diff)
-		}
-		shown["kits to "+asker] += len(want)
+// question is what is asked about the past.
+type question struct {
+	asker  string
+	moment time.Time
+	place  supply.LocationID
+	status supply.KitStatus
+	action supply.RecallAction
+}
 
-		open := access.To(access.ClinicalReaders, access.UnblindedSupply)
-		got, refused = asked[readmodels.List[supplyviews.KitRow]](r, engine, asker, "RecalledKits", map[string]string{"asOf": asOf,
-			"site": string(place), "status": string(status), "action": string(action)})
-		if maySee(asker, open, domain.SiteID(place)) == refused {
-			r.Fatalf("%s asks for recalled kits of %q: refused %v", asker, place, refused)
+// listed returns the lines of a list of kits, which asks for the place by a name of its own.
+func (m moves) listed(t *testing.T, query, place string, q question) (lines []string, refused bool) {
+	t.Helper()
+	given := map[string]string{"asOf": q.moment.Format(time.RFC3339), place: string(q.place), "status": string(q.status)}
+	if q.action != "" {
+		given["action"] = string(q.action)
+	}
+	list, refused := asked[readmodels.List[supplyviews.KitRow]](t, m.engine, q.asker, query, given)
+	for _, k := range list.Items {
+		lines = append(lines, lineOf(k.Kit, k.KitState))
+	}
+	return lines, refused
+}
+
+func lineOf(of supply.KitNumber, is supplyviews.KitState) string {
+	return fmt.Sprint(of, " ", is.Location, " ", is.Status, " ", is.Patient, " ", is.RecallAction)
+}
+
+// shown are the lines of kits that satisfied a condition at the moment. Their patients are left out where somebody may not know them.
+func (m moves) shown(q question, keep, knows func(was, is supplyviews.KitState) bool) (lines []string) {
+	for _, k := range m.kits {
+		was, some := k.Past.At(q.moment)
+		if !some || q.status != "" && was.Status != q.status || !keep(was, k.KitState) {
+			continue
 		}
-		want = nil
-		for _, k := range all {
-			was, some := k.Past.At(moment)
-			if refused || !some || !was.Recalled || !wanted(status, was.Status) || !wanted(action, was.RecallAction) {
-				continue
-			}
-			i := slices.IndexFunc(patients[:], func(p patientviews.PatientRow) bool { return p.Patient == was.Patient })
-			if there, _ := patients[i].Sites.At(moment); place != "" && (string(there) != string(place) || string(patients[i].Site) != string(place)) {
-				continue
-			}
-			if !mayKnow(asker, domain.SiteID(place)) {
-				if action != "" {
-					continue
-				}
-				was.Patient, was.RecallAction = "", ""
-			}
-			want = append(want, line(was, k.Kit))
+		if !knows(was, k.KitState) {
+			was.Patient, was.RecallAction = "", ""
 		}
-		if diff := gocmp.Diff(want, lines(got)); diff != "" {
-			r.Fatalf("recalled kits: %s", diff)
+		lines = append(lines, lineOf(k.Kit, was))
+	}
+	return lines
+}
+
+// recalled are the lines that a list of recalled kits should have.
+func (m moves) recalled(q question) []string {
+	knows := func(supplyviews.KitState, supplyviews.KitState) bool { return mayKnow(q.asker, domain.SiteID(q.place)) }
+	return m.shown(q, func(was, is supplyviews.KitState) bool {
+		return was.Recalled && (q.action == "" || was.RecallAction == q.action && knows(was, is)) &&
+			(q.place == "" || slices.ContainsFunc(m.patients, func(p patientviews.PatientRow) bool {
+				there, _ := p.Sites.At(q.moment)
+				return p.Patient == was.Patient && there == p.Site && string(p.Site) == string(q.place)
+			}))
+	}, knows)
+}
+
+// TestNobodyIsShownThePastOfOthers compares what everybody is shown of any moment with what a model of the rules shows: to people who are
+// bound to sites, what was and is there, and patients to readers of clinical data alone, of where the kit was and of where it is.
+func TestNobodyIsShownThePastOfOthers(t *testing.T) {
+	m := movedAtRandom(t, connect(t, newDatabase()))
+	lines := map[string]int{}
+	compare := func(q question, what string, want, got any, refused, allowed bool) {
+		t.Helper()
+		if refused == allowed {
+			t.Errorf("%s of %+v: refused %v", what, q, refused)
 		}
-		shown["recalled kits to "+asker] += len(want)
-	})
+		if diff := gocmp.Diff(want, got); allowed && diff != "" {
+			t.Errorf("%s of %+v: %s", what, q, diff)
+		}
+	}
+	ask := func(q question) {
+		sees := func(place supply.LocationID) bool { return maySee(q.asker, access.StudyMembers, domain.SiteID(place)) }
+		if q.action == "" {
+			want := m.shown(q, func(was, is supplyviews.KitState) bool {
+				return (q.place == "" || was.Location == q.place) && sees(is.Location)
+			}, func(was, is supplyviews.KitState) bool {
+				return mayKnow(q.asker, domain.SiteID(was.Location)) && mayKnow(q.asker, domain.SiteID(is.Location))
+			})
+			got, refused := m.listed(t, "Kits", "location", q)
+			compare(q, "kits", want, got, refused, sees(q.place))
+			lines["kits "+q.asker] += len(got)
+		}
+		allowed := maySee(q.asker, access.To(access.ClinicalReaders, access.UnblindedSupply), domain.SiteID(q.place))
+		got, refused := m.listed(t, "RecalledKits", "site", q)
+		compare(q, "recalled kits", m.recalled(q), got, refused, allowed)
+		lines["recalled "+q.asker] += len(got)
+	}
 	for asker := range askers {
-		if some := shown["kits to "+asker] > 0; some == (asker == "of another study") {
-			t.Errorf("%s is shown %d kits", asker, shown["kits to "+asker])
+		for minute := -1; minute <= minutesOfMoves; minute++ {
+			q := question{asker: asker, moment: minuteOf(minute)}
+			want, got, refused := m.counted(t, q)
+			compare(q, "accountability", want, got, refused, asker != "of another study")
+			for _, q.place = range append(places, "") {
+				for _, q.status = range []supply.KitStatus{statuses[0], ""} {
+					for _, q.action = range []supply.RecallAction{supply.RecallActions[0], ""} {
+						ask(q)
+					}
+				}
+			}
+		}
+		some := map[string]bool{"kits": asker != "of another study", "recalled": asker != "of another study" && asker != "supply manager"}
+		for list, any := range some {
+			if n := lines[list+" "+asker]; n > 0 != any {
+				t.Errorf("%s is shown %d lines of %s", asker, n, list)
+			}
 		}
 	}
-	for _, asker := range []string{"data manager", "unblinded", "coordinator of A", "monitor of A and B"} {
-		if shown["recalled kits to "+asker] == 0 {
-			t.Errorf("%s is shown no recalled kits", asker)
+}
+
+// counted returns how many kits should stand how, by place, and how many an asker is told to.
+func (m moves) counted(t *testing.T, q question) (should, is map[supplyviews.LocationStatus]int, refused bool) {
+	t.Helper()
+	sees := func(place supply.LocationID) bool { return maySee(q.asker, access.StudyMembers, domain.SiteID(place)) }
+	should, is = map[supplyviews.LocationStatus]int{}, map[supplyviews.LocationStatus]int{}
+	for _, k := range m.kits {
+		if was, some := k.Past.At(q.moment); some && sees(was.Location) && sees(k.Location) {
+			should[supplyviews.LocationStatus{Location: was.Location, Status: was.Status}]++
 		}
 	}
+	list, refused := asked[supplyviews.AccountabilityList](t, m.engine, q.asker, "Accountability",
+		map[string]string{"asOf": q.moment.Format(time.RFC3339)})
+	for _, a := range list.Items {
+		for status, n := range a.Statuses {
+			is[supplyviews.LocationStatus{Location: a.Location, Status: status}] += n
+		}
+	}
+	return should, is, refused
 }
 
 // What was stopped is shown as it was, and to people who are bound to sites nothing of other sites.
@@ -477,16 +544,10 @@ func TestPausesAsOf(t *testing.T) {
 	less := "A[shipping]no room1m0s"
 	stopped := map[int][]string{-1: nil, 0: {"A[screening]leave0s"}, 1: {both}, 2: {both, audit}, 3: {customs, both, audit},
 		4: {customs, less, audit}, 5: {less, audit}, 6: {audit}}
-	rapid.Check(t, func(r *rapid.T) {
-		asker := rapid.SampledFrom(slices.Sorted(maps.Keys(askers))).Draw(r, "asker")
-		minute := rapid.IntRange(-1, 7).Draw(r, "minute") // after the last, that of the present
-		given := map[string]string{"asOf": minuteOf(minute).Format(time.RFC3339)}
-		if minute == 7 {
-			minute, given = 6, nil
-		}
-		p, refused := asked[studyviews.Pauses](r, engine, asker, "Pauses", given)
+	ask := func(asker string, minute int, given map[string]string) {
+		p, refused := asked[studyviews.Pauses](t, engine, asker, "Pauses", given)
 		if refused != (asker == "of another study") {
-			r.Fatalf("%s is refused %v", asker, refused)
+			t.Errorf("%s is refused %v", asker, refused)
 		}
 		var got, want []string
 		for _, of := range p.Suspended {
@@ -501,7 +562,13 @@ func TestPausesAsOf(t *testing.T) {
 			}
 		}
 		if diff := gocmp.Diff(want, got); diff != "" {
-			r.Fatalf("%s at %d: %s", asker, minute, diff)
+			t.Errorf("%s at %d: %s", asker, minute, diff)
 		}
-	})
+	}
+	for asker := range askers {
+		for minute := range stopped {
+			ask(asker, minute, map[string]string{"asOf": minuteOf(minute).Format(time.RFC3339)})
+		}
+		ask(asker, 6, nil)
+	}
 }

@@ -42,8 +42,10 @@ var lookedAt = map[string]map[string][]string{
 	"WithoutKit":       {}, // the kind of the alerts
 	"Shipments":        {"from": {"to"}, "onTheWaySince": nil},
 	// What all of a study's kits, or those of its patients, were.
-	"Kits":           {"asOf": nil},
-	"Reconciliation": {"asOf": nil},
+	"Kits":                    {"asOf": nil},
+	"Reconciliation":          {"asOf": nil},
+	"Accountability":          {"asOf": nil},
+	"AccountabilityByPatient": {"asOf": nil},
 	// The patients of a site; few kits are recalled while patients have them.
 	"RecalledKits": {"action": nil, "site": nil, "asOf": nil},
 	// A study has a few dozen of them.
