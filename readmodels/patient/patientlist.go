@@ -41,6 +41,7 @@ type PatientRow struct {
 	Status            patient.Status    `bson:"status" json:"status" doc:"Status of the participation"`
 	Treatment         patient.Treatment `bson:"treatment" json:"treatment" doc:"Status of the treatment with study drug"`
 	Phase             patient.Phase     `bson:"phase,omitempty" json:"phase,omitempty" doc:"Part of the study that the patient is in; left out after the participation"`
+	Extended          bool              `bson:"extended,omitempty" json:"-"` // as patient.Extended has it
 	ScreenedOn        domain.Date       `bson:"screenedOn" json:"screenedOn" doc:"Day of screening"`
 	ConsentedOn       domain.Date       `bson:"consentedOn,omitempty" json:"consentedOn,omitempty" doc:"Day of the consent in force"`
 	ConsentVersion    string            `bson:"consentVersion,omitempty" json:"consentVersion,omitempty" doc:"Version that was signed last"`
