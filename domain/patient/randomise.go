@@ -117,7 +117,7 @@ func RequestDraw(p Patient, s study.Study, cmd RequestRandomisation, _ domain.Ca
 		return nil, refuse.WrongState("site_not_active", "site %s is not active", p.Site).At("patient").Do("activate the site first")
 	}
 	if len(p.Consents) == 0 {
-		return nil, refuse.WrongState("consent_missing", "the only consent of the patient was recorded in error").At("patient").
+		return nil, refuse.Because("consent_missing", "the only consent of the patient was recorded in error").At("patient").
 			Do("record the signature first (ICH E6(R3) 2.8.1)")
 	}
 	if s.Gives("") && p.Blocked(study.BlocksDispensing) {

@@ -414,7 +414,7 @@ func (f Facts) mustGetKits(p domain.PatientID, visit string) error {
 		return refuse.WrongState("dose_held", "the treatment of patient %s is interrupted", p).At("patient").
 			Do("keep the kit until the dose is resumed")
 	case ConsentIsMissing:
-		return refuse.WrongState("consent_missing", "patient %s has signed no consent", p).At("patient").
+		return refuse.Because("consent_missing", "patient %s has signed no consent", p).At("patient").
 			Do("record the signature first; keep the kit until then")
 	case ReconsentIsDue:
 		return refuse.WrongState("reconsent_required", "patient %s has not signed the consent again", p).At("patient").
