@@ -34,7 +34,8 @@ func dispensingProtocol() study.Protocol {
 			{ID: "week-4", Day: 28, DaysBefore: 3, DaysAfter: 10, OutOfWindow: study.RefuseVisit},
 			{ID: "week-8", Day: 56, DaysBefore: 3, DaysAfter: 3}, {ID: "week-12", Day: 84, DaysAfter: 5}},
 		Treatment: &study.Treatment{Kits: true, DispensingVisits: []string{"run-in", "week-4", "week-8"}, UntilNextVisit: true,
-			Titration: &study.Titration{Steps: 2, Rescue: true},
+			DosingLimits: &study.DosingLimits{MinPercent: 95, MaxPercent: 110},
+			Titration:    &study.Titration{Steps: 2, Rescue: true},
 			Plan: &study.DispensingPlan{Types: []study.KitType{{ID: "low", Arm: "drug", Strength: "54 mg", Form: "patch", LabelGroup: "small"},
 				{ID: "high", Arm: "drug", Strength: "81 mg", Form: "patch", LabelGroup: "large"},
 				{ID: "lead-in", Open: true}, {ID: "rescue", Open: true}},
@@ -268,6 +269,32 @@ func TestDailyLifeOfDispensing(t *testing.T) {
 			in.Until != "2026-03-03" || len(in.Kits) != 2 {
 			t.Errorf("the dosing is %+v", d)
 		}
+		// That is less than the protocol asks for. A person decides.
+		deviations := func() (all []patientviews.DeviationRow) {
+			var list readmodels.List[patientviews.DeviationRow]
+			s.query(s.manager, fmt.Sprintf("/api/v1/studies/%s/deviations?site=01&limit=100", s.study), 0, &list)
+			for _, d := range list.Items {
+				if d.Patient == of.Patient {
+					all = append(all, d)
+				}
+			}
+			return all
+		}
+		var proposed []patientviews.DeviationRow
+		s.eventually("the doses are proposed as a deviation", func() bool {
+			proposed = deviations()
+			return len(proposed) == 1
+		})
+		if d := proposed[0]; d.Candidate != "dosing/enrollment" || d.What != patient.DeviationTreatment || d.On != "2026-03-03" ||
+			d.Status != patientviews.DeviationProposed {
+			t.Errorf("proposed is %+v", d)
+		}
+		s.must(s.manager, patient.RecordProtocolDeviation{OfPatient: of, What: patient.DeviationTreatment, FoundOn: "2026-03-04",
+			Candidate: "dosing/enrollment", Reasoned: domain.Because("Forgot the patches on four days")})
+		s.eventually("the deviation is confirmed", func() bool {
+			all := deviations()
+			return slices.ContainsFunc(all, func(d patientviews.DeviationRow) bool { return d.Status == patientviews.DeviationConfirmed })
+		})
 		var list readmodels.List[supplyviews.DosingCompliance]
 		s.query(s.manager, fmt.Sprintf("/api/v1/studies/%s/dosing-compliance?site=01&limit=100", s.study), seen, &list)
 		if !slices.ContainsFunc(list.Items, func(d supplyviews.DosingCompliance) bool { return d.Patient == of.Patient && d.Taken == 52 }) {

@@ -56,6 +56,8 @@ type RandomisationConfirmed struct {
 	Stage   string           `json:"stage,omitempty"`
 	// On is the day of the draw in the patient's time zone.
 	On domain.Date `json:"on"`
+	// OpenExtension says that the patient is in an open extension from then on. No event of version 1 says so.
+	OpenExtension bool `json:"openExtension,omitempty"`
 }
 
 // RandomisationNotPossible says that the patient could not be drawn, such as for want of stock. The patient has not failed,
@@ -162,7 +164,7 @@ func mustDraw(s study.Study, id domain.StudyID, stage string) error {
 
 // ConfirmDraw records that a patient was drawn. If it is sent twice, it records nothing the second time. It refuses
 // patient_not_found, patient_status, patient_ended and treatment_not_under_way.
-func ConfirmDraw(p Patient, cmd ConfirmRandomisation, _ domain.Call) ([]Event, error) {
+func ConfirmDraw(p Patient, s study.Study, cmd ConfirmRandomisation, _ domain.Call) ([]Event, error) {
 	if slices.Contains(p.Stages, cmd.Stage) {
 		return nil, nil
 	}
@@ -172,7 +174,8 @@ func ConfirmDraw(p Patient, cmd ConfirmRandomisation, _ domain.Call) ([]Event, e
 	if err := p.mustBeTreated("confirm a draw", TreatmentNotStarted, TreatmentOn, TreatmentHeld); err != nil {
 		return nil, err
 	}
-	return []Event{RandomisationConfirmed{Patient: p.ID, Stage: cmd.Stage, On: p.dayOf(cmd.DrawnAt)}}, nil
+	return []Event{RandomisationConfirmed{Patient: p.ID, Stage: cmd.Stage, On: p.dayOf(cmd.DrawnAt),
+		OpenExtension: p.Follows(s).IsOpenExtension(cmd.Stage)}}, nil
 }
 
 // FailDraw records that a patient cannot be drawn at present. It records nothing if no draw is requested, for example when it

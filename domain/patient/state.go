@@ -46,6 +46,8 @@ type Patient struct {
 	DrawnLater, Drawing bool
 	Draws               int
 	Stages              []string
+	// Extended says that the last draw was for an open extension.
+	Extended bool
 	// Attempts counts the requests of an enrolment.
 	Attempts   int
 	EnrolledOn domain.Date
@@ -115,7 +117,7 @@ func (p Patient) LastDoseOn() domain.Date {
 
 func evolve(before Patient, e Event) Patient {
 	p := before
-	p.Status, p.Treatment = p.Status.After(e), p.Treatment.After(e)
+	p.Status, p.Treatment, p.Extended = p.Status.After(e), p.Treatment.After(e), Extended(p.Extended, e)
 	switch e := e.(type) {
 	case Screened:
 		p.ID, p.Study, p.Site, p.Zone, p.ScreeningNumber = e.Patient, e.Study, e.Site, e.Zone, e.ScreeningNumber
@@ -191,7 +193,7 @@ func evolve(before Patient, e Event) Patient {
 			p.unblindedAssessors = append(slices.Clone(p.unblindedAssessors), e.KnownTo...)
 		}
 	case EnrollmentFailed, DoseResumed: // change only the status or the treatment
-	case ProtocolDeviationRecorded, DeviationCandidateDismissed, DeviationCandidateJudgedAgain: // answer a candidate, or nothing
+	case ProtocolDeviationRecorded, DeviationCandidateDismissed, DeviationCandidateJudgedAgain, DosingJudged: // answer a candidate, or nothing
 	}
 	if p.ended() || p.Treatment == TreatmentEnded { // nobody is drawn any more
 		p.Drawing = false

@@ -32,7 +32,7 @@ func (p Protocol) validatePlan() error {
 			return err
 		}
 	}
-	if err := p.validateDoNotDispense(); err != nil {
+	if err := domain.First(p.validateDoNotDispense(), p.validateDosingLimits()); err != nil {
 		return err
 	}
 	if t.Plan == nil {
@@ -56,6 +56,27 @@ func (p Protocol) validatePlan() error {
 		}
 	}
 	return p.validateCases()
+}
+
+func (p Protocol) validateDosingLimits() error {
+	l := p.Treatment.DosingLimits
+	if l == nil {
+		return nil
+	}
+	if err := domain.First(domain.Between("protocol.treatment.dosingLimits.minPercent", l.MinPercent, 0, 100),
+		domain.Between("protocol.treatment.dosingLimits.maxPercent", l.MaxPercent, 0, 1000)); err != nil {
+		return err
+	}
+	plan := p.Treatment.Plan
+	switch {
+	case l.MinPercent == 0 && l.MaxPercent == 0, l.MaxPercent > 0 && l.MaxPercent < l.MinPercent:
+		return invalidProtocol("treatment.dosingLimits", "doses between %d and %d percent are allowed", l.MinPercent, l.MaxPercent).
+			Do("set a lower limit, an upper limit, or both in ascending order")
+	case plan == nil || !slices.ContainsFunc(plan.Kits, func(k PlannedKits) bool { return k.DosesPerDay > 0 }):
+		return invalidProtocol("treatment.dosingLimits", "there are limits for doses, and none are planned").
+			Do("set dosesPerDay in the plan, or leave the limits out")
+	}
+	return nil
 }
 
 func (p Protocol) validateDoNotDispense() error {
