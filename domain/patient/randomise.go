@@ -85,7 +85,7 @@ func (e RandomisationNotPossible) AboutPatient() domain.PatientID { return e.Pat
 // RequestDraw decides about RequestRandomisation. The first draw begins the treatment; a later one needs a treatment that is
 // under way. A site that is closed to enrolment may have its enrolled patients drawn. It refuses patient_not_found,
 // patient_ended, patient_status, study_not_found, study_not_randomised, stage_not_found, randomisation_requested,
-// already_randomised, not_randomised, treatment_not_under_way, site_not_active, reconsent_required where the patient gets a kit with
+// already_randomised, not_randomised, treatment_not_under_way, site_not_active, consent_missing, reconsent_required where the patient gets a kit with
 // the draw, activity_paused, factor_not_derivable, factor_contradicts_record, unknown_factor_level and unknown_factor.
 func RequestDraw(p Patient, s study.Study, cmd RequestRandomisation, _ domain.Call) ([]Event, error) {
 	if err := p.mustBe("draw the patient", StatusEnrolled); err != nil {
@@ -115,6 +115,10 @@ func RequestDraw(p Patient, s study.Study, cmd RequestRandomisation, _ domain.Ca
 	}
 	if !s.SiteIsSupplied(p.Site) {
 		return nil, refuse.WrongState("site_not_active", "site %s is not active", p.Site).At("patient").Do("activate the site first")
+	}
+	if len(p.Consents) == 0 {
+		return nil, refuse.WrongState("consent_missing", "the only consent of the patient was recorded in error").At("patient").
+			Do("record the signature first (ICH E6(R3) 2.8.1)")
 	}
 	if s.Gives("") && p.Blocked(study.BlocksDispensing) {
 		return nil, refuse.WrongState("reconsent_required", "the patient gets a kit with the draw, and has not signed consent version %s, as "+

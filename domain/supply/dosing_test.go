@@ -55,8 +55,8 @@ func TestDosesArePlannedForTheDaysOfTheTreatment(t *testing.T) {
 
 // A lost kit that its patient has again goes on: what was counted of it was wrong.
 func TestAFoundKitIsCountedAnew(t *testing.T) {
-	d := dosed(givenOn("week-0", "K-1", "2026-03-01"), givenOn("week-0", "K-2", "2026-03-01"), backOn("K-1", "2026-03-05"), countedAs("K-1", 4),
-		backOn("K-2", "2026-03-03"), countedAs("K-2", 2), supply.DosingStep{What: supply.KitThere, Kit: "K-1"})
+	d := dosed(givenOn("week-0", "K-1", "2026-03-01"), givenOn("week-0", "K-2", "2026-03-01"), backOn("K-1", "2026-03-05"),
+		countedAs("K-1", 4), backOn("K-2", "2026-03-03"), countedAs("K-2", 2), supply.DosingStep{What: supply.KitThere, Kit: "K-1"})
 	if got := d.Doses("week-0"); got != (supply.IntervalDoses{Until: "2026-03-03", Planned: 2, Taken: 2}) {
 		t.Errorf("the interval is %+v", got)
 	}
