@@ -184,6 +184,7 @@ var entitled = map[string]struct {
 	"Me":                      {themselves, everyRole},
 	"Studies":                 {themselves, everyRole},
 	"StudyOverview":           {ownSites, members},
+	"Pauses":                  {ownSites, members},
 	"Patients":                {theSite, readers},
 	"Patient":                 {thePatient, append([]user.Role{user.PatientRole}, readers...)},
 	"PatientDiaries":          {thePatient, append([]user.Role{user.PatientRole}, readers...)},

@@ -344,6 +344,9 @@ func (w *stocks) compare() {
 		if k.Kit == "" || k.Status == supply.KitRegistered {
 			continue // a shipment's document, or a kit that no stock has taken in
 		}
+		if kept, _ := k.Past.At(time.Time{}); kept != k.KitState {
+			w.Fatalf("after %s kit %s is %+v, and remembered as %+v", event, key, k.KitState, kept)
+		}
 		is, here := w.at[k.Location].Kits.Get(k.Kit)
 		if !here || is.Status != k.Status || is.Shipment != k.Shipment || is.Packed != k.Packed || is.Before != k.Before {
 			w.Fatalf("after %s kit %s at %s is %+v, and shown as %s, shipment %q, before packing %q, before quarantine %q", event, key,

@@ -32,8 +32,11 @@ func (h History[T]) Since(at time.Time, state T) History[T] {
 	return LatestOf(append(h, Was[T]{From: at, Until: forEver, State: state}), maxHistory)
 }
 
-// At returns the state at a moment; false if there was none, or it is not remembered any more.
+// At returns the state at a moment, the newest one for the zero time; false if there was none, or it is not remembered any more.
 func (h History[T]) At(moment time.Time) (state T, was bool) {
+	if n := len(h); n > 0 && moment.IsZero() {
+		return h[n-1].State, true
+	}
 	for _, w := range h {
 		if !w.From.After(moment) && w.Until.After(moment) {
 			return w.State, true
@@ -42,14 +45,19 @@ func (h History[T]) At(moment time.Time) (state T, was bool) {
 	return state, false
 }
 
+// Then is the part of a filter that is true of the element of a history that held at a moment.
+func Then(moment time.Time) bson.D {
+	return bson.D{{Key: "from", Value: bson.D{{Key: "$lte", Value: moment.UTC()}}},
+		{Key: "until", Value: bson.D{{Key: "$gt", Value: moment.UTC()}}}}
+}
+
 // ListedAsOf is Listed for documents that have a history in the field "past": those that had, at a moment, a state that satisfies
 // conditions, whose keys are the fields of the state. They are shown in that state, in the order of the present. state returns the
 // history of a document, and where its state is.
 func ListedAsOf[T, S any](ctx context.Context, c *mongo.Collection, page Page, filter bson.D, orders []Order[T], moment time.Time,
 	conditions bson.D, state func(*T) (History[S], *S),
 ) (List[T], error) {
-	then := bson.D{{Key: "from", Value: bson.D{{Key: "$lte", Value: moment.UTC()}}},
-		{Key: "until", Value: bson.D{{Key: "$gt", Value: moment.UTC()}}}}
+	then := Then(moment)
 	for _, condition := range conditions {
 		then = append(then, bson.E{Key: "state." + condition.Key, Value: condition.Value})
 	}

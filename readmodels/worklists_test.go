@@ -217,7 +217,7 @@ func TestKitsAndShipmentsAreNarrowed(t *testing.T) {
 	for n := range documents {
 		location := supply.LocationID(fmt.Sprint(n % 3))
 		k := supplyviews.Kit{KitRow: supplyviews.KitRow{Header: key(n), Kit: supply.KitNumber(fmt.Sprint("K", n)), Study: "S",
-			Location: location, Status: statuses[n%5%3], UpdatedAt: moment(n * 7)}}
+			KitState: supplyviews.KitState{Location: location, Status: statuses[n%5%3], UpdatedAt: moment(n * 7)}}}
 		x := supplyviews.Shipment{Header: key(n), Study: "S", From: location, To: supply.LocationID(fmt.Sprint(n % 4)), Status: ways[n%5%3],
 			CreatedAt: moment(n * 3)}
 		kits, shipments = append(kits, k), append(shipments, x)
@@ -282,8 +282,8 @@ func TestKitsAreAccountedFor(t *testing.T) {
 	places := map[supply.LocationID]supplyviews.Accountability{}
 	patients := map[supplyviews.Given]supplyviews.PatientAccountability{}
 	for n := range documents {
-		k := supplyviews.Kit{KitRow: supplyviews.KitRow{Header: key(n), Study: "S", Location: supply.LocationID(fmt.Sprint(n % 3)),
-			Status: statuses[n%5%3]}}
+		k := supplyviews.Kit{KitRow: supplyviews.KitRow{Header: key(n), Study: "S", KitState: supplyviews.KitState{
+			Location: supply.LocationID(fmt.Sprint(n % 3)), Status: statuses[n%5%3]}}}
 		k.Where = supplyviews.LocationStatus{Location: k.Location, Status: k.Status}
 		if n%2 == 0 {
 			k.Given = &supplyviews.Given{Patient: domain.PatientID(fmt.Sprint("S.", n%14)), Site: supply.LocationID(fmt.Sprint(n % 4))}
@@ -304,7 +304,7 @@ func TestKitsAreAccountedFor(t *testing.T) {
 		put(t, s, supplyviews.KitInventories, k)
 	}
 	put(t, s, supplyviews.KitInventories, supplyviews.Kit{KitRow: supplyviews.KitRow{Header: readmodels.Header{ID: "T.1"}, Study: "T",
-		Location: "1"}, Given: &supplyviews.Given{Patient: "T.1", Site: "1"}})
+		KitState: supplyviews.KitState{Location: "1", KitUse: supplyviews.KitUse{Given: &supplyviews.Given{Patient: "T.1", Site: "1"}}}}})
 	for _, sites := range [][]domain.SiteID{nil, {"1"}, {"2", "0"}, {"9"}} {
 		request := everything(s)
 		request.WholeStudy, request.Sites = sites == nil, sites

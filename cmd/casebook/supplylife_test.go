@@ -2,9 +2,11 @@ package main
 
 import (
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"casebook/domain"
 	"casebook/domain/enrollment"
@@ -243,6 +245,7 @@ func TestDailyLifeOfKits(t *testing.T) {
 		s.must(s.supplier, supply.ReleaseKits{AtLocation: s.at("02"), Kits: []supply.KitNumber{"D-1"},
 			Reasoned: domain.Because("Recalled by error")})
 		s.stands("D-1", supply.KitAvailable)
+		wasThere := time.Now()
 		s.send(s.otherCRC, "02", "D", s.supplier, "D-1") // so that the patient can get one of another lot
 		s.must(s.supplier, supply.ReleaseKits{AtLocation: s.at("D"), Kits: []supply.KitNumber{"D-1"}, Reasoned: because})
 		s.send(s.supplier, "D", "01", s.crc, "D-1")
@@ -256,6 +259,7 @@ func TestDailyLifeOfKits(t *testing.T) {
 			})
 		}
 		recall.Lot = "L1"
+		var byMistake time.Time
 		for _, byError := range []bool{true, false} {
 			s.must(s.supplier, recall)
 			s.eventually("the kit at home is recalled", func() bool { return s.kit(s.crc, kit, 0).Recalled })
@@ -265,6 +269,7 @@ func TestDailyLifeOfKits(t *testing.T) {
 				break
 			}
 			s.must(s.crc, supply.RecordRecallAction{Site: "01", OfPatient: of, Kit: kit, Action: supply.PatientTold, On: "2026-03-01"})
+			byMistake = time.Now()
 			s.must(s.supplier, supply.WithdrawLotRecall{InStudy: ofStudy, Lot: "L1", Reasoned: domain.Because("L2 was meant")})
 			s.eventually("the kit at home can be used", func() bool { return !s.kit(s.crc, kit, 0).Recalled })
 			s.eventually("nobody has to be told", func() bool { return !told(s.crc, "01", of) && !told(s.otherCRC, "02", moved) })
@@ -285,6 +290,30 @@ func TestDailyLifeOfKits(t *testing.T) {
 		here, there := listed(s.crc, "site=01"), listed(s.otherCRC, "site=02")
 		if !has(here, kit) || has(here, brought) || has(there, kit) || !has(there, brought) {
 			t.Errorf("site 01 has the recalled kits %+v, and site 02 %+v", here, there)
+		}
+		// What was recalled by mistake was recalled, and of whom a site has now it learns nothing of the time before.
+		asOf := func(moment time.Time) string {
+			return "&asOf=" + url.QueryEscape(moment.UTC().Format(time.RFC3339Nano))
+		}
+		if was := listed(s.crc, "site=01&action=told"+asOf(byMistake)); !has(was, kit) || has(was, brought) {
+			t.Errorf("before the recall was withdrawn, site 01 had the recalled kits %+v", was)
+		}
+		if was := listed(s.otherCRC, "site=02"+asOf(byMistake)); !has(was, brought) || has(was, kit) {
+			t.Errorf("before the recall was withdrawn, site 02 had the recalled kits %+v", was)
+		}
+		if was := listed(s.supplier, asOf(wasThere)); len(was) > 0 {
+			t.Errorf("before the recall, there were the recalled kits %+v", was)
+		}
+		// A kit that has gone from site 02 to site 01 was at site 02, which is shown to neither.
+		for _, c := range []struct {
+			token, at string
+			shown     bool
+		}{{s.supplier, "02", true}, {s.otherCRC, "02", false}, {s.crc, "01", false}} {
+			var was readmodels.List[supplyviews.KitRow]
+			s.query(c.token, fmt.Sprintf("/api/v1/studies/%s/kits?limit=100&location=%s%s", s.study, c.at, asOf(wasThere)), 0, &was)
+			if has(was.Items, "D-1") != c.shown {
+				t.Errorf("who asks for what was at %s is shown %+v", c.at, was.Items)
+			}
 		}
 		action := supply.RecordRecallAction{Site: "01", OfPatient: moved, Kit: brought, Action: supply.PatientTold, On: "2026-03-01"}
 		s.refused(s.crc, "not_allowed", action)
@@ -387,12 +416,31 @@ func TestDailyLifeOfKits(t *testing.T) {
 		s.t = t
 		pause := study.PauseSite{AtSite: domain.ForSite(s.study, "01"), Activities: []study.Activity{study.ActivityScreening},
 			Reasoned: domain.Because("The investigator is on leave")}
-		s.must(s.manager, pause)
+		paused := s.must(s.manager, pause).Position
 		s.refused(s.manager, "activity_paused", pause)
 		screen := patient.ScreenPatient{AtSite: domain.ForSite(s.study, "01"), ScreeningNumber: "PA-1", On: "2026-04-02"}
 		s.refused(s.crc, "activity_paused", screen)
-		s.must(s.manager, study.ResumeSite{AtSite: pause.AtSite, Activities: pause.Activities, Reasoned: domain.Because("Back")})
+		stopped := func(token string, asOf time.Time, position uint64) []studyviews.SitePause {
+			var pauses studyviews.Pauses
+			path := "/api/v1/studies/" + string(s.study) + "/pauses"
+			if !asOf.IsZero() {
+				path += "?asOf=" + url.QueryEscape(asOf.UTC().Format(time.RFC3339Nano))
+			}
+			s.query(token, path, position, &pauses)
+			return pauses.Sites
+		}
+		is := stopped(s.crc, time.Time{}, paused)
+		if len(is) != 1 || is[0].Reason != "The investigator is on leave" || len(stopped(s.otherCRC, time.Time{}, paused)) > 0 {
+			t.Fatalf("paused are %+v", is)
+		}
+		resumed := s.must(s.manager, study.ResumeSite{AtSite: pause.AtSite, Activities: pause.Activities,
+			Reasoned: domain.Because("Back")}).Position
 		s.must(s.crc, screen)
+		now, then, elsewhere := stopped(s.crc, time.Time{}, resumed), stopped(s.crc, is[0].Since, resumed), stopped(s.otherCRC, is[0].Since,
+			resumed)
+		if len(now) > 0 || len(then) != 1 || len(elsewhere) > 0 {
+			t.Errorf("paused are %+v, and were %+v; to another site they were %+v", now, then, elsewhere)
+		}
 	})
 }
 

@@ -16,7 +16,7 @@ type row = patientviews.PatientRow
 var PatientList = projections.New(patientviews.PatientLists, projections.ByPatient,
 	ofPatient(func(r *row, e patient.Screened) {
 		r.Patient, r.Study, r.Site, r.ScreeningNumber, r.ScreenedOn = e.Patient, e.Study, e.Site, e.ScreeningNumber, e.On
-		r.RescreeningOf = e.RescreeningOf
+		r.RescreeningOf, r.Sites = e.RescreeningOf, r.Sites.Since(r.LastActivityAt, e.Site)
 	}),
 	ofPatient(func(r *row, e patient.ConsentRecorded) {
 		if !e.Superseded {
@@ -75,7 +75,7 @@ var PatientList = projections.New(patientviews.PatientLists, projections.ByPatie
 	}),
 	ofPatient(func(r *row, e patient.RegistrationVoided) { r.EndedOn, r.EndReason = e.ScreenedOn, e.Reason }),
 	ofPatient(func(*row, patient.DeviationCandidateDismissed) {}),
-	ofPatient(func(r *row, e patient.Transferred) { r.Site = e.To }),
+	ofPatient(func(r *row, e patient.Transferred) { r.Site, r.Sites = e.To, r.Sites.Since(r.LastActivityAt, e.To) }),
 	ofPatient(func(*row, patient.EligibilityOverridden) {}),
 	ofPatient(func(r *row, _ patient.ProtocolDeviationRecorded) { r.Deviations++ }),
 	ofPatient(func(*row, patient.VisitDateCorrected) {}),

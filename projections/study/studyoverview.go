@@ -49,22 +49,22 @@ var StudyOverview = projections.New(studyviews.StudyOverviews, projections.ByStu
 		}
 	}),
 	projections.On(func(o *overview, e study.SitePaused, at projections.Envelope) {
-		site := siteAfter(o, e.Site, e, at)
-		site.Paused = study.Stopped(site.Paused, e.Activities)
+		siteAfter(o, e.Site, e, at).Pause(at.Metadata.RecordedAt, e.Activities, e.Reason)
 	}),
 	projections.On(func(o *overview, e study.SiteResumed, at projections.Envelope) {
-		site := siteAfter(o, e.Site, e, at)
-		site.Paused = study.GoneOn(site.Paused, e.Activities)
+		siteAfter(o, e.Site, e, at).Resume(at.Metadata.RecordedAt, e.Activities)
 	}),
 	projections.On(func(o *overview, e study.Suspended, at projections.Envelope) {
 		of := o.SuspensionOf(e.Country, e.Cohort)
 		of.Activities, of.Reason, of.Since = study.Stopped(of.Activities, e.Activities), e.Reason, at.Metadata.RecordedAt
+		o.RememberSuspensions(at.Metadata.RecordedAt)
 		o.UpdatedAt = at.Metadata.RecordedAt
 	}),
 	projections.On(func(o *overview, e study.Resumed, at projections.Envelope) {
 		of := o.SuspensionOf(e.Country, e.Cohort)
 		of.Activities = study.GoneOn(of.Activities, e.Activities)
 		o.DropEndedSuspensions()
+		o.RememberSuspensions(at.Metadata.RecordedAt)
 		o.UpdatedAt = at.Metadata.RecordedAt
 	}),
 	projections.On(func(o *overview, e enrollment.Opened, at projections.Envelope) {

@@ -57,10 +57,11 @@ var KitInventory = projections.New(supplyviews.KitInventories,
 			note += ": " + e.Reason
 		}
 		was := k.Recalled
-		follow(k, e, at, supplyviews.Custody{At: e.Location, Note: note})
+		stand(k, e)
 		if k.Recalled && !was {
 			k.RecallAction = "" // what was done about a former recall does not count
 		}
+		noted(k, at, supplyviews.Custody{At: e.Location, Note: note})
 	}),
 	projections.On(func(k *kit, e supply.LotRecallEnded, at projections.Envelope) {
 		follow(k, e, at, supplyviews.Custody{At: e.Location, Note: "the recall was withdrawn"})
@@ -146,12 +147,17 @@ var KitInventory = projections.New(supplyviews.KitInventories,
 
 // follow gives the kit the status that it has after an event, and notes the event in the chain of custody.
 func follow(k *kit, e supply.StockEvent, at projections.Envelope, c supplyviews.Custody) {
-	is := supply.Kit{Status: k.Status, Shipment: k.Shipment, Packed: k.Packed, Before: k.Before, Recalled: k.Recalled}.After(numberOf(k), e)
-	k.Status, k.Shipment, k.Packed, k.Before, k.Recalled = is.Status, is.Shipment, is.Packed, is.Before, is.Recalled
+	stand(k, e)
 	noted(k, at, c)
 }
 
-// noted adds an event to the chain of custody.
+// stand gives the kit the status that it has after an event.
+func stand(k *kit, e supply.StockEvent) {
+	is := supply.Kit{Status: k.Status, Shipment: k.Shipment, Packed: k.Packed, Before: k.Before, Recalled: k.Recalled}.After(numberOf(k), e)
+	k.Status, k.Shipment, k.Packed, k.Before, k.Recalled = is.Status, is.Shipment, is.Packed, is.Before, is.Recalled
+}
+
+// noted adds an event to the chain of custody, after all that it changes.
 func noted(k *kit, at projections.Envelope, c supplyviews.Custody) {
 	c.What, c.By, c.RecordedAt = at.Type, at.Metadata.Actor, at.Metadata.RecordedAt
 	k.Note(c)

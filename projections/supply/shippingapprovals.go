@@ -17,9 +17,11 @@ var ShippingApprovals = projections.New(supplyviews.ShippingApprovals,
 		a.Study, a.Country, a.Site = e.Study, e.Country, e.Site
 		a.Status, a.Reference, a.Reason = supplyviews.ShippingIsApproved, e.Reference, ""
 		a.By, a.At = at.Metadata.Actor, at.Metadata.RecordedAt
+		a.Remember()
 	}),
 	projections.On(func(a *approval, e supply.ShippingApprovalWithdrawn, at projections.Envelope) {
 		a.Status, a.Reason = supplyviews.ShippingIsWithdrawn, e.Reason
 		a.By, a.At = at.Metadata.Actor, at.Metadata.RecordedAt
+		a.Remember()
 	}),
 )

@@ -65,6 +65,8 @@ type PatientRow struct {
 	Open       patient.Candidates    `bson:"open,omitempty" json:"-"`
 	Risks      int                   `bson:"risks" json:"risks" doc:"Risks flagged so far"`
 	Compliance diaryviews.Compliance `bson:"compliance" json:"compliance" doc:"How the patient keeps the diary"`
+	// Sites are those that the patient has been at.
+	Sites readmodels.History[domain.SiteID] `bson:"sites" json:"-"`
 }
 
 var patientOrders = []readmodels.Order[PatientRow]{

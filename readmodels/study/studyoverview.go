@@ -22,7 +22,7 @@ import (
 )
 
 // StudyOverviews is the view of studies, with one document per study.
-var StudyOverviews = readmodels.View{Name: "study-overview", Version: 3}
+var StudyOverviews = readmodels.View{Name: "study-overview", Version: 4}
 
 // StudyOverview holds the facts and figures of a study.
 type StudyOverview struct {
@@ -38,6 +38,8 @@ type StudyOverview struct {
 	Figures           *Figures       `bson:"figures,omitempty" json:"figures,omitempty" doc:"Figures of the whole study; left out for callers who see single sites"`
 	Sites             []SiteOverview `bson:"sites" json:"sites" doc:"The sites that the caller may see, by id"`
 	UpdatedAt         time.Time      `bson:"updatedAt" json:"updatedAt" doc:"When the newest of these facts was recorded"`
+	// PastSuspended is what Suspended was.
+	PastSuspended readmodels.History[[]Suspension] `bson:"pastSuspended,omitempty" json:"-"`
 }
 
 // EnrollmentView says whether patients may enter.
@@ -62,6 +64,15 @@ type SiteOverview struct {
 	Closing []study.ChecklistItem `bson:"closing,omitempty" json:"closing,omitempty" doc:"What was open at the site when it was closed, as the closer confirmed it"`
 	// Paused are the activities that are stopped at this site alone.
 	Paused []study.Activity `bson:"paused,omitempty" json:"paused,omitempty" doc:"What is stopped at this site for a time"`
+	// Pauses are what Paused was and is, with reasons.
+	Pauses readmodels.History[Pause] `bson:"pauses,omitempty" json:"-"`
+}
+
+// Pause is what is stopped, and why.
+type Pause struct {
+	Activities []study.Activity `bson:"activities" json:"activities" doc:"What is stopped"`
+	Reason     string           `bson:"reason" json:"reason" doc:"Why, as it was said last"`
+	Since      time.Time        `bson:"since" json:"since" doc:"When it was stopped, or more was"`
 }
 
 // Approval is the approval of a version of the protocol for a site.
@@ -74,11 +85,9 @@ type Approval struct {
 
 // Suspension is what is stopped for a time.
 type Suspension struct {
-	Country    string           `bson:"country,omitempty" json:"country,omitempty" doc:"The country; none for the whole study"`
-	Cohort     study.Cohort     `bson:"cohort,omitempty" json:"cohort,omitempty" doc:"The cohort, by the levels of its factors; none for all patients"`
-	Activities []study.Activity `bson:"activities" json:"activities" doc:"What is stopped"`
-	Reason     string           `bson:"reason" json:"reason" doc:"Why, as it was said last"`
-	Since      time.Time        `bson:"since" json:"since" doc:"When it was stopped, or more was"`
+	Country string       `bson:"country,omitempty" json:"country,omitempty" doc:"The country; none for the whole study"`
+	Cohort  study.Cohort `bson:"cohort,omitempty" json:"cohort,omitempty" doc:"The cohort, by the levels of its factors; none for all patients"`
+	Pause   `bson:",inline"`
 }
 
 // SuspensionOf returns the suspension of a country, "" for the whole study, or of a cohort. It adds one if there is none.
@@ -95,6 +104,25 @@ func (o *StudyOverview) SuspensionOf(country string, cohort study.Cohort) *Suspe
 // DropEndedSuspensions removes suspensions that stop nothing any more.
 func (o *StudyOverview) DropEndedSuspensions() {
 	o.Suspended = slices.DeleteFunc(o.Suspended, func(s Suspension) bool { return len(s.Activities) == 0 })
+}
+
+// RememberSuspensions keeps what is suspended since a moment.
+func (o *StudyOverview) RememberSuspensions(at time.Time) {
+	o.PastSuspended = o.PastSuspended.Since(at, slices.Clone(o.Suspended))
+}
+
+// Pause notes that more is stopped at the site.
+func (s *SiteOverview) Pause(at time.Time, activities []study.Activity, reason string) {
+	s.Paused = study.Stopped(s.Paused, activities)
+	s.Pauses = s.Pauses.Since(at, Pause{Activities: s.Paused, Reason: reason, Since: at})
+}
+
+// Resume notes what goes on at the site.
+func (s *SiteOverview) Resume(at time.Time, activities []study.Activity) {
+	is, _ := s.Pauses.At(time.Time{})
+	s.Paused = study.GoneOn(s.Paused, activities)
+	is.Activities = s.Paused
+	s.Pauses = s.Pauses.Since(at, is)
 }
 
 // Figures count everything that has happened.

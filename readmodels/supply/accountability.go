@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"time"
 
 	"casebook/access"
 	"casebook/domain"
@@ -58,34 +59,41 @@ var (
 // AccountabilityQuery asks for the accountability of the depots and sites of a study.
 type AccountabilityQuery struct {
 	Study domain.StudyID `path:"study" doc:"The study"`
+	AsOf  time.Time      `query:"asOf" doc:"As it was at this moment; callers who see single sites get the kits that were there and are at one of them"`
 }
 
 // AccountabilityByPatientQuery asks for the accountability by patient and site. An empty site does not narrow the list.
 type AccountabilityByPatientQuery struct {
 	Study domain.StudyID `path:"study" doc:"The study"`
 	Site  domain.SiteID  `query:"site" doc:"Only this site"`
+	AsOf  time.Time      `query:"asOf" doc:"As it was at this moment"`
 	readmodels.Page
 }
 
 // ListAccountability returns the accountability of the depots and sites that the caller may see, by id.
 func ListAccountability(ctx context.Context, r readmodels.Request, q AccountabilityQuery) (list AccountabilityList, err error) {
-	filter := bson.D{{Key: "study", Value: string(q.Study)}}
+	filter, here := bson.D{{Key: "study", Value: string(q.Study)}}, bson.D{}
 	if !r.WholeStudy {
-		filter = append(filter, readmodels.OneOf("location", r.Sites))
+		here = bson.D{readmodels.OneOf("location", r.Sites)} // and, of the past, what is there still
+	}
+	kits, of := kitsOf(append(filter, here...), q.AsOf, here)
+	by := any("$stands")
+	if !q.AsOf.IsZero() {
+		by = bson.D{{Key: "location", Value: of + "location"}, {Key: "status", Value: of + "status"}}
 	}
 	counts, err := aggregate[struct {
 		Of   LocationStatus `bson:"_id"`
 		Kits int            `bson:"kits"`
-	}](ctx, r.Store, filter, "$stands", bson.D{{Key: "kits", Value: bson.D{{Key: "$sum", Value: 1}}}})
+	}](ctx, r.Store, kits, by, bson.D{{Key: "kits", Value: bson.D{{Key: "$sum", Value: 1}}}})
 	if err != nil {
 		return list, err
 	}
-	of := map[supply.LocationID]int{} // the place of each in the list
+	places := map[supply.LocationID]int{} // the place of each in the list
 	for _, c := range counts {
-		at, known := of[c.Of.Location]
+		at, known := places[c.Of.Location]
 		if !known {
 			at = len(list.Items)
-			of[c.Of.Location] = at
+			places[c.Of.Location] = at
 			list.Items = append(list.Items, Accountability{Location: c.Of.Location, Statuses: map[supply.KitStatus]int{}})
 		}
 		list.Items[at].Kits += c.Kits
@@ -106,6 +114,7 @@ func ListAccountabilityByPatient(
 	if err != nil {
 		return readmodels.List[PatientAccountability]{}, err
 	}
+	given := readmodels.Equal(bson.D{{Key: "given.patient", Value: bson.D{{Key: "$gt", Value: ""}}}}, "given.site", q.Site)
 	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(q.Study)}}, "given.site", q.Site)
 	if last, err := accountsOrder.Begin(q.Page); err != nil {
 		return readmodels.List[PatientAccountability]{}, err
@@ -114,14 +123,15 @@ func ListAccountabilityByPatient(
 	} else {
 		filter = append(filter, bson.E{Key: "given.patient", Value: bson.D{{Key: "$gt", Value: ""}}}) // those that somebody got
 	}
+	kits, of := kitsOf(filter, q.AsOf, given)
 	sums := bson.D{{Key: "allocated", Value: bson.D{{Key: "$sum", Value: 1}}}}
 	for _, field := range []string{"dispensed", "cameBack", "reconciled", "returned", "used", "lost"} {
-		sums = append(sums, bson.E{Key: field, Value: bson.D{{Key: "$sum", Value: "$" + field}}})
+		sums = append(sums, bson.E{Key: field, Value: bson.D{{Key: "$sum", Value: of + field}}})
 	}
 	found, err := aggregate[struct {
 		Of                    Given `bson:"_id"`
 		PatientAccountability `bson:",inline"`
-	}](ctx, r.Store, filter, "$given", sums,
+	}](ctx, r.Store, kits, of+"given", sums,
 		bson.D{{Key: "$sort", Value: bson.D{{Key: "_id", Value: 1}}}}, bson.D{{Key: "$limit", Value: limit + 1}})
 	if err != nil {
 		return readmodels.List[PatientAccountability]{}, err
@@ -137,11 +147,27 @@ func ListAccountabilityByPatient(
 	return l, err
 }
 
-// aggregate groups a study's kits.
-func aggregate[T any](ctx context.Context, s *readmodels.Store, filter bson.D, by string, sums bson.D, then ...bson.D) ([]T, error) {
+// kitsOf returns the stages that find kits and, if a moment is given, go on with those that had a state at that moment which satisfies
+// conditions. of is what the names of a state's fields begin with.
+func kitsOf(filter bson.D, moment time.Time, conditions bson.D) (stages []bson.D, of string) {
+	stages = []bson.D{{{Key: "$match", Value: filter}}}
+	if moment.IsZero() {
+		return stages, "$"
+	}
+	var then bson.D
+	for _, e := range readmodels.Then(moment) {
+		then = append(then, bson.E{Key: "past." + e.Key, Value: e.Value})
+	}
+	for _, e := range conditions {
+		then = append(then, bson.E{Key: "past.state." + e.Key, Value: e.Value})
+	}
+	return append(stages, bson.D{{Key: "$unwind", Value: "$past"}}, bson.D{{Key: "$match", Value: then}}), "$past.state."
+}
+
+// aggregate groups kits.
+func aggregate[T any](ctx context.Context, s *readmodels.Store, kits []bson.D, by any, sums bson.D, then ...bson.D) ([]T, error) {
 	group := append(bson.D{{Key: "_id", Value: by}}, sums...)
-	stages := append([]bson.D{{{Key: "$match", Value: filter}}, {{Key: "$group", Value: group}}}, then...)
-	found, err := s.Collection(KitInventories).Aggregate(ctx, stages)
+	found, err := s.Collection(KitInventories).Aggregate(ctx, append(append(kits, bson.D{{Key: "$group", Value: group}}), then...))
 	if err != nil {
 		return nil, err
 	}

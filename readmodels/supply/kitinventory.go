@@ -19,7 +19,7 @@ import (
 // for a draw is shown as available, and nothing reveals what a kit contains. The view has one more document per shipment,
 // with the shipment's kits, because the events of dispatch and cancellation do not name the kits. Its study is empty, so
 // that no query finds it.
-var KitInventories = readmodels.View{Name: "kit-inventory", Version: 5, Indexes: []mongo.IndexModel{
+var KitInventories = readmodels.View{Name: "kit-inventory", Version: 6, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "_id"),
 	readmodels.IndexOn("study", "location", "_id"),
 	readmodels.IndexOn("study", "status", "_id"),
@@ -27,6 +27,7 @@ var KitInventories = readmodels.View{Name: "kit-inventory", Version: 5, Indexes:
 	readmodels.IndexOn("study", "status", "updatedAt", "_id"),
 	readmodels.IndexOn("study", "location", "status", "updatedAt", "_id"),
 	readmodels.IndexOn("study", "recalled", "status", "_id"),
+	readmodels.IndexOn("study", "wasRecalled", "_id"),
 	readmodels.IndexOn("study", "given.patient", "given.site", "_id"),
 	readmodels.IndexOn("study", "given.site", "given.patient", "_id"),
 }}
@@ -37,19 +38,44 @@ const maxCustody = 200
 // KitRow is a line of a list of kits.
 type KitRow struct {
 	readmodels.Header `bson:",inline"`
-	Kit               supply.KitNumber  `bson:"kit" json:"kit" doc:"The kit's number"`
-	Study             domain.StudyID    `bson:"study" json:"study" doc:"The study"`
-	Location          supply.LocationID `bson:"location" json:"location" doc:"The depot or site that holds it; until a shipment has arrived, its sender"`
-	Status            supply.KitStatus  `bson:"status" json:"status" doc:"Status of the kit"`
-	Shipment          supply.ShipmentID `bson:"shipment,omitempty" json:"shipment,omitempty" doc:"The shipment that it is packed for, or on its way with"`
-	Patient           domain.PatientID  `bson:"patient,omitempty" json:"patient,omitempty" doc:"To whom it was allocated, for callers who may read clinical data"`
-	Visit             string            `bson:"visit,omitempty" json:"visit,omitempty" doc:"For which visit; none for the kit of the enrolment"`
+	Kit               supply.KitNumber `bson:"kit" json:"kit" doc:"The kit's number"`
+	Study             domain.StudyID   `bson:"study" json:"study" doc:"The study"`
+	KitState          `bson:",inline"`
+	// Past are the states that it had, and WasRecalled says whether it was recalled in one of them while a patient had it.
+	Past        readmodels.History[KitState] `bson:"past,omitempty" json:"-"`
+	WasRecalled bool                         `bson:"wasRecalled,omitempty" json:"-"`
+}
+
+// KitState is where a kit is, and how it stands.
+type KitState struct {
+	Location supply.LocationID `bson:"location" json:"location" doc:"The depot or site that holds it; until a shipment has arrived, its sender"`
+	Status   supply.KitStatus  `bson:"status" json:"status" doc:"Status of the kit"`
+	Shipment supply.ShipmentID `bson:"shipment,omitempty" json:"shipment,omitempty" doc:"The shipment that it is packed for, or on its way with"`
+	Patient  domain.PatientID  `bson:"patient,omitempty" json:"patient,omitempty" doc:"To whom it was allocated, for callers who may read clinical data"`
+	Visit    string            `bson:"visit,omitempty" json:"visit,omitempty" doc:"For which visit; none for the kit of the enrolment"`
 	// Recalled says that its lot was recalled while the patient had it.
 	Recalled     bool                `bson:"recalled,omitempty" json:"recalled,omitempty" doc:"Its lot was recalled while the patient had it"`
 	RecallAction supply.RecallAction `bson:"recallAction,omitempty" json:"recallAction,omitempty" doc:"What was done about it last, for callers who may read clinical data"`
 	// Replaced says that the patient got another kit instead.
 	Replaced  bool      `bson:"replaced,omitempty" json:"replaced,omitempty" doc:"Its patient got another kit instead"`
 	UpdatedAt time.Time `bson:"updatedAt" json:"updatedAt" doc:"When the newest of these facts was recorded"`
+	KitUse    `bson:",inline" json:"-"`
+}
+
+// KitUse is what a patient did with a kit. It is only shown in the accountability, because the sum of the doses may reveal the arm.
+type KitUse struct {
+	// Given is the group in which the kit is accounted for.
+	Given *Given `bson:"given,omitempty" json:"-"`
+	// Dispensed, CameBack and Reconciled are 1 or 0, so that they can be summed.
+	Dispensed  int `bson:"dispensed,omitempty" json:"-"`
+	CameBack   int `bson:"cameBack,omitempty" json:"-"`
+	Reconciled int `bson:"reconciled,omitempty" json:"-"`
+	Returned   int `bson:"returned,omitempty" json:"-"`
+	Used       int `bson:"used,omitempty" json:"-"`
+	Lost       int `bson:"lost,omitempty" json:"-"`
+	// DispensedOn and BackOn are the days on which the patient was given it, and gave some of it back last.
+	DispensedOn domain.Date `bson:"dispensedOn,omitempty" json:"-"`
+	BackOn      domain.Date `bson:"backOn,omitempty" json:"-"`
 }
 
 // WithoutPatient removes the patient from the line, for callers who must not read clinical data.
@@ -63,20 +89,8 @@ type Kit struct {
 	// Packed is the status before the kit was set aside for a shipment, Before the status before its quarantine.
 	Packed supply.KitStatus `bson:"packed,omitempty" json:"-"`
 	Before supply.KitStatus `bson:"before,omitempty" json:"-"`
-	// Where is the group in which the kit is counted, Given the group in which it is accounted for.
+	// Where is the group in which the kit is counted.
 	Where LocationStatus `bson:"stands" json:"-"`
-	Given *Given         `bson:"given,omitempty" json:"-"`
-	// What the patient did with the kit is only shown in the accountability, because the sum of the doses may reveal the
-	// arm. Dispensed, CameBack and Reconciled are 1 or 0, so that they can be summed.
-	Dispensed  int `bson:"dispensed,omitempty" json:"-"`
-	CameBack   int `bson:"cameBack,omitempty" json:"-"`
-	Reconciled int `bson:"reconciled,omitempty" json:"-"`
-	Returned   int `bson:"returned,omitempty" json:"-"`
-	Used       int `bson:"used,omitempty" json:"-"`
-	Lost       int `bson:"lost,omitempty" json:"-"`
-	// DispensedOn and BackOn are the days on which the patient was given it, and gave some of it back last.
-	DispensedOn domain.Date `bson:"dispensedOn,omitempty" json:"-"`
-	BackOn      domain.Date `bson:"backOn,omitempty" json:"-"`
 	// Shipped holds the keys of the kits, in the document of a shipment.
 	Shipped []string `bson:"shipped,omitempty" json:"-"`
 }
@@ -108,12 +122,13 @@ type Custody struct {
 	RecordedAt time.Time         `bson:"recordedAt" json:"recordedAt" doc:"When it was recorded"`
 }
 
-// Note adds an entry to the chain of custody, after all else of the kit has been changed. Once a kit has a patient, its
-// entries name the patient.
+// Note adds an entry to the chain of custody, and remembers the state, after all else of the kit has been changed. Once a kit has a
+// patient, its entries name the patient.
 func (k *Kit) Note(c Custody) {
 	c.Patient = k.Patient
 	k.Custody = readmodels.LatestOf(append(k.Custody, c), maxCustody)
 	k.Where, k.UpdatedAt = LocationStatus{k.Location, k.Status}, c.RecordedAt
+	k.Past, k.WasRecalled = k.Past.Since(c.RecordedAt, k.KitState), k.WasRecalled || k.Recalled
 }
 
 // WithoutPatient removes the patient from the kit, for callers who must not read clinical data. It also removes what people
@@ -167,6 +182,7 @@ type KitsQuery struct {
 	Study    domain.StudyID    `path:"study" doc:"The study"`
 	Location supply.LocationID `query:"location" doc:"Only kits in the hands of this depot or site"`
 	Status   supply.KitStatus  `query:"status" doc:"Only kits with this status"`
+	AsOf     time.Time         `query:"asOf" doc:"As they were at this moment, in the order of the present; callers who see single sites get those that were and are there"`
 	readmodels.Page
 }
 
@@ -177,16 +193,45 @@ type KitQuery struct {
 }
 
 // ListKits returns a page of a study's kits.
-func ListKits(ctx context.Context, r readmodels.Request, q KitsQuery) (readmodels.List[KitRow], error) {
-	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(q.Study)}}, "location", q.Location)
+func ListKits(ctx context.Context, r readmodels.Request, q KitsQuery) (list readmodels.List[KitRow], err error) {
+	filter := bson.D{{Key: "study", Value: string(q.Study)}}
+	if !q.AsOf.IsZero() {
+		return listKitsAsOf(ctx, r, q, filter)
+	}
+	filter = readmodels.Equal(filter, "location", q.Location)
 	if q.Sort == changed {
 		filter = append(filter, readmodels.OneOrAny("status", q.Status, supply.KitStatuses))
 	} else {
 		filter = readmodels.Equal(filter, "status", q.Status)
 	}
-	list, err := readmodels.Listed(ctx, r.Store.Collection(KitInventories), q.Page, filter, kitOrders)
+	list, err = readmodels.Listed(ctx, r.Store.Collection(KitInventories), q.Page, filter, kitOrders)
 	for i := range list.Items {
 		if k := &list.Items[i]; !r.MayKnowPatients(q.Study, domain.SiteID(k.Location)) {
+			k.WithoutPatient()
+		}
+	}
+	return list, err
+}
+
+// listKitsAsOf is ListKits for a moment of the past. Whoever is bound to sites is not shown as it was there what has left them. The patient
+// is shown to callers who may read clinical data both where the kit was and where it is.
+func listKitsAsOf(ctx context.Context, r readmodels.Request, q KitsQuery, filter bson.D) (list readmodels.List[KitRow], err error) {
+	if sites, whole := r.Caller.Sites(access.StudyMembers, q.Study); !whole {
+		filter = append(filter, readmodels.OneOf("location", sites))
+	}
+	if q.Sort == changed {
+		filter = append(filter, readmodels.OneOf("status", supply.KitStatuses))
+	}
+	is := map[string]supply.LocationID{}
+	list, err = readmodels.ListedAsOf(ctx, r.Store.Collection(KitInventories), q.Page, filter, kitOrders, q.AsOf,
+		readmodels.Equal(readmodels.Equal(nil, "location", q.Location), "status", q.Status),
+		func(k *KitRow) (readmodels.History[KitState], *KitState) {
+			is[k.ID] = k.Location
+			return k.Past, &k.KitState
+		})
+	for i := range list.Items {
+		k := &list.Items[i]
+		if !r.MayKnowPatients(q.Study, domain.SiteID(k.Location)) || !r.MayKnowPatients(q.Study, domain.SiteID(is[k.ID])) {
 			k.WithoutPatient()
 		}
 	}

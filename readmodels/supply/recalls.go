@@ -2,6 +2,7 @@ package supply
 
 import (
 	"context"
+	"time"
 
 	"casebook/access"
 	"casebook/domain"
@@ -32,23 +33,34 @@ type RecalledKitsQuery struct {
 	Site   domain.SiteID       `query:"site" doc:"Only kits of patients who are at this site now, wherever they got them"`
 	Status supply.KitStatus    `query:"status" doc:"Only kits with this status; dispensed for those that patients still have"`
 	Action supply.RecallAction `query:"action" doc:"Only kits about which this was done last"`
+	AsOf   time.Time           `query:"asOf" doc:"As they were at this moment; with a site, kits of patients who were and are there"`
 	readmodels.Page
 }
 
 // ListRecalledKits returns a page of the recalled kits that patients have or had.
 func ListRecalledKits(ctx context.Context, r readmodels.Request, q RecalledKitsQuery) (list readmodels.List[KitRow], err error) {
-	filter := bson.D{{Key: "study", Value: string(q.Study)}, {Key: "recalled", Value: true}}
-	filter = readmodels.Equal(filter, "recallAction", q.Action)
-	filter = append(filter, readmodels.OneOrAny("status", q.Status, supply.KitStatuses))
+	known := r.MayKnowPatients(q.Study, q.Site)
+	if q.Action != "" && !known { // it would be known by asking for one after another
+		return list, nil
+	}
+	wanted := readmodels.Equal(bson.D{{Key: "recalled", Value: true}}, "recallAction", q.Action)
 	if q.Site != "" {
-		there, err := patientsAt(ctx, r, q.Study, q.Site)
+		there, err := patientsAt(ctx, r, q.Study, q.Site, q.AsOf)
 		if err != nil || len(there) == 0 {
 			return list, err
 		}
-		filter = append(filter, readmodels.OneOf("patient", there))
+		wanted = append(wanted, readmodels.OneOf("patient", there))
 	}
-	list, err = readmodels.Listed(ctx, r.Store.Collection(KitInventories), q.Page, filter, recallOrders)
-	if !r.MayKnowPatients(q.Study, q.Site) {
+	filter, kits := bson.D{{Key: "study", Value: string(q.Study)}}, r.Store.Collection(KitInventories)
+	if q.AsOf.IsZero() {
+		wanted = append(wanted, readmodels.OneOrAny("status", q.Status, supply.KitStatuses))
+		list, err = readmodels.Listed(ctx, kits, q.Page, append(filter, wanted...), recallOrders)
+	} else {
+		filter = append(filter, bson.E{Key: "wasRecalled", Value: true})
+		list, err = readmodels.ListedAsOf(ctx, kits, q.Page, filter, recallOrders, q.AsOf, readmodels.Equal(wanted, "status", q.Status),
+			func(k *KitRow) (readmodels.History[KitState], *KitState) { return k.Past, &k.KitState })
+	}
+	if !known {
 		for i := range list.Items {
 			list.Items[i].WithoutPatient()
 		}
@@ -56,10 +68,16 @@ func ListRecalledKits(ctx context.Context, r readmodels.Request, q RecalledKitsQ
 	return list, err
 }
 
-// patientsAt lists the patients who are at a site now.
-func patientsAt(ctx context.Context, r readmodels.Request, study domain.StudyID, site domain.SiteID) ([]domain.PatientID, error) {
-	found, err := r.Store.Collection(patientviews.PatientLists).Find(ctx, bson.D{{Key: "study", Value: string(study)},
-		{Key: "site", Value: string(site)}}, options.Find().SetProjection(bson.D{{Key: "_id", Value: 1}}))
+// patientsAt lists the patients who are at a site now and, if a moment is given, were there at that moment: nobody who has come from
+// another site is shown as she was there.
+func patientsAt(ctx context.Context, r readmodels.Request, study domain.StudyID, site domain.SiteID, moment time.Time,
+) ([]domain.PatientID, error) {
+	filter := bson.D{{Key: "study", Value: string(study)}, {Key: "site", Value: string(site)}}
+	if !moment.IsZero() {
+		filter = append(filter, bson.E{Key: "sites", Value: bson.D{{Key: "$elemMatch",
+			Value: append(readmodels.Then(moment), bson.E{Key: "state", Value: string(site)})}}})
+	}
+	found, err := r.Store.Collection(patientviews.PatientLists).Find(ctx, filter, options.Find().SetProjection(bson.D{{Key: "_id", Value: 1}}))
 	if err != nil {
 		return nil, err
 	}

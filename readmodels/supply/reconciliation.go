@@ -2,6 +2,7 @@ package supply
 
 import (
 	"context"
+	"time"
 
 	"casebook/access"
 	"casebook/domain"
@@ -15,18 +16,24 @@ import (
 type AccountedKit struct {
 	readmodels.Header `bson:",inline"`
 	Kit               supply.KitNumber `bson:"kit" json:"kit" doc:"The kit's number"`
-	Given             Given            `bson:"given" json:"-"`
 	Patient           domain.PatientID `bson:"-" json:"patient" doc:"The patient"`
 	Site              domain.SiteID    `bson:"-" json:"site" doc:"The site that gave it out, or keeps it for the patient"`
-	Visit             string           `bson:"visit,omitempty" json:"visit,omitempty" doc:"For which visit; none for the kit of the enrolment"`
-	Status            supply.KitStatus `bson:"status" json:"status" doc:"Status of the kit"`
-	DispensedOn       domain.Date      `bson:"dispensedOn,omitempty" json:"dispensedOn,omitempty" doc:"Day on which the patient was given it"`
-	BackOn            domain.Date      `bson:"backOn,omitempty" json:"backOn,omitempty" doc:"Day on which some of it came back last"`
-	Count             int              `bson:"reconciled,omitempty" json:"-"`
-	Reconciled        bool             `bson:"-" json:"reconciled" doc:"Whether its doses are accounted for, or it was never given out and set aside"`
-	Returned          int              `bson:"returned,omitempty" json:"returned" doc:"Doses that came back, as the site counted them"`
-	Used              int              `bson:"used,omitempty" json:"used" doc:"Doses that were taken"`
-	Lost              int              `bson:"lost,omitempty" json:"lost" doc:"Doses that nobody can account for"`
+	AccountedState    `bson:",inline"`
+	Reconciled        bool                               `bson:"-" json:"reconciled" doc:"Whether its doses are accounted for, or it was never given out and set aside"`
+	Past              readmodels.History[AccountedState] `bson:"past" json:"-"`
+}
+
+// AccountedState is what a KitState tells of a patient's kit.
+type AccountedState struct {
+	Given       Given            `bson:"given" json:"-"`
+	Visit       string           `bson:"visit,omitempty" json:"visit,omitempty" doc:"For which visit; none for the kit of the enrolment"`
+	Status      supply.KitStatus `bson:"status" json:"status" doc:"Status of the kit"`
+	DispensedOn domain.Date      `bson:"dispensedOn,omitempty" json:"dispensedOn,omitempty" doc:"Day on which the patient was given it"`
+	BackOn      domain.Date      `bson:"backOn,omitempty" json:"backOn,omitempty" doc:"Day on which some of it came back last"`
+	Count       int              `bson:"reconciled,omitempty" json:"-"`
+	Returned    int              `bson:"returned,omitempty" json:"returned" doc:"Doses that came back, as the site counted them"`
+	Used        int              `bson:"used,omitempty" json:"used" doc:"Doses that were taken"`
+	Lost        int              `bson:"lost,omitempty" json:"lost" doc:"Doses that nobody can account for"`
 }
 
 var sheetOrders = []readmodels.Order[AccountedKit]{readmodels.Ascending("patient", func(k AccountedKit) []any {
@@ -46,18 +53,27 @@ type ReconciliationQuery struct {
 	Study   domain.StudyID   `path:"study" doc:"The study"`
 	Site    domain.SiteID    `query:"site" doc:"Only this site"`
 	Patient domain.PatientID `query:"patient" doc:"Only this patient"`
+	AsOf    time.Time        `query:"asOf" doc:"As it was at this moment"`
 	readmodels.Page
 }
 
 // ListReconciliation returns a page of the reconciliation sheet.
-func ListReconciliation(ctx context.Context, r readmodels.Request, q ReconciliationQuery) (readmodels.List[AccountedKit], error) {
-	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(q.Study)}}, "given.site", q.Site)
+func ListReconciliation(ctx context.Context, r readmodels.Request, q ReconciliationQuery) (list readmodels.List[AccountedKit], err error) {
+	given := readmodels.Equal(nil, "given.site", q.Site)
 	if q.Patient != "" {
-		filter = readmodels.Equal(filter, "given.patient", q.Patient)
+		given = readmodels.Equal(given, "given.patient", q.Patient)
 	} else {
-		filter = append(filter, bson.E{Key: "given.patient", Value: bson.D{{Key: "$gt", Value: ""}}}) // those that somebody got
+		given = append(given, bson.E{Key: "given.patient", Value: bson.D{{Key: "$gt", Value: ""}}}) // those that somebody got
 	}
-	list, err := readmodels.Listed(ctx, r.Store.Collection(KitInventories), q.Page, filter, sheetOrders)
+	filter, kits := append(bson.D{{Key: "study", Value: string(q.Study)}}, given...), r.Store.Collection(KitInventories)
+	if q.AsOf.IsZero() {
+		list, err = readmodels.Listed(ctx, kits, q.Page, filter, sheetOrders)
+	} else {
+		list, err = readmodels.ListedAsOf(ctx, kits, q.Page, filter, sheetOrders, q.AsOf, given,
+			func(k *AccountedKit) (readmodels.History[AccountedState], *AccountedState) {
+				return k.Past, &k.AccountedState
+			})
+	}
 	for i := range list.Items {
 		k := &list.Items[i]
 		k.Patient, k.Site, k.Reconciled = k.Given.Patient, domain.SiteID(k.Given.Site), k.Count > 0

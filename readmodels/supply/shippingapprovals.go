@@ -13,7 +13,7 @@ import (
 )
 
 // ShippingApprovals is the view of green lights, with one document per site and per country that has or had one.
-var ShippingApprovals = readmodels.View{Name: "shipping-approvals", Version: 1, Indexes: []mongo.IndexModel{
+var ShippingApprovals = readmodels.View{Name: "shipping-approvals", Version: 2, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "_id"),
 	readmodels.IndexOn("study", "country", "_id"),
 	readmodels.IndexOn("study", "site", "_id"),
@@ -40,12 +40,21 @@ type ShippingApproval struct {
 	Study             domain.StudyID `bson:"study" json:"study" doc:"The study"`
 	Country           string         `bson:"country,omitempty" json:"country,omitempty" doc:"The country; none for the green light of a site" example:"DE"`
 	Site              domain.SiteID  `bson:"site,omitempty" json:"site,omitempty" doc:"The site; none for the green light of a country"`
-	Status            ApprovalStatus `bson:"status" json:"status" doc:"Whether kits may be shipped there"`
-	Reference         string         `bson:"reference" json:"reference" doc:"Reference of the documents that the last approval rests on"`
-	Reason            string         `bson:"reason,omitempty" json:"reason,omitempty" doc:"Why it was withdrawn"`
-	By                domain.UserID  `bson:"by" json:"by" doc:"Who has given or withdrawn it"`
-	At                time.Time      `bson:"at" json:"at" doc:"When"`
+	ApprovalState     `bson:",inline"`
+	Past              readmodels.History[ApprovalState] `bson:"past,omitempty" json:"-"`
 }
+
+// ApprovalState says whether there is a green light, and why.
+type ApprovalState struct {
+	Status    ApprovalStatus `bson:"status" json:"status" doc:"Whether kits may be shipped there"`
+	Reference string         `bson:"reference" json:"reference" doc:"Reference of the documents that the last approval rests on"`
+	Reason    string         `bson:"reason,omitempty" json:"reason,omitempty" doc:"Why it was withdrawn"`
+	By        domain.UserID  `bson:"by" json:"by" doc:"Who has given or withdrawn it"`
+	At        time.Time      `bson:"at" json:"at" doc:"When"`
+}
+
+// Remember keeps the state that has just been recorded.
+func (a *ShippingApproval) Remember() { a.Past = a.Past.Since(a.At, a.ApprovalState) }
 
 // ShippingApprovalKey is the key of the document of a country or, if there is none, of a site.
 func ShippingApprovalKey(study domain.StudyID, country string, site domain.SiteID) string {
@@ -73,12 +82,20 @@ type ShippingApprovalsQuery struct {
 	Site    domain.SiteID  `query:"site" doc:"Only this site"`
 	Country string         `query:"country" doc:"Only this country, without its sites" example:"DE"`
 	Status  ApprovalStatus `query:"status" doc:"Only green lights with this status"`
+	AsOf    time.Time      `query:"asOf" doc:"As they were at this moment"`
 	readmodels.Page
 }
 
 // ListShippingApprovals returns a page of a study's green lights.
 func ListShippingApprovals(ctx context.Context, r readmodels.Request, q ShippingApprovalsQuery) (readmodels.List[ShippingApproval], error) {
 	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(q.Study)}}, "site", q.Site)
-	filter = readmodels.Equal(readmodels.Equal(filter, "country", q.Country), "status", q.Status)
-	return readmodels.Listed(ctx, r.Store.Collection(ShippingApprovals), q.Page, filter, shippingApprovalOrders)
+	filter, status := readmodels.Equal(filter, "country", q.Country), readmodels.Equal(nil, "status", q.Status)
+	approvals := r.Store.Collection(ShippingApprovals)
+	if q.AsOf.IsZero() {
+		return readmodels.Listed(ctx, approvals, q.Page, append(filter, status...), shippingApprovalOrders)
+	}
+	return readmodels.ListedAsOf(ctx, approvals, q.Page, filter, shippingApprovalOrders, q.AsOf, status,
+		func(a *ShippingApproval) (readmodels.History[ApprovalState], *ApprovalState) {
+			return a.Past, &a.ApprovalState
+		})
 }
