@@ -456,6 +456,16 @@ func TestDailyLifeOfUnblinding(t *testing.T) {
 		}
 		b.shows(dr(), of, cmd, true)
 		b.marked(of, study.UnblindedAsPlanned)
+		// A later emergency of another patient has been told, so nothing about the planned unblinding is still to come.
+		other := slices.IndexFunc(taking.Items, func(r patientviews.PatientRow) bool {
+			return r.Patient != of.Patient && r.Unblinded == ""
+		})
+		if other < 0 {
+			t.Fatal("every other patient is unblinded already")
+		}
+		next := domain.ForPatient(taking.Items[other].Patient)
+		b.shows(dr(), next, randomisation.BreakBlind{Patient: next.Patient, Reasoned: overdose}, true)
+		b.eventually("the site is told of the emergency", func() bool { return len(b.alerts(next)) == 1 })
 		if told := b.alerts(of); len(told) != 0 {
 			t.Errorf("an alert tells of what was planned: %v", told)
 		}

@@ -64,7 +64,7 @@ func openDispensing(t *testing.T) *site {
 	add := func(n supply.KitNumber, rest string, expiry domain.Date) {
 		kits, csv = append(kits, n), csv+fmt.Sprintf("%s,%s,L1,%s,%d\n", n, rest, expiry, dosesOfKit)
 	}
-	for i := range 20 {
+	for i := range 22 {
 		add(supply.KitNumber(fmt.Sprintf("L-%02d", i)), "low,54 mg,blinded", "2031-12-31")
 		add(supply.KitNumber(fmt.Sprintf("H-%02d", i)), "high,,", "2031-12-31")
 		add(supply.KitNumber(fmt.Sprintf("R-%02d", i)), "lead-in,,open", "2031-12-31")
@@ -101,7 +101,7 @@ func (s *site) waiting(of domain.OfPatient, n int) (kits []supply.KitNumber) {
 	s.eventually(fmt.Sprintf("%d kits wait for %s", n, of.Patient), func() bool {
 		kits = nil
 		for _, k := range s.kits(s.crc, "01") {
-			if k.Patient == of.Patient && k.Status == supply.KitIsAllocated {
+			if k.Patient == of.Patient && k.Status == supply.KitIsAllocated && !slices.Contains(s.given, k.Kit) {
 				kits = append(kits, k.Kit)
 			}
 		}
@@ -116,6 +116,7 @@ func (s *site) give(of domain.OfPatient, on domain.Date, kits ...supply.KitNumbe
 	s.t.Helper()
 	for _, kit := range kits {
 		position = s.must(s.crc, supply.DispenseKit{Site: "01", OfPatient: of, Kit: kit, On: on}).Position
+		s.given = append(s.given, kit) // the list of kits may show it as allocated for a moment
 	}
 	return position
 }
@@ -368,8 +369,15 @@ func TestDailyLifeOfDispensing(t *testing.T) {
 			second.Used != 28 || second.Status != supply.KitLostByPatient || !second.Reconciled {
 			t.Errorf("the sheet is %+v", sheet.Items)
 		}
-		if k := s.waiting(of, 0); len(k) != 0 { // nothing replaces the kit that does not come back
-			t.Errorf("%v wait for the patient", k)
+		// Nothing replaces the kit that does not come back: when the kits of the next visit are there, no other one is.
+		s.must(s.crc, patient.RecordVisit{OfPatient: of, Visit: "week-4", On: "2026-03-03"})
+		for _, kit := range s.waiting(of, 2) {
+			if k := s.kit(s.crc, kit, 0); k.Visit != "week-4" {
+				t.Errorf("kit %s waits for the patient, for the visit %q", kit, k.Visit)
+			}
+		}
+		if s.kit(s.crc, kits[1], 0).Replaced {
+			t.Errorf("kit %s is replaced", kits[1])
 		}
 	})
 

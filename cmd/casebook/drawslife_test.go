@@ -24,6 +24,7 @@ import (
 	randomisationviews "casebook/readmodels/randomisation"
 	safetyviews "casebook/readmodels/safety"
 	studyviews "casebook/readmodels/study"
+	supplyviews "casebook/readmodels/supply"
 )
 
 // drawn is a study of its own on a running server, in which patients are drawn. site.manager builds it, and site.crc works at
@@ -34,6 +35,8 @@ type drawn struct {
 	// sponsor is a study manager, who knows no arm.
 	sponsor string
 	shipped int
+	// holds are the arms of the kits.
+	holds map[supply.KitNumber]string
 }
 
 var bySex = study.Factor{ID: "sex", Levels: []string{"F", "M"}, DerivedFrom: study.FromSex}
@@ -182,12 +185,22 @@ func (s *drawn) alerts(token string, kind safety.Kind) []safetyviews.Alert {
 // ship brings one kit of each of the arms to site 01.
 func (s *drawn) ship(arms ...string) {
 	s.t.Helper()
+	s.send(s.supplier, "D", "01", s.crc, s.stock(arms...)...)
+}
+
+// stock brings one kit of each of the arms to the depot, and opens it before the first ones.
+func (s *drawn) stock(arms ...string) []supply.KitNumber {
+	s.t.Helper()
 	s.shipped++
+	if s.holds == nil {
+		s.holds = map[supply.KitNumber]string{}
+	}
 	csv, kits := "kit,arm,lot,expiry\n", []supply.KitNumber{}
 	for i, a := range arms {
 		kit := supply.KitNumber(fmt.Sprintf("%s-%d-%d", s.study, s.shipped, i))
 		csv += fmt.Sprintf("%s,%s,L%d,2031-12-31\n", kit, a, s.shipped)
 		kits = append(kits, kit)
+		s.holds[kit] = a
 	}
 	inStudy := domain.ForStudy(s.study)
 	if s.supplier == "" {
@@ -198,7 +211,31 @@ func (s *drawn) ship(arms ...string) {
 	s.must(s.supplier, supply.RegisterKits{InStudy: inStudy, Depot: "D", CSV: csv})
 	s.must(s.supplier, supply.ReleaseBatch{InStudy: inStudy, Lot: fmt.Sprintf("L%d", s.shipped), Certificate: "C"})
 	s.stands(kits[len(kits)-1], supply.KitAvailable)
-	s.send(s.supplier, "D", "01", s.crc, kits...)
+	return kits
+}
+
+// resupplied sends the shipment that the rule of site 01 demands, and returns the kits when they are there.
+func (s *drawn) resupplied() (kits []supply.KitNumber) {
+	s.t.Helper()
+	var list readmodels.List[supplyviews.Shipment]
+	s.eventually("the rule demands a shipment", func() bool {
+		s.query(s.manager, fmt.Sprintf("/api/v1/studies/%s/shipments?from=D&status=packed", s.study), 0, &list)
+		return len(list.Items) > 0 && list.Items[0].Resupply
+	})
+	shipment := list.Items[0]
+	s.must(s.supplier, supply.DispatchShipment{FromLocation: supply.FromLocation{Study: s.study, From: "D"}, Shipment: shipment.Shipment,
+		On: "2026-03-04"})
+	s.must(s.crc, supply.ReceiveShipment{AtLocation: s.at("01"), From: "D", Shipment: shipment.Shipment, On: "2026-03-04",
+		Temperature: supply.TemperatureInRange})
+	return shipment.Kits
+}
+
+// gets gives a patient the kit that waits, which has to be of an arm.
+func (s *drawn) gets(of domain.OfPatient, arm string, on domain.Date) {
+	s.t.Helper()
+	if kit := s.dispense(s.crc, of, "01", on); s.holds[kit] != arm {
+		s.t.Errorf("the patient gets %s of arm %q, want arm %s", kit, s.holds[kit], arm)
+	}
 }
 
 // TestDailyLifeOfDraws plays what happens every day to enrolments and draws, over HTTP, on a running server. Each scenario has
@@ -223,7 +260,33 @@ func TestDailyLifeOfDraws(t *testing.T) {
 	t.Run("single arm", func(t *testing.T) {
 		s := in.trial(t, "DRAW-B", &study.Treatment{Kits: true}, "drug")
 		s.ship("drug")
-		s.kitOf(s.crc, s.enrolledAs(patient.Female), "01")
+		of := s.enrolledAs(patient.Female)
+		s.gets(of, "drug", "2026-02-03")
+		if v := s.patient(s.crc, of, 0); v.RandomisedOn != "" || v.Treatment != patient.TreatmentOn || s.arm(of) != "" {
+			t.Errorf("the patient is drawn on %q into %q, and the treatment is %s", v.RandomisedOn, s.arm(of), v.Treatment)
+		}
+		s.refused(s.crc, "study_not_randomised", patient.RequestRandomisation{OfPatient: of})
+	})
+
+	t.Run("second-stage draw, with kits", func(t *testing.T) {
+		s := in.trial(t, "DRAW-M", &study.Treatment{Randomised: true, Kits: true, DispensingVisits: []string{"week-4"},
+			FirstArms: []string{"drug", "placebo"}, Stages: []study.Stage{{ID: "second", Arms: []string{"low", "high"}}}},
+			"drug", "placebo", "low", "high")
+		s.active("", "one", "arm", "placebo", "drug")
+		s.active("second", "two", "arm", "high", "low")
+		s.ship("drug", "placebo")
+		of := s.enrolledAs(patient.Female)
+		s.gets(of, "placebo", "2026-02-03")
+		if v := s.drawNow(of, "second"); v.Stage != "" || !strings.Contains(lastNote(v), "not possible") {
+			t.Errorf("without kits of the stage, the patient is in stage %q: %s", v.Stage, lastNote(v))
+		}
+		s.ship("low", "high", "low", "high", "drug", "placebo")
+		if v := s.drawNow(of, "second"); v.Stage != "second" || s.arm(of) != "high" {
+			t.Errorf("in stage %q the patient is in %s: %s", v.Stage, s.arm(of), lastNote(v))
+		}
+		s.gets(of, "high", "2026-02-20") // with the draw
+		s.must(s.crc, patient.RecordVisit{OfPatient: of, Visit: "week-4", On: "2026-03-03"})
+		s.gets(of, "high", "2026-03-03")
 	})
 
 	t.Run("run-in then draw, second-stage draw, open extension", func(t *testing.T) {
@@ -353,8 +416,8 @@ func TestDailyLifeOfDraws(t *testing.T) {
 		s.refused(s.sponsor, "not_allowed", drop)
 		s.refused(s.manager, "not_allowed", drop)
 		s.must(s.statistician(), drop)
-		if second := s.enrolledAs(patient.Female); s.arm(first) != "high" || s.arm(second) != "drug" {
-			t.Errorf("the first patient is in %s, and the next one in %s", s.arm(first), s.arm(second))
+		if second := s.enrolledAs(patient.Female); s.arm(second) != "drug" {
+			t.Errorf("the next patient is in %s", s.arm(second))
 		}
 
 		waiting := s.notPossible(patient.Female, "randomisation is not possible")
@@ -394,20 +457,50 @@ func TestDailyLifeOfDraws(t *testing.T) {
 		s.refused(stale, "reauthentication_required", supersede)
 		s.must(s.statistician(), supersede)
 		if added, unknown := s.enrolledAs(patient.Female), s.enrolledAs(patient.SexUnknown); s.arm(added) != "new" ||
-			s.arm(unknown) != "placebo" || s.arm(first) != "high" {
-			t.Errorf("the patients are in %s, %s and %s", s.arm(added), s.arm(unknown), s.arm(first))
+			s.arm(unknown) != "placebo" {
+			t.Errorf("the patients are in %s and %s", s.arm(added), s.arm(unknown))
 		}
 
-		// A wrong stratum is corrected; the assignment stays.
+		// A wrong stratum is corrected: from then on the patient counts as a man, and a cap of men is reached.
 		corrected := s.must(s.crc, patient.CorrectSex{OfPatient: first, From: patient.Female, To: patient.Male, Reasoned: because}).Position
 		if v := s.patient(s.crc, first, corrected); len(v.Candidates) != 1 || v.Candidates[0].What != patient.DeviationRandomisation {
 			t.Errorf("proposed are %+v", v.Candidates)
 		}
+		men := randomisation.SetLevelCaps{InStudy: inStudy, Reasoned: because,
+			Caps: []randomisation.LevelCap{{Levels: map[string]string{"sex": "M"}, Most: 1}}}
+		s.must(s.sponsor, men)
 		s.must(s.manager, randomisation.CorrectStratum{InStudy: inStudy, OfPatient: first, Factors: map[string]string{"sex": "M"},
 			Reasoned: because})
-		if arm := s.arm(first); arm != "high" {
-			t.Errorf("after the correction the patient is in %s", arm)
+		man := s.notPossible(patient.Male, "randomisation is not possible")
+		men.Caps[0].Most = 2
+		s.must(s.sponsor, men)
+		if v := s.askAgain(man); v.Status != patient.StatusEnrolled || s.arm(man) != "drug" {
+			t.Errorf("below the cap, the man is %s in %s", v.Status, s.arm(man))
 		}
+	})
+
+	t.Run("arm dropped: its patients stay supplied", func(t *testing.T) {
+		s := in.trial(t, "DRAW-K", &study.Treatment{Randomised: true, Kits: true, DispensingVisits: []string{"week-4"}},
+			"drug", "placebo", "high")
+		inStudy := domain.ForStudy(s.study)
+		s.active("", "one", "arm", "high", "high", "drug", "placebo")
+		s.ship("drug", "placebo", "high")
+		first := s.enrolledAs(patient.Female)
+		s.gets(first, "high", "2026-02-03")
+		s.must(s.statistician(), randomisation.CloseArm{InStudy: inStudy, Arm: "high", Reasoned: domain.Because("Decision of the board")})
+		// Nobody else is drawn into it, and no kit of it is needed for a draw.
+		next := s.enrolledAs(patient.Female)
+		s.gets(next, "drug", "2026-02-03")
+		s.must(s.crc, patient.RecordVisit{OfPatient: first, Visit: "week-4", On: "2026-03-03"})
+		s.eventually("the patient of the dropped arm waits for a kit", func() bool { return s.waits(first) })
+		s.stock("drug", "placebo", "high", "drug", "placebo", "high", "drug", "placebo", "high")
+		s.must(s.supplier, supply.SetResupplyRule{InStudy: inStudy,
+			Rule: supply.ResupplyRule{Site: "01", Depot: "D", Trigger: 1, Target: 3, OverdueDays: 7}})
+		sent := s.resupplied()
+		if !slices.ContainsFunc(sent, func(n supply.KitNumber) bool { return s.holds[n] == "high" }) {
+			t.Errorf("the site is sent %v, and none is of the dropped arm", sent)
+		}
+		s.gets(first, "high", "2026-03-04")
 	})
 
 	t.Run("arm added, and a site without its approval", func(t *testing.T) {
@@ -461,6 +554,112 @@ func TestDailyLifeOfDraws(t *testing.T) {
 		}
 		s.refused(s.sponsor, "invalid_caps", enrollment.SetEnrollmentTarget{InStudy: inStudy,
 			Caps: enrollment.Caps{Target: 3, Study: 20, Countries: map[string]int{"IT": 3}}})
+	})
+
+	t.Run("caps of arms", func(t *testing.T) {
+		s := in.trial(t, "DRAW-L", &study.Treatment{Randomised: true}, "drug", "placebo")
+		s.active("", "one", "arm", "drug", "drug", "placebo", "placebo", "drug")
+		s.enrolledAs(patient.Female)
+		caps := randomisation.SetCohortCaps{InStudy: domain.ForStudy(s.study), Reasoned: because,
+			Caps: []randomisation.CohortCap{{Arm: "drug", Most: 1}, {Arm: "placebo", Most: 1}}}
+		s.must(s.statistician(), caps)
+		// The next entry is of the arm that is full: it waits, and the patient is drawn into the other one.
+		if second := s.enrolledAs(patient.Female); s.arm(second) != "placebo" {
+			t.Errorf("beside a full arm, the patient is in %s", s.arm(second))
+		}
+		full := s.notPossible(patient.Female, "randomisation is not possible")
+		caps.Caps[0].Most = 2
+		s.must(s.statistician(), caps)
+		if v := s.askAgain(full); v.Status != patient.StatusEnrolled || s.arm(full) != "drug" {
+			t.Errorf("below the cap, the patient is %s in %s", v.Status, s.arm(full))
+		}
+		s.notPossible(patient.Female, "randomisation is not possible")
+	})
+
+	t.Run("dropout replaced at a full cap", func(t *testing.T) {
+		s := in.trial(t, "DRAW-N", nil, "only")
+		caps := enrollment.SetEnrollmentTarget{InStudy: domain.ForStudy(s.study),
+			Caps: enrollment.Caps{Target: 1, Study: 1, Sites: map[domain.SiteID]int{"01": 1}}}
+		s.must(s.sponsor, caps)
+		dropout := s.enrolledAs(patient.Female)
+		s.must(s.crc, patient.EndParticipation{OfPatient: dropout, On: "2026-02-10", Reason: patient.EndedBySubject})
+		// Caps count who has left, so the sponsor decides that another patient takes the place.
+		next := s.notPossible(patient.Female, "places of the study")
+		caps.Caps = enrollment.Caps{Target: 2, Study: 2, Sites: map[domain.SiteID]int{"01": 2}}
+		s.refused(s.crc, "not_allowed", caps)
+		s.must(s.sponsor, caps)
+		if v := s.askAgain(next); v.Status != patient.StatusEnrolled {
+			t.Errorf("with the cap raised, the patient is %s: %s", v.Status, lastNote(v))
+		}
+		s.notPossible(patient.Female, "places of the study")
+	})
+
+	t.Run("country stopped and resumed", func(t *testing.T) {
+		s := in.trial(t, "DRAW-O", &study.Treatment{Randomised: true, Kits: true, DrawnLater: true}, "drug", "placebo")
+		s.active("", "one", "arm", "drug", "placebo")
+		s.ship("drug", "placebo")
+		packed := s.stock("drug", "placebo")
+		here := s.enrolledAs(patient.Female)
+		french := func(number string) domain.OfPatient { return domain.ForPatient(domain.NewPatientID(s.study, number)) }
+		screen := func(number string) patient.ScreenPatient {
+			return patient.ScreenPatient{AtSite: domain.ForSite(s.study, "02"), ScreeningNumber: number, On: "2026-02-01", Sex: patient.Female}
+		}
+		enrol := func(of domain.OfPatient) patient.EnrollPatient {
+			return patient.EnrollPatient{OfPatient: of, On: "2026-02-03", Criteria: map[string]bool{"adult": true}}
+		}
+		for _, number := range []string{"FR-1", "FR-2"} {
+			s.must(s.otherCRC, screen(number))
+			s.must(s.otherCRC, patient.RecordConsent{OfPatient: french(number), ConsentVersion: "1.0", On: "2026-02-02"})
+		}
+		s.must(s.otherCRC, enrol(french("FR-1")))
+		s.eventually("the French patient is enrolled", func() bool {
+			return s.patient(s.otherCRC, french("FR-1"), 0).Status == patient.StatusEnrolled
+		})
+
+		stop := study.SuspendStudy{InStudy: domain.ForStudy(s.study), Country: "FR", Activities: study.Activities,
+			Reasoned: domain.Because("The authority has not answered yet")}
+		s.refused(s.otherCRC, "not_allowed", stop)
+		wrong := stop
+		wrong.Country = "IT"
+		s.refused(s.sponsor, "country_not_found", wrong)
+		stopped := s.must(s.sponsor, stop).Position
+		s.refused(s.otherCRC, "activity_paused", screen("FR-3"))
+		s.refused(s.otherCRC, "activity_paused", enrol(french("FR-2")))
+		s.refused(s.otherCRC, "activity_paused", patient.RequestRandomisation{OfPatient: french("FR-1")})
+		ship := supply.CreateShipment{FromLocation: supply.FromLocation{Study: s.study, From: "D"}, To: "02", Kits: packed, Reasoned: because}
+		s.refused(s.supplier, "activity_paused", ship)
+		var overview studyviews.StudyOverview
+		s.query(s.sponsor, "/api/v1/studies/"+string(s.study), stopped, &overview)
+		if len(overview.Suspended) != 1 || overview.Suspended[0].Country != "FR" || len(overview.Suspended[0].Activities) != 4 {
+			t.Errorf("the overview shows %+v", overview.Suspended)
+		}
+		// The sites of the country are told, and those of others go on.
+		told := func(token, site string, kind safety.Kind) bool {
+			var list readmodels.List[safetyviews.Alert]
+			s.query(token, fmt.Sprintf("/api/v1/studies/%s/alerts?kind=%s&site=%s", s.study, kind, site), 0, &list)
+			return slices.ContainsFunc(list.Items, func(a safetyviews.Alert) bool { return strings.Contains(a.Summary, "FR") })
+		}
+		for _, kind := range []safety.Kind{safety.ActivityPaused, safety.ShippingPaused} {
+			s.eventually("the French site is told", func() bool { return told(s.otherCRC, "02", kind) })
+			if told(s.crc, "01", kind) {
+				t.Errorf("the German site is told of %s", kind)
+			}
+		}
+		s.screened(nil)
+		if v := s.drawNow(here, ""); v.Phase != patient.PhaseTreatment {
+			t.Errorf("in the other country, the patient is in phase %s: %s", v.Phase, lastNote(v))
+		}
+		s.dispense(s.crc, here, "01", "2026-02-10")
+
+		s.must(s.sponsor, study.ResumeStudy{InStudy: stop.InStudy, Country: "FR", Activities: study.Activities, Reasoned: because})
+		s.must(s.otherCRC, screen("FR-3"))
+		s.must(s.otherCRC, enrol(french("FR-2")))
+		s.send(s.supplier, "D", "02", s.otherCRC, packed...)
+		s.must(s.otherCRC, patient.RequestRandomisation{OfPatient: french("FR-1")})
+		s.eventually("the French patient is drawn", func() bool {
+			return s.patient(s.otherCRC, french("FR-1"), 0).Phase == patient.PhaseTreatment
+		})
+		s.dispense(s.otherCRC, french("FR-1"), "02", "2026-02-11")
 	})
 
 	t.Run("cohort stopped and resumed", func(t *testing.T) {

@@ -522,10 +522,12 @@ func TestDailyLifeOfATrial(t *testing.T) {
 		}
 		var list readmodels.List[patientviews.PatientRow]
 		s.query(s.manager, "/api/v1/studies/LIFE/patients?limit=100", position, &list)
-		for _, r := range list.Items {
-			if r.Patient == of.Patient && (r.EnrolledOn != "2026-02-04" || r.ConsentedOn != "2026-02-01" || r.Candidates != 0) {
-				t.Errorf("the list has %+v", r)
-			}
+		row := slices.IndexFunc(list.Items, func(r patientviews.PatientRow) bool { return r.Patient == of.Patient })
+		if row < 0 {
+			t.Fatalf("the list lacks %s", of.Patient)
+		}
+		if r := list.Items[row]; r.EnrolledOn != "2026-02-04" || r.ConsentedOn != "2026-02-01" || r.Candidates != 0 {
+			t.Errorf("the list has %+v", r)
 		}
 		// The mistyped day was a candidate, and is none any more.
 		s.deviates(of, position, "visit/week-4", patientviews.DeviationObsolete)

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"encoding/csv"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"slices"
@@ -32,46 +34,21 @@ import (
 //	                                              are collected before the consent
 //	DS.DSDECOD = SCREEN FAILURE, DSSTDTC, DSTERM  RecordScreenFailure: day, reason
 //	DS.DSDECOD = RANDOMIZED, DSSTDTC              EnrollPatient: the day
-//	DS.DSCAT = DISPOSITION EVENT, DSDECOD:
-//	   SCREEN FAILURE                             RecordScreenFailure, as above
-//	   any other                                  EndParticipation: the day, DSDECOD as the coded reason, DSTERM as the detail
 //	EX.EXDOSE, EXSTDTC                            RecordDoseChange: up or down where the next record has another dose, its day
+//	DS.DSCAT = DISPOSITION EVENT, DSDECOD, DSTERM, with the last EX.EXENDTC:
+//	   COMPLETED, DEATH                           EndParticipation on DSSTDTC, which ends the treatment too
+//	   any other                                  DiscontinueTreatment on EXENDTC, and EndParticipation on DM.RFPENDTC: DSDECOD
+//	                                              as the coded reason, DSTERM as the detail. Six patients have no day of the
+//	                                              last dose: EndParticipation alone
+//	SV.VISIT = RETRIEVAL, SVSTDTC                 RecordVisit: the day; the visit of those whose treatment ended early
 //
+// RFPENDTC is the day of the last record: the disposition, or a retrieval visit or a follow-up of an adverse event after it.
 // DM.ARM is in no command, because the users are blinded.
 func TestPilotStudyIsReproduced(t *testing.T) {
 	dm := readCSV(t, shared(t, "sdtm/pilot/dm.csv"))
-	dispositions := map[string][]map[string]string{}
-	for _, r := range readCSV(t, shared(t, "sdtm/pilot/ds.csv")) {
-		if r["DSCAT"] != "OTHER EVENT" {
-			dispositions[r["USUBJID"]] = append(dispositions[r["USUBJID"]], r)
-		}
-	}
-	doses := map[string][]map[string]string{}
-	for _, r := range readCSV(t, shared(t, "sdtm/pilot/ex.csv")) {
-		doses[r["USUBJID"]] = append(doses[r["USUBJID"]], r)
-	}
-	changes := map[patient.DoseDirection]int{}
-	for who, of := range doses {
-		slices.SortFunc(of, func(a, b map[string]string) int { return compare(a["EXSTDTC"], b["EXSTDTC"]) })
-		for i := 1; i < len(of); i++ {
-			// A disposition of the same day comes after the change.
-			if of[i]["EXDOSE"] != of[i-1]["EXDOSE"] {
-				change := map[string]string{"DSSTDTC": of[i]["EXSTDTC"], "DSDECOD": string(patient.DoseDown)}
-				if of[i]["EXDOSE"] > of[i-1]["EXDOSE"] { // doses have two digits
-					change["DSDECOD"] = string(patient.DoseUp)
-				}
-				changes[patient.DoseDirection(change["DSDECOD"])]++
-				dispositions[who] = append(dispositions[who], change)
-			}
-		}
-	}
-	for _, d := range dispositions {
-		slices.SortStableFunc(d, func(a, b map[string]string) int {
-			return compare(a["DSSTDTC"]+a["VISITNUM"], b["DSSTDTC"]+b["VISITNUM"])
-		})
-	}
+	courses := pilotCourses(t, dm)
 	slices.SortFunc(dm, func(a, b map[string]string) int { // in the order of the screenings
-		return compare(a["DMDTC"]+a["USUBJID"], b["DMDTC"]+b["USUBJID"])
+		return cmp.Compare(a["DMDTC"]+a["USUBJID"], b["DMDTC"]+b["USUBJID"])
 	})
 
 	in := install(t)
@@ -83,7 +60,8 @@ func TestPilotStudyIsReproduced(t *testing.T) {
 	in.must(manager, study.PublishProtocolVersion{InStudy: inStudy, Protocol: study.Protocol{
 		Version: 1, ConsentVersion: "1", Arms: []study.Arm{
 			{ID: "Pbo", Title: "Placebo"}, {ID: "Xan_Lo", Title: "Xanomeline Low Dose"}, {ID: "Xan_Hi", Title: "Xanomeline High Dose"},
-		}, Treatment: &study.Treatment{Titration: &study.Titration{Steps: 2}},
+		}, Visits: []study.Visit{{ID: "RETRIEVAL", Title: "Retrieval", Day: 168}},
+		Treatment: &study.Treatment{Titration: &study.Titration{Steps: 2}},
 	}})
 	coordinators := map[string]string{} // tokens by site
 	for _, r := range dm {
@@ -101,7 +79,6 @@ func TestPilotStudyIsReproduced(t *testing.T) {
 	in.must(manager, enrollment.OpenEnrollment{InStudy: inStudy, Caps: enrollment.Caps{Target: 254, Study: 300}})
 
 	var position uint64
-	want, reasons := map[patient.Status]int{}, map[patient.EndReason]int{}
 	for _, r := range dm {
 		crc := coordinators[r["SITEID"]]
 		age, err := strconv.Atoi(r["AGE"])
@@ -115,23 +92,24 @@ func TestPilotStudyIsReproduced(t *testing.T) {
 			On: domain.Date(r["DMDTC"]), Sex: patient.Sex(r["SEX"]), AgeYears: age,
 		})
 		position = in.must(crc, patient.RecordConsent{OfPatient: of, ConsentVersion: "1", On: domain.Date(r["DMDTC"])}).Position
-		for _, d := range dispositions[r["USUBJID"]] {
-			on := domain.Date(d["DSSTDTC"])
-			switch d["DSDECOD"] {
-			case "RANDOMIZED":
-				in.waitEnrolled(crc, who, in.must(crc, patient.EnrollPatient{OfPatient: of, On: on}).Position)
-			case string(patient.DoseUp), string(patient.DoseDown):
-				position = in.must(crc, patient.RecordDoseChange{OfPatient: of, Direction: patient.DoseDirection(d["DSDECOD"]), On: on,
+		for _, step := range courses[r["USUBJID"]] {
+			switch step.what {
+			case "enrolled":
+				in.waitEnrolled(crc, who, in.must(crc, patient.EnrollPatient{OfPatient: of, On: step.on}).Position)
+			case "dose":
+				position = in.must(crc, patient.RecordDoseChange{OfPatient: of, Direction: patient.DoseDirection(step.code), On: step.on,
 					Reasoned: domain.Because("EX of the study's own data")}).Position
-			case "SCREEN FAILURE":
-				failure := patient.RecordScreenFailure{OfPatient: of, On: on, Reasoned: domain.Because(d["DSTERM"])}
+			case "treatment ended":
+				position = in.must(crc, patient.DiscontinueTreatment{OfPatient: of, On: step.on, Reason: patient.EndReason(step.code),
+					Detail: step.text}).Position
+			case "visit":
+				position = in.must(crc, patient.RecordVisit{OfPatient: of, Visit: step.code, On: step.on}).Position
+			case "screen failure":
+				failure := patient.RecordScreenFailure{OfPatient: of, On: step.on, Reasoned: domain.Because(step.text)}
 				position = in.must(crc, failure).Position
-				want[patient.StatusScreenFailed]++
-			default:
-				reason := patient.EndReason(d["DSDECOD"])
-				position = in.must(crc, patient.EndParticipation{OfPatient: of, On: on, Reason: reason, Detail: d["DSTERM"]}).Position
-				want[reason.Status()]++
-				reasons[reason]++
+			case "ended":
+				position = in.must(crc, patient.EndParticipation{OfPatient: of, On: step.on, Reason: patient.EndReason(step.code),
+					Detail: step.text}).Position
 			}
 		}
 	}
@@ -157,44 +135,91 @@ func TestPilotStudyIsReproduced(t *testing.T) {
 			t.Errorf("site %s: %+v, want %d screened and %d enrolled", s.Site, s.Figures, screened[s.Site], enrolled[s.Site])
 		}
 	}
-	got, rows := map[patient.Status]int{}, in.allPatients(manager, id, "", position)
-	numbers, ended := map[string]bool{}, map[patient.EndReason]int{}
+	// The numbers are counted in the files, with no code of this test: DSDECOD in DS, the doses in EX, the days in DM.
+	ends := map[patient.EndReason]int{patient.EndedAsPlanned: 110, patient.EndedByAdverseEvent: 92, patient.EndedBySubject: 27,
+		patient.EndedBySponsor: 7, patient.EndedByViolation: 6, patient.EndedByLackOfEfficacy: 4, patient.EndedByDeath: 3,
+		patient.EndedByPhysician: 3, patient.EndedByLossToFollowUp: 2}
+	rows := in.allPatients(manager, id, "", position)
+	statuses, numbers, of := map[patient.Status]int{}, map[string]bool{}, map[string]patientviews.PatientRow{}
+	ended, treatmentEnded := map[patient.EndReason]int{}, map[patient.EndReason]int{}
+	followed := 0
 	for _, r := range rows {
-		got[r.Status]++
+		statuses[r.Status]++
+		of[r.ScreeningNumber] = r
 		if r.EndCode != "" {
 			ended[r.EndCode]++
+		}
+		if r.TreatmentEndCode != "" {
+			treatmentEnded[r.TreatmentEndCode]++
 		}
 		if r.PatientNumber != "" {
 			numbers[r.PatientNumber] = true
 		}
+		if r.TreatmentEndedOn < r.EndedOn && r.EnrolledOn != "" {
+			followed++
+		}
 	}
-	if len(rows) != 306 || len(numbers) != 254 || fmt.Sprint(got) != fmt.Sprint(want) {
-		t.Errorf("the list holds %d patients, %d numbers, %v; want %v", len(rows), len(numbers), got, want)
+	want := map[patient.Status]int{patient.StatusScreenFailed: 52, patient.StatusCompleted: 110, patient.StatusWithdrawn: 27,
+		patient.StatusDiscontinued: 117}
+	if len(rows) != 306 || len(numbers) != 254 || !maps.Equal(statuses, want) {
+		t.Errorf("the list holds %d patients, %d numbers, %v; want %v", len(rows), len(numbers), statuses, want)
 	}
-	if fmt.Sprint(ended) != fmt.Sprint(reasons) || reasons[patient.EndedAsPlanned] != 110 || reasons[patient.EndedByDeath] == 0 {
-		t.Errorf("the list has the reasons %v; want %v", ended, reasons)
+	if !maps.Equal(ended, ends) || !maps.Equal(treatmentEnded, ends) {
+		t.Errorf("participations ended by %v, treatments by %v; want %v", ended, treatmentEnded, ends)
 	}
-	// 72 patients went up to 81 mg, and 28 of them back.
-	changed, atHigh := map[patient.DoseDirection]int{}, 0
+	if followed != 127 {
+		t.Errorf("%d patients took part after their treatment, want 127", followed)
+	}
+	dispositions := map[string]string{}
+	for _, r := range readCSV(t, shared(t, "sdtm/pilot/ds.csv")) {
+		if r["DSCAT"] == "DISPOSITION EVENT" {
+			dispositions[r["USUBJID"]] = r["DSSTDTC"]
+		}
+	}
+	for _, r := range dm { // the days follow from DM, not from EX
+		row := of[r["SUBJID"]]
+		if row.EnrolledOn == "" {
+			continue
+		}
+		treated, part := domain.Date(r["RFXENDTC"]), domain.Date(r["RFPENDTC"][:len("2006-01-02")])
+		if row.EndCode == patient.EndedAsPlanned || row.EndCode == patient.EndedByDeath {
+			treated, part = domain.Date(dispositions[r["USUBJID"]]), domain.Date(dispositions[r["USUBJID"]])
+		} else if slices.Contains(pilotWithoutLastDose, r["SUBJID"]) {
+			treated = part
+		}
+		if row.Treatment != patient.TreatmentEnded || row.TreatmentEndedOn != treated || row.EndedOn != part {
+			t.Errorf("%s: the treatment is %s until %s, the participation until %s; want %s and %s", row.ScreeningNumber, row.Treatment,
+				row.TreatmentEndedOn, row.EndedOn, treated, part)
+		}
+	}
+	// 72 patients went up to 81 mg, and 28 of them back. 38 came to a retrieval visit, after the end of their treatment.
+	changed, atHigh, retrieved := map[string]int{}, 0, 0
 	for _, r := range dm {
-		if !slices.ContainsFunc(dispositions[r["USUBJID"]], func(d map[string]string) bool {
-			return d["DSDECOD"] == string(patient.DoseUp)
-		}) {
+		if !slices.ContainsFunc(courses[r["USUBJID"]], func(s pilotStep) bool { return s.what == "dose" || s.what == "visit" }) {
 			continue
 		}
 		var view patientviews.PatientDocument
 		in.query(manager, "/api/v1/patients/"+string(domain.NewPatientID(id, r["SUBJID"])), position, &view)
+		stopped := false
 		for _, step := range view.Steps {
-			if direction, _, _ := strings.Cut(step.Note, ":"); step.What == "DoseChanged" {
-				changed[patient.DoseDirection(direction)]++
+			switch step.What {
+			case "DoseChanged":
+				direction, _, _ := strings.Cut(step.Note, ":")
+				changed[direction]++
+			case "TreatmentDiscontinued":
+				stopped = true
+			case "VisitRecorded":
+				if retrieved++; !stopped {
+					t.Errorf("%s: the retrieval visit comes before the end of the treatment: %+v", r["SUBJID"], view.Steps)
+				}
 			}
 		}
 		if view.DoseStep == 2 {
 			atHigh++
 		}
 	}
-	if fmt.Sprint(changed) != fmt.Sprint(changes) || changes[patient.DoseUp] != 72 || changes[patient.DoseDown] != 28 || atHigh != 72-28 {
-		t.Errorf("the doses were changed %v, want %v; %d patients are at 81 mg", changed, changes, atHigh)
+	if !maps.Equal(changed, map[string]int{"up": 72, "down": 28}) || atHigh != 72-28 || retrieved != 38 {
+		t.Errorf("the doses were changed %v; %d patients are at 81 mg; %d were retrieved", changed, atHigh, retrieved)
 	}
 	if n := len(in.allPatients(coordinators["701"], id, "701", position)); n != screened["701"] {
 		t.Errorf("site 701's list holds %d of %d patients", n, screened["701"])
@@ -205,6 +230,72 @@ func TestPilotStudyIsReproduced(t *testing.T) {
 	if view.Steps[0].What != "PatientScreened" || string(view.Steps[0].On) != first["DMDTC"] {
 		t.Errorf("the first patient's first step is %+v, want the study's own date %s", view.Steps[0], first["DMDTC"])
 	}
+}
+
+// pilotStep is a step of a patient of the pilot study: what happened, when, the code and the words of the files.
+type pilotStep struct {
+	what       string
+	on         domain.Date
+	code, text string
+}
+
+// pilotWithoutLastDose are the patients whose last record of doses has no end.
+var pilotWithoutLastDose = []string{"1018", "1031", "1233", "1303", "1377", "1382"}
+
+// pilotCourses are the courses of the pilot study's patients, by USUBJID, each in the order of its days.
+func pilotCourses(t *testing.T, dm []map[string]string) map[string][]pilotStep {
+	t.Helper()
+	courses, doses, until := map[string][]pilotStep{}, map[string][]map[string]string{}, map[string]string{}
+	add := func(who, what, on, code, text string) {
+		courses[who] = append(courses[who], pilotStep{what: what, on: domain.Date(on), code: code, text: text})
+	}
+	for _, r := range dm {
+		if r["RFPENDTC"] != "" {
+			until[r["USUBJID"]] = r["RFPENDTC"][:len("2006-01-02")] // some have the time of the day too
+		}
+	}
+	for _, r := range readCSV(t, shared(t, "sdtm/pilot/ex.csv")) {
+		doses[r["USUBJID"]] = append(doses[r["USUBJID"]], r)
+	}
+	for who, of := range doses {
+		slices.SortFunc(of, func(a, b map[string]string) int { return cmp.Compare(a["EXSTDTC"], b["EXSTDTC"]) })
+		for i := 1; i < len(of); i++ {
+			if before, now := of[i-1]["EXDOSE"], of[i]["EXDOSE"]; now > before { // doses have two digits
+				add(who, "dose", of[i]["EXSTDTC"], string(patient.DoseUp), "")
+			} else if now < before {
+				add(who, "dose", of[i]["EXSTDTC"], string(patient.DoseDown), "")
+			}
+		}
+	}
+	for _, r := range readCSV(t, shared(t, "sdtm/pilot/sv.csv")) {
+		if r["VISIT"] == "RETRIEVAL" {
+			add(r["USUBJID"], "visit", r["SVSTDTC"], r["VISIT"], "")
+		}
+	}
+	for _, r := range readCSV(t, shared(t, "sdtm/pilot/ds.csv")) {
+		who, on, code := r["USUBJID"], r["DSSTDTC"], r["DSDECOD"]
+		switch {
+		case code == "RANDOMIZED":
+			add(who, "enrolled", on, "", "")
+		case code == "SCREEN FAILURE":
+			add(who, "screen failure", on, "", r["DSTERM"])
+		case r["DSCAT"] != "DISPOSITION EVENT": // the last samples, and the retrieval visit again
+		case code == string(patient.EndedAsPlanned), code == string(patient.EndedByDeath):
+			add(who, "ended", on, code, r["DSTERM"])
+		default:
+			if of := doses[who]; of[len(of)-1]["EXENDTC"] != "" {
+				add(who, "treatment ended", of[len(of)-1]["EXENDTC"], code, r["DSTERM"])
+			}
+			add(who, "ended", until[who], code, r["DSTERM"])
+		}
+	}
+	order := []string{"screen failure", "enrolled", "dose", "treatment ended", "visit", "ended"} // of what happened on one day
+	for _, course := range courses {
+		slices.SortStableFunc(course, func(a, b pilotStep) int {
+			return cmp.Or(cmp.Compare(a.on, b.on), cmp.Compare(slices.Index(order, a.what), slices.Index(order, b.what)))
+		})
+	}
+	return courses
 }
 
 // waitEnrolled waits until a patient is enrolled. requested is the position of the request for the enrolment.
@@ -300,14 +391,4 @@ func readCSV(t *testing.T, path string) []map[string]string {
 		rows = append(rows, row)
 	}
 	return rows
-}
-
-func compare(a, b string) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
 }

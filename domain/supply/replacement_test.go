@@ -199,6 +199,11 @@ func TestARecallAfterAWithdrawnRecall(t *testing.T) {
 	again := recalled()
 	again.AtHome, again.Holders = nil, nil
 	back.When(quarantineLot("A", "L1", "r")).Then(again)
+	// An earlier program recorded nobody who has a kit at home. When its recall is withdrawn and made again, they are told.
+	old, endedForNobody := recalled(), ended
+	old.AtHome, old.Holders, endedForNobody.AtHome, endedForNobody.Holders = nil, nil, nil, nil
+	strictStockAt(t, site, "K1", "K2").Given(kitAllocated(anna, "K1"), kitDispensed(anna, "K1", ""), old).
+		When(ending(facts(nil))).Then(endedForNobody).When(quarantineLot("A", "L1", "r")).Then(recalled())
 	// What never came back may still be at home.
 	strictStockAt(t, site, "K1", "K2").Given(kitAllocated(anna, "K1"), kitDispensed(anna, "K1", ""),
 		supply.KitNotReturned{OfStock: site, Patient: anna, Kit: "K1", Reason: "r"}).
