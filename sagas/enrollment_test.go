@@ -246,6 +246,45 @@ func TestWithoutStockNothingIsDrawnAndAllIsGivenBack(t *testing.T) {
 	}
 }
 
+// A draw that was requested does not go on after a suspension. Everything is given back, and the patient can be drawn later.
+func TestADrawDoesNotGoOnAfterASuspension(t *testing.T) {
+	w := newWorld(t, 10)
+	w.treated(func(t *study.Treatment) {
+		t.DrawnLater, t.Factors = true, []study.Factor{{ID: "sex", Levels: []string{"F", "M"}}}
+	}, twoOfEach)
+	c := w.courier(w.part)
+	c.mustSettle()
+	w.ship("1001", "1002", "1003", "1004")
+	who := w.request()
+	c.mustSettle()
+	ask := patient.RequestRandomisation{OfPatient: domain.ForPatient(who), Factors: map[string]string{"sex": "F"}}
+	stop := study.SuspendStudy{InStudy: domain.ForStudy(w.study), Cohort: study.Cohort{"sex": "F"},
+		Activities: []study.Activity{study.ActivityRandomisation}, Reasoned: domain.Because("A safety signal in women")}
+	w.must(w.crc, ask)
+	w.must(w.manager, stop)
+	c.mustSettle()
+	// It comes between the hold of the kits and the draw.
+	w.must(w.manager, study.ResumeStudy{InStudy: stop.InStudy, Cohort: stop.Cohort, Activities: stop.Activities, Reasoned: stop.Reasoned})
+	w.must(w.crc, ask)
+	w.must(access.Process("enrollment"), supply.HoldStock{Study: w.study, Site: "A", OfPatient: ask.OfPatient})
+	w.must(w.manager, stop)
+	c.mustSettle()
+	w.must(w.manager, study.ResumeStudy{InStudy: stop.InStudy, Cohort: stop.Cohort, Activities: stop.Activities, Reasoned: stop.Reasoned})
+	w.must(w.crc, ask)
+	c.mustSettle()
+	w.expect("patient", w.patientEvents(who), "PatientScreened", "ConsentRecorded", "EnrollmentRequested", "PatientEnrolled",
+		"RandomisationRequested", "RandomisationNotPossible", "RandomisationRequested", "RandomisationNotPossible",
+		"RandomisationRequested", "RandomisationConfirmed")
+	w.expect("site", w.stockEvents("A"), "ShipmentReceived", "StockRefused", "StockSeedRecorded", "StockHeld", "StockHeld",
+		"HoldReleased", "StockHeld", "KitAllocated")
+	w.expect("draws", w.types("randomisation-"+string(w.study)), "ListGenerated", "SchemeActivated", "RandomisationRefused", "PatientRandomised")
+	for _, f := range ofType[patient.RandomisationNotPossible](w.events("patient-" + string(who))) {
+		if f.Code != "randomisation_not_possible" {
+			t.Errorf("it failed with %+v", f)
+		}
+	}
+}
+
 // Three windows missed one after another raise an alert, once; an answer in between begins the count anew.
 func TestMissedDiariesRaiseAnAlert(t *testing.T) {
 	w := newWorld(t, 10)

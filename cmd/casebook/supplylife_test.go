@@ -355,7 +355,8 @@ func TestDailyLifeOfKits(t *testing.T) {
 		s.refused(s.supplier, "activity_paused", supply.CreateShipment{FromLocation: supply.FromLocation{Study: s.study, From: "D"}, To: "01",
 			Kits: []supply.KitNumber{kit}, Reasoned: because})
 		// What a recall takes back, and what moves between depots, is not stopped.
-		back := s.free("01")
+		at := s.kits(s.manager, "01")
+		back := at[slices.IndexFunc(at, func(k supplyviews.Kit) bool { return k.Status == supply.KitAvailable })].Kit
 		s.send(s.crc, "01", "D", s.supplier, back)
 		s.stands(back, supply.KitQuarantined)
 		s.send(s.supplier, "D", "E", s.supplier, back)
