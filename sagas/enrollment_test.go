@@ -434,6 +434,71 @@ func TestDispensingAndResupply(t *testing.T) {
 	c.mustSettle()
 }
 
+// When what kept kits from a site has ended, they are sent at once, and not after the next night.
+func TestAResupplyGoesOnAtOnce(t *testing.T) {
+	rule := func(w *world, site domain.SiteID) {
+		w.must(w.supplier(), supply.SetResupplyRule{InStudy: domain.ForStudy(w.study),
+			Rule: supply.ResupplyRule{Site: site, Depot: "D", Trigger: 1, Target: 3, OverdueDays: 3}})
+	}
+	shipping, because := []study.Activity{study.ActivityShipping}, domain.Because("A SUSAR is being assessed")
+	for name, one := range map[string]struct{ stop, goOn func(w *world) }{
+		"site resumed": {func(w *world) {
+			w.must(w.manager, study.PauseSite{AtSite: domain.ForSite(w.study, "A"), Activities: shipping, Reasoned: because})
+			rule(w, "A")
+		}, func(w *world) {
+			w.must(w.manager, study.ResumeSite{AtSite: domain.ForSite(w.study, "A"), Activities: shipping, Reasoned: because})
+		}},
+		"country resumed": {func(w *world) {
+			w.must(w.manager, study.SuspendStudy{InStudy: domain.ForStudy(w.study), Country: "DE", Activities: shipping, Reasoned: because})
+			rule(w, "A")
+		}, func(w *world) {
+			w.must(w.manager, study.ResumeStudy{InStudy: domain.ForStudy(w.study), Country: "DE", Activities: shipping, Reasoned: because})
+		}},
+		"site activated": {func(w *world) {
+			w.must(w.manager, study.AddSite{InStudy: domain.ForStudy(w.study), Site: "B", Name: "Bonn", Country: "DE", Zone: "Europe/Berlin"})
+			rule(w, "B")
+		}, func(w *world) {
+			w.must(w.manager, study.ActivateSite{InStudy: domain.ForStudy(w.study), Site: "B", On: "2026-01-01"})
+		}},
+		"batch released": {func(w *world) {
+			w.must(w.supplier(), supply.OpenDepot{InStudy: domain.ForStudy(w.study), Depot: "E", Name: "Depot"})
+			w.must(w.supplier(), supply.RegisterKits{InStudy: domain.ForStudy(w.study), Depot: "E",
+				CSV: "kit,arm,lot,expiry\n2001,BLUE-7f31,L2,2027-01-31\n2002,GREEN-c204,L2,2027-01-31\n"})
+			w.must(w.supplier(), supply.SetResupplyRule{InStudy: domain.ForStudy(w.study),
+				Rule: supply.ResupplyRule{Site: "A", Depot: "E", Trigger: 1, Target: 3, OverdueDays: 3}})
+		}, func(w *world) {
+			w.must(w.supplier(), supply.ReleaseBatch{InStudy: domain.ForStudy(w.study), Lot: "L2", Certificate: "C-2"})
+		}},
+		"delivery taken in": {func(w *world) {
+			w.must(w.supplier(), supply.OpenDepot{InStudy: domain.ForStudy(w.study), Depot: "E", Name: "Depot"})
+			w.must(w.supplier(), supply.SetResupplyRule{InStudy: domain.ForStudy(w.study),
+				Rule: supply.ResupplyRule{Site: "A", Depot: "E", Trigger: 1, Target: 3, OverdueDays: 3}})
+		}, func(w *world) {
+			w.must(w.supplier(), supply.RegisterKits{InStudy: domain.ForStudy(w.study), Depot: "E",
+				CSV: "kit,arm,lot,expiry\n2001,BLUE-7f31,L1,2027-01-31\n2002,GREEN-c204,L1,2027-01-31\n"})
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 10)
+			w.treated(nil, twoOfEach)
+			c := w.courier(w.part)
+			sent := func() int {
+				c.mustSettle()
+				return len(ofType[supply.ShipmentCreated](w.events("stock-"+string(w.study)+".D"))) +
+					len(ofType[supply.ShipmentCreated](w.events("stock-"+string(w.study)+".E")))
+			}
+			one.stop(w)
+			if n := sent(); n != 0 {
+				t.Fatalf("%d shipments are packed", n)
+			}
+			one.goOn(w)
+			if n := sent(); n != 1 {
+				t.Errorf("%d shipments are packed", n)
+			}
+		})
+	}
+}
+
 // Kits expire at a site that people supply, and that never had a resupply rule.
 func TestKitsExpireWithoutARule(t *testing.T) {
 	w := newWorld(t, 10)
