@@ -40,7 +40,9 @@ func inStudy[E any](of func(E) domain.StudyID) func(E, eventlog.Recorded) []stri
 }
 
 // ofStock names the instance of the study in which something happened to kits.
-func ofStock[E aboutStock](e E, _ eventlog.Recorded) []string { return sagas.Instance(e.AboutStock().Study) }
+func ofStock[E aboutStock](e E, _ eventlog.Recorded) []string {
+	return sagas.Instance(e.AboutStock().Study)
+}
 
 type goes = sagas.Reaction[goingOn]
 
