@@ -198,6 +198,8 @@ func shapeOf(v any) any {
 	switch v := v.(type) {
 	case float64:
 		return v != 0
+	case string:
+		return someID.ReplaceAllString(v, "ID")
 	case []any:
 		return []any{len(v) > 0}
 	case map[string]any:
