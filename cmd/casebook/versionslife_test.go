@@ -209,15 +209,6 @@ func TestAmendmentsReachSitesAndPatients(t *testing.T) {
 		}
 	})
 
-	t.Run("overdue re-consent of a patient who is transferred", func(t *testing.T) {
-		s.t = t
-		s.must(s.crc, apply(moving, "2026-03-10"))
-		s.overdueAlert(moving, safetyviews.AlertOpen)
-		s.must(s.manager, patient.TransferPatient{OfPatient: moving, To: "02", On: "2026-03-26", Reasoned: domain.Because("Moved")})
-		s.overdueAt(s.otherCRC, "02", moving)
-		s.overdueAlert(moving, safetyviews.AlertClosed)
-	})
-
 	t.Run("consent typed late", func(t *testing.T) {
 		s.t = t
 		of := s.screened(nil)
@@ -292,6 +283,15 @@ func TestAmendmentsReachSitesAndPatients(t *testing.T) {
 		s.refused(s.otherCRC, "applied_before_approval", apply(elsewhere, "2026-03-11"))
 		s.must(s.otherCRC, apply(elsewhere, "2026-03-12"))
 		s.must(s.manager, patient.TransferPatient{OfPatient: early, To: "02", On: "2026-04-01", Reasoned: domain.Because("Moved")})
+	})
+
+	t.Run("overdue re-consent of a patient who is transferred", func(t *testing.T) {
+		s.t = t
+		s.must(s.crc, apply(moving, "2026-03-10"))
+		s.overdueAlert(moving, safetyviews.AlertOpen)
+		s.must(s.manager, patient.TransferPatient{OfPatient: moving, To: "02", On: "2026-03-26", Reasoned: domain.Because("Moved")})
+		s.overdueAt(s.otherCRC, "02", moving)
+		s.overdueAlert(moving, safetyviews.AlertClosed)
 	})
 
 	t.Run("minor with representative and assent", func(t *testing.T) {
