@@ -143,6 +143,8 @@ var entitled = map[string]struct {
 	"EndResupply":               {theStudy, append([]user.Role{user.StudyManager}, suppliers...)},
 	"EndResupplyOfArm":          {theStudy, unblindedSuppliers},
 	"ResumeResupplyOfArm":       {theStudy, unblindedSuppliers},
+	"EndResupplyOfKitTypes":     {theStudy, unblindedSuppliers},
+	"ResumeResupplyOfKitTypes":  {theStudy, unblindedSuppliers},
 	"ReportKitLost":             {theSite, keepers},
 	"DispenseKit":               {thePatient, siteStaff},
 	"ReturnKit":                 {thePatient, siteStaff},
@@ -416,7 +418,7 @@ func TestR4_NoAdministratorReachesArms(t *testing.T) {
 		"RegisterKits",
 		"ReleaseBatch", "RecallLot", "WithdrawLotRecall", "ExtendExpiry", "ConfirmRelabelling", "SetDoNotShipDays", "ShowExpiringKits",
 		"EndResupplyOfArm",
-		"ResumeResupplyOfArm"}
+		"ResumeResupplyOfArm", "EndResupplyOfKitTypes", "ResumeResupplyOfKitTypes"}
 	// signed are commands that ask for presence because somebody answers for them in person, and that show no arm.
 	signed := []string{"OverrideEligibility"}
 	// reporters may only report that a blind was broken by accident, and are shown nothing.

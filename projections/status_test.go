@@ -54,7 +54,7 @@ func TestViewsShowThePatientStatusOfTheDomain(t *testing.T) {
 			if row.Status != state.Status || view.Status != state.Status {
 				r.Fatalf("after %T the patient is %q, and shown as %q in lists and as %q alone", e, state.Status, row.Status, view.Status)
 			}
-			phase := patient.PhaseOf(state.Status, state.Treatment)
+			phase := state.Phase()
 			if row.Treatment != state.Treatment || view.Treatment != state.Treatment || row.Phase != phase || view.Phase != phase {
 				r.Fatalf("after %T the treatment is %q, and shown as %q, %q; the phase is %q, and shown as %q, %q", e, state.Treatment,
 					row.Treatment, view.Treatment, phase, row.Phase, view.Phase)

@@ -87,17 +87,15 @@ func TestEndingListsAsOf(t *testing.T) {
 // The doses that a patient has taken are those that were counted by then, at the site that had given out kits by then.
 func TestDosingAsOf(t *testing.T) {
 	s := connect(t, newDatabase())
-	d := supplyviews.DosingCompliance{Header: readmodels.Header{ID: "S.1"}, Patient: "S.1", Study: "S",
-		Intervals: []supplyviews.DosingInterval{}}
-	for n, step := range []supplyviews.DosingStep{
-		{What: supplyviews.KitGiven, Kit: "K1", Visit: "week-0", Site: "A", On: "2026-03-01", DosesPerDay: 1},
-		{What: supplyviews.KitBack, Kit: "K1", On: "2026-03-11"},
-		{What: supplyviews.KitCounted, Kit: "K1", Used: 10},
-		{What: supplyviews.KitGiven, Kit: "K2", Visit: "week-4", Site: "B", On: "2026-03-11", DosesPerDay: 1},
-		{What: supplyviews.KitCounted, Kit: "K1", Used: 5},
+	d := supplyviews.DosingDocument{Header: readmodels.Header{ID: "S.1"}, Patient: "S.1", Study: "S"}
+	for n, step := range []supply.DosingStep{
+		{What: supply.KitGiven, Kit: "K1", Visit: "week-0", Site: "A", On: "2026-03-01", DosesPerDay: 1},
+		{What: supply.KitBack, Kit: "K1", On: "2026-03-11"},
+		{What: supply.KitCounted, Kit: "K1", Used: 10},
+		{What: supply.KitGiven, Kit: "K2", Visit: "week-4", Site: "B", On: "2026-03-11", DosesPerDay: 1},
+		{What: supply.KitCounted, Kit: "K1", Used: 5},
 	} {
-		step.At = minuteOf(n)
-		d.Take(step)
+		d.Take(supplyviews.DosingStep{At: minuteOf(n), DosingStep: step})
 	}
 	put(t, s, supplyviews.DosingCompliances, d)
 	type line struct {

@@ -16,6 +16,7 @@ import (
 	"casebook/domain/supply"
 	"casebook/domain/user"
 	"casebook/readmodels"
+	auditviews "casebook/readmodels/audit"
 	patientviews "casebook/readmodels/patient"
 	safetyviews "casebook/readmodels/safety"
 	supplyviews "casebook/readmodels/supply"
@@ -34,7 +35,8 @@ func dispensingProtocol() study.Protocol {
 			{ID: "week-4", Day: 28, DaysBefore: 3, DaysAfter: 10, OutOfWindow: study.RefuseVisit},
 			{ID: "week-8", Day: 56, DaysBefore: 3, DaysAfter: 3}, {ID: "week-12", Day: 84, DaysAfter: 5}},
 		Treatment: &study.Treatment{Kits: true, DispensingVisits: []string{"run-in", "week-4", "week-8"}, UntilNextVisit: true,
-			Titration: &study.Titration{Steps: 2, Rescue: true},
+			DosingLimits: &study.DosingLimits{MinPercent: 95, MaxPercent: 110},
+			Titration:    &study.Titration{Steps: 2, Rescue: true},
 			Plan: &study.DispensingPlan{Types: []study.KitType{{ID: "low", Arm: "drug", Strength: "54 mg", Form: "patch", LabelGroup: "small"},
 				{ID: "high", Arm: "drug", Strength: "81 mg", Form: "patch", LabelGroup: "large"},
 				{ID: "lead-in", Open: true}, {ID: "rescue", Open: true}},
@@ -62,7 +64,7 @@ func openDispensing(t *testing.T) *site {
 	add := func(n supply.KitNumber, rest string, expiry domain.Date) {
 		kits, csv = append(kits, n), csv+fmt.Sprintf("%s,%s,L1,%s,%d\n", n, rest, expiry, dosesOfKit)
 	}
-	for i := range 14 {
+	for i := range 20 {
 		add(supply.KitNumber(fmt.Sprintf("L-%02d", i)), "low,54 mg,blinded", "2031-12-31")
 		add(supply.KitNumber(fmt.Sprintf("H-%02d", i)), "high,,", "2031-12-31")
 		add(supply.KitNumber(fmt.Sprintf("R-%02d", i)), "lead-in,,open", "2031-12-31")
@@ -78,7 +80,7 @@ func openDispensing(t *testing.T) *site {
 	in.must(s.supplier, supply.ReleaseBatch{InStudy: inStudy, Lot: "L1", Certificate: "C-1"})
 	s.stands(kits[0], supply.KitAvailable)
 	s.send(s.supplier, "D", "01", s.crc, kits...)
-	in.must(s.manager, enrollment.OpenEnrollment{InStudy: inStudy, Caps: enrollment.Caps{Target: 10, Study: 20}})
+	in.must(s.manager, enrollment.OpenEnrollment{InStudy: inStudy, Caps: enrollment.Caps{Target: 10, Study: 30}})
 	return s
 }
 
@@ -187,6 +189,63 @@ func TestDailyLifeOfDispensing(t *testing.T) {
 		}
 	})
 
+	t.Run("a dose lowered in the visit, after its kit was allocated", func(t *testing.T) {
+		s.t = t
+		of := s.ranIn(60)
+		s.enrol(of)
+		s.give(of, "2026-02-03", s.waiting(of, 1)...)
+		change := patient.RecordDoseChange{OfPatient: of, Direction: patient.DoseUp, On: "2026-02-20", Reasoned: domain.Because("Pain of 7")}
+		s.must(s.crc, change)
+		s.must(s.crc, patient.RecordVisit{OfPatient: of, Visit: "week-4", On: "2026-03-03"})
+		high := s.waiting(of, 1)[0]
+		change.Direction, change.On, change.Reason = patient.DoseDown, "2026-03-03", "Nausea"
+		s.must(s.crc, change)
+		s.eventually("the kit of the former dose is set aside", func() bool { return s.setAside(s.crc, high) })
+		s.refused(s.crc, "kit_status", supply.DispenseKit{Site: "01", OfPatient: of, Kit: high, On: "2026-03-03"})
+		if kits := s.waiting(of, 1); high[0] != 'H' || kits[0][0] != 'L' {
+			t.Errorf("first the patient was to get %s, and then gets %v", high, kits)
+		}
+	})
+
+	t.Run("false alarm, a voided visit, and the visit after all", func(t *testing.T) {
+		s.t = t
+		of := s.ranIn(60)
+		s.enrol(of)
+		s.give(of, "2026-02-03", s.waiting(of, 1)...)
+		visit := patient.RecordVisit{OfPatient: of, Visit: "week-4", On: "2026-03-03"}
+		void := patient.VoidVisit{OfPatient: of, Visit: "week-4", Reasoned: domain.Because("The patient did not come")}
+		s.must(s.crc, visit)
+		kit := s.waiting(of, 1)[0]
+		s.must(s.crc, supply.RecordNotDispensed{Site: "01", OfPatient: of, Kit: kit, Reasoned: domain.Because("False alarm")})
+		s.must(s.crc, void)
+		s.must(s.crc, visit)
+		if again := s.waiting(of, 1)[0]; again != kit {
+			t.Errorf("put back was %s, and the patient gets %s", kit, again)
+		}
+		// The kit of a voided visit is set aside by itself, and nobody gives it out.
+		s.must(s.crc, void)
+		s.eventually("the kit is set aside", func() bool { return s.setAside(s.crc, kit) })
+		s.must(s.crc, visit)
+		s.give(of, "2026-03-03", s.waiting(of, 1)...)
+	})
+
+	t.Run("consent recorded in error", func(t *testing.T) {
+		s.t = t
+		of := s.ranIn(60)
+		s.enrol(of)
+		kit := s.waiting(of, 1)[0]
+		s.must(s.crc, patient.VoidConsent{OfPatient: of, ConsentVersion: "1.0", Reasoned: domain.Because("Another patient's form")})
+		give := supply.DispenseKit{Site: "01", OfPatient: of, Kit: kit, On: "2026-02-03"}
+		s.refused(s.crc, "consent_missing", give)
+		s.refused(s.crc, "consent_missing", supply.DispenseUnscheduled{Site: "01", OfPatient: of, Reasoned: domain.Because("Travels")})
+		s.must(s.crc, supply.ReportKitLost{AtLocation: s.at("01"), Kit: kit, Reasoned: domain.Because("Not on the shelf")})
+		s.eventually("the site is told", func() bool { return slices.Contains(s.withoutKit(s.crc, time.Time{}), of.Patient) })
+		s.must(s.crc, patient.RecordConsent{OfPatient: of, ConsentVersion: "1.0", On: "2026-02-01"})
+		give.Kit = s.waiting(of, 1)[0]
+		s.must(s.crc, give)
+		s.eventually("nobody is told any more", func() bool { return !slices.Contains(s.withoutKit(s.crc, time.Time{}), of.Patient) })
+	})
+
 	t.Run("without a kit", func(t *testing.T) {
 		s.t = t
 		of := s.ranIn(60)
@@ -277,6 +336,32 @@ func TestDailyLifeOfDispensing(t *testing.T) {
 			in.Until != "2026-03-03" || len(in.Kits) != 2 {
 			t.Errorf("the dosing is %+v", d)
 		}
+		// That is less than the protocol asks for. A person decides.
+		deviations := func() (all []patientviews.DeviationRow) {
+			var list readmodels.List[patientviews.DeviationRow]
+			s.query(s.manager, fmt.Sprintf("/api/v1/studies/%s/deviations?site=01&limit=100", s.study), 0, &list)
+			for _, d := range list.Items {
+				if d.Patient == of.Patient {
+					all = append(all, d)
+				}
+			}
+			return all
+		}
+		var proposed []patientviews.DeviationRow
+		s.eventually("the doses are proposed as a deviation", func() bool {
+			proposed = deviations()
+			return len(proposed) == 1
+		})
+		if d := proposed[0]; d.Candidate != "dosing/enrollment" || d.What != patient.DeviationTreatment || d.On != "2026-03-03" ||
+			d.Status != patientviews.DeviationProposed {
+			t.Errorf("proposed is %+v", d)
+		}
+		s.must(s.manager, patient.RecordProtocolDeviation{OfPatient: of, What: patient.DeviationTreatment, FoundOn: "2026-03-04",
+			Candidate: "dosing/enrollment", Reasoned: domain.Because("Forgot the patches on four days")})
+		s.eventually("the deviation is confirmed", func() bool {
+			all := deviations()
+			return slices.ContainsFunc(all, func(d patientviews.DeviationRow) bool { return d.Status == patientviews.DeviationConfirmed })
+		})
 		var list readmodels.List[supplyviews.DosingCompliance]
 		s.query(s.manager, fmt.Sprintf("/api/v1/studies/%s/dosing-compliance?patient=%s", s.study, of.Patient), seen, &list)
 		if len(list.Items) != 1 || list.Items[0].Patient != of.Patient {
@@ -350,5 +435,94 @@ func TestDailyLifeOfDispensing(t *testing.T) {
 		s.give(of, "2026-02-03", s.waiting(of, 1)...)
 		s.must(s.crc, patient.RecordVisit{OfPatient: of, Visit: "week-4", On: "2026-03-03"})
 		s.waiting(of, 1)
+	})
+
+	// deliver registers a delivery of kits of a type, and waits until the depot has them.
+	ofStudy := domain.ForStudy(s.study)
+	deliver := func(kind string, expiry domain.Date, kits ...supply.KitNumber) {
+		s.t.Helper()
+		csv := "kit,type,lot,expiry,units\n"
+		for _, n := range kits {
+			csv += fmt.Sprintf("%s,%s,L1,%s,%d\n", n, kind, expiry, dosesOfKit)
+		}
+		s.must(s.supplier, supply.RegisterKits{InStudy: ofStudy, Depot: "D", CSV: csv})
+		s.stands(kits[len(kits)-1], supply.KitAvailable)
+	}
+
+	t.Run("kits of a type that expire too soon are not shipped", func(t *testing.T) {
+		s.t = t
+		auditor := s.account("auditor", user.Grant{Role: user.Auditor, Study: s.study})
+		soon := domain.DateOf(time.Now().UTC()).AddDays(60)
+		deliver("low", soon, "L-90")
+		deliver("high", soon, "H-90")
+		limit := supply.SetDoNotShipDays{InStudy: ofStudy, Type: "low", Country: "DE", Days: 90, Reasoned: domain.Because("Cooled on its way")}
+		for _, token := range []string{s.manager, s.crc} {
+			s.refused(token, "not_allowed", limit)
+		}
+		none := limit
+		none.Type = "middle"
+		s.refused(s.supplier, "unknown_kit_type", none)
+		set := s.must(s.supplier, limit).Position
+		low := supply.CreateShipment{FromLocation: supply.FromLocation{Study: s.study, From: "D"}, To: "01", Kits: []supply.KitNumber{"L-90"},
+			Reasoned: domain.Because("A spare one")}
+		s.refused(s.supplier, "kits_not_sendable", low)
+		s.send(s.supplier, "D", "01", s.crc, "H-90") // it looks different, so that nothing is told
+		// Nobody who looks at the record sees of which type the days are.
+		var trail readmodels.List[auditviews.AuditEvent]
+		s.query(auditor, fmt.Sprintf("/api/v1/audit/studies/%s/events?limit=200", s.study), set, &trail)
+		i := slices.IndexFunc(trail.Items, func(e auditviews.AuditEvent) bool { return e.Type == "DoNotShipDaysOfTypeSet" })
+		if i < 0 || trail.Items[i].Reason != "" || trail.Items[i].About != "" {
+			t.Errorf("the audit trail shows it as %d of %+v", i, trail.Items)
+		}
+		limit.Days = 0
+		s.must(s.supplier, limit)
+		s.send(s.supplier, "D", "01", s.crc, "L-90")
+		s.stands("L-90", supply.KitAvailable)
+	})
+
+	t.Run("resupply ended per kit type", func(t *testing.T) {
+		s.t = t
+		because := domain.Because("Nobody gets the high dose any more")
+		s.must(s.manager, study.AddSite{InStudy: ofStudy, Site: "02", Name: "Second hospital", Country: "DE", Zone: "Europe/Berlin"})
+		s.must(s.manager, study.ActivateSite{InStudy: ofStudy, Site: "02", On: "2026-01-01"})
+		end := supply.EndResupplyOfKitTypes{InStudy: ofStudy, Types: supply.KitTypes{"high", "lead-in", "rescue"}, Country: "DE",
+			Reasoned: because}
+		s.refused(s.supplier, "no_resupply_rule", end)
+		ruled := func(target int) {
+			s.must(s.supplier, supply.SetResupplyRule{InStudy: ofStudy, Rule: supply.ResupplyRule{Site: "02", Depot: "D", Trigger: 1,
+				Target: target, OverdueDays: 7}})
+		}
+		sent := func(n int) (kits []supply.KitNumber) {
+			t.Helper()
+			s.eventually(fmt.Sprintf("%d kits are packed", n), func() bool {
+				var list readmodels.List[supplyviews.Shipment]
+				s.query(s.manager, fmt.Sprintf("/api/v1/studies/%s/shipments?to=02", s.study), lastRecorded(t, s.log), &list)
+				kits = nil
+				for _, shipment := range list.Items {
+					kits = append(kits, shipment.Kits...)
+				}
+				return len(kits) == n
+			})
+			slices.Sort(kits)
+			return kits
+		}
+		ruled(3) // the depot has nothing
+		for _, token := range []string{s.manager, s.crc} {
+			s.refused(token, "not_allowed", end)
+		}
+		s.must(s.supplier, end)
+		s.refused(s.supplier, "resupply_of_types_ended", end)
+		deliver("high", "2031-12-31", "H-80", "H-81")
+		deliver("low", "2031-12-31", "L-80", "L-81", "L-82")
+		ruled(4)
+		if kits := sent(3); kits[0] != "L-80" || kits[2] != "L-82" {
+			t.Errorf("the site is sent %v", kits)
+		}
+		s.must(s.supplier, supply.ResumeResupplyOfKitTypes{InStudy: ofStudy, Types: supply.KitTypes{"high"},
+			Reasoned: domain.Because("The high dose is given again")})
+		ruled(5)
+		if kits := sent(5); kits[0] != "H-80" || kits[1] != "H-81" {
+			t.Errorf("the site is sent %v", kits)
+		}
 	})
 }

@@ -229,10 +229,10 @@ func TestDailyLifeOfDraws(t *testing.T) {
 	t.Run("run-in then draw, second-stage draw, open extension", func(t *testing.T) {
 		s := in.trial(t, "DRAW-C", &study.Treatment{Randomised: true, DrawnLater: true, Factors: []study.Factor{bySex},
 			FirstArms: []string{"drug", "placebo"}, Stages: []study.Stage{{ID: "second", Arms: []string{"low", "high"}},
-				{ID: "open", Title: "Open extension", Arms: []string{"drug"}}}}, "drug", "placebo", "low", "high")
+				{ID: "open", Title: "Open extension", Arms: []string{"drug"}, OpenExtension: true}}}, "drug", "placebo", "low", "high")
 		s.protocol.Instruments = []instrument.Definition{*instrument.PainDiary(), *instrument.PHQ9()}
 		s.protocol.PhaseInstruments = []study.PhaseInstrument{{Instrument: "pain-diary", Phase: study.PhaseRunIn},
-			{Instrument: "phq-9", Phase: study.PhaseTreatment}}
+			{Instrument: "phq-9", Phase: study.PhaseTreatment}, {Instrument: "pain-diary", Phase: study.PhaseOpenExtension}}
 		s.amend("drug", "placebo", "low", "high")
 		of := s.enrolledAs(patient.Female)
 		goesOn := func(id instrument.ID, phase patient.Phase) func() bool {
@@ -275,8 +275,13 @@ func TestDailyLifeOfDraws(t *testing.T) {
 		}
 		other := s.enrolledAs(patient.Male)
 		s.refused(s.crc, "not_randomised", patient.RequestRandomisation{OfPatient: other, Stage: "second"})
-		if v := s.drawNow(of, "open"); v.Stage != "open" || s.arm(of) != "drug" || v.Treatment != patient.TreatmentOn {
+		if v := s.drawNow(of, "open"); v.Stage != "open" || s.arm(of) != "drug" || v.Treatment != patient.TreatmentOn ||
+			v.Phase != patient.PhaseOpenExtension {
 			t.Errorf("in the open extension the patient is %+v", v)
+		}
+		s.eventually("the instrument of the extension is assigned", goesOn("pain-diary", patient.PhaseOpenExtension))
+		if goesOn("phq-9", patient.PhaseTreatment)() {
+			t.Error("the instrument of the treatment goes on in the extension")
 		}
 	})
 

@@ -143,7 +143,7 @@ func PlanOf(ctx context.Context, reader commands.Reader, c diary.FollowPhase) (d
 		return plan, err
 	}
 	s = p.Follows(s)
-	for _, a := range s.InstrumentsOf(study.Phase(patient.PhaseOf(p.Status, p.Treatment))) {
+	for _, a := range s.InstrumentsOf(study.Phase(p.Phase())) {
 		definition, err := inForce(ctx, reader, s, a.Instrument)
 		if err != nil {
 			return plan, err

@@ -47,7 +47,7 @@ var Commands = []commands.Command{
 		AllowedTo(access.SiteStaff).
 		Described("Request the draw of an enrolled patient after a run-in, or of a treated patient for a later stage",
 			patient.RequestRandomisation{OfPatient: domain.ForPatient("PAIN1.S-0001"), Factors: map[string]string{"age": "under-50"}}),
-	commands.Handle(patient.Decider, patient.ConfirmDraw).
+	commands.HandleWithFacts(patient.Decider, commands.StudyOfPatient, patient.ConfirmDraw).
 		AllowedTo(access.Processes),
 	commands.Handle(patient.Decider, patient.FailDraw).
 		AllowedTo(access.Processes),
@@ -145,6 +145,8 @@ var Commands = []commands.Command{
 		Described("Take back a consent that was recorded in error; the form may be recorded again",
 			patient.VoidConsent{OfPatient: domain.ForPatient("PAIN1.S-0001"), ConsentVersion: "1.0",
 				Reasoned: domain.Because("Another patient's form")}),
+	commands.HandleWithFacts(patient.Decider, commands.StudyOfPatient, patient.JudgeDoses).
+		AllowedTo(access.Processes),
 	commands.Handle(patient.Decider, patient.Rescreen).
 		AllowedTo(access.Processes).
 		Upcast(domain.Unchanged),

@@ -52,6 +52,7 @@ var Commands = []commands.Command{
 			supply.WithdrawShippingToCountry{InStudy: domain.ForStudy("PAIN1"), Country: "DE", Reasoned: domain.Because("The authority objects")}),
 	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.SetShipDays).
 		AllowedTo(access.UnblindedSupply).
+		Blinded().
 		Described("Say how long before its expiry a kit is not shipped to a site any more",
 			supply.SetDoNotShipDays{InStudy: domain.ForStudy("PAIN1"), Lot: "L-1", Country: "DE", Days: 90,
 				Reasoned: domain.Because("Customs take weeks")}),
@@ -85,6 +86,18 @@ var Commands = []commands.Command{
 		Described("Let resupply rules send kits of an arm again",
 			supply.ResumeResupplyOfArm{InStudy: domain.ForStudy("PAIN1"), Arm: "walk", Country: "DE",
 				Reasoned: domain.Because("Its patients are treated for longer")}),
+	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.EndTypes).
+		AllowedTo(access.UnblindedSupply).
+		Blinded().
+		Described("End that resupply rules send kits of some types, at a site, in a country or everywhere",
+			supply.EndResupplyOfKitTypes{InStudy: domain.ForStudy("PAIN1"), Types: supply.KitTypes{"active-81", "placebo-81"}, Country: "DE",
+				Reasoned: domain.Because("Nobody gets the high dose any more")}),
+	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.ResumeTypes).
+		AllowedTo(access.UnblindedSupply).
+		Blinded().
+		Described("Let resupply rules send kits of some types again",
+			supply.ResumeResupplyOfKitTypes{InStudy: domain.ForStudy("PAIN1"), Types: supply.KitTypes{"active-81", "placebo-81"}, Country: "DE",
+				Reasoned: domain.Because("The high dose is given again")}),
 	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.EndRule).
 		AllowedTo(access.SupplyManagers, access.StudyManagers).
 		Described("End the resupply of a site, or of a country's sites, by their rules",
@@ -181,8 +194,15 @@ var Commands = []commands.Command{
 			c.Seed, err = commands.NewSeed()
 			return err
 		}),
+	onPatientKits(supply.Revise).
+		AllowedTo(access.Processes).
+		PreparedBy(func(_ context.Context, c *supply.ReviseKits) (err error) {
+			c.Seed, err = commands.NewSeed()
+			return err
+		}),
 	commands.Handle(supply.StockDecider, supply.SetAside).
-		AllowedTo(access.Processes),
+		AllowedTo(access.Processes).
+		Upcast(domain.Unchanged),
 	onPatientKits(supply.Dispense).
 		AllowedTo(access.SiteStaff).
 		Described("Record that a patient was given the allocated kit",
@@ -309,8 +329,15 @@ func onPatientKits[C domain.AboutPatient](decide stockDecision[C]) *commands.Dec
 		if at, _ := supply.StockOf(c); facts.Withheld == "" && at.Location != supply.LocationID(who.Site) {
 			facts.Withheld = supply.PatientIsTransferred
 		}
-		if facts.Withheld == "" && who.Blocked(study.BlocksDispensing) {
+		switch {
+		case facts.Withheld != "":
+		case facts.Enrolled && len(who.Consents) == 0:
+			facts.Withheld = supply.ConsentIsMissing
+		case who.Blocked(study.BlocksDispensing):
 			facts.Withheld = supply.ReconsentIsDue
+		}
+		if facts.Visits = who.Visits; facts.Visits == nil {
+			facts.Visits = map[string]domain.Date{}
 		}
 		drawn, err := randomisationcommands.DrawsOf(ctx, reader, who, facts.Study)
 		if err != nil {

@@ -34,7 +34,7 @@ type Planned struct {
 // is not assigned again when its days are over.
 func Follow(d Diary, plan Plan, cmd FollowPhase, call domain.Call) ([]Event, error) {
 	who := plan.Patient
-	phase := patient.PhaseOf(who.Status, who.Treatment)
+	phase := who.Phase()
 	if !who.Participating() {
 		return nil, nil
 	}
@@ -86,7 +86,7 @@ func (d Diary) after(events []Event) Diary {
 // lastDayOf returns the last day of an assignment for a phase that has ended.
 func (a *Assignment) lastDayOf(who patient.Patient, today domain.Date) domain.Date {
 	last := today
-	if a.Phase == patient.PhaseTreatment && who.TreatmentEndedOn != "" && who.TreatmentEndedOn < last {
+	if (a.Phase == patient.PhaseTreatment || a.Phase == patient.PhaseOpenExtension) && who.TreatmentEndedOn != "" && who.TreatmentEndedOn < last {
 		last = who.TreatmentEndedOn
 	}
 	for last < a.Until && a.hasRecordsFrom(last.AddDays(1)) {

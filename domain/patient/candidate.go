@@ -43,6 +43,8 @@ func ProposalOf(e Event) Candidate {
 		return Candidate{ID: "consent/" + CandidateID(e.ConsentVersion), What: e.Candidate}
 	case DeviationCandidateJudgedAgain:
 		return Candidate{ID: e.Candidate, What: e.What}
+	case DosingJudged:
+		return Candidate{ID: e.candidate(), What: e.Candidate}
 	case EnrollmentDateCorrected:
 		return Candidate{ID: "enrollment", What: e.Candidate}
 	case AgeCorrected:

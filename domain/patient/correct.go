@@ -137,6 +137,9 @@ func (EnrollmentDateCorrected) patientEvent() {}
 func (AgeCorrected) patientEvent()            {}
 func (SexCorrected) patientEvent()            {}
 
+// AboutPatient returns the patient that the event is about.
+func (e VisitVoided) AboutPatient() domain.PatientID { return e.Patient }
+
 // CorrectVisit decides about CorrectVisitDate. It refuses reason_required, value_too_long, malformed_date,
 // captured_in_future, patient_not_found, visit_not_recorded, other_value_recorded and nothing_to_correct.
 func CorrectVisit(p Patient, s study.Study, cmd CorrectVisitDate, call domain.Call) ([]Event, error) {

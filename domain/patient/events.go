@@ -19,7 +19,7 @@ var events = []domain.EventType{
 	domain.Stored[EnrollmentRequested]("EnrollmentRequested", domain.Unchanged),
 	domain.Stored[Enrolled]("PatientEnrolled", domain.Unchanged),
 	domain.Stored[RandomisationRequested]("RandomisationRequested"),
-	domain.Stored[RandomisationConfirmed]("RandomisationConfirmed"),
+	domain.Stored[RandomisationConfirmed]("RandomisationConfirmed", domain.Unchanged),
 	domain.Stored[RandomisationNotPossible]("RandomisationNotPossible"),
 	domain.Stored[EnrollmentFailed]("EnrollmentFailed"),
 	domain.Stored[VisitRecorded]("VisitRecorded"),
@@ -50,6 +50,7 @@ var events = []domain.EventType{
 	domain.Stored[DeviationCandidateJudgedAgain]("DeviationCandidateJudgedAgain"),
 	domain.Stored[ConsentVoided]("ConsentVoided"),
 	domain.Stored[Rescreened]("PatientRescreened"),
+	domain.Stored[DosingJudged]("DosingJudged"),
 }
 
 // withdrewEverything is the upcast of ConsentWithdrawn from version 1, which ended the participation and with it everything

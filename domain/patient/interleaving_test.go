@@ -48,7 +48,7 @@ func versionsAndDraws(t *rapid.T, s study.Study) decision {
 		consenting(s, rapid.SampledFrom([]string{"1.0", "2.0"}).Draw(t, "form"), on),
 		refusing(on),
 		requestingDraw(s, stage),
-		scenario.Sent(patient.ConfirmDraw, confirm, call),
+		scenario.SentWithFacts(patient.ConfirmDraw, s, confirm, call),
 		failingDraw(stage),
 		visiting(s, rapid.SampledFrom([]string{"screening", "week-1"}).Draw(t, "visit"), on),
 		unblinded(s, rapid.SampledFrom(study.Unblindings).Draw(t, "kind"), at, "dr.one"),

@@ -56,6 +56,8 @@ type RandomisationConfirmed struct {
 	Stage   string           `json:"stage,omitempty"`
 	// On is the day of the draw in the patient's time zone.
 	On domain.Date `json:"on"`
+	// OpenExtension says that the patient is in an open extension from then on. No event of version 1 says so.
+	OpenExtension bool `json:"openExtension,omitempty"`
 }
 
 // RandomisationNotPossible says that the patient could not be drawn, such as for want of stock. The patient has not failed,
@@ -83,7 +85,7 @@ func (e RandomisationNotPossible) AboutPatient() domain.PatientID { return e.Pat
 // RequestDraw decides about RequestRandomisation. The first draw begins the treatment; a later one needs a treatment that is
 // under way. A site that is closed to enrolment may have its enrolled patients drawn. It refuses patient_not_found,
 // patient_ended, patient_status, study_not_found, study_not_randomised, stage_not_found, randomisation_requested,
-// already_randomised, not_randomised, treatment_not_under_way, site_not_active, reconsent_required where the patient gets a kit with
+// already_randomised, not_randomised, treatment_not_under_way, site_not_active, consent_missing, reconsent_required where the patient gets a kit with
 // the draw, activity_paused, factor_not_derivable, factor_contradicts_record, unknown_factor_level and unknown_factor.
 func RequestDraw(p Patient, s study.Study, cmd RequestRandomisation, _ domain.Call) ([]Event, error) {
 	if err := p.mustBe("draw the patient", StatusEnrolled); err != nil {
@@ -113,6 +115,10 @@ func RequestDraw(p Patient, s study.Study, cmd RequestRandomisation, _ domain.Ca
 	}
 	if !s.SiteIsSupplied(p.Site) {
 		return nil, refuse.WrongState("site_not_active", "site %s is not active", p.Site).At("patient").Do("activate the site first")
+	}
+	if len(p.Consents) == 0 {
+		return nil, refuse.WrongState("consent_missing", "the only consent of the patient was recorded in error").At("patient").
+			Do("record the signature first (ICH E6(R3) 2.8.1)")
 	}
 	if s.Gives("") && p.Blocked(study.BlocksDispensing) {
 		return nil, refuse.WrongState("reconsent_required", "the patient gets a kit with the draw, and has not signed consent version %s, as "+
@@ -162,7 +168,7 @@ func mustDraw(s study.Study, id domain.StudyID, stage string) error {
 
 // ConfirmDraw records that a patient was drawn. If it is sent twice, it records nothing the second time. It refuses
 // patient_not_found, patient_status, patient_ended and treatment_not_under_way.
-func ConfirmDraw(p Patient, cmd ConfirmRandomisation, _ domain.Call) ([]Event, error) {
+func ConfirmDraw(p Patient, s study.Study, cmd ConfirmRandomisation, _ domain.Call) ([]Event, error) {
 	if slices.Contains(p.Stages, cmd.Stage) {
 		return nil, nil
 	}
@@ -172,7 +178,8 @@ func ConfirmDraw(p Patient, cmd ConfirmRandomisation, _ domain.Call) ([]Event, e
 	if err := p.mustBeTreated("confirm a draw", TreatmentNotStarted, TreatmentOn, TreatmentHeld); err != nil {
 		return nil, err
 	}
-	return []Event{RandomisationConfirmed{Patient: p.ID, Stage: cmd.Stage, On: p.DayOf(cmd.DrawnAt)}}, nil
+	return []Event{RandomisationConfirmed{Patient: p.ID, Stage: cmd.Stage, On: p.DayOf(cmd.DrawnAt),
+		OpenExtension: p.Follows(s).IsOpenExtension(cmd.Stage)}}, nil
 }
 
 // FailDraw records that a patient cannot be drawn at present. It records nothing if no draw is requested, for example when it

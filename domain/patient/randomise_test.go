@@ -36,9 +36,9 @@ func drawRequest(t *testing.T, given scenario.Given[patient.Patient, patient.Eve
 	return events[0]
 }
 
-func confirmingDraw(stage string) func(patient.Patient) ([]patient.Event, error) {
+func confirmingDraw(s study.Study, stage string) func(patient.Patient) ([]patient.Event, error) {
 	// Late in the evening, it is the next day already where the patient lives.
-	return scenario.Sent(patient.ConfirmDraw, patient.ConfirmRandomisation{OfPatient: domain.ForPatient(anna), Stage: stage,
+	return scenario.SentWithFacts(patient.ConfirmDraw, s, patient.ConfirmRandomisation{OfPatient: domain.ForPatient(anna), Stage: stage,
 		DrawnAt: time.Date(2026, 3, 9, 23, 30, 0, 0, time.UTC)}, call)
 }
 
@@ -74,9 +74,9 @@ func TestDrawAfterARunIn(t *testing.T) {
 	if n := again.State().Draws; n != 2 {
 		t.Errorf("%d draws were requested", n)
 	}
-	drawn := again.When(confirmingDraw("")).Then(patient.RandomisationConfirmed{Patient: anna, On: "2026-03-10"})
+	drawn := again.When(confirmingDraw(s, "")).Then(patient.RandomisationConfirmed{Patient: anna, On: "2026-03-10"})
 	is(t, drawn.State(), patient.StatusEnrolled, patient.TreatmentOn, patient.PhaseTreatment)
-	drawn.When(confirmingDraw("")).Then()
+	drawn.When(confirmingDraw(s, "")).Then()
 	drawn.When(requestingDraw(s, "")).ThenRefused("already_randomised")
 
 	// A treated patient is drawn for a later stage, and one whose treatment has ended is not.
@@ -89,6 +89,29 @@ func TestDrawAfterARunIn(t *testing.T) {
 		When(failingDraw("second")).Then()
 	drawn.Given(stopped).When(requestingDraw(s, "second")).ThenRefused("treatment_not_under_way")
 	in(t, patient.StatusConsented).When(requestingDraw(s, "")).ThenRefused("patient_status")
+}
+
+// Who is drawn for an open extension is in a phase of its own until the treatment ends, also after the end was undone.
+func TestOpenExtensionIsAPhase(t *testing.T) {
+	s := drawnLater()
+	s.Protocol.Treatment.Stages = append(s.Protocol.Treatment.Stages, study.Stage{ID: "open", Arms: []string{"drug"}, OpenExtension: true})
+	drawn := in(t, patient.StatusConsented).Given(
+		patient.EnrollmentRequested{Patient: anna, On: "2026-02-10", Attempt: 1, DrawnLater: true},
+		patient.Enrolled{Patient: anna, On: "2026-02-10", PatientNumber: "1", RunIn: true},
+		patient.RandomisationConfirmed{Patient: anna, On: "2026-02-10"})
+	second := drawn.Given(drawRequest(t, drawn, s, "second")).When(confirmingDraw(s, "second")).
+		Then(patient.RandomisationConfirmed{Patient: anna, Stage: "second", On: "2026-03-10"})
+	is(t, second.State(), patient.StatusEnrolled, patient.TreatmentOn, patient.PhaseTreatment)
+	open := second.Given(drawRequest(t, second, s, "open")).When(confirmingDraw(s, "open")).
+		Then(patient.RandomisationConfirmed{Patient: anna, Stage: "open", On: "2026-03-10", OpenExtension: true})
+	is(t, open.State(), patient.StatusEnrolled, patient.TreatmentOn, patient.PhaseOpenExtension)
+	ended := open.Given(stopped)
+	is(t, ended.State(), patient.StatusEnrolled, patient.TreatmentEnded, patient.PhaseFollowUp)
+	events, err := undoing(patient.StepTreatmentEnd, "another patient's")(ended.State())
+	if err != nil {
+		t.Fatal(err)
+	}
+	is(t, ended.Given(events...).State(), patient.StatusEnrolled, patient.TreatmentOn, patient.PhaseOpenExtension)
 }
 
 // A draw comes with a kit where the dispensing plan has one for it.

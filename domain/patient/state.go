@@ -48,6 +48,8 @@ type Patient struct {
 	Stages              []string
 	// DrawnOn is the day of the first draw; "" without one, and in older logs.
 	DrawnOn domain.Date
+	// Extended says that the last draw was for an open extension.
+	Extended bool
 	// Attempts counts the requests of an enrolment.
 	Attempts   int
 	EnrolledOn domain.Date
@@ -117,7 +119,7 @@ func (p Patient) LastDoseOn() domain.Date {
 
 func evolve(before Patient, e Event) Patient {
 	p := before
-	p.Status, p.Treatment = p.Status.After(e), p.Treatment.After(e)
+	p.Status, p.Treatment, p.Extended = p.Status.After(e), p.Treatment.After(e), Extended(p.Extended, e)
 	switch e := e.(type) {
 	case Screened:
 		p.ID, p.Study, p.Site, p.Zone, p.ScreeningNumber = e.Patient, e.Study, e.Site, e.Zone, e.ScreeningNumber
@@ -195,7 +197,7 @@ func evolve(before Patient, e Event) Patient {
 			p.unblindedAssessors = append(slices.Clone(p.unblindedAssessors), e.KnownTo...)
 		}
 	case EnrollmentFailed, DoseResumed: // change only the status or the treatment
-	case ProtocolDeviationRecorded, DeviationCandidateDismissed, DeviationCandidateJudgedAgain: // answer a candidate, or nothing
+	case ProtocolDeviationRecorded, DeviationCandidateDismissed, DeviationCandidateJudgedAgain, DosingJudged: // answer a candidate, or nothing
 	}
 	if p.ended() || p.Treatment == TreatmentEnded { // nobody is drawn any more
 		p.Drawing = false

@@ -67,7 +67,7 @@ func (s Status) After(event Event) Status {
 	case VisitRecorded, TreatmentDiscontinued, DoseHeld, DoseResumed, Transferred, EligibilityOverridden, ProtocolDeviationRecorded,
 		DeviationCandidateDismissed, VisitSkipped, DoseChanged,
 		ProtocolVersionApplied, ReconsentRefused, VisitDateCorrected, VisitVoided, ConsentDateCorrected, EnrollmentDateCorrected,
-		AgeCorrected, SexCorrected, Unblinded, DeviationCandidateJudgedAgain, Rescreened: // change no status
+		AgeCorrected, SexCorrected, Unblinded, DeviationCandidateJudgedAgain, Rescreened, DosingJudged: // change no status
 	}
 	return s
 }
@@ -77,20 +77,32 @@ type Phase string
 
 // The phases, as they follow from the participation and the treatment.
 const (
-	PhaseScreening Phase = "screening"
-	PhaseRunIn     Phase = "run_in"
-	PhaseTreatment Phase = "treatment"
-	PhaseFollowUp  Phase = "follow_up"
+	PhaseScreening     Phase = "screening"
+	PhaseRunIn         Phase = "run_in"
+	PhaseTreatment     Phase = "treatment"
+	PhaseOpenExtension Phase = "open_extension"
+	PhaseFollowUp      Phase = "follow_up"
 )
 
 // Phases are all phases.
-var Phases = []Phase{PhaseScreening, PhaseRunIn, PhaseTreatment, PhaseFollowUp}
+var Phases = []Phase{PhaseScreening, PhaseRunIn, PhaseTreatment, PhaseOpenExtension, PhaseFollowUp}
 
 // Schema implements domain.HasSchema.
 func (Phase) Schema() domain.Schema { return domain.OneOf(Phases...) }
 
-// PhaseOf returns the phase of a patient with this status and this treatment.
-func PhaseOf(s Status, t Treatment) Phase {
+// Extended says whether a patient's last draw was for an open extension, after one more event.
+func Extended(before bool, e Event) bool {
+	if drawn, is := e.(RandomisationConfirmed); is {
+		return drawn.OpenExtension
+	}
+	return before
+}
+
+// Phase returns the phase that the patient is in.
+func (p Patient) Phase() Phase { return PhaseOf(p.Status, p.Treatment, p.Extended) }
+
+// PhaseOf returns the phase of a patient with this status and this treatment; extended is as Extended has it.
+func PhaseOf(s Status, t Treatment, extended bool) Phase {
 	switch s {
 	case StatusScreened, StatusConsented, StatusEnrolling, StatusEnrollmentFailed:
 		return PhaseScreening
@@ -99,6 +111,9 @@ func PhaseOf(s Status, t Treatment) Phase {
 		case TreatmentNotStarted:
 			return PhaseRunIn
 		case TreatmentOn, TreatmentHeld:
+			if extended {
+				return PhaseOpenExtension
+			}
 			return PhaseTreatment
 		case TreatmentEnded:
 			return PhaseFollowUp

@@ -20,7 +20,7 @@ func onTreatment(t *testing.T) scenario.Given[patient.Patient, patient.Event] {
 
 func is(t *testing.T, p patient.Patient, status patient.Status, treatment patient.Treatment, phase patient.Phase) {
 	t.Helper()
-	if got := patient.PhaseOf(p.Status, p.Treatment); p.Status != status || p.Treatment != treatment || got != phase {
+	if got := p.Phase(); p.Status != status || p.Treatment != treatment || got != phase {
 		t.Errorf("the patient is %s, treatment %s, phase %q; want %s, %s, %q", p.Status, p.Treatment, got, status, treatment, phase)
 	}
 }

@@ -97,10 +97,11 @@ type Due struct {
 }
 
 // Due returns what a patient of an arm gets at a visit, "" for the enrolment. arm is "" before the draw. It returns no sets if
-// nothing is planned, or if that depends on an arm or a weight that is not known.
+// nothing is planned, or if that depends on an arm or a weight that is not known. A patient whose arm the version has dropped gets what
+// the last version before it that has the arm plans.
 func (s Study) Due(visit string, arm domain.ArmID, d Dosing) Due {
-	t := s.Treatment()
-	if t.Plan == nil {
+	t, plan := s.Treatment(), s.planOf(arm)
+	if plan == nil {
 		if arm == "" {
 			return Due{}
 		}
@@ -109,10 +110,10 @@ func (s Study) Due(visit string, arm domain.ArmID, d Dosing) Due {
 	if d.Step == 0 {
 		d.Step = t.titration().First()
 	}
-	c := planCase{visit: cmp.Or(visit, AtEnrollment), arm: string(arm), step: d.Step, kg: d.WeightKg, level: d.Levels[t.Plan.Factor]}
+	c := planCase{visit: cmp.Or(visit, AtEnrollment), arm: string(arm), step: d.Step, kg: d.WeightKg, level: d.Levels[plan.Factor]}
 	var due Due
 	var rescue []Kind
-	for _, k := range t.Plan.Kits {
+	for _, k := range plan.Kits {
 		if !s.Protocol.fits(k, c) {
 			continue
 		}
@@ -132,6 +133,20 @@ func (s Study) Due(visit string, arm domain.ArmID, d Dosing) Due {
 		}
 	}
 	return due
+}
+
+// planOf returns the dispensing plan that has an arm; nil if kits of the arm have no types. arm is "" before the draw.
+func (s Study) planOf(arm domain.ArmID) *DispensingPlan {
+	plan := s.Treatment().Plan
+	if plan == nil || arm == "" || s.Protocol.HasArm(string(arm)) {
+		return plan
+	}
+	for n := s.Protocol.Version - 1; n > 0; n-- {
+		if before := s.Version(n); before != nil && before.HasArm(string(arm)) && before.Treatment != nil {
+			return before.Treatment.Plan
+		}
+	}
+	return plan
 }
 
 // Gives says whether patients get kits at a visit, "" for the enrolment.

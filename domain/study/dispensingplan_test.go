@@ -176,3 +176,27 @@ func TestPublishRefusesPlans(t *testing.T) {
 		t.Errorf("by level it is %v", got)
 	}
 }
+
+// A drawn arm outlives every amendment: its patients get what the version before it plans, at the visits of their own version.
+func TestPlanOfADroppedArmGoesOn(t *testing.T) {
+	s := begun(t).When(publishing(planned())).Then(published(planned())).State()
+	amended := planned()
+	amended.Version, amended.Treatment.DispensingVisits = 2, append(amended.Treatment.DispensingVisits, "end")
+	amended.Arms = append(slices.Clone(amended.Arms[1:]), study.Arm{ID: "new"})
+	kits := amended.Treatment.Plan.Kits
+	amended.Treatment.Plan.Kits = slices.DeleteFunc(kits, func(k study.PlannedKits) bool { return k.Arm == "active" })
+	s = study.Decider.Evolve(s, study.ProtocolVersionPublished{Study: pain, Protocol: amended})
+	for _, c := range []struct {
+		version int
+		visit   string
+		arm     domain.ArmID
+		want    string
+	}{
+		{1, "week-4", "active", "[[a-54]]"}, {2, "week-4", "active", "[[a-54]]"}, {2, "", "active", "[[a-54]]"},
+		{1, "end", "active", "[]"}, {2, "end", "active", "[[a-54]]"}, {2, "week-4", "placebo", "[[p-54]]"}, {2, "week-4", "new", "[]"},
+	} {
+		if got := fmt.Sprint(s.As(c.version).Due(c.visit, c.arm, study.Dosing{WeightKg: 60}).Sets); got != c.want {
+			t.Errorf("by version %d, %s gets %s at %q, want %s", c.version, c.arm, got, c.visit, c.want)
+		}
+	}
+}

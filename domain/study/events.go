@@ -137,7 +137,7 @@ type MissedWithin struct {
 // PhaseInstrument is an instrument that belongs to a phase.
 type PhaseInstrument struct {
 	Instrument instrument.ID `json:"instrument" doc:"An instrument of the protocol"`
-	Phase      Phase         `json:"phase" doc:"run_in, treatment or follow_up"`
+	Phase      Phase         `json:"phase" doc:"run_in, treatment, open_extension or follow_up"`
 	Days       int           `json:"days,omitempty" minimum:"0" doc:"For how many days; as long as the phase lasts when left out, ten years at most"`
 }
 
@@ -178,6 +178,23 @@ type Treatment struct {
 	// UntilNextVisit says that a kit has to last until the end of the window of the next visit.
 	UntilNextVisit bool                `json:"untilNextVisit,omitempty" doc:"Whether a kit is given out only if it does not expire before the end of the window of the next visit"`
 	DoNotDispense  []DoNotDispenseRule `json:"doNotDispense,omitempty" doc:"Days before its expiry in which a kit is not given out, by type, visit and country; the largest number that fits counts"`
+	// DosingLimits is nil where no dosing is proposed as a deviation.
+	DosingLimits *DosingLimits `json:"dosingLimits,omitempty" doc:"How many of the planned doses a patient has to take between two visits; what lies outside is proposed as a deviation. Without it nothing is"`
+}
+
+// DosingLimits are the limits of the doses taken, in percent of those planned from one dispensing to the return of its kits.
+type DosingLimits struct {
+	MinPercent int `json:"minPercent,omitempty" minimum:"0" maximum:"100" doc:"So many at least"`
+	MaxPercent int `json:"maxPercent,omitempty" minimum:"0" maximum:"1000" doc:"So many at most; without a limit when left out"`
+}
+
+// Breached says whether the doses taken lie outside of the limits. Without limits, or planned doses, none do.
+func (l *DosingLimits) Breached(planned float64, taken int) bool {
+	if l == nil || planned == 0 {
+		return false
+	}
+	percent := 100 * float64(taken) / planned
+	return percent < float64(l.MinPercent) || l.MaxPercent > 0 && percent > float64(l.MaxPercent)
 }
 
 // Arm is a treatment that patients can be assigned to. The arms are public; the patients in them are blinded.

@@ -195,7 +195,7 @@ func (p Protocol) validatePhases() error {
 		switch {
 		case !p.hasInstrument(a.Instrument):
 			return invalidProtocol(list, "the protocol has no instrument %.80q", string(a.Instrument)).Do("contain it, or refer to it")
-		case a.Phase != PhaseRunIn && a.Phase != PhaseTreatment && a.Phase != PhaseFollowUp:
+		case !slices.Contains(assignable, a.Phase):
 			return invalidProtocol(list, "the instrument %s belongs to the phase %.80q", a.Instrument, string(a.Phase)).
 				Do("use run_in, treatment or follow_up: diaries begin with the enrolment")
 		case a.Days < 0 || a.Days > maxPhaseDays:

@@ -8,10 +8,13 @@ type Phase string
 
 // The phases to which instruments can be assigned: diaries begin with the enrolment.
 const (
-	PhaseRunIn     Phase = "run_in"
-	PhaseTreatment Phase = "treatment"
-	PhaseFollowUp  Phase = "follow_up"
+	PhaseRunIn         Phase = "run_in"
+	PhaseTreatment     Phase = "treatment"
+	PhaseOpenExtension Phase = "open_extension"
+	PhaseFollowUp      Phase = "follow_up"
 )
 
 // Schema implements domain.HasSchema.
-func (Phase) Schema() domain.Schema { return domain.OneOf(PhaseRunIn, PhaseTreatment, PhaseFollowUp) }
+func (Phase) Schema() domain.Schema { return domain.OneOf(assignable...) }
+
+var assignable = []Phase{PhaseRunIn, PhaseTreatment, PhaseOpenExtension, PhaseFollowUp}

@@ -32,7 +32,7 @@ func (p Protocol) validatePlan() error {
 			return err
 		}
 	}
-	if err := p.validateDoNotDispense(); err != nil {
+	if err := domain.First(p.validateDoNotDispense(), p.validateDosingLimits()); err != nil {
 		return err
 	}
 	if t.Plan == nil {
@@ -56,6 +56,27 @@ func (p Protocol) validatePlan() error {
 		}
 	}
 	return p.validateCases()
+}
+
+func (p Protocol) validateDosingLimits() error {
+	l := p.Treatment.DosingLimits
+	if l == nil {
+		return nil
+	}
+	if err := domain.First(domain.Between("protocol.treatment.dosingLimits.minPercent", l.MinPercent, 0, 100),
+		domain.Between("protocol.treatment.dosingLimits.maxPercent", l.MaxPercent, 0, 1000)); err != nil {
+		return err
+	}
+	plan := p.Treatment.Plan
+	switch {
+	case l.MinPercent == 0 && l.MaxPercent == 0, l.MaxPercent > 0 && l.MaxPercent < l.MinPercent:
+		return invalidProtocol("treatment.dosingLimits", "doses between %d and %d percent are allowed", l.MinPercent, l.MaxPercent).
+			Do("set a lower limit, an upper limit, or both in ascending order")
+	case plan == nil || !slices.ContainsFunc(plan.Kits, func(k PlannedKits) bool { return k.DosesPerDay > 0 }):
+		return invalidProtocol("treatment.dosingLimits", "there are limits for doses, and none are planned").
+			Do("set dosesPerDay in the plan, or leave the limits out")
+	}
+	return nil
 }
 
 func (p Protocol) validateDoNotDispense() error {
@@ -212,20 +233,10 @@ func (t Treatment) levelsOf(factor string) []string {
 func (p Protocol) validateCases() error {
 	t := p.Treatment
 	const field = "treatment.plan.kits"
-	levels := t.levelsOf(t.Plan.Factor)
-	if t.Plan.Factor != "" && len(levels) == 0 {
+	if t.Plan.Factor != "" && len(t.levelsOf(t.Plan.Factor)) == 0 {
 		return invalidProtocol("treatment.plan.factor", "the protocol has no factor %.60q", t.Plan.Factor).Do("use the id of a factor")
 	}
-	if len(levels) == 0 {
-		levels = []string{""}
-	}
-	weights := []float64{1}
-	for _, k := range t.Plan.Kits {
-		weights = append(weights, k.FromKg, k.BelowKg)
-	}
-	slices.Sort(weights)
-	weights = slices.DeleteFunc(slices.Compact(weights), func(kg float64) bool { return kg == 0 })
-	visits := append([]string{AtEnrollment}, t.DispensingVisits...)
+	visits, weights, levels := t.caseValues()
 	if cases := len(visits) * max(1, len(p.Arms)) * t.titration().Steps * len(weights) * len(levels); cases > maxCases {
 		return invalidProtocol("treatment.plan", "the plan is for %d combinations of visit, arm, step, weight and level", cases).
 			Do(fmt.Sprintf("use at most %d", maxCases))
@@ -248,6 +259,20 @@ func (p Protocol) validateCases() error {
 		}
 	}
 	return nil
+}
+
+// caseValues returns the visits, weights and levels whose combinations, with the arms and steps, are the cases of a plan.
+func (t Treatment) caseValues() (visits []string, weights []float64, levels []string) {
+	if levels = t.levelsOf(t.Plan.Factor); len(levels) == 0 {
+		levels = []string{""}
+	}
+	weights = []float64{1}
+	for _, k := range t.Plan.Kits {
+		weights = append(weights, k.FromKg, k.BelowKg)
+	}
+	slices.Sort(weights)
+	weights = slices.DeleteFunc(slices.Compact(weights), func(kg float64) bool { return kg == 0 })
+	return append([]string{AtEnrollment}, t.DispensingVisits...), weights, levels
 }
 
 // validateCase checks what the patients of all arms get in one case, whose arm is left out. It returns how many kits that is.

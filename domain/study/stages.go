@@ -14,6 +14,8 @@ type Stage struct {
 	Title string `json:"title"`
 	// Arms are the arms of the stage. Patients are assigned to a single arm without a scheme.
 	Arms []string `json:"arms" minItems:"1" doc:"The arms that patients are drawn into; everybody gets the only one"`
+	// OpenExtension says that the patients of the stage are in a phase of their own, until their treatment ends.
+	OpenExtension bool `json:"openExtension,omitempty" doc:"Whether the stage is an open extension: its patients are in the phase open_extension instead of treatment"`
 }
 
 // ArmsOf returns the arms of a draw in the protocol's order; "" is the first draw. It returns false if the protocol in force
@@ -38,6 +40,11 @@ func (s Study) ArmsOf(stage string) ([]domain.ArmID, bool) {
 		}
 	}
 	return arms, true
+}
+
+// IsOpenExtension says whether a stage of the protocol in force is an open extension.
+func (s Study) IsOpenExtension(stage string) bool {
+	return slices.ContainsFunc(s.Treatment().Stages, func(one Stage) bool { return one.ID == stage && one.OpenExtension })
 }
 
 // MustHaveStage returns the arms of a draw, and refuses a stage that the protocol in force does not have (code stage_not_found).

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"casebook/domain"
+	"casebook/domain/study"
 	"casebook/domain/supply"
 
 	"pgregory.net/rapid"
@@ -18,9 +19,12 @@ type account struct {
 	keepDays int
 	kits     map[supply.KitNumber]*entry
 	released map[string]bool
-	// arms is how many arms the study has; raised is by how many kits each site's stock was raised.
-	arms   int
+	// kinds are the arms, or types with their arms, of all versions of the protocol; raised is by how many kits each site's stock was
+	// raised.
+	kinds  map[study.Kind]domain.ArmID
 	raised map[supply.LocationID]int
+	// ended are the types and arms of which the rule of a site sends no more kits.
+	ended map[domain.SiteID]map[study.Kind]bool
 	// lotsOf are the lots of each delivery.
 	lotsOf    map[int]map[string]bool
 	recalled  map[string]bool
@@ -30,10 +34,11 @@ type account struct {
 	holds     map[supply.LocationID]map[domain.PatientID]held
 	extended  map[string]domain.Date
 	// greenLights says that the protocol asks for green lights; lights are the sites and countries that have them. shipDays are the
-	// do-not-ship days of the study.
+	// do-not-ship days of the study, and typeDays those of types.
 	greenLights bool
 	lights      map[string]bool
 	shipDays    int
+	typeDays    map[study.Kind]int
 }
 
 // entry is one kit. It is in a delivery, at a location or in transit. It can be packed and quarantined in addition to
@@ -78,9 +83,10 @@ type shipmentEntry struct {
 var useless = []supply.KitStatus{supply.KitIsReturned, supply.KitSentBack, supply.KitUnavailable, supply.KitExpired, supply.KitDamaged,
 	supply.KitQuarantined, supply.KitIsRecalled}
 
-func newAccount(keepDays, arms int, today domain.Date) *account {
+func newAccount(keepDays int, today domain.Date) *account {
 	return &account{
-		today: today, keepDays: keepDays, arms: arms, kits: map[supply.KitNumber]*entry{}, shipments: map[supply.ShipmentID]*shipmentEntry{},
+		today: today, keepDays: keepDays, kinds: map[study.Kind]domain.ArmID{}, typeDays: map[study.Kind]int{},
+		ended: map[domain.SiteID]map[study.Kind]bool{}, kits: map[supply.KitNumber]*entry{}, shipments: map[supply.ShipmentID]*shipmentEntry{},
 		released: map[string]bool{}, lotsOf: map[int]map[string]bool{}, raised: map[supply.LocationID]int{},
 		recalled: map[string]bool{}, extended: map[string]domain.Date{}, lights: map[string]bool{},
 		rules: map[domain.SiteID]supply.ResupplyRule{}, taken: map[int]bool{}, holds: map[supply.LocationID]map[domain.PatientID]held{},
@@ -156,7 +162,55 @@ func (a *account) followSupply(e supply.Event) {
 		delete(a.lights, e.Country+string(e.Site))
 	case supply.DoNotShipDaysSet:
 		a.shipDays = e.Days
+	case supply.DoNotShipDaysOfTypeSet:
+		kind, _ := e.Type.Open()
+		a.typeDays[study.Kind(kind)] = e.Days
+	case supply.ResupplyOfKitTypesEnded:
+		types, _ := e.Types.Open()
+		a.end(e.Sites, types, true)
+	case supply.ResupplyOfKitTypesResumed:
+		types, _ := e.Types.Open()
+		a.end(e.Sites, types, false)
+	case supply.ResupplyOfArmEnded:
+		arm, _ := e.Arm.Open()
+		a.end(e.Sites, []study.Kind{arm}, true)
+	case supply.ResupplyOfArmResumed:
+		arm, _ := e.Arm.Open()
+		a.end(e.Sites, []study.Kind{arm}, false)
 	}
+}
+
+// end notes that rules send no more kits of types or arms, or send them again.
+func (a *account) end(sites []domain.SiteID, kinds []study.Kind, ended bool) {
+	for _, site := range sites {
+		if a.ended[site] == nil {
+			a.ended[site] = map[study.Kind]bool{}
+		}
+		for _, kind := range kinds {
+			a.ended[site][kind] = ended
+		}
+	}
+}
+
+// sends says whether the rule of a site sends kits of a kind.
+func (a *account) sends(to supply.LocationID, kind study.Kind) bool {
+	of := a.ended[domain.SiteID(to)]
+	return !of[kind] && !of[a.kinds[kind]]
+}
+
+// kind is what the kit has in common with those that can replace it.
+func (e *entry) kind() study.Kind { return cmp.Or(study.Kind(e.Type), e.Arm) }
+
+// noLaterThan returns the do-not-ship days of a kit. All types look alike, so that people wait for the longest days of any; what a rule
+// has packed leaves whatever its type.
+func (a *account) noLaterThan(e *entry, resupply, leaves bool) int {
+	days := a.shipDays
+	for kind, of := range a.typeDays {
+		if e.Type != "" && (!resupply || !leaves && kind == e.kind()) {
+			days = max(days, of)
+		}
+	}
+	return days
 }
 
 // mayGo says whether the protocol lets kits go to a location now.
@@ -198,7 +252,7 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 			if k.status() == supply.KitAvailable && a.heldFor(e.Location, e.Kits[i], "") {
 				t.Fatalf("kit %s is held and packed", e.Kits[i])
 			}
-			if e.Location == theDepot && exact && (!a.usable(k) || k.Expiry.DaysSince(a.today) <= a.shipDays) {
+			if e.Location == theDepot && exact && (!a.usable(k) || k.Expiry.DaysSince(a.today) <= a.noLaterThan(k, e.Resupply, false)) {
 				t.Fatalf("kit %s, %+v, is sent to a site", e.Kits[i], k)
 			}
 			k.sentAs = k.status()
@@ -225,7 +279,7 @@ func (a *account) follow(t *rapid.T, event supply.StockEvent, exact bool) { //no
 			t.Fatalf("kits leave for %s, which has no green light", e.To)
 		}
 		for i, k := range a.of(t, e, e.Location, s.kits, supply.KitPacked) {
-			tooLate := !a.usable(k) || k.Expiry.DaysSince(a.today) <= a.shipDays
+			tooLate := !a.usable(k) || k.Expiry.DaysSince(a.today) <= a.noLaterThan(k, s.resupply, true)
 			if k.packed != e.Shipment || exact && e.Location == theDepot && tooLate {
 				t.Fatalf("kit %s, %+v, leaves with shipment %s", s.kits[i], k, e.Shipment)
 			}
@@ -551,19 +605,27 @@ func (a *account) heldFor(at supply.LocationID, n supply.KitNumber, except domai
 // mustKeepTarget fails if a shipment that a rule demanded takes the site above the rule's target, of all arms together, and
 // above what it was raised by.
 func (a *account) mustKeepTarget(t *rapid.T, e supply.ShipmentCreated) {
-	there := 0
+	there, sent := 0, 0
+	for kind := range a.kinds {
+		sent += yes(a.sends(e.To, kind))
+	}
+	for _, n := range e.Kits {
+		if k := a.kits[n]; !a.sends(e.To, k.kind()) {
+			t.Fatalf("kit %s, %+v, is sent to site %s, whose rule sends no more of it", n, k, e.To)
+		}
+	}
 	for _, k := range a.kits {
-		there += yes(k.at == e.To && k.status() == supply.KitAvailable && a.usable(k))
+		there += yes(a.sends(e.To, k.kind()) && k.at == e.To && k.status() == supply.KitAvailable && a.usable(k))
 	}
 	for _, s := range a.shipments {
 		if s.to != e.To || s.status != supply.ShipmentPacked && s.status != supply.ShipmentOnItsWay {
 			continue
 		}
 		for _, n := range s.kits {
-			there += yes(a.inUse(a.kits[n]))
+			there += yes(a.sends(e.To, a.kits[n].kind()) && a.inUse(a.kits[n]))
 		}
 	}
-	level := a.arms*a.rules[domain.SiteID(e.To)].Target + a.raised[e.To]
+	level := sent*a.rules[domain.SiteID(e.To)].Target + a.raised[e.To]
 	if most := max(level, there-len(e.Kits)) + e.Raises; there > most {
 		t.Fatalf("site %s gets up to %d kits, above %d", e.To, there, most)
 	}

@@ -2,6 +2,7 @@ package supply
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 
@@ -98,7 +99,8 @@ func ReleaseHeld(s Stock, cmd ReleaseHold, _ domain.Call) ([]StockEvent, error) 
 
 // Allocate gives a patient the kits that are due at a visit: the held ones, or else, by chance, those that expire first. The answer is
 // KitAllocated for each of them, or AllocationFailed with the code no_stock, not_randomised, nothing_planned, patient_ended,
-// treatment_started for a visit of the screening, treatment_ended, dose_held, reconsent_due or patient_transferred: a patient gets all
+// treatment_started for a visit of the screening, visit_not_recorded, treatment_ended, dose_held, reconsent_due, consent_missing or
+// patient_transferred: a patient gets all
 // of them, or waits. A patient who has the kits of the visit gets no others, unless one was never given out and no longer can be,
 // or is of no use any more: then it is replaced. A kit that was set aside when the patient left in error is the patient's again.
 func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent, error) {
@@ -117,6 +119,8 @@ func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent
 	switch {
 	case !f.takesPart(planned):
 		return failed("patient_ended", "the patient does not take part any more")
+	case !f.tookPlace(cmd.Visit):
+		return failed("visit_not_recorded", "the visit was recorded in error")
 	case f.Withheld != "":
 		return failed(string(f.Withheld), f.Withheld.words())
 	case f.Treated && f.Study.InScreening(planned):
@@ -187,6 +191,7 @@ func (s Stock) plannedFor(p domain.PatientID, visit string) string {
 // allocate allocates all kits of a set, and none if the site lacks one of them.
 func (s Stock) allocate(f Facts, cmd AllocateKit, set []wanted, call domain.Call) (events []StockEvent, all bool, err error) {
 	at := OfStock{cmd.Study, LocationID(cmd.Site)}
+	step, rescue := f.dose()
 	for i, want := range set {
 		by, seeding, err := s.choosing(at, cmd.Seed, f, call)
 		if err != nil {
@@ -207,7 +212,7 @@ func (s Stock) allocate(f Facts, cmd AllocateKit, set []wanted, call domain.Call
 			want.replaces = ""
 		}
 		e := KitAllocated{OfStock: at, Patient: cmd.Patient, Kit: kit, Visit: cmd.Visit, Item: want.item, Replaces: want.replaces,
-			Choice: blind.Of(by.choice)}
+			Step: step, Rescue: rescue, Choice: blind.Of(by.choice)}
 		events = append(append(events, seeding...), e)
 		if i < len(set)-1 {
 			for _, e := range append(seeding, e) {
@@ -222,6 +227,61 @@ func (s Stock) allocate(f Facts, cmd AllocateKit, set []wanted, call domain.Call
 // run-in.
 func (f Facts) takesPart(visit string) bool {
 	return f.Participating || f.Screening && f.Study.GivesBeforeDraw(visit)
+}
+
+// tookPlace says whether kits can be due at a visit: it is recorded, or is none of the protocol's.
+func (f Facts) tookPlace(visit string) bool {
+	_, recorded := f.Visits[visit]
+	return recorded || f.Visits == nil || visit == "" || IsKitOfStage(visit) || unscheduled(visit)
+}
+
+// dose returns the step of the titration that the patient is on, and whether there is a rescue medication; 0 where the protocol has no
+// titration.
+func (f Facts) dose() (step int, rescue bool) {
+	titration := f.Study.Treatment().Titration
+	switch {
+	case titration == nil:
+		return 0, false
+	case f.Dosing.Step == 0:
+		return titration.First(), f.Dosing.Rescue
+	}
+	return f.Dosing.Step, f.Dosing.Rescue
+}
+
+// ofOtherDose says whether a kit was allocated for another dose than the patient is on now. A rescue that has begun since comes with the
+// next kits: without it, the patient would have none where the rescue is out of stock. The dose of a run-in is not changed.
+func (s Stock) ofOtherDose(k Kit, f Facts) bool {
+	step, rescue := f.dose()
+	return k.Step != 0 && step != 0 && (k.Step != step || k.Rescue && !rescue) && !f.Study.InScreening(s.plannedFor(k.Patient, k.Visit))
+}
+
+// Revise decides about ReviseKits. It leaves the kits of a visit alone of which one was given out. It may be sent again.
+func Revise(s Stock, f Facts, cmd ReviseKits, call domain.Call) ([]StockEvent, error) {
+	wrong := map[string][]KitNumber{}
+	for n, k := range s.Kits.All() {
+		if k.Patient == cmd.Patient && k.Status == KitIsAllocated && s.ofOtherDose(k, f) {
+			wrong[k.Visit] = append(wrong[k.Visit], n)
+		}
+	}
+	var events []StockEvent
+	for _, visit := range slices.Sorted(maps.Keys(wrong)) {
+		kits, _ := s.Allocated.Get(Slot{cmd.Patient, visit})
+		if slices.ContainsFunc(kits, func(n KitNumber) bool { k, _ := s.Kits.Get(n); return k.Dispensed }) {
+			continue
+		}
+		slices.Sort(wrong[visit])
+		aside := KitsSetAside{OfStock: OfStock{cmd.Study, LocationID(cmd.Site)}, Patient: cmd.Patient, Kits: wrong[visit],
+			Reason: "the dose was changed", Affected: s.slotsOf(wrong[visit])}
+		others, err := s.allocatedAfter(aside, f, cmd.Patient, cmd.Site, visit, cmd.Seed, call)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range others {
+			s = evolveStock(s, e)
+		}
+		events = append(events, others...)
+	}
+	return events, nil
 }
 
 // keepDays returns how many days before its expiry a kit of a kind is not given out any more at a site.
@@ -270,17 +330,17 @@ func (s Stock) kitOf(p domain.PatientID, in Supply, choice Choice, kind study.Ki
 	return s.heldFor(p, in, choice, kind)
 }
 
-// SetAside takes allocated kits that were never given out from a patient who has left, and ends the patient's hold. It
-// may be sent again.
+// SetAside takes allocated kits that were never given out from a patient who has left, and ends the patient's hold; or those of a visit
+// that did not take place. It may be sent again.
 func SetAside(s Stock, cmd SetKitsAside, _ domain.Call) ([]StockEvent, error) {
 	at := OfStock{cmd.Study, LocationID(cmd.Site)}
 	var events []StockEvent
-	if _, held := s.Holds.Get(cmd.Patient); held {
+	if _, held := s.Holds.Get(cmd.Patient); held && cmd.Visit == "" {
 		events = append(events, HoldReleased{OfStock: at, Patient: cmd.Patient, Reason: cmd.Reason})
 	}
 	var kits []KitNumber
 	for n, k := range s.Kits.All() {
-		if k.Patient == cmd.Patient && k.Status == KitIsAllocated {
+		if k.Patient == cmd.Patient && k.Status == KitIsAllocated && (cmd.Visit == "" || k.Visit == cmd.Visit) {
 			kits = append(kits, n)
 		}
 	}
@@ -293,7 +353,7 @@ func SetAside(s Stock, cmd SetKitsAside, _ domain.Call) ([]StockEvent, error) {
 
 // Dispense hands a patient the allocated kit. It refuses malformed_date, captured_in_future, kit_not_at_location,
 // kit_not_allocated_to_patient, kit_status, patient_ended, treatment_ended, dose_held, patient_transferred, reconsent_required,
-// dispensed_before_enrollment, lot_recalled, kit_expired and kit_expires_soon. No patient gets a kit that has expired or soon will
+// consent_missing, visit_not_recorded, dose_changed, dispensed_before_enrollment, lot_recalled, kit_expired and kit_expires_soon. No patient gets a kit that has expired or soon will
 // (R37; ICH E6(R3) 3.15.3(c)), and none is dispensed before the draw and the allocation (R8).
 func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent, error) {
 	if err := cmd.On.NotAfterToday("on", call.At); err != nil {
@@ -307,6 +367,14 @@ func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent
 	if err := domain.First(f.mustGetKits(cmd.Patient, planned),
 		f.Study.MustNotBePausedFor(cmd.Site, f.Dosing.Levels, study.ActivityDispensing, "site")); err != nil {
 		return nil, err
+	}
+	switch {
+	case !f.tookPlace(k.Visit):
+		return nil, refuse.WrongState("visit_not_recorded", "the visit that kit %s was for was recorded in error", cmd.Kit).At("kit").
+			Do("record the visit first")
+	case s.ofOtherDose(k, f):
+		return nil, refuse.WrongState("dose_changed", "the patient's dose was changed after kit %s was allocated", cmd.Kit).At("kit").
+			Do("wait a moment and look which kit is allocated now; replace this one if it stays")
 	}
 	if !f.Study.GivesBeforeDraw(planned) {
 		if err := cmd.On.NotBefore(f.EnrolledOn, "dispensed_before_enrollment", "on", "giving the kit out", "the enrolment"); err != nil {
@@ -334,7 +402,7 @@ func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent
 }
 
 // mustGetKits refuses a patient who gets no kits now (codes patient_ended, treatment_ended, patient_transferred, dose_held,
-// reconsent_required).
+// reconsent_required, consent_missing).
 func (f Facts) mustGetKits(p domain.PatientID, visit string) error {
 	if !f.takesPart(visit) {
 		return refuse.WrongState("patient_ended", "patient %s does not take part any more", p).At("patient").Do("set the kit aside")
@@ -348,6 +416,9 @@ func (f Facts) mustGetKits(p domain.PatientID, visit string) error {
 	case DoseIsHeld:
 		return refuse.WrongState("dose_held", "the treatment of patient %s is interrupted", p).At("patient").
 			Do("keep the kit until the dose is resumed")
+	case ConsentIsMissing:
+		return refuse.WrongState("consent_missing", "patient %s has signed no consent", p).At("patient").
+			Do("record the signature first; keep the kit until then")
 	case ReconsentIsDue:
 		return refuse.WrongState("reconsent_required", "patient %s has not signed the consent again", p).At("patient").
 			Do("record the signature first; keep the kit until then")

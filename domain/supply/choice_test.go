@@ -276,9 +276,15 @@ func sealedSizesTellNoArm(t *testing.T, letter string) {
 		return supply.KitContents{supply.KitNumber(strings.Repeat("9", 32)): {Arm: arm, Lot: name, Expiry: "2027-01-01",
 			Units: 10_000}}
 	}
+	types := supply.KitTypes{}
+	for range 100 {
+		types = append(types, long)
+	}
 	scenario.SealedAlike(t, map[string][2]blind.Sealer{
 		"contents": {blind.Of(kit("a")), blind.Of(kit(long))},
 		"arms":     {blind.Of(domain.ArmID("a")), blind.Of(long)},
+		"type":     {blind.Of("a"), blind.Of(name)},
+		"types":    {blind.Of(supply.KitTypes{"a"}), blind.Of(types)},
 		"holds":    {blind.Of(supply.HeldKits{"a": "1"}), blind.Of(supply.HeldKits{long: "1", "b": "2"})},
 		"missing":  {blind.Of(supply.MissingKits{"a": 1}), blind.Of(supply.MissingKits{long: 1000, "b": 10})},
 		"choices": {blind.Of(supply.Choice{Number: 1}), blind.Of(supply.Choice{Number: 1_000_000, On: "2027-01-01", KeepDays: 36_525,

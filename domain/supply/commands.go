@@ -190,12 +190,25 @@ type AllocateKit struct {
 	Seed string `json:"-"`
 }
 
-// SetKitsAside is sent when a patient has left. Allocated kits that were not given out go to no other patient.
+// SetKitsAside is sent when a patient has left, or a visit did not take place. Allocated kits that were not given out go to no other
+// patient.
 type SetKitsAside struct {
 	Study domain.StudyID `json:"study" doc:"The study"`
 	Site  domain.SiteID  `json:"site" doc:"The site"`
 	domain.OfPatient
+	// Visit is the only visit whose kits are set aside; "" for all of them.
+	Visit string `json:"visit,omitempty"`
 	domain.Reasoned
+}
+
+// ReviseKits is sent when the dose of a patient was changed. Kits of another dose that were not given out are set aside, and the patient
+// gets others in their place.
+type ReviseKits struct {
+	Study domain.StudyID `json:"study" doc:"The study"`
+	Site  domain.SiteID  `json:"site" doc:"The site"`
+	domain.OfPatient
+	// Seed is 32 random bytes in hex, for a location that has no seed yet. The command's declaration sets it.
+	Seed string `json:"-"`
 }
 
 // DispenseKit hands a patient the allocated kit.
@@ -340,6 +353,7 @@ func (c HoldStock) site() domain.SiteID    { return c.Site }
 func (c ReleaseHold) site() domain.SiteID  { return c.Site }
 func (c AllocateKit) site() domain.SiteID  { return c.Site }
 func (c SetKitsAside) site() domain.SiteID { return c.Site }
+func (c ReviseKits) site() domain.SiteID   { return c.Site }
 func (c DispenseKit) site() domain.SiteID  { return c.Site }
 func (c ReconcileKit) site() domain.SiteID { return c.Site }
 

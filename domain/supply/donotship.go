@@ -1,9 +1,11 @@
 package supply
 
 import (
+	"maps"
 	"slices"
 
 	"casebook/domain"
+	"casebook/domain/blind"
 	"casebook/domain/refuse"
 	"casebook/domain/study"
 )
@@ -13,6 +15,7 @@ type SetDoNotShipDays struct {
 	domain.InStudy
 	Lot             string `json:"lot,omitempty" maxLength:"50" doc:"Only kits of this lot"`
 	Country         string `json:"country,omitempty" maxLength:"3" doc:"Only shipments to the sites of this country"`
+	Type            string `json:"type,omitempty" maxLength:"50" doc:"Only kits of this type. Where people send kits, those that look the same are stopped too"`
 	Days            int    `json:"days" minimum:"0" maximum:"3650" doc:"A kit that expires within so many days is not shipped. 0 takes the limit away"`
 	domain.Reasoned `doc:"Why"`
 }
@@ -28,13 +31,35 @@ type DoNotShipDaysSet struct {
 	Reason  string `json:"reason"`
 }
 
-func (DoNotShipDaysSet) supplyEvent() {}
+// DoNotShipDaysOfTypeSet is DoNotShipDaysSet for the kits of one type, which is blinded like the arm.
+type DoNotShipDaysOfTypeSet struct {
+	Study   domain.StudyID      `json:"study"`
+	Type    blind.Value[string] `json:"type"`
+	Lot     string              `json:"lot,omitempty"`
+	Country string              `json:"country,omitempty"`
+	Days    int                 `json:"days"`
+	Reason  string              `json:"reason"`
+}
+
+func (DoNotShipDaysSet) supplyEvent()       {}
+func (DoNotShipDaysOfTypeSet) supplyEvent() {}
+
+// ReasonRevealsArm implements domain.ArmRevealing: the reason may name the type.
+func (DoNotShipDaysOfTypeSet) ReasonRevealsArm() bool { return true }
 
 // shipLimit says for which kits and shipments a number of do-not-ship days holds. What is empty does not narrow it.
-type shipLimit struct{ lot, country string }
+type shipLimit struct {
+	lot, country string
+	kind         study.Kind
+}
 
-// SetShipDays sets the do-not-ship days of a lot, a country, both, or the whole study. It refuses reason_required, value_too_long,
-// value_out_of_range, lot_not_found and country_not_found.
+// holds says whether the limit is about kits of a lot and kind that go to a country.
+func (l shipLimit) holds(lot string, kind study.Kind, country string) bool {
+	return (l.lot == "" || l.lot == lot) && (l.country == "" || l.country == country) && (l.kind == "" || l.kind == kind)
+}
+
+// SetShipDays sets the do-not-ship days of a lot, a country or a type of kits, of what is all of these, or of the whole study. It refuses
+// reason_required, value_too_long, value_out_of_range, lot_not_found, country_not_found, unknown_kit_type and days_unchanged.
 func SetShipDays(s Supply, in study.Study, cmd SetDoNotShipDays, _ domain.Call) ([]Event, error) {
 	if err := domain.First(domain.Reason(cmd.Reason), domain.OptionalText("lot", cmd.Lot, 50), domain.Between("days", cmd.Days, 0, 3650),
 		studyMustExist(in, cmd.Study)); err != nil {
@@ -50,10 +75,37 @@ func SetShipDays(s Supply, in study.Study, cmd SetDoNotShipDays, _ domain.Call) 
 			return nil, err
 		}
 	}
-	if s.shipDays[shipLimit{cmd.Lot, cmd.Country}] == cmd.Days {
+	if err := mustHaveKitType(in, cmd.Type, "type"); cmd.Type != "" && err != nil {
+		return nil, err
+	}
+	if s.shipDays[shipLimit{cmd.Lot, cmd.Country, study.Kind(cmd.Type)}] == cmd.Days {
 		return nil, refuse.WrongState("days_unchanged", "the do-not-ship days are %d already", cmd.Days).At("days").Do("nothing is left to do")
 	}
+	if cmd.Type != "" {
+		return []Event{DoNotShipDaysOfTypeSet{Study: cmd.Study, Type: blind.Of(cmd.Type), Lot: cmd.Lot, Country: cmd.Country, Days: cmd.Days,
+			Reason: cmd.Reason}}, nil
+	}
 	return []Event{DoNotShipDaysSet{Study: cmd.Study, Lot: cmd.Lot, Country: cmd.Country, Days: cmd.Days, Reason: cmd.Reason}}, nil
+}
+
+// mustHaveKitType refuses a type that no version of the protocol has (code unknown_kit_type).
+func mustHaveKitType(in study.Study, id, field string) error {
+	if _, typed := in.TypeOf(id); !typed {
+		return refuse.Because("unknown_kit_type", "the protocol has no such type of kits").At(field).
+			Do("use the ids of the types in the dispensing plan")
+	}
+	return nil
+}
+
+// withShipDays returns the supply with other do-not-ship days.
+func (s Supply) withShipDays(limit shipLimit, days int) Supply {
+	all := map[shipLimit]int{}
+	maps.Copy(all, s.shipDays)
+	if all[limit] = days; days == 0 {
+		delete(all, limit)
+	}
+	s.shipDays = all
+	return s
 }
 
 // way is where a shipment goes. Do-not-ship days and labels are about shipments to sites; a depot has no country.
@@ -68,26 +120,46 @@ func (f Facts) wayTo(to LocationID) way {
 	return way{toSite: isSite, country: site.Country}
 }
 
-// doNotShip returns how long before their expiry kits of a lot do not go on a way any more. A kit that the receiver could not give
-// out is never sent. Of several limits that hold, the longest counts.
-func (s Supply) doNotShip(lot string, w way, keepDays int) int {
+// doNotShip returns how long before their expiry kits of a lot and kind do not go on a way any more. A kit that the receiver could not
+// give out is never sent. Of several limits that hold, the longest counts.
+func (s Supply) doNotShip(lot string, kind study.Kind, w way, keepDays int) int {
+	longest := keepDays
 	if !w.toSite {
-		return keepDays
+		return longest
 	}
-	return max(keepDays, s.shipDays[shipLimit{}], s.shipDays[shipLimit{lot: lot}], s.shipDays[shipLimit{country: w.country}],
-		s.shipDays[shipLimit{lot, w.country}])
+	for limit, days := range s.shipDays {
+		if limit.holds(lot, kind, w.country) {
+			longest = max(longest, days)
+		}
+	}
+	return longest
+}
+
+// doNotSend is doNotShip where people send kits: the days of a type count for all types that look like it. Otherwise what may be sent
+// would tell which kits are of the type.
+func (f Facts) doNotSend(lot string, kind study.Kind, w way, keepDays int) int {
+	longest := f.Supply.doNotShip(lot, kind, w, keepDays)
+	group, blinded := lookalikes(f.Study, kind)
+	for limit, days := range f.Supply.shipDays {
+		of, alike := lookalikes(f.Study, limit.kind)
+		if blinded && alike && of == group && w.toSite && limit.holds(lot, limit.kind, w.country) {
+			longest = max(longest, days)
+		}
+	}
+	return longest
 }
 
 // sendable says whether people may send a kit from a depot on the day: not before its whole delivery may be used, and not in the
 // last days before any kit of the delivery expires. So the answer is the same for all kits of a delivery, except those of a recalled
 // lot. An earlier expiry of a lot that may be used for longer does not count once all kits of the lot that are here have new labels:
 // who is blinded sees people put the labels on anyway. deliveries has the answers about deliveries that were asked for before.
-func (s Stock) sendable(in Supply, n KitNumber, c Content, w way, on domain.Date, keepDays int, deliveries map[int]bool) bool {
-	near := func(lot string, expiry domain.Date) bool {
-		left := expiry.DaysSince(on)
-		return left > 0 && left <= in.doNotShip(lot, w, keepDays) // what has expired is taken out every day, and does not stop the others
+func (s Stock) sendable(f Facts, n KitNumber, c Content, w way, on domain.Date, deliveries map[int]bool) bool {
+	in, keepDays := f.Supply, keepDays(f.Study)
+	near := func(b batch, expiry domain.Date) bool {
+		left := expiry.DaysSince(on) // what has expired is taken out every day, and does not stop the others
+		return left > 0 && left <= f.doNotSend(b.lot, b.kind, w, keepDays)
 	}
-	if !in.usable(n, c.Lot) || !in.decidedAll(n) || c.Expiry.DaysSince(on) <= in.doNotShip(c.Lot, w, keepDays) {
+	if !in.usable(n, c.Lot) || !in.decidedAll(n) || c.Expiry.DaysSince(on) <= f.doNotSend(c.Lot, c.kind(), w, keepDays) {
 		return false
 	}
 	delivery, _ := in.numbers.Get(n)
@@ -99,8 +171,8 @@ func (s Stock) sendable(in Supply, n KitNumber, c Content, w way, on domain.Date
 		expiries := append([]domain.Date{b.expiry}, slices.DeleteFunc(slices.Clone(in.Lots[b.lot].Extensions),
 			func(to domain.Date) bool { return to <= b.expiry })...)
 		last := len(expiries) - 1
-		return near(b.lot, expiries[last]) || slices.ContainsFunc(expiries[:last], func(e domain.Date) bool {
-			return near(b.lot, e) && s.hasLabelled(in, delivery, b.lot, e)
+		return near(b, expiries[last]) || slices.ContainsFunc(expiries[:last], func(e domain.Date) bool {
+			return near(b, e) && s.hasLabelled(in, delivery, b.lot, e)
 		})
 	})
 	deliveries[delivery] = answer
@@ -127,7 +199,7 @@ func (s Stock) toShip(in Supply, choice Choice, do func(domain.ArmID, kitSet)) e
 	}
 	w := way{toSite: true, country: choice.Country}
 	for key, of := range s.shelves.byKey.All() {
-		if key.expiry.DaysSince(choice.On) > in.doNotShip(key.lot, w, choice.KeepDays) {
+		if key.expiry.DaysSince(choice.On) > in.doNotShip(key.lot, key.kind, w, choice.KeepDays) {
 			do(key.kind, in.allowedIn(choice.Country, in.usableOf(of.free, key.lot)))
 		}
 	}

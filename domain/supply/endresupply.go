@@ -1,6 +1,8 @@
 package supply
 
 import (
+	"fmt"
+	"maps"
 	"slices"
 
 	"casebook/domain"
@@ -92,7 +94,7 @@ func EndRule(s Supply, in study.Study, cmd EndResupply, _ domain.Call) ([]Event,
 // these sites are of the other arms, so two have to be left in a study that is blinded. It refuses reason_required, value_too_long,
 // unknown_arm, country_not_found, site_not_found, no_resupply_rule, resupply_of_arm_ended, last_arm and resupply_end_reveals_arm.
 func EndArm(s Supply, in study.Study, cmd EndResupplyOfArm, _ domain.Call) ([]Event, error) {
-	sites, err := s.ruledSites(in, cmd.InStudy, cmd.Arm, cmd.Site, cmd.Country, cmd.Reason)
+	sites, err := s.ruledSites(in, cmd.InStudy, cmd.Site, cmd.Country, cmd.Reason, mustHaveArm(in, cmd.Arm))
 	if err != nil {
 		return nil, err
 	}
@@ -106,17 +108,20 @@ func EndArm(s Supply, in study.Study, cmd EndResupplyOfArm, _ domain.Call) ([]Ev
 		case left == 0:
 			return nil, refuse.WrongState("last_arm", "site %s gets kits of no other arm", site).At("arm").Do("end the resupply of the site")
 		case left == 1 && in.Treatment().Randomised:
-			return nil, refuse.Because("resupply_end_reveals_arm", "all later kits of site %s would be of one arm", site).At("arm").
-				Do("end the resupply of the site, and send kits by hand")
+			return nil, revealsArm(site, "arm")
 		}
+	}
+	after := s.withArm(sites, blind.Of(cmd.Arm), true)
+	if err := s.mustNotLeaveOneArm(after, in, in.Protocol.LeavesOneArm, sites, "arm"); err != nil {
+		return nil, err
 	}
 	return []Event{ResupplyOfArmEnded{Study: cmd.Study, Sites: sites, Arm: blind.Of(cmd.Arm), Reason: cmd.Reason}}, nil
 }
 
 // ResumeArm lets rules send kits of an arm again. It refuses reason_required, value_too_long, unknown_arm, country_not_found,
-// site_not_found, no_resupply_rule and resupply_of_arm_not_ended.
+// site_not_found, no_resupply_rule, resupply_of_arm_not_ended and resupply_end_reveals_arm.
 func ResumeArm(s Supply, in study.Study, cmd ResumeResupplyOfArm, _ domain.Call) ([]Event, error) {
-	sites, err := s.ruledSites(in, cmd.InStudy, cmd.Arm, cmd.Site, cmd.Country, cmd.Reason)
+	sites, err := s.ruledSites(in, cmd.InStudy, cmd.Site, cmd.Country, cmd.Reason, mustHaveArm(in, cmd.Arm))
 	if err != nil {
 		return nil, err
 	}
@@ -125,18 +130,28 @@ func ResumeArm(s Supply, in study.Study, cmd ResumeResupplyOfArm, _ domain.Call)
 		return nil, refuse.WrongState("resupply_of_arm_not_ended", "the resupply of the arm has not ended there").At("arm").
 			Do("nothing is left to do")
 	}
+	after := s.withArm(sites, blind.Of(cmd.Arm), false)
+	if err := s.mustNotLeaveOneArm(after, in, in.Protocol.LeavesOneArm, sites, "arm"); err != nil {
+		return nil, err
+	}
 	return []Event{ResupplyOfArmResumed{Study: cmd.Study, Sites: sites, Arm: blind.Of(cmd.Arm), Reason: cmd.Reason}}, nil
 }
 
-// ruledSites returns the sites with a rule among those that a command on an arm is about, in ascending order.
-func (s Supply) ruledSites(in study.Study, of domain.InStudy, arm domain.ArmID, site domain.SiteID, country, reason string) (
+// mustHaveArm refuses an arm that no version of the protocol has (code unknown_arm).
+func mustHaveArm(in study.Study, arm domain.ArmID) error {
+	if !slices.ContainsFunc(in.Arms(), func(a study.Arm) bool { return domain.ArmID(a.ID) == arm }) {
+		return refuse.Because("unknown_arm", "the protocol has no such arm").At("arm").Do("use the protocol's arm ids")
+	}
+	return nil
+}
+
+// ruledSites returns the sites with a rule among those that a command on kits is about, in ascending order. known refuses kits that the
+// protocol does not have.
+func (s Supply) ruledSites(in study.Study, of domain.InStudy, site domain.SiteID, country, reason string, known error) (
 	sites []domain.SiteID, err error,
 ) {
-	if err := domain.First(domain.Reason(reason), studyMustExist(in, of.Study)); err != nil {
+	if err := domain.First(domain.Reason(reason), studyMustExist(in, of.Study), known); err != nil {
 		return nil, err
-	}
-	if !slices.ContainsFunc(in.Arms(), func(a study.Arm) bool { return domain.ArmID(a.ID) == arm }) {
-		return nil, refuse.Because("unknown_arm", "the protocol has no such arm").At("arm").Do("use the protocol's arm ids")
 	}
 	if site != "" {
 		if err := mustHaveSite(in, of.Study, site); err != nil {
@@ -164,19 +179,57 @@ func (s Supply) ruledSites(in study.Study, of domain.InStudy, arm domain.ArmID, 
 func (s Supply) withArm(sites []domain.SiteID, sealed blind.Value[domain.ArmID], ended bool) Supply {
 	arm, open := sealed.Open()
 	s.endedSealed = s.endedSealed || !open
-	all := map[domain.SiteID][]domain.ArmID{}
-	for site, arms := range s.ended {
-		all[site] = arms
+	s.ended = changed(s.ended, sites, []domain.ArmID{arm}, ended)
+	return s
+}
+
+// changed returns what of kits has ended at each site after the end of some, or after they have begun again.
+func changed(at map[domain.SiteID][]study.Kind, sites []domain.SiteID, some []study.Kind, ended bool) map[domain.SiteID][]study.Kind {
+	all := maps.Clone(at)
+	if all == nil {
+		all = map[domain.SiteID][]study.Kind{}
 	}
 	for _, site := range sites {
-		arms := slices.DeleteFunc(slices.Clone(all[site]), func(a domain.ArmID) bool { return a == arm })
+		all[site] = slices.DeleteFunc(slices.Clone(all[site]), func(k study.Kind) bool { return slices.Contains(some, k) })
 		if ended {
-			arms = append(arms, arm)
+			all[site] = append(all[site], some...)
 		}
-		all[site] = arms
 	}
-	s.ended = all
-	return s
+	return all
+}
+
+// sends says whether rules send kits of an arm or type to a site.
+func (s Supply) sends(in study.Study, site domain.SiteID, kind study.Kind) bool {
+	is, typed := in.TypeOf(string(kind))
+	if !typed {
+		return !slices.Contains(s.ended[site], kind)
+	}
+	return !slices.Contains(s.ended[site], domain.ArmID(is.Arm)) && !slices.Contains(s.endedTypes[site], kind)
+}
+
+// mustNotLeaveOneArm refuses that the rules of some sites, after a change, send kits in such a way that who gets one is of one arm (code
+// resupply_end_reveals_arm).
+func (s Supply) mustNotLeaveOneArm(after Supply, in study.Study, leaves func(before, after func(study.Kind) bool) bool,
+	sites []domain.SiteID, field string,
+) error {
+	looked := map[string]bool{}
+	for _, site := range sites {
+		// Sites where the same has ended need one look.
+		as := fmt.Sprint(s.ended[site], s.endedTypes[site])
+		if looked[as] {
+			continue
+		}
+		looked[as] = true
+		if leaves(func(k study.Kind) bool { return s.sends(in, site, k) }, func(k study.Kind) bool { return after.sends(in, site, k) }) {
+			return revealsArm(site, field)
+		}
+	}
+	return nil
+}
+
+func revealsArm(site domain.SiteID, field string) error {
+	return refuse.Because("resupply_end_reveals_arm", "later kits of site %s would be of one arm", site).At(field).
+		Do("name what each arm gets in its place as well, or end the resupply of the site, and send kits by hand")
 }
 
 // resupplied returns the arms, or types of kits, of which rules send kits to a site, in the protocol's order.
@@ -185,11 +238,7 @@ func (f Facts) resupplied(site domain.SiteID) (kinds []study.Kind, err error) {
 		return nil, ErrKeysMissing
 	}
 	for _, kind := range f.Study.Kinds() {
-		arm := domain.ArmID(kind.ID)
-		if is, typed := f.Study.TypeOf(kind.ID); typed {
-			arm = domain.ArmID(is.Arm)
-		}
-		if !slices.Contains(f.Supply.ended[site], arm) {
+		if f.Supply.sends(f.Study, site, study.Kind(kind.ID)) {
 			kinds = append(kinds, study.Kind(kind.ID))
 		}
 	}

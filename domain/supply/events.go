@@ -97,9 +97,12 @@ var events = []domain.EventType{
 	domain.Stored[ResupplyEnded]("ResupplyEnded").InNoView("decisions read it; the shipments show its effect"),
 	domain.Stored[ResupplyOfArmEnded]("ResupplyOfArmEnded").InNoView("that an arm is supplied no more is blinded"),
 	domain.Stored[ResupplyOfArmResumed]("ResupplyOfArmResumed").InNoView("that an arm was supplied no more is blinded"),
+	domain.Stored[ResupplyOfKitTypesEnded]("ResupplyOfKitTypesEnded").InNoView("that types of kits are supplied no more is blinded"),
+	domain.Stored[ResupplyOfKitTypesResumed]("ResupplyOfKitTypesResumed").InNoView("that types of kits were supplied no more is blinded"),
 	domain.Stored[ShippingApproved]("ShippingApproved"),
 	domain.Stored[ShippingApprovalWithdrawn]("ShippingApprovalWithdrawn"),
 	domain.Stored[DoNotShipDaysSet]("DoNotShipDaysSet").InNoView("a lot may reveal an arm"),
+	domain.Stored[DoNotShipDaysOfTypeSet]("DoNotShipDaysOfTypeSet").InNoView("a type of kits may reveal an arm"),
 	domain.Stored[ExpiringKitsShown]("ExpiringKitsShown").InNoView("the audit trail says who has looked"),
 }
 
@@ -212,7 +215,7 @@ var stockEvents = []domain.EventType{
 	domain.Stored[StockHeld]("StockHeld").InNoView("the held kits are blinded; the process monitor shows that there is a hold"),
 	domain.Stored[StockRefused]("StockRefused").ForReaders().InNoView("the process monitor shows why"),
 	domain.Stored[HoldReleased]("HoldReleased").InNoView("the held kits are blinded"),
-	domain.Stored[KitAllocated]("KitAllocated"),
+	domain.Stored[KitAllocated]("KitAllocated", domain.Unchanged),
 	domain.Stored[AllocationFailed]("AllocationFailed").InNoView("the process monitor and the alert show it"),
 	domain.Stored[KitsSetAside]("KitsSetAside"),
 	domain.Stored[KitDispensed]("KitDispensed"),
@@ -432,6 +435,10 @@ type KitAllocated struct {
 	Item int `json:"item,omitempty"`
 	// Replaces is the kit of the same patient and visit that can no longer be given out, if there was one.
 	Replaces KitNumber `json:"replaces,omitempty"`
+	// Step is the step of the titration for which the kit is, and Rescue says that the patient was on a rescue medication. Step is 0
+	// where the protocol has no titration, and in events of version 1.
+	Step   int  `json:"step,omitempty"`
+	Rescue bool `json:"rescue,omitempty"`
 	// Choice says how the kit was chosen, or would have been if none had been held.
 	Choice blind.Value[Choice] `json:"choice,omitzero"`
 }

@@ -1,6 +1,7 @@
 package supply_test
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -25,7 +26,7 @@ const (
 var (
 	theSites     = []supply.LocationID{"A", "B", "C"}
 	theLocations = append([]supply.LocationID{theDepot}, theSites...)
-	theArms      = []domain.ArmID{"arm-1", "arm-2", "arm-3"}
+	theArms      = []domain.ArmID{"arm-1", "arm-2", "arm-3", "arm-4", "arm-5"}
 	theLots      = []string{"L1", "L2", "L3"}
 	theVisits    = []string{"", "", "week-4", "week-8", "week-12"}
 )
@@ -37,8 +38,8 @@ type person struct {
 	// arm is the result of the draw, also before it is drawn.
 	arm         domain.ArmID
 	drawn, left bool
-	// step is the step of the titration.
-	step int
+	// step is the step of the titration, and version that of the protocol.
+	step, version int
 }
 
 func (p *person) siteID() domain.SiteID { return domain.SiteID(p.site) }
@@ -48,7 +49,10 @@ type world struct {
 	t     *rapid.T
 	study study.Study
 	now   time.Time
-	arms  []domain.ArmID
+	// arms are those of all versions of the protocol, and closed those that nobody is drawn into any more.
+	arms, closed []domain.ArmID
+	// reached is the version of the protocol that new patients of a site follow.
+	reached map[supply.LocationID]int
 	// planned says that there are types of kits, and two of them at each visit.
 	planned bool
 	supply  []supply.Supply // all versions; the last one is current
@@ -78,21 +82,25 @@ func newWorld(t *rapid.T, seen map[string]int) *world {
 		planFor(&p)
 	}
 	events := []study.Event{study.Created{Study: pain}, study.ProtocolVersionPublished{Study: pain, Protocol: p}}
+	reached := map[supply.LocationID]int{}
 	for _, s := range theSites {
 		events = append(events, study.SiteAdded{Study: pain, Site: domain.SiteID(s), Country: theCountry},
 			study.SiteActivated{Study: pain, Site: domain.SiteID(s)})
+		reached[s] = 1
 	}
 	// The depot is in all versions, because no decision about a shipment has facts that are older than the depot.
 	opening := supply.DepotOpened{Study: pain, Depot: theDepot, Name: "Central"}
 	opened := supply.Decider.Fold(opening)
 	w := &world{
 		planned: planned, t: t, study: study.Decider.Fold(events...), now: call.At, arms: arms, supply: []supply.Supply{opened},
-		stocks: map[supply.LocationID][]supply.Stock{}, account: newAccount(keep, len(p.Kinds()), domain.DateOf(call.At)), seen: seen,
+		stocks: map[supply.LocationID][]supply.Stock{}, account: newAccount(keep, domain.DateOf(call.At)), seen: seen,
+		reached:      reached,
 		supplyEvents: []supply.Event{opening}, stockEvents: map[supply.LocationID][]supply.StockEvent{},
 	}
 	for _, l := range theLocations {
 		w.stocks[l] = []supply.Stock{{}}
 	}
+	w.noteKinds()
 	for range 6 {
 		w.screen()
 	}
@@ -122,10 +130,69 @@ func planFor(p *study.Protocol) {
 // screen adds a patient, who may be drawn already.
 func (w *world) screen() {
 	n := len(w.people)
+	site := theSites[n%len(theSites)]
 	w.people = append(w.people, &person{
-		id: domain.NewPatientID(pain, fmt.Sprint("S-", n)), site: theSites[n%len(theSites)],
-		arm: evenly(w.arms).Draw(w.t, "arm"), drawn: rapid.Bool().Draw(w.t, "drawn"),
+		id: domain.NewPatientID(pain, fmt.Sprint("S-", n)), site: site, version: w.reached[site],
+		arm: evenly(w.armsOf(w.reached[site])).Draw(w.t, "arm"), drawn: rapid.Bool().Draw(w.t, "drawn"),
 	})
+}
+
+// armsOf are the arms of a version of the protocol.
+func (w *world) armsOf(version int) (arms []domain.ArmID) {
+	for _, a := range w.study.Version(version).Arms {
+		arms = append(arms, domain.ArmID(a.ID))
+	}
+	return arms
+}
+
+// noteKinds tells the account which kinds of kits there are.
+func (w *world) noteKinds() {
+	for _, kind := range w.study.Kinds() {
+		is, _ := w.study.TypeOf(kind.ID)
+		w.account.kinds[study.Kind(kind.ID)] = cmp.Or(domain.ArmID(is.Arm), domain.ArmID(kind.ID))
+	}
+}
+
+// amend publishes a version of the protocol that drops an arm, which may be closed to the draw as well, or adds one.
+func (w *world) amend() {
+	p := *w.study.Protocol
+	treatment := *p.Treatment
+	p.Version, p.Treatment, p.Arms = p.Version+1, &treatment, slices.Clone(p.Arms)
+	switch {
+	case p.Version > 5:
+		return
+	case len(p.Arms) > 2 && rapid.Bool().Draw(w.t, "drops an arm"):
+		i := between(0, len(p.Arms)-1).Draw(w.t, "arm")
+		if rapid.Bool().Draw(w.t, "closed") {
+			w.closed = append(w.closed, domain.ArmID(p.Arms[i].ID))
+		}
+		p.Arms = slices.Delete(p.Arms, i, i+1)
+		w.seen["an arm is dropped"]++
+	case len(w.arms) < len(theArms):
+		added := theArms[len(w.arms)]
+		p.Arms, w.arms = append(p.Arms, study.Arm{ID: string(added)}), append(slices.Clip(w.arms), added)
+		w.seen["an arm is added"]++
+	}
+	if w.planned {
+		planFor(&p)
+	}
+	w.study = study.Decider.Evolve(w.study, study.ProtocolVersionPublished{Study: pain, Protocol: p})
+	w.noteKinds()
+}
+
+// amendSite has new patients of a site follow the newest version of the protocol, and amendPatient one of its patients the site's. A
+// patient who was drawn keeps the arm.
+func (w *world) amendSite() { w.reached[w.site()] = w.study.Newest() }
+
+func (w *world) amendPatient() {
+	p := w.person()
+	if p.version == w.reached[p.site] {
+		return
+	}
+	p.version = w.reached[p.site]
+	if arms := w.armsOf(p.version); !p.drawn && !slices.Contains(arms, p.arm) {
+		p.arm = evenly(arms).Draw(w.t, "arm")
+	}
 }
 
 // evenly draws every value with the same probability. rapid's own generators prefer the first values, so that few
@@ -222,6 +289,7 @@ func decideOn[C any](w *world, at, other supply.LocationID, who *person, decide 
 		f.Other, exact = stock, exact && current
 	}
 	if who != nil {
+		f.Study, f.Closed = w.study.As(who.version), w.closed
 		f.Participating, f.Dosing.Step = !who.left, who.step
 		if who.drawn {
 			f.Arm = who.arm
@@ -237,6 +305,9 @@ func decideOn[C any](w *world, at, other supply.LocationID, who *person, decide 
 	for _, e := range events {
 		s = w.evolveStock(s, e)
 		w.stocks[at], w.stockEvents[at] = append(w.stocks[at], s), append(w.stockEvents[at], e)
+		if _, given := e.(supply.KitAllocated); given && !slices.Contains(w.armsOf(who.version), who.arm) {
+			w.seen["a kit for a patient of a dropped arm"]++
+		}
 		w.account.follow(w.t, e, exact)
 		w.seen[fmt.Sprintf("%T", e)]++
 		w.account.mustAgree(w.t, w.current())
@@ -322,6 +393,7 @@ func (w *world) register() {
 	} else {
 		text.WriteString("kit,arm,lot,expiry,units\n")
 	}
+	units := evenly([]int{0, 1, 2, 3}).Draw(w.t, "units of all") // 0 for kits that differ, which are refused unless each arm has the same
 	for range between(1, 80).Draw(w.t, "kits") {
 		if between(0, 99).Draw(w.t, "same") > 0 { // otherwise the number of the kit before
 			w.numbers++
@@ -330,8 +402,12 @@ func (w *world) register() {
 		if w.planned {
 			kind += evenly([]string{"-low", "-low", "-low", "-high"}).Draw(w.t, "type")
 		}
+		of := units
+		if of == 0 {
+			of = between(1, 3).Draw(w.t, "units")
+		}
 		fmt.Fprintf(&text, "%05d,%s,%s,%s,%d\n", w.numbers, kind, evenly(theLots).Draw(w.t, "lot"),
-			w.today().AddDays(between(5, 250).Draw(w.t, "days")), between(1, 3).Draw(w.t, "units"))
+			w.today().AddDays(between(5, 250).Draw(w.t, "days")), of)
 	}
 	cmd := supply.RegisterKits{InStudy: domain.ForStudy(pain), Depot: theDepot, CSV: text.String()}
 	w.decideOnSupply(scenario.SentWithFacts(supply.Register, w.study, cmd, w.call()))
@@ -713,7 +789,42 @@ func (w *world) changeLight() {
 
 func (w *world) setShipDays() {
 	cmd := supply.SetDoNotShipDays{InStudy: domain.ForStudy(pain), Days: evenly([]int{0, 0, 30}).Draw(w.t, "days"), Reasoned: reason}
+	if w.planned && rapid.Bool().Draw(w.t, "of a type") {
+		cmd.Type, cmd.Days = string(w.kind()), evenly([]int{0, 60}).Draw(w.t, "days")
+	}
 	w.decideOnSupply(scenario.SentWithFacts(supply.SetShipDays, w.study, cmd, w.call()))
+}
+
+// kind draws a type of kits, or an arm where there are no types.
+func (w *world) kind() study.Kind { return study.Kind(evenly(w.study.Kinds()).Draw(w.t, "kind").ID) }
+
+// endKinds ends the resupply of an arm or of types, or begins it again, at one site or all.
+func (w *world) endKinds() {
+	of, resumes := domain.ForStudy(pain), between(0, 2).Draw(w.t, "resumes") > 0
+	site := domain.SiteID(evenly(append([]supply.LocationID{""}, theSites...)).Draw(w.t, "site"))
+	types := supply.KitTypes{w.kind()}
+	if rapid.Bool().Draw(w.t, "in all arms") { // the low or the high dose
+		for _, kind := range w.study.Kinds() {
+			if _, dose, typed := strings.Cut(string(types[0]), "-low"); typed == strings.HasSuffix(kind.ID, "-low") && dose == "" {
+				types = append(types, study.Kind(kind.ID))
+			}
+		}
+	}
+	arm := evenly(w.arms).Draw(w.t, "arm")
+	switch ofArm := rapid.Bool().Draw(w.t, "of an arm"); {
+	case ofArm && resumes:
+		cmd := supply.ResumeResupplyOfArm{InStudy: of, Arm: arm, Site: site, Reasoned: reason}
+		w.decideOnSupply(scenario.SentWithFacts(supply.ResumeArm, w.study, cmd, w.call()))
+	case ofArm:
+		cmd := supply.EndResupplyOfArm{InStudy: of, Arm: arm, Site: site, Reasoned: reason}
+		w.decideOnSupply(scenario.SentWithFacts(supply.EndArm, w.study, cmd, w.call()))
+	case resumes:
+		cmd := supply.ResumeResupplyOfKitTypes{InStudy: of, Types: types, Site: site, Reasoned: reason}
+		w.decideOnSupply(scenario.SentWithFacts(supply.ResumeTypes, w.study, cmd, w.call()))
+	default:
+		cmd := supply.EndResupplyOfKitTypes{InStudy: of, Types: types, Site: site, Reasoned: reason}
+		w.decideOnSupply(scenario.SentWithFacts(supply.EndTypes, w.study, cmd, w.call()))
+	}
 }
 
 func (w *world) releaseLot(lot string) {
@@ -760,8 +871,8 @@ func (w *world) returnKit() {
 
 // returnSome brings back some doses, or all that are left.
 func (w *world) returnSome() {
-	p := w.person()
-	cmd := supply.ReturnKit{Site: p.siteID(), OfPatient: domain.ForPatient(p.id), Kit: w.kitOf(p), On: w.today(),
+	p, n := w.kitWhere(func(k *entry) bool { return k.status() == supply.KitIsDispensed })
+	cmd := supply.ReturnKit{Site: p.siteID(), OfPatient: domain.ForPatient(p.id), Kit: n, On: w.today(),
 		Units: between(0, 2).Draw(w.t, "units"), KeepsRest: rapid.Bool().Draw(w.t, "keeps the rest")}
 	decideOn(w, p.site, "", p, withoutFacts(supply.Return), cmd)
 }
@@ -839,7 +950,8 @@ func (w *world) actions() []func() {
 		times(1, w.loseKit),
 		times(1, w.find), times(3, w.replace), times(1, w.askUnscheduled), times(2, w.putBack), times(1, w.relabel),
 		times(1, w.recordRecallAction), times(1, w.withdrawRecall),
-		times(1, w.changeLight), times(1, w.setShipDays),
+		times(1, w.changeLight), times(1, w.setShipDays), times(2, w.endKinds),
+		times(1, w.amend), times(2, w.amendSite), times(4, w.amendPatient),
 		times(2, w.letTimePass),
 	)
 }
@@ -847,7 +959,8 @@ func (w *world) actions() []func() {
 // R36, R37: in every order of commands at a depot and its sites, and with outdated facts, a kit is in exactly one
 // stock, one delivery or one shipment, and the stocks agree with a simple account about it. No kit has two patients or
 // is held for two. No patient gets a kit that is unreleased, recalled or close to its expiry. Doses add up, a
-// resupply rule never takes a site above its target, and all choices of kits come out the same when they are repeated.
+// resupply rule never takes a site above its target, and all choices of kits come out the same when they are repeated. Amendments drop
+// and add arms meanwhile, and reach sites and patients one after the other: a patient stays supplied with kits of the arm that was drawn.
 func TestR36_R37_KitsAreAccountedForInEveryOrder(t *testing.T) {
 	seen := map[string]int{}
 	rapid.Check(t, func(t *rapid.T) {
@@ -881,9 +994,15 @@ func TestR36_R37_KitsAreAccountedForInEveryOrder(t *testing.T) {
 		supply.StockHeld{}, supply.StockRefused{}, supply.HoldReleased{}, supply.KitAllocated{}, supply.AllocationFailed{},
 		supply.KitsSetAside{}, supply.KitDispensed{}, supply.KitReturned{}, supply.KitReconciled{}, supply.KitsExpired{},
 		supply.KitsDestroyed{}, supply.KitLost{}, supply.KitPartlyReturned{}, supply.KitNotReturned{}, supply.KitRecounted{},
-		supply.ResupplyWithheld{},
+		supply.ResupplyWithheld{}, supply.DoNotShipDaysOfTypeSet{}, supply.ResupplyOfKitTypesEnded{}, supply.ResupplyOfKitTypesResumed{},
+		supply.ResupplyOfArmEnded{}, supply.ResupplyOfArmResumed{}, "an arm is dropped", "an arm is added",
+		"a kit for a patient of a dropped arm",
 	} {
-		if name := fmt.Sprintf("%T", e); seen[name] == 0 {
+		name, is := e.(string)
+		if !is {
+			name = fmt.Sprintf("%T", e)
+		}
+		if seen[name] == 0 {
 			t.Errorf("%s never happened: the runs are too short to test it", name)
 		}
 	}

@@ -13,6 +13,9 @@ type Kit struct {
 	// Patient is the only patient who may ever get the kit; "" before the allocation.
 	Patient domain.PatientID
 	Visit   string
+	// Step and Rescue are the dose for which it was allocated; 0 where that is not known.
+	Step   int
+	Rescue bool
 	// Shipment is the shipment that the kit leaves with, or left with.
 	Shipment ShipmentID
 	// Packed is the status before the kit was packed, Before the status before it was quarantined, lost, or chosen to be destroyed.
@@ -110,6 +113,7 @@ func (k Kit) After(n KitNumber, event StockEvent) Kit {
 		k.Replaced = k.Replaced || n == e.Replaces && n != e.Kit
 		if n == e.Kit {
 			k.Status, k.Patient, k.Visit, k.Reconciled = KitIsAllocated, e.Patient, e.Visit, false
+			k.Step, k.Rescue = e.Step, e.Rescue
 		}
 	case KitsSetAside:
 		k.Status, k.Reconciled = KitUnavailable, true

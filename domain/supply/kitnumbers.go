@@ -34,10 +34,12 @@ func mustNotRevealKinds(numbers []KitNumber, contents KitContents, in study.Stud
 
 // lookalikes returns the label group of a kit, and whether its label keeps what the kit holds.
 func (c Content) lookalikes(in study.Study) (group string, blinded bool) {
-	if c.Type == "" {
-		return "", true
-	}
-	is, _ := in.TypeOf(c.Type)
+	return lookalikes(in, study.Kind(c.Type))
+}
+
+// lookalikes returns the label group of kits of a type, and whether their labels keep what they hold. Kits without a type all look alike.
+func lookalikes(in study.Study, kind study.Kind) (group string, blinded bool) {
+	is, _ := in.TypeOf(string(kind))
 	return is.LabelGroup, !is.Open
 }
 

@@ -12,6 +12,9 @@ const (
 	// sealedArms is that of a number for each of the 20 arms that a protocol may have.
 	sealedArms   = 2048
 	sealedChoice = 128
+	// sealedTypes is that of as many ids of types as one command may name.
+	sealedTypes   = 5376
+	maxEndedTypes = 100
 )
 
 // KitContents are the contents of kits by their numbers.

@@ -37,22 +37,25 @@ type Supply struct {
 	labels persistent.Map[KitNumber, []string]
 	// shipDays are the do-not-ship days.
 	shipDays map[shipLimit]int
-	// ended are the arms of which the rule of a site sends no more kits; endedSealed says that one of them is sealed.
+	// ended are the arms of which the rule of a site sends no more kits, and endedTypes the types; endedSealed says that one of them is
+	// sealed.
 	ended       map[domain.SiteID][]domain.ArmID
+	endedTypes  map[domain.SiteID][]study.Kind
 	endedSealed bool
 	// within is what is known of each delivery, by its number. Deliveries whose contents are sealed are missing.
 	within map[int]delivered
 }
 
-// batch are the kits of a delivery that are of one lot and expire on the same day, as they were registered.
+// batch are the kits of a delivery that are of one lot and kind and expire on the same day, as they were registered.
 type batch struct {
 	lot    string
+	kind   study.Kind
 	expiry domain.Date
 }
 
 // compare puts batches in order.
 func (b batch) compare(other batch) int {
-	return cmp.Or(cmp.Compare(b.lot, other.lot), cmp.Compare(b.expiry, other.expiry))
+	return cmp.Or(cmp.Compare(b.lot, other.lot), cmp.Compare(b.kind, other.kind), cmp.Compare(b.expiry, other.expiry))
 }
 
 // delivered says which lots came in a delivery, and on which days its kits expire.
@@ -122,19 +125,20 @@ func evolve(s Supply, event Event) Supply {
 		s = s.withArm(e.Sites, e.Arm, true)
 	case ResupplyOfArmResumed:
 		s = s.withArm(e.Sites, e.Arm, false)
+	case ResupplyOfKitTypesEnded:
+		s = s.withTypes(e.Sites, e.Types, true)
+	case ResupplyOfKitTypesResumed:
+		s = s.withTypes(e.Sites, e.Types, false)
 	case ShippingApproved:
 		s.GreenLights = s.GreenLights.after(e.Site, e.Country, true)
 	case ShippingApprovalWithdrawn:
 		s.GreenLights = s.GreenLights.after(e.Site, e.Country, false)
 	case DoNotShipDaysSet:
-		days := map[shipLimit]int{}
-		maps.Copy(days, s.shipDays)
-		if limit := (shipLimit{e.Lot, e.Country}); e.Days > 0 {
-			days[limit] = e.Days
-		} else {
-			delete(days, limit)
+		s = s.withShipDays(shipLimit{lot: e.Lot, country: e.Country}, e.Days)
+	case DoNotShipDaysOfTypeSet:
+		if kind, open := e.Type.Open(); open { // without the keys nobody knows the types of kits, and none is sent
+			s = s.withShipDays(shipLimit{e.Lot, e.Country, study.Kind(kind)}, e.Days)
 		}
-		s.shipDays = days
 	case ResupplyEnded:
 		s.Rules = maps.Clone(s.Rules)
 		delete(s.Rules, e.Site)
@@ -176,7 +180,7 @@ func (s Supply) withContents(e KitsRegistered) Supply {
 	}
 	in := delivered{together: e.Together}
 	for _, c := range contents {
-		in.lots, in.batches = append(in.lots, c.Lot), append(in.batches, batch{c.Lot, c.Expiry})
+		in.lots, in.batches = append(in.lots, c.Lot), append(in.batches, batch{c.Lot, c.kind(), c.Expiry})
 	}
 	slices.Sort(in.lots)
 	slices.SortFunc(in.batches, batch.compare)

@@ -116,7 +116,7 @@ func Create(s Stock, f Facts, cmd CreateShipment, call domain.Call) ([]StockEven
 	if err != nil {
 		return nil, err
 	}
-	w, on, days, deliveries := f.wayTo(cmd.To), today(call), keepDays(f.Study), map[int]bool{}
+	w, on, deliveries := f.wayTo(cmd.To), today(call), map[int]bool{}
 	for _, n := range cmd.Kits {
 		k, _ := s.Kits.Get(n)
 		switch c := contents[n]; {
@@ -127,7 +127,7 @@ func Create(s Stock, f Facts, cmd CreateShipment, call domain.Call) ([]StockEven
 				At("kits").Do("try again in a few minutes; kits that go to nobody any more may leave")
 		case k.Dispensed && !k.Reconciled:
 			return nil, refuse.WrongState("kit_not_reconciled", "the doses of kit %s are not accounted for", n).At("kits").Do("reconcile it first")
-		case !toDepot && !s.sendable(f.Supply, n, c, w, on, days, deliveries):
+		case !toDepot && !s.sendable(f, n, c, w, on, deliveries):
 			return nil, notSendable("kits", "send kits of another delivery, or set a resupply rule, which sends only what can be used")
 		}
 	}
@@ -382,7 +382,7 @@ func Dispatch(s Stock, f Facts, cmd DispatchShipment, call domain.Call) ([]Stock
 	if err := domain.First(f.mustNotBePaused(sent.To, "shipment"), f.mustBeApproved(sent.To, "shipment")); err != nil {
 		return nil, err
 	}
-	w := f.wayTo(sent.To)
+	w, on, deliveries := f.wayTo(sent.To), today(call), map[int]bool{}
 	for _, n := range sent.Kits {
 		k, _ := s.Kits.Get(n)
 		if k.Status != KitPacked || k.Shipment != cmd.Shipment { // an expired kit may be in another shipment by now
@@ -393,8 +393,15 @@ func Dispatch(s Stock, f Facts, cmd DispatchShipment, call domain.Call) ([]Stock
 		if !known {
 			return nil, ErrKeysMissing
 		}
-		tooLate := c.Expiry.DaysSince(today(call)) <= f.Supply.doNotShip(c.Lot, w, keepDays(f.Study))
-		if w.toSite && (tooLate || !f.Supply.usable(n, c.Lot)) {
+		leaves := !w.toSite
+		switch {
+		case leaves:
+		case sent.Resupply: // the days of types held when the rule chose the kits; whether it leaves must not tell of which types they are
+			leaves = f.Supply.usable(n, c.Lot) && c.Expiry.DaysSince(on) > f.Supply.doNotShip(c.Lot, "", w, keepDays(f.Study))
+		default:
+			leaves = s.sendable(f, n, c, w, on, deliveries)
+		}
+		if !leaves {
 			return nil, notSendable("shipment", "cancel the shipment and make another")
 		}
 	}

@@ -80,6 +80,8 @@ type Facts struct {
 	// Withheld is why a patient who takes part gets no kit; "" if the patient does. PatientsSite is where the patient is now.
 	Withheld     Withholding
 	PatientsSite domain.SiteID
+	// Visits are the recorded visits of the patient by their ids; nil where a decision does not need them.
+	Visits map[string]domain.Date
 	// Patients are those of the site that a resupply looks ahead for.
 	Patients []Scheduled
 	// WitnessAtSite says whether the witness of a destruction is a member of the site's staff.
@@ -96,7 +98,12 @@ const (
 	PatientIsTransferred Withholding = "patient_transferred"
 	// ReconsentIsDue says that the protocol gives out nothing before the patient signs the consent again.
 	ReconsentIsDue Withholding = "reconsent_due"
+	// ConsentIsMissing says that the only consent was recorded in error.
+	ConsentIsMissing Withholding = "consent_missing"
 )
+
+// ForConsent says whether the patient gets the kit as soon as a consent is signed.
+func (w Withholding) ForConsent() bool { return w == ReconsentIsDue || w == ConsentIsMissing }
 
 // words is the reason as a sentence has it.
 func (w Withholding) words() string {
@@ -107,6 +114,8 @@ func (w Withholding) words() string {
 		return "the patient was transferred to another site"
 	case ReconsentIsDue:
 		return "the patient has not signed the consent again"
+	case ConsentIsMissing:
+		return "the patient has signed no consent"
 	default:
 		return "the patient's treatment has ended"
 	}

@@ -101,8 +101,8 @@ type whatIf struct {
 // WhatIf replays what patients of a site needed under a rule, day by day, and says what would have come of it. The same history and
 // rule always give the same outcome. Its limits: kits arrive after the site's median time; parcels that people sent arrive as
 // they did; visits need what they would by the patient's dose and version of the protocol at the end of the history; what was
-// damaged, lost, recalled or set aside is not repeated; do-not-ship days, labels and green lights are not looked at; and chance
-// decides anew of which arms kits are. It knows arms, and its outcome does not name any.
+// damaged, lost, recalled or set aside is not repeated; do-not-ship days, labels, green lights and ends of arms and types are not
+// looked at; and chance decides anew of which arms kits are. It knows arms, and its outcome does not name any.
 func WhatIf(h SiteHistory, in study.Study, rule ResupplyRule) Outcome {
 	rule.Site = h.Site
 	seed, _ := chance.Parse(fmt.Sprintf("%064x", 1)) // the form of a seed

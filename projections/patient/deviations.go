@@ -38,6 +38,7 @@ var Deviations = projections.New(patientviews.Deviations, projections.KeysOfSome
 	proposal(func(e patient.ConsentDateCorrected) domain.Date { return e.To }),
 	proposal(func(e patient.ConsentVoided) domain.Date { return e.On }),
 	proposal(func(e patient.DeviationCandidateJudgedAgain) domain.Date { return e.On }),
+	proposal(func(e patient.DosingJudged) domain.Date { return e.On }),
 	proposal(func(e patient.EnrollmentDateCorrected) domain.Date { return e.To }),
 	proposal(func(patient.AgeCorrected) domain.Date { return "" }),
 	proposal(func(patient.SexCorrected) domain.Date { return "" }),

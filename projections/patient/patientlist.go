@@ -90,6 +90,7 @@ var PatientList = projections.New(patientviews.PatientLists, projections.ByPatie
 	ofPatient(func(r *row, e patient.ConsentVoided) { r.ConsentedOn, r.ConsentVersion = e.LastOn, e.Last }),
 	ofPatient(func(*row, patient.DeviationCandidateJudgedAgain) {}),
 	ofPatient(func(*row, patient.Rescreened) {}),
+	ofPatient(func(*row, patient.DosingJudged) {}),
 	ofPatient(func(r *row, e patient.EnrollmentDateCorrected) { r.EnrolledOn = e.To }),
 	ofPatient(func(*row, patient.AgeCorrected) {}),
 	ofPatient(func(*row, patient.SexCorrected) {}),
@@ -121,7 +122,8 @@ func ofPatient[E patient.Event](fold func(*row, E)) projections.Fold[row] {
 		if r.Treatment == patient.TreatmentEnded && before != patient.TreatmentEnded {
 			r.TreatmentEndedOn = "" // the fold sets it
 		}
-		r.Phase = patient.PhaseOf(r.Status, r.Treatment)
+		r.Extended = patient.Extended(r.Extended, e)
+		r.Phase = patient.PhaseOf(r.Status, r.Treatment, r.Extended)
 		r.Open = r.Open.After(e)
 		r.Candidates = len(r.Open)
 		fold(r, e)

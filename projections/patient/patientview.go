@@ -1,6 +1,7 @@
 package patient
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -145,6 +146,14 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 		step(v, e, at, e.On, string(e.Candidate))
 		propose(v, e, at, e.On, string(e.Candidate))
 	}),
+	projections.On(func(v *view, e patient.DosingJudged, at projections.Envelope) {
+		note := string(patient.ProposalOf(e).ID) + ": to be counted anew"
+		if e.Planned > 0 {
+			note = fmt.Sprintf("%s: %d of %g doses", patient.ProposalOf(e).ID, e.Taken, e.Planned)
+		}
+		step(v, e, at, e.On, note)
+		propose(v, e, at, e.On, note)
+	}),
 	projections.On(func(v *view, e patient.Rescreened, at projections.Envelope) { step(v, e, at, "", string(e.As)) }),
 	projections.On(func(v *view, e patient.EnrollmentDateCorrected, at projections.Envelope) {
 		corrected(v, e, at, "", string(e.From), string(e.To), e.Reason)
@@ -210,7 +219,8 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 func step(v *view, e patient.Event, at projections.Envelope, on domain.Date, note string) {
 	before := v.Treatment
 	v.Status, v.Treatment, v.UpdatedAt = v.Status.After(e), v.Treatment.After(e), at.Metadata.RecordedAt
-	v.Phase = patient.PhaseOf(v.Status, v.Treatment)
+	v.Extended = patient.Extended(v.Extended, e)
+	v.Phase = patient.PhaseOf(v.Status, v.Treatment, v.Extended)
 	v.Step(patientviews.Step{What: at.Type, On: on, Note: note, By: at.Metadata.Actor, RecordedAt: at.Metadata.RecordedAt,
 		Status: v.Status, Treatment: v.Treatment, Phase: v.Phase})
 	v.Reconsent.Ended(e)

@@ -15,7 +15,7 @@ import (
 
 // Deviations is the worklist of protocol deviations, with one document per deviation that somebody has recorded, and one per
 // candidate.
-var Deviations = readmodels.View{Name: "deviations", Version: 3, Indexes: []mongo.IndexModel{
+var Deviations = readmodels.View{Name: "deviations", Version: 4, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "status", "recordedAt", "_id"),
 	readmodels.IndexOn("study", "site", "status", "recordedAt", "_id"),
 	readmodels.IndexOn("patient", "status", "recordedAt", "_id"),

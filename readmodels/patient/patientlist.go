@@ -20,7 +20,7 @@ import (
 //
 // Every day something is recorded about a patient, so only two indexes contain the last activity. They begin with the
 // status. A list without a status asks for all statuses, and the store merges them.
-var PatientLists = readmodels.View{Name: "patient-list", Version: 5, Indexes: []mongo.IndexModel{
+var PatientLists = readmodels.View{Name: "patient-list", Version: 6, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "_id"),
 	readmodels.IndexOn("study", "site", "_id"),
 	readmodels.IndexOn("study", "status", "_id"),
@@ -41,6 +41,7 @@ type PatientRow struct {
 	Status            patient.Status    `bson:"status" json:"status" doc:"Status of the participation"`
 	Treatment         patient.Treatment `bson:"treatment" json:"treatment" doc:"Status of the treatment with study drug"`
 	Phase             patient.Phase     `bson:"phase,omitempty" json:"phase,omitempty" doc:"Part of the study that the patient is in; left out after the participation"`
+	Extended          bool              `bson:"extended,omitempty" json:"-"` // as patient.Extended has it
 	ScreenedOn        domain.Date       `bson:"screenedOn" json:"screenedOn" doc:"Day of screening"`
 	ConsentedOn       domain.Date       `bson:"consentedOn,omitempty" json:"consentedOn,omitempty" doc:"Day of the consent in force"`
 	ConsentVersion    string            `bson:"consentVersion,omitempty" json:"consentVersion,omitempty" doc:"Version that was signed last"`

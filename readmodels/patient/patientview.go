@@ -21,7 +21,7 @@ import (
 )
 
 // PatientViews is the view of whole patients, with one document per patient.
-var PatientViews = readmodels.View{Name: "patient-view", Version: 7}
+var PatientViews = readmodels.View{Name: "patient-view", Version: 8}
 
 const (
 	// TrendLength bounds the windows in the trend of an instrument: a month of a daily diary. The view of diaries has all
@@ -48,6 +48,7 @@ type PatientDocument struct {
 	Status            patient.Status    `bson:"status" json:"status" doc:"Status of the participation"`
 	Treatment         patient.Treatment `bson:"treatment" json:"treatment" doc:"Status of the treatment with study drug"`
 	Phase             patient.Phase     `bson:"phase,omitempty" json:"phase,omitempty" doc:"Part of the study that the patient is in; left out after the participation"`
+	Extended          bool              `bson:"extended,omitempty" json:"-"` // as patient.Extended has it
 	EndedOn           domain.Date       `bson:"endedOn,omitempty" json:"endedOn,omitempty" doc:"Last day of the participation"`
 	EnrolledOn        domain.Date       `bson:"enrolledOn,omitempty" json:"enrolledOn,omitempty" doc:"Day of the enrolment"`
 	RandomisedOn      domain.Date       `bson:"randomisedOn,omitempty" json:"randomisedOn,omitempty" doc:"Day of the last draw; none for draws before it was recorded here"`

@@ -55,7 +55,7 @@ func LoadSiteClosing(ctx context.Context, r readmodels.Request, q SiteClosingQue
 	}
 	participants, stock := 0, 0
 	for status, n := range patients {
-		if patient.PhaseOf(status, patient.TreatmentOn) != "" {
+		if patient.PhaseOf(status, patient.TreatmentOn, false) != "" {
 			c.Patients[status], participants = n, participants+n
 		}
 	}

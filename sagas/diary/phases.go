@@ -55,7 +55,7 @@ func followPhase(ctx context.Context, d *sagas.Desk, of string, _ phased) (next 
 	if state.FollowsPhase(plan, domain.Call{At: d.Now()}) {
 		return time.Time{}, nil
 	}
-	phase := patient.PhaseOf(plan.Patient.Status, plan.Patient.Treatment)
+	phase := plan.Patient.Phase()
 	_, err = d.Send(ctx, follow, fmt.Sprintf("%s/phase/%s/%d", of, phase, state.Changes()), nil)
 	return time.Time{}, err
 }

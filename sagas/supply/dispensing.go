@@ -32,9 +32,9 @@ type dispensing struct {
 // Dispensing is the process that allocates a patient's next kit at each visit that dispenses one. It allocates another kit
 // if the allocated one can no longer be given out, or was left behind at the site that the patient was transferred from. It
 // ends with the treatment. It asks again for what is due when a held dose is resumed, the consent is signed again, or an end is
-// undone.
+// undone, has kits exchanged when the dose is changed, and forgets a visit that was recorded in error.
 var Dispensing = sagas.Define("dispensing",
-	sagas.Sends(supply.AllocateKit{}),
+	sagas.Sends(supply.AllocateKit{}, supply.ReviseKits{}),
 	sagas.On(atDispensingVisit, dispensing.visitRecorded),
 	sagas.On(func(e supply.KitsQuarantined, _ eventlog.Recorded) []string { return instances(e.Affected) }, dispensing.kitsQuarantined),
 	sagas.On(func(e supply.KitsExpired, _ eventlog.Recorded) []string { return instances(e.Affected) }, dispensing.kitsExpired),
@@ -53,8 +53,10 @@ var Dispensing = sagas.Define("dispensing",
 	sagas.On[patient.ConsentRecorded](sagas.ByPatient, dispensing.consentRecorded),
 	sagas.On[patient.StepUndone](sagas.ByPatient, dispensing.stepUndone),
 	sagas.On[patient.Transferred](sagas.ByPatient, dispensing.transferred),
+	sagas.On[patient.VisitVoided](sagas.ByPatient, dispensing.visitVoided),
+	sagas.On[patient.DoseChanged](sagas.ByPatient, dispensing.doseChanged),
 	sagas.OnUnchanged(dispensing.hasKits),
-).OfPatients().InGroup("dispensing-5").Upcast(awaitsNothingYet, stayedAtOneSite)
+).OfPatients().InGroup("dispensing-6").Upcast(awaitsNothingYet, stayedAtOneSite)
 
 // awaitsNothingYet reads what an instance remembered in version 1, which awaited no answers.
 func awaitsNothingYet(state map[string]any) (map[string]any, error) { return state, nil }
@@ -82,11 +84,12 @@ func instances(slots []supply.Slot) []string {
 	return all
 }
 
+// visitRecorded asks for the kits of a visit, also of one that is recorded again after it was recorded in error.
 func (s dispensing) visitRecorded(e patient.VisitRecorded, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
-	if s.Ended || slices.Contains(s.Wanted, e.Visit) {
+	if s.Ended {
 		return sagas.Reaction[dispensing]{}, false
 	}
-	s.Wanted = append(slices.Clone(s.Wanted), e.Visit)
+	s.Wanted = append(without(s.Wanted, e.Visit), e.Visit)
 	s.Unanswered = append(without(s.Unanswered, e.Visit), e.Visit)
 	return sagas.Reaction[dispensing]{State: s, Stage: stageKitWanted, Awaits: true, Commands: []any{
 		supply.AllocateKit{Study: o.Study, Site: o.Site, OfPatient: domain.ForPatient(e.Patient), Visit: e.Visit}}}, true
@@ -129,7 +132,7 @@ func (s dispensing) hasKits(asked supply.AllocateKit, _ sagas.Occurrence) (sagas
 
 // hasKitsOf ends the wait for the kits of a visit.
 func (s dispensing) hasKitsOf(visit string) (sagas.Reaction[dispensing], bool) {
-	s.Unanswered = without(s.Unanswered, visit)
+	s.Unanswered, s.SetAside, s.Paused = without(s.Unanswered, visit), without(s.SetAside, visit), without(s.Paused, visit)
 	r := sagas.Reaction[dispensing]{State: s, Stage: "kit allocated"}
 	if len(s.Unanswered) > 0 {
 		r.Stage, r.Awaits = stageKitWanted, true
@@ -139,7 +142,7 @@ func (s dispensing) hasKitsOf(visit string) (sagas.Reaction[dispensing], bool) {
 
 // kitAllocated ends the wait for a kit. One that only the enrolment has asked for is the enrolment's business.
 func (s dispensing) kitAllocated(e supply.KitAllocated, _ sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
-	asked := slices.Contains(s.Unanswered, e.Visit) || slices.Contains(s.Wanted, e.Visit)
+	asked := slices.Contains(slices.Concat(s.Unanswered, s.Wanted, s.SetAside, s.Paused), e.Visit)
 	r, goesOn := s.hasKitsOf(e.Visit)
 	return r, goesOn && asked
 }
@@ -147,7 +150,7 @@ func (s dispensing) kitAllocated(e supply.KitAllocated, _ sagas.Occurrence) (sag
 // allocationFailed ends the wait for the answer. The site's resupply asks for a kit again as soon as there are kits.
 func (s dispensing) allocationFailed(e supply.AllocationFailed, _ sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
 	answered := slices.Contains(s.Unanswered, e.Visit) ||
-		e.Withheld != "" && supply.IsKitOfStage(e.Visit) // the enrolment or the draw asked for it, and does not ask again
+		e.Withheld != "" // the enrolment, the draw or somebody else asked for it, and does not ask again
 	s.Unanswered = without(s.Unanswered, e.Visit)
 	if e.Withheld != "" {
 		s.Paused = append(without(s.Paused, e.Visit), e.Visit)
@@ -248,12 +251,38 @@ func bringsKitsBack(e patient.StepUndone) bool {
 func (s dispensing) transferred(e patient.Transferred, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
 	s.Site = e.To
 	switch {
-	case !s.Ended && len(s.Paused) > 0: // the former site could not answer any more
+	case !s.Ended && len(s.Paused)+len(s.SetAside) > 0: // the former site could not answer any more, or has set its kits aside already
 		return s.askAgain(o.Study, e.To, e.Patient, "the patient is at another site"), true
 	case o.Stage == "":
 		return sagas.Reaction[dispensing]{State: s, Stage: "transferred"}, true
 	}
 	return s.remember(o), true
+}
+
+// visitVoided forgets a visit that was recorded in error. Its kits are set aside.
+func (s dispensing) visitVoided(e patient.VisitVoided, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
+	if !slices.Contains(s.Wanted, e.Visit) {
+		return sagas.Reaction[dispensing]{}, false
+	}
+	s.Wanted, s.Unanswered = without(s.Wanted, e.Visit), without(s.Unanswered, e.Visit)
+	s.SetAside, s.Paused = without(s.SetAside, e.Visit), without(s.Paused, e.Visit)
+	if len(s.Unanswered) > 0 || s.Ended {
+		return s.remember(o), true
+	}
+	return sagas.Reaction[dispensing]{State: s, Stage: "the visit did not take place", Outcome: process.Completed}, true
+}
+
+// doseChanged has kits exchanged that are there and not given out. The next ones are of the new dose anyway.
+func (s dispensing) doseChanged(e patient.DoseChanged, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
+	if s.Ended {
+		return sagas.Reaction[dispensing]{}, false
+	}
+	r := s.remember(o)
+	if r.Stage == "" {
+		r.Stage, r.Outcome = "dose changed", process.Completed
+	}
+	r.Commands = []any{supply.ReviseKits{Study: o.Study, Site: o.Site, OfPatient: domain.ForPatient(e.Patient)}}
+	return r, true
 }
 
 // remember goes on waiting, or not, as before.

@@ -13,7 +13,7 @@ import (
 type leaving struct{}
 
 // Leaving is the process that frees what a site keeps for a patient whose treatment or participation has ended, or who is
-// transferred to another site. Schedules end by themselves: a patient who does not take part has no windows, and nobody is
+// transferred to another site, and the kits of a visit that did not take place. Schedules end by themselves: a patient who does not take part has no windows, and nobody is
 // asked about doses after the treatment.
 var Leaving = sagas.Define("leaving",
 	sagas.Sends(supply.SetKitsAside{}),
@@ -25,7 +25,8 @@ var Leaving = sagas.Define("leaving",
 	sagas.On[patient.Transferred](patientOfSite, leaving.transferred),
 	sagas.On[patient.ScreenFailureRecorded](patientOfSite, leaving.screenFailed),
 	sagas.On[patient.RegistrationVoided](patientOfSite, leaving.registrationVoided),
-).InGroup("leaving-4")
+	sagas.On[patient.VisitVoided](patientOfSite, leaving.visitVoided),
+).InGroup("leaving-5")
 
 // patientOfSite names the instance of a patient who is at a site.
 func patientOfSite[E any](_ E, at eventlog.Recorded) []string {
@@ -59,6 +60,18 @@ func (s leaving) screenFailed(e patient.ScreenFailureRecorded, o sagas.Occurrenc
 // registrationVoided frees the kits of somebody who got some before the draw, and was never meant.
 func (s leaving) registrationVoided(e patient.RegistrationVoided, o sagas.Occurrence) (sagas.Reaction[leaving], bool) {
 	return s.setAside(e.Patient, o, o.Site, "the patient was registered in error"), true
+}
+
+// visitVoided frees the kits of a visit that was recorded in error. A visit that was skipped in error has none.
+func (s leaving) visitVoided(e patient.VisitVoided, o sagas.Occurrence) (sagas.Reaction[leaving], bool) {
+	if e.On == "" {
+		return sagas.Reaction[leaving]{}, false
+	}
+	r := s.setAside(e.Patient, o, o.Site, "the visit "+e.Visit+" was recorded in error")
+	of := r.Commands[0].(supply.SetKitsAside)
+	of.Visit = e.Visit
+	r.Commands[0] = of
+	return r, true
 }
 
 // transferred frees the kits at the former site. The dispensing asks for others at the new one.

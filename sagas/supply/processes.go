@@ -1,5 +1,5 @@
 // Package supply holds the processes of study drug: the resupply of sites, the upkeep of a study's supply, the dispensing
-// to patients, and what becomes of the kits of a patient who leaves.
+// to patients, what becomes of the kits of a patient who leaves, and how patients take their drug.
 package supply
 
 import (
@@ -10,7 +10,7 @@ import (
 )
 
 // Processes are the processes of this context.
-var Processes = []sagas.Process{Dispensing, Resupply, GoingOn, Upkeep, Leaving, WithoutKit, Replacing}
+var Processes = []sagas.Process{Dispensing, Resupply, GoingOn, Upkeep, Leaving, WithoutKit, Replacing, Dosing}
 
 // dailyTimer wakes a process once a day, when it is night at most places where nobody works.
 const dailyTimer = "daily"

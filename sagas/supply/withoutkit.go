@@ -41,18 +41,24 @@ var WithoutKit = sagas.Define("without-kit",
 	sagas.On[patient.RegistrationVoided](sagas.ByPatient, needsNone),
 	sagas.On[patient.StepUndone](sagas.ByPatient, withoutKit.stepUndone),
 	sagas.On[patient.Transferred](sagas.ByPatient, withoutKit.transferred),
-).OfPatients().InGroup("without-kit-2")
+	sagas.On[patient.VisitVoided](sagas.ByPatient, withoutKit.visitVoided),
+).OfPatients().InGroup("without-kit-3")
 
 const (
 	stageWithoutKit = "without a kit"
 	stageHasKit     = "has every kit that is due"
+	didNotTakePlace = "The visit was recorded in error."
 )
 
 // allocationFailed raises the alert, unless the patient gets none because of the treatment: who is not treated lacks nothing. Who has
-// not signed the consent again is treated, and lacks the kit.
+// not signed the consent again is treated, and lacks the kit. Nothing is due at a visit that did not take place.
 func (s withoutKit) allocationFailed(e supply.AllocationFailed, o sagas.Occurrence) (sagas.Reaction[withoutKit], bool) {
 	unplanned := e.Visit != "" && (e.Code == "nothing_planned" || e.Code == "not_randomised")
-	if _, raised := s.Alerts[e.Visit]; raised || !e.Waits && !unplanned && e.Withheld != supply.ReconsentIsDue {
+	_, raised := s.Alerts[e.Visit]
+	switch {
+	case raised && e.Code == "visit_not_recorded":
+		return s.settle(didNotTakePlace, e.Visit), true
+	case raised, !e.Waits && !unplanned && !e.Withheld.ForConsent():
 		return sagas.Reaction[withoutKit]{}, false
 	}
 	of := sagas.AlertFrom(o.Study, o.ID)
@@ -66,8 +72,12 @@ func (s withoutKit) allocationFailed(e supply.AllocationFailed, o sagas.Occurren
 		at = ", visit " + e.Visit
 	}
 	why := "There is no kit for patient %s at site %s%s."
-	if e.Withheld == supply.ReconsentIsDue {
+	switch e.Withheld {
+	case supply.ReconsentIsDue:
 		why = "Patient %s at site %s%s gets no kit before the consent is signed again."
+	case supply.ConsentIsMissing:
+		why = "Patient %s at site %s%s gets no kit before a consent is signed."
+	case "", supply.TreatmentHasEnded, supply.DoseIsHeld, supply.PatientIsTransferred:
 	}
 	return s.react([]any{safety.RaiseAlert{OfAlert: of, Study: o.Study, Site: domain.SiteID(e.Location), Patient: e.Patient,
 		Kind: safety.PatientWithoutKit, Severity: safety.Urgent, Source: o.ID, OccurredAt: o.At,
@@ -98,6 +108,14 @@ func (s withoutKit) has(slots []supply.Slot, of string) (sagas.Reaction[withoutK
 		return sagas.Reaction[withoutKit]{}, false
 	}
 	return s.settle("There is a kit for the patient.", visits...), true
+}
+
+// visitVoided settles the alert about a visit that was recorded in error.
+func (s withoutKit) visitVoided(e patient.VisitVoided, _ sagas.Occurrence) (sagas.Reaction[withoutKit], bool) {
+	if _, raised := s.Alerts[e.Visit]; !raised {
+		return sagas.Reaction[withoutKit]{}, false
+	}
+	return s.settle(didNotTakePlace, e.Visit), true
 }
 
 // consentWithdrawn does nothing unless the patient withdrew from the treatment.

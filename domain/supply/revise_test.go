@@ -1,0 +1,121 @@
+package supply_test
+
+import (
+	"slices"
+	"testing"
+
+	"casebook/domain"
+	"casebook/domain/study"
+	"casebook/domain/supply"
+)
+
+func revising(f supply.Facts) stockDecision {
+	return decisionWith(supply.Revise, f, supply.ReviseKits{Study: pain, Site: "A", OfPatient: domain.ForPatient(anna)})
+}
+
+func settingAside(visit string) stockDecision {
+	return decision(supply.SetAside, supply.SetKitsAside{Study: pain, Site: "A", OfPatient: domain.ForPatient(anna), Visit: visit,
+		Reasoned: domain.Because("r")})
+}
+
+// kitsAside lists the kits that events set aside.
+func kitsAside(events []supply.StockEvent) (all []supply.KitNumber) {
+	for _, e := range events {
+		if e, is := e.(supply.KitsSetAside); is {
+			all = append(all, e.Kits...)
+		}
+	}
+	return all
+}
+
+// A dose that is changed after the kits of a visit were allocated, and before they were given out, counts for them.
+func TestKitsFollowAChangedDose(t *testing.T) {
+	low, high := string(x)+"-low", string(x)+"-high"
+	atStep := func(step int, rescue bool) supply.Facts {
+		return withPlan(func(f *supply.Facts) { f.Dosing = study.Dosing{Step: step, Rescue: rescue} })
+	}
+	s := typedStock(t, low, low, high, high)
+	first := decided(t, s, allocate(atStep(2, false), anna, "week-4"))
+	s = s.Given(first...)
+	kit := first[len(first)-1].(supply.KitAllocated).Kit
+	dispense := func(f supply.Facts, kit supply.KitNumber) stockDecision {
+		return decisionWith(supply.Dispense, f, dispenseKit(anna, kit, "2026-03-10"))
+	}
+
+	s.When(revising(atStep(2, false))).Then()
+	s.When(revising(atStep(2, true))).Then() // the rescue comes with the next kits
+	s.When(dispense(atStep(1, false), kit)).ThenRefused("dose_changed")
+	lowered := decided(t, s, revising(atStep(1, false)))
+	if aside := kitsAside(lowered); len(aside) != 2 || !slices.Equal(given(lowered), []string{"0:" + low, "1:" + low}) {
+		t.Fatalf("the lowered dose leads to %v, and sets %v aside", given(lowered), aside)
+	}
+	after := s.Given(lowered...)
+	after.When(revising(atStep(1, false))).Then()
+	after.When(dispense(atStep(1, false), kit)).ThenRefused("kit_status")
+	if again := decided(t, after, revising(atStep(2, false))); !slices.Equal(given(again), []string{"0:" + high, "1:" + high}) {
+		t.Errorf("back at the second step, the patient gets %v", given(again))
+	}
+
+	// One of the kits was given out: a person decides about the other one.
+	s.Given(decided(t, s, dispense(atStep(2, false), kit))...).When(revising(atStep(1, false))).Then()
+
+	// Without kits of the new dose, the patient waits, and gets none of the former.
+	dry := typedStock(t, high, high)
+	dry = dry.Given(decided(t, dry, allocate(atStep(2, false), anna, "week-4"))...)
+	if events := decided(t, dry, revising(atStep(1, false))); len(kitsAside(events)) != 2 || !slices.Equal(given(events), []string{"no_stock"}) {
+		t.Errorf("without kits of the lower dose: %v", events)
+	}
+
+	// A rescue that is over is not given out. Kits from before doses were recorded with them are left alone.
+	rescued := typedStock(t, low, low, "open")
+	rescued = rescued.Given(decided(t, rescued, allocate(atStep(1, true), anna, "week-4"))...)
+	if events := decided(t, rescued, revising(atStep(1, false))); !slices.Equal(given(events), []string{"0:" + low, "1:" + low}) {
+		t.Errorf("after the rescue, the patient gets %v", given(events))
+	}
+	older := typedStock(t, high, high).Given(supply.KitAllocated{OfStock: site, Patient: anna, Kit: supply.KitNumber(high + "/0"), Visit: "week-4"})
+	older.When(revising(atStep(1, false))).Then()
+}
+
+// Nothing is due at a visit that was recorded in error, and its kits go back, until it takes place after all.
+func TestAVoidedVisitNeedsNoKit(t *testing.T) {
+	low := string(x) + "-low"
+	recorded := func(visits ...string) supply.Facts {
+		return withPlan(func(f *supply.Facts) {
+			f.Visits = map[string]domain.Date{}
+			for _, v := range visits {
+				f.Visits[v] = "2026-03-10"
+			}
+		})
+	}
+	s := typedStock(t, low, low, low, low)
+	s.When(allocate(recorded(), anna, "week-4")).Then(supply.AllocationFailed{OfStock: site, Patient: anna, Visit: "week-4",
+		Code: "visit_not_recorded", Reason: "the visit was recorded in error"})
+	first := decided(t, s, allocate(recorded("week-4"), anna, "week-4"))
+	enrolment := decided(t, s.Given(first...), allocate(recorded("week-4"), anna, ""))
+	s = s.Given(append(first, enrolment...)...)
+	kit := given(first)
+	s.When(decisionWith(supply.Dispense, recorded(), dispenseKit(anna, first[len(first)-1].(supply.KitAllocated).Kit, "2026-03-10"))).
+		ThenRefused("visit_not_recorded")
+	aside := decided(t, s, settingAside("week-4"))
+	if kits := kitsAside(aside); len(kits) != 2 || len(kit) != 2 {
+		t.Fatalf("%v are set aside of %v", kits, kit)
+	}
+	s = s.Given(aside...)
+	s.When(settingAside("week-4")).Then()
+	again := decided(t, s, allocate(recorded("week-4"), anna, "week-4"))
+	if kits := kitsAside(aside); len(again) != 2 || !slices.Contains(kits, again[0].(supply.KitAllocated).Kit) {
+		t.Errorf("the patient gets %v, and not what was kept", again)
+	}
+}
+
+// Who has no consent any more gets no drug until one is signed.
+func TestNoKitWithoutAConsent(t *testing.T) {
+	low := string(x) + "-low"
+	without := withPlan(func(f *supply.Facts) { f.Withheld = supply.ConsentIsMissing })
+	s := typedStock(t, low, low)
+	s.When(allocate(without, anna, "week-4")).Then(supply.AllocationFailed{OfStock: site, Patient: anna, Visit: "week-4",
+		Code: "consent_missing", Reason: "the patient has signed no consent", Withheld: supply.ConsentIsMissing})
+	kits := decided(t, s, allocate(withPlan(nil), anna, "week-4"))
+	s.Given(kits...).When(decisionWith(supply.Dispense, without, dispenseKit(anna, kits[len(kits)-1].(supply.KitAllocated).Kit, "2026-03-10"))).
+		ThenRefused("consent_missing")
+}
