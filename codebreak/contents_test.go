@@ -18,14 +18,16 @@ func TestWhatBecomesOfKits(t *testing.T) {
 		supply.KitDispensed{OfStock: at, Patient: ben, Kit: "K2", Visit: "week-4", On: "2026-03-01"},
 	}
 	lost := supply.KitLost{OfStock: at, Kit: "K1", Affected: []supply.Slot{{Patient: anna, Visit: "week-4"}}}
-	recalled := supply.KitsQuarantined{OfStock: at, Cause: supply.CauseRecall, AtHome: []supply.KitNumber{"K1"}, Holders: []domain.PatientID{anna}}
+	recalled := supply.KitsQuarantined{OfStock: at, Cause: supply.CauseRecall, AtHome: []supply.KitNumber{"K1"},
+		Holders: []domain.PatientID{anna}}
 	for name, one := range map[string]struct {
 		events []supply.StockEvent
 		want   Kit
 	}{
-		"found":        {[]supply.StockEvent{lost, supply.KitFound{OfStock: at, Kit: "K1"}}, Kit{Kit: "K1", Visit: "week-4", Status: "found"}},
-		"not returned": {[]supply.StockEvent{supply.KitNotReturned{OfStock: at, Patient: anna, Kit: "K1", On: "2026-04-01"}}, Kit{Kit: "K1", Visit: "week-4", Status: "not_returned", On: "2026-04-01"}},
-		"recalled":     {[]supply.StockEvent{recalled}, Kit{Kit: "K1", Visit: "week-4", Status: "recalled", On: "2026-03-01"}},
+		"found": {[]supply.StockEvent{lost, supply.KitFound{OfStock: at, Kit: "K1"}}, Kit{Kit: "K1", Visit: "week-4", Status: "found"}},
+		"not returned": {[]supply.StockEvent{supply.KitNotReturned{OfStock: at, Patient: anna, Kit: "K1", On: "2026-04-01"}},
+			Kit{Kit: "K1", Visit: "week-4", Status: "not_returned", On: "2026-04-01"}},
+		"recalled": {[]supply.StockEvent{recalled}, Kit{Kit: "K1", Visit: "week-4", Status: "recalled", On: "2026-03-01"}},
 		"recalled by error": {[]supply.StockEvent{recalled, supply.LotRecallEnded{OfStock: at, AtHome: []supply.KitNumber{"K1"}}},
 			Kit{Kit: "K1", Visit: "week-4", Status: "dispensed", On: "2026-03-01"}},
 		"another lot recalled": {[]supply.StockEvent{supply.KitsQuarantined{OfStock: at, Kits: []supply.KitNumber{"K9"}}},

@@ -83,7 +83,8 @@ func (s *site) overdueAt(token, at string, of domain.OfPatient) {
 	s.t.Helper()
 	s.eventually(fmt.Sprintf("site %s is told about %s", at, of.Patient), func() bool {
 		var list readmodels.List[safetyviews.Alert]
-		s.query(token, fmt.Sprintf("/api/v1/studies/%s/alerts?site=%s&kind=%s&status=open&limit=100", s.study, at, safety.ReconsentOverdue), 0, &list)
+		s.query(token, fmt.Sprintf("/api/v1/studies/%s/alerts?site=%s&kind=%s&status=open&limit=100", s.study, at,
+			safety.ReconsentOverdue), 0, &list)
 		return slices.ContainsFunc(list.Items, func(a safetyviews.Alert) bool { return a.Patient == of.Patient })
 	})
 }

@@ -99,7 +99,7 @@ func unblindingFacts(ctx context.Context, reader commands.Reader, c randomisatio
 }
 
 // openingFacts reads the facts of RecordCodeBreakOpened, as far as the patient's record is sound.
-func openingFacts(ctx context.Context, reader commands.Reader, c randomisation.RecordCodeBreakOpened) (f randomisation.OpeningFacts, err error) {
+func openingFacts(ctx context.Context, reader commands.Reader, c randomisation.RecordCodeBreakOpened) (randomisation.OpeningFacts, error) {
 	who, err := commands.PatientOf(ctx, reader, c)
 	return randomisation.OpeningFacts{DrawnOn: who.DrawnOn, OpenedOn: who.DayOf(c.OpenedAt)}, err
 }

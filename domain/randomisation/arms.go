@@ -55,8 +55,8 @@ func (r Randomisation) Closed() ([]domain.ArmID, error) {
 }
 
 // DropArm decides about CloseArm. Nobody is drawn into the arm any more, by any scheme; its patients stay in it, and get
-// kits. The last open arm of a draw, or of a later stage that draws, cannot be closed: the enrolment is closed instead, or the stage left out
-// of the protocol. The only arm of a stage may be closed. DropArm refuses reason_required,
+// kits. The last open arm of a draw, or of a later stage that draws, cannot be closed: the enrolment is closed instead, or the stage
+// left out of the protocol. The only arm of a stage may be closed. DropArm refuses reason_required,
 // value_too_long, study_not_found, no_protocol, study_not_randomised, arm_not_found, arm_closed and last_arm. It fails with
 // ErrKeysMissing.
 func DropArm(r Randomisation, s study.Study, cmd CloseArm, _ domain.Call) ([]Event, error) {

@@ -83,7 +83,8 @@ func TestOpenedEnvelopesAreRecordedAfterwards(t *testing.T) {
 	} {
 		drawn.When(recording(change)).ThenRefused(code)
 	}
-	drawn.When(recording(func(c *randomisation.RecordCodeBreakOpened) { c.Fingerprint = fingerprint[2:] })).ThenRefused("malformed_fingerprint")
+	drawn.When(recording(func(c *randomisation.RecordCodeBreakOpened) { c.Fingerprint = fingerprint[2:] })).
+		ThenRefused("malformed_fingerprint")
 	// There is no envelope before the draw. Where its day is not recorded, nothing is compared.
 	opening.OpenedOn = "2026-03-09"
 	drawn.When(recording(nil)).ThenRefused("opened_before_draw")

@@ -45,22 +45,30 @@ func TestWhichRulesAreLookedAt(t *testing.T) {
 		"site may screen again": {func(s goingOn) (goes, bool) {
 			return s.siteResumed(study.SiteResumed{Study: "PAIN1", Site: "B", Activities: screening}, o)
 		}, nil},
-		"study resumed": {func(s goingOn) (goes, bool) { return s.resumed(study.Resumed{Study: "PAIN1", Activities: shipping}, o) }, []any{plan("A", "D"), plan("B", "E")}},
+		"study resumed": {func(s goingOn) (goes, bool) {
+			return s.resumed(study.Resumed{Study: "PAIN1", Activities: shipping}, o)
+		}, []any{plan("A", "D"), plan("B", "E")}},
 		"study may screen again": {func(s goingOn) (goes, bool) {
 			return s.resumed(study.Resumed{Study: "PAIN1", Activities: screening}, o)
 		}, nil},
 		"site activated": {func(s goingOn) (goes, bool) {
 			return s.siteActivated(study.SiteActivated{Study: "PAIN1", Site: "A"}, o)
 		}, []any{plan("A", "D")}},
-		"site reopened": {func(s goingOn) (goes, bool) { return s.siteReopened(study.SiteReopened{Study: "PAIN1", Site: "C"}, o) }, nil},
+		"site reopened": {func(s goingOn) (goes, bool) {
+			return s.siteReopened(study.SiteReopened{Study: "PAIN1", Site: "C"}, o)
+		}, nil},
 		"lot released": {func(s goingOn) (goes, bool) {
 			return s.batchReleased(supply.BatchReleased{Study: "PAIN1", Lot: "L"}, o)
 		}, []any{plan("A", "D"), plan("B", "E")}},
 		"arm resumed": {func(s goingOn) (goes, bool) {
 			return s.armResumed(supply.ResupplyOfArmResumed{Study: "PAIN1", Sites: []domain.SiteID{"B", "C"}}, o)
 		}, []any{plan("B", "E")}},
-		"delivery":                    {func(s goingOn) (goes, bool) { return arrivesAtDepot(s, supply.DeliveryTakenIn{OfStock: at("D")}, o) }, []any{plan("A", "D")}},
-		"shipment received at a site": {func(s goingOn) (goes, bool) { return arrivesAtDepot(s, supply.ShipmentReceived{OfStock: at("A")}, o) }, nil},
+		"delivery": {func(s goingOn) (goes, bool) {
+			return arrivesAtDepot(s, supply.DeliveryTakenIn{OfStock: at("D")}, o)
+		}, []any{plan("A", "D")}},
+		"shipment received at a site": {func(s goingOn) (goes, bool) {
+			return arrivesAtDepot(s, supply.ShipmentReceived{OfStock: at("A")}, o)
+		}, nil},
 	} {
 		r, reacted := one.of(s)
 		if !reflect.DeepEqual(r.Commands, one.want) || reacted != (one.want != nil) {
