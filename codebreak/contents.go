@@ -118,6 +118,31 @@ func (c *contents) kits(e supply.StockEvent) {
 		for _, slot := range e.Affected {
 			c.patient(slot.Patient).kit(Kit{Kit: e.Kit, Visit: slot.Visit, Status: "lost"})
 		}
+	case supply.KitFound:
+		c.become(e.Study, "found", e.Kit)
+	case supply.KitNotReturned:
+		c.patient(e.Patient).kit(Kit{Kit: e.Kit, Status: "not_returned", On: e.On})
+	case supply.KitsQuarantined:
+		c.become(e.Study, "recalled", e.AtHome...)
+	case supply.LotRecallEnded:
+		c.become(e.Study, "dispensed", e.AtHome...)
+	}
+}
+
+// become gives kits of patients a status. Kits that no patient has had are in no envelope.
+func (c *contents) become(in domain.StudyID, status string, kits ...supply.KitNumber) {
+	if len(kits) == 0 {
+		return
+	}
+	for id, p := range c.patients {
+		if p.Study != in {
+			continue
+		}
+		for i := range p.Kits {
+			if slices.Contains(kits, p.Kits[i].Kit) {
+				p.Kits[i].Status, c.changed[id] = status, true
+			}
+		}
 	}
 }
 

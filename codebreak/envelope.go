@@ -56,7 +56,8 @@ type Arm struct {
 type Kit struct {
 	Kit   supply.KitNumber `json:"kit"`
 	Visit string           `json:"visit,omitempty"`
-	// Status is what became of it last: allocated, dispensed, returned, put_back, set_aside, lost or replaced.
+	// Status is what became of it last: allocated, dispensed, returned, not_returned, put_back, set_aside, lost, found, recalled at home,
+	// or replaced.
 	Status string      `json:"status"`
 	On     domain.Date `json:"on,omitempty"`
 }

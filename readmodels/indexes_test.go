@@ -31,8 +31,8 @@ var lookedAt = map[string]map[string][]string{
 	"Alerts":     {"kind": nil},
 	"Deviations": {"what": nil, "only": nil, "site": {"patient", "asOf"}, "asOf": nil, "status": {"asOf"}},
 	// Strata that have few entries, or had them, and the patients of a study.
-	"EndingLists":      {"asOf": nil},
-	"DosingCompliance": {"asOf": nil, "site": {"asOf"}},
+	"EndingLists":      {"asOf": nil, "stage": nil},
+	"DosingCompliance": {"asOf": nil, "site": {"asOf", "patient"}},
 	"PatientDiaries":   {"only": nil},
 	"Patients":         {"treatment": nil, "phase": nil, "endCode": nil},
 	"Reconsents":       {"asOf": nil, "state": {"asOf"}, "dueBefore": {"asOf", "state"}},

@@ -21,6 +21,7 @@ import (
 	"casebook/domain/process"
 	"casebook/domain/refuse"
 	"casebook/domain/scenario"
+	"casebook/domain/study"
 	"casebook/domain/supply"
 	"casebook/eventlog"
 	"casebook/sagas"
@@ -197,6 +198,8 @@ func shapeOf(v any) any {
 	switch v := v.(type) {
 	case float64:
 		return v != 0
+	case string:
+		return someID.ReplaceAllString(v, "ID")
 	case []any:
 		return []any{len(v) > 0}
 	case map[string]any:
@@ -362,7 +365,29 @@ func samples(goType reflect.Type) []any {
 		without.Field(i).SetZero()
 		all = append(all, without.Interface())
 	}
-	return append(all, sparse.Interface())
+	all = append(all, sparse.Interface())
+	// Rules, sites and stocks are of one site and its depot, so that what is remembered of a rule meets what happens there.
+	here, met := reflect.New(goType).Elem(), false
+	here.Set(full)
+	for i := range here.NumField() {
+		if same, is := ofOneSite[here.Field(i).Type()]; is {
+			here.Field(i).Set(reflect.ValueOf(same))
+			met = true
+		}
+	}
+	if met {
+		all = append(all, here.Interface())
+	}
+	return all
+}
+
+// ofOneSite are the values of a site with a rule, and of its depot.
+var ofOneSite = map[reflect.Type]any{
+	reflect.TypeFor[supply.ResupplyRule](): supply.ResupplyRule{Site: "A", Depot: "D", Trigger: 1, Target: 3, OverdueDays: 1},
+	reflect.TypeFor[supply.OfStock]():      supply.OfStock{Study: "PAIN1", Location: "D"},
+	reflect.TypeFor[domain.SiteID]():       domain.SiteID("A"),
+	reflect.TypeFor[[]domain.SiteID]():     []domain.SiteID{"A"},
+	reflect.TypeFor[[]study.Activity]():    study.Activities,
 }
 
 // TestProcessesSendCommandsThatExist: each is declared, and open to processes.

@@ -246,6 +246,45 @@ func TestWithoutStockNothingIsDrawnAndAllIsGivenBack(t *testing.T) {
 	}
 }
 
+// A draw that was requested does not go on after a suspension. Everything is given back, and the patient can be drawn later.
+func TestADrawDoesNotGoOnAfterASuspension(t *testing.T) {
+	w := newWorld(t, 10)
+	w.treated(func(t *study.Treatment) {
+		t.DrawnLater, t.Factors = true, []study.Factor{{ID: "sex", Levels: []string{"F", "M"}}}
+	}, twoOfEach)
+	c := w.courier(w.part)
+	c.mustSettle()
+	w.ship("1001", "1002", "1003", "1004")
+	who := w.request()
+	c.mustSettle()
+	ask := patient.RequestRandomisation{OfPatient: domain.ForPatient(who), Factors: map[string]string{"sex": "F"}}
+	stop := study.SuspendStudy{InStudy: domain.ForStudy(w.study), Cohort: study.Cohort{"sex": "F"},
+		Activities: []study.Activity{study.ActivityRandomisation}, Reasoned: domain.Because("A safety signal in women")}
+	w.must(w.crc, ask)
+	w.must(w.manager, stop)
+	c.mustSettle()
+	// It comes between the hold of the kits and the draw.
+	w.must(w.manager, study.ResumeStudy{InStudy: stop.InStudy, Cohort: stop.Cohort, Activities: stop.Activities, Reasoned: stop.Reasoned})
+	w.must(w.crc, ask)
+	w.must(access.Process("enrollment"), supply.HoldStock{Study: w.study, Site: "A", OfPatient: ask.OfPatient})
+	w.must(w.manager, stop)
+	c.mustSettle()
+	w.must(w.manager, study.ResumeStudy{InStudy: stop.InStudy, Cohort: stop.Cohort, Activities: stop.Activities, Reasoned: stop.Reasoned})
+	w.must(w.crc, ask)
+	c.mustSettle()
+	w.expect("patient", w.patientEvents(who), "PatientScreened", "ConsentRecorded", "EnrollmentRequested", "PatientEnrolled",
+		"RandomisationRequested", "RandomisationNotPossible", "RandomisationRequested", "RandomisationNotPossible",
+		"RandomisationRequested", "RandomisationConfirmed")
+	w.expect("site", w.stockEvents("A"), "ShipmentReceived", "StockRefused", "StockSeedRecorded", "StockHeld", "StockHeld",
+		"HoldReleased", "StockHeld", "KitAllocated")
+	w.expect("draws", w.types("randomisation-"+string(w.study)), "ListGenerated", "SchemeActivated", "RandomisationRefused", "PatientRandomised")
+	for _, f := range ofType[patient.RandomisationNotPossible](w.events("patient-" + string(who))) {
+		if f.Code != "randomisation_not_possible" {
+			t.Errorf("it failed with %+v", f)
+		}
+	}
+}
+
 // Three windows missed one after another raise an alert, once; an answer in between begins the count anew.
 func TestMissedDiariesRaiseAnAlert(t *testing.T) {
 	w := newWorld(t, 10)
@@ -393,6 +432,71 @@ func TestDispensingAndResupply(t *testing.T) {
 	withdraw := patient.WithdrawConsent{OfPatient: domain.ForPatient(who), On: "2026-02-06"}
 	w.must(w.crc, withdraw)
 	c.mustSettle()
+}
+
+// When what kept kits from a site has ended, they are sent at once, and not after the next night.
+func TestAResupplyGoesOnAtOnce(t *testing.T) {
+	rule := func(w *world, site domain.SiteID) {
+		w.must(w.supplier(), supply.SetResupplyRule{InStudy: domain.ForStudy(w.study),
+			Rule: supply.ResupplyRule{Site: site, Depot: "D", Trigger: 1, Target: 3, OverdueDays: 3}})
+	}
+	shipping, because := []study.Activity{study.ActivityShipping}, domain.Because("A SUSAR is being assessed")
+	for name, one := range map[string]struct{ stop, goOn func(w *world) }{
+		"site resumed": {func(w *world) {
+			w.must(w.manager, study.PauseSite{AtSite: domain.ForSite(w.study, "A"), Activities: shipping, Reasoned: because})
+			rule(w, "A")
+		}, func(w *world) {
+			w.must(w.manager, study.ResumeSite{AtSite: domain.ForSite(w.study, "A"), Activities: shipping, Reasoned: because})
+		}},
+		"country resumed": {func(w *world) {
+			w.must(w.manager, study.SuspendStudy{InStudy: domain.ForStudy(w.study), Country: "DE", Activities: shipping, Reasoned: because})
+			rule(w, "A")
+		}, func(w *world) {
+			w.must(w.manager, study.ResumeStudy{InStudy: domain.ForStudy(w.study), Country: "DE", Activities: shipping, Reasoned: because})
+		}},
+		"site activated": {func(w *world) {
+			w.must(w.manager, study.AddSite{InStudy: domain.ForStudy(w.study), Site: "B", Name: "Bonn", Country: "DE", Zone: "Europe/Berlin"})
+			rule(w, "B")
+		}, func(w *world) {
+			w.must(w.manager, study.ActivateSite{InStudy: domain.ForStudy(w.study), Site: "B", On: "2026-01-01"})
+		}},
+		"batch released": {func(w *world) {
+			w.must(w.supplier(), supply.OpenDepot{InStudy: domain.ForStudy(w.study), Depot: "E", Name: "Depot"})
+			w.must(w.supplier(), supply.RegisterKits{InStudy: domain.ForStudy(w.study), Depot: "E",
+				CSV: "kit,arm,lot,expiry\n2001,BLUE-7f31,L2,2027-01-31\n2002,GREEN-c204,L2,2027-01-31\n"})
+			w.must(w.supplier(), supply.SetResupplyRule{InStudy: domain.ForStudy(w.study),
+				Rule: supply.ResupplyRule{Site: "A", Depot: "E", Trigger: 1, Target: 3, OverdueDays: 3}})
+		}, func(w *world) {
+			w.must(w.supplier(), supply.ReleaseBatch{InStudy: domain.ForStudy(w.study), Lot: "L2", Certificate: "C-2"})
+		}},
+		"delivery taken in": {func(w *world) {
+			w.must(w.supplier(), supply.OpenDepot{InStudy: domain.ForStudy(w.study), Depot: "E", Name: "Depot"})
+			w.must(w.supplier(), supply.SetResupplyRule{InStudy: domain.ForStudy(w.study),
+				Rule: supply.ResupplyRule{Site: "A", Depot: "E", Trigger: 1, Target: 3, OverdueDays: 3}})
+		}, func(w *world) {
+			w.must(w.supplier(), supply.RegisterKits{InStudy: domain.ForStudy(w.study), Depot: "E",
+				CSV: "kit,arm,lot,expiry\n2001,BLUE-7f31,L1,2027-01-31\n2002,GREEN-c204,L1,2027-01-31\n"})
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 10)
+			w.treated(nil, twoOfEach)
+			c := w.courier(w.part)
+			sent := func() int {
+				c.mustSettle()
+				return len(ofType[supply.ShipmentCreated](w.events("stock-"+string(w.study)+".D"))) +
+					len(ofType[supply.ShipmentCreated](w.events("stock-"+string(w.study)+".E")))
+			}
+			one.stop(w)
+			if n := sent(); n != 0 {
+				t.Fatalf("%d shipments are packed", n)
+			}
+			one.goOn(w)
+			if n := sent(); n != 1 {
+				t.Errorf("%d shipments are packed", n)
+			}
+		})
+	}
 }
 
 // Kits expire at a site that people supply, and that never had a resupply rule.

@@ -423,9 +423,15 @@ func TestDailyLifeOfUnblinding(t *testing.T) {
 		// The server is there again.
 		b.installation = startIn(whole, b.dir)
 		b.t = t
-		opened := randomisation.RecordCodeBreakOpened{OfPatient: of, Reasoned: overdose, OpenedAt: time.Now().Add(-time.Hour),
+		opened := randomisation.RecordCodeBreakOpened{OfPatient: of, Reasoned: overdose, OpenedAt: time.Now().Add(-time.Second),
 			OpenedBy: "A. Berger", AskedBy: "Dr. Roth", KnownTo: []domain.UserID{"dr.one"}, Fingerprint: e.Fingerprint}
 		b.refused(b.crc, "not_allowed", opened)
+		early := opened
+		early.OpenedAt = time.Date(1900, 1, 1, 0, 0, 0, 0, time.UTC)
+		if status, _, answer := b.command(b.present("safety"), "", early); status != http.StatusUnprocessableEntity ||
+			!strings.Contains(answer, "opened_before_draw") {
+			t.Errorf("an opening of 1900 is answered %d %s", status, answer)
+		}
 		status, _, answer := b.command(b.present("safety"), "", opened)
 		if status != http.StatusOK || strings.Contains(answer, arm) {
 			t.Fatalf("the opening is answered %d %s", status, answer)

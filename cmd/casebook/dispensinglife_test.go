@@ -269,6 +269,16 @@ func TestDailyLifeOfDispensing(t *testing.T) {
 		if kits := s.waiting(of, 2); kits[0][0] != 'L' || kits[1] != "X-01" {
 			t.Errorf("the patient gets %v", kits)
 		}
+		for token, want := range map[string]int{s.crc: 1, s.supplier: 0} {
+			for who, n := range map[domain.PatientID]int{of.Patient: want, domain.NewPatientID(s.study, "nobody"): 0} {
+				var list readmodels.List[safetyviews.Alert]
+				s.query(token, fmt.Sprintf("/api/v1/studies/%s/without-kit?site=01&asOf=%s&patient=%s", s.study,
+					url.QueryEscape(then.Format(time.RFC3339Nano)), who), 0, &list)
+				if len(list.Items) != n {
+					t.Errorf("of patient %s, the worklist has %+v", who, list.Items)
+				}
+			}
+		}
 		s.eventually("the worklist is empty", func() bool { return len(s.withoutKit(s.crc, time.Time{})) == 0 })
 		if was := s.withoutKit(s.crc, then); !slices.Equal(was, []domain.PatientID{of.Patient}) {
 			t.Errorf("then the worklist had %v", was)
@@ -354,6 +364,10 @@ func TestDailyLifeOfDispensing(t *testing.T) {
 			return slices.ContainsFunc(all, func(d patientviews.DeviationRow) bool { return d.Status == patientviews.DeviationConfirmed })
 		})
 		var list readmodels.List[supplyviews.DosingCompliance]
+		s.query(s.manager, fmt.Sprintf("/api/v1/studies/%s/dosing-compliance?patient=%s", s.study, of.Patient), seen, &list)
+		if len(list.Items) != 1 || list.Items[0].Patient != of.Patient {
+			t.Errorf("the figures of the patient are %+v", list.Items)
+		}
 		s.query(s.manager, fmt.Sprintf("/api/v1/studies/%s/dosing-compliance?site=01&limit=100", s.study), seen, &list)
 		if !slices.ContainsFunc(list.Items, func(d supplyviews.DosingCompliance) bool { return d.Patient == of.Patient && d.Taken == 52 }) {
 			t.Errorf("the list is %+v", list.Items)

@@ -432,6 +432,11 @@ func TestDailyLifeOfDraws(t *testing.T) {
 			s.query(s.statistician(), fmt.Sprintf("/api/v1/studies/%s/ending-lists", s.study), 0, &ending)
 			return len(ending.Items) == 1 && ending.Items[0].Exhausted && ending.Items[0].Factors["sex"] == "F"
 		})
+		var ofStage readmodels.List[randomisationviews.EndingList]
+		s.query(s.statistician(), fmt.Sprintf("/api/v1/studies/%s/ending-lists?stage=extension", s.study), 0, &ofStage)
+		if len(ofStage.Items) > 0 {
+			t.Errorf("of another stage, the worklist has %+v", ofStage.Items)
+		}
 		extended := s.must(s.statistician(), randomisation.ExtendRandomisationList{InStudy: inStudy, Scheme: "one",
 			CSV: "sex,arm\nF,placebo\nF,drug\nM,drug\n", Reasoned: because}).Position
 		if v := s.askAgain(waiting); v.Status != patient.StatusEnrolled || s.arm(waiting) != "placebo" {

@@ -383,6 +383,13 @@ func TestDailyLifeOfKits(t *testing.T) {
 		s.refused(s.crc, "activity_paused", supply.DispenseKit{Site: "01", OfPatient: of, Kit: kit, On: "2026-04-02"})
 		s.refused(s.supplier, "activity_paused", supply.CreateShipment{FromLocation: supply.FromLocation{Study: s.study, From: "D"}, To: "01",
 			Kits: []supply.KitNumber{kit}, Reasoned: because})
+		// What a recall takes back, and what moves between depots, is not stopped.
+		at := s.kits(s.manager, "01")
+		back := at[slices.IndexFunc(at, func(k supplyviews.Kit) bool { return k.Status == supply.KitAvailable })].Kit
+		s.send(s.crc, "01", "D", s.supplier, back)
+		s.stands(back, supply.KitQuarantined)
+		s.send(s.supplier, "D", "E", s.supplier, back)
+		s.stands(back, supply.KitQuarantined)
 		var overview studyviews.StudyOverview
 		s.query(s.crc, "/api/v1/studies/"+string(s.study), stopped, &overview)
 		if len(overview.Suspended) != 1 || len(overview.Suspended[0].Activities) != len(all) {

@@ -78,6 +78,17 @@ func (s *site) overdueAlert(of domain.OfPatient, status safetyviews.AlertStatus)
 	return found
 }
 
+// overdueAt waits until the alert that a patient's consent is overdue is open at a site, as its staff sees it.
+func (s *site) overdueAt(token, at string, of domain.OfPatient) {
+	s.t.Helper()
+	s.eventually(fmt.Sprintf("site %s is told about %s", at, of.Patient), func() bool {
+		var list readmodels.List[safetyviews.Alert]
+		s.query(token, fmt.Sprintf("/api/v1/studies/%s/alerts?site=%s&kind=%s&status=open&limit=100", s.study, at,
+			safety.ReconsentOverdue), 0, &list)
+		return slices.ContainsFunc(list.Items, func(a safetyviews.Alert) bool { return a.Patient == of.Patient })
+	})
+}
+
 // withheld waits until a kit was withheld from a patient because of the consent.
 func (s *site) withheld(of domain.OfPatient) {
 	s.t.Helper()
@@ -98,7 +109,7 @@ func (s *site) withheld(of domain.OfPatient) {
 // has the name that the people of a trial give it.
 func TestAmendmentsReachSitesAndPatients(t *testing.T) {
 	s := openSites(t)
-	early, supplied, unwilling, untouched := s.enrolled(), s.enrolled(), s.enrolled(), s.enrolled()
+	early, supplied, unwilling, untouched, moving := s.enrolled(), s.enrolled(), s.enrolled(), s.enrolled(), s.enrolled()
 	s.dispense(s.crc, supplied, "01", "2026-02-04")
 	elsewhere := domain.ForPatient(domain.NewPatientID(s.study, "E-1"))
 	s.must(s.otherCRC, patient.ScreenPatient{AtSite: domain.ForSite(s.study, "02"), ScreeningNumber: "E-1", On: "2026-02-01", AgeYears: 54})
@@ -273,6 +284,15 @@ func TestAmendmentsReachSitesAndPatients(t *testing.T) {
 		s.refused(s.otherCRC, "applied_before_approval", apply(elsewhere, "2026-03-11"))
 		s.must(s.otherCRC, apply(elsewhere, "2026-03-12"))
 		s.must(s.manager, patient.TransferPatient{OfPatient: early, To: "02", On: "2026-04-01", Reasoned: domain.Because("Moved")})
+	})
+
+	t.Run("overdue re-consent of a patient who is transferred", func(t *testing.T) {
+		s.t = t
+		s.must(s.crc, apply(moving, "2026-03-10"))
+		s.overdueAlert(moving, safetyviews.AlertOpen)
+		s.must(s.manager, patient.TransferPatient{OfPatient: moving, To: "02", On: "2026-03-26", Reasoned: domain.Because("Moved")})
+		s.overdueAt(s.otherCRC, "02", moving)
+		s.overdueAlert(moving, safetyviews.AlertClosed)
 	})
 
 	t.Run("minor with representative and assent", func(t *testing.T) {

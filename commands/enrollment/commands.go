@@ -2,6 +2,8 @@
 package enrollment
 
 import (
+	"context"
+
 	"casebook/access"
 	"casebook/commands"
 	"casebook/domain"
@@ -22,8 +24,18 @@ var Commands = []commands.Command{
 		AllowedTo(access.DataManagers, access.StudyManagers).
 		Described("Change target and caps",
 			enrollment.SetEnrollmentTarget{InStudy: domain.ForStudy("PAIN1"), Caps: enrollment.Caps{Target: 150, Study: 180}}),
-	commands.HandleWithFacts(enrollment.Decider, commands.StudyOf, enrollment.Reserve).
+	commands.HandleWithFacts(enrollment.Decider, placeFacts, enrollment.Reserve).
 		AllowedTo(access.Processes),
 	commands.Handle(enrollment.Decider, enrollment.Release).
 		AllowedTo(access.Processes),
+}
+
+// placeFacts reads the facts of ReservePlace. The levels are those with which the enrolment was requested.
+func placeFacts(ctx context.Context, reader commands.Reader, c enrollment.ReservePlace) (f enrollment.Facts, err error) {
+	if f.Study, err = commands.StudyOf(ctx, reader, c); err != nil {
+		return f, err
+	}
+	who, err := commands.PatientOf(ctx, reader, c)
+	f.Factors = who.Factors
+	return f, err
 }

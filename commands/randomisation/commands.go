@@ -157,7 +157,7 @@ func drawFacts(ctx context.Context, reader commands.Reader, c randomisation.Rand
 	if f.Ended = !who.MayGetKits(); f.Ended {
 		return f, nil
 	}
-	in, err := commands.Read(ctx, reader, study.Decider, string(c.Study))
+	in, err := commands.ReadNewest(ctx, reader, study.Decider, string(c.Study)) // a suspension takes effect at once
 	if f.Study = who.Follows(in); err != nil || !f.Study.Gives("") {
 		return f, err
 	}

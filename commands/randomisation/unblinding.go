@@ -39,7 +39,7 @@ var unblinding = []commands.Command{
 		Described("Unblind a patient, in an emergency unless another kind is named; asks for a fresh sign-in, and says what the "+
 			"patient takes and what to do",
 			randomisation.BreakBlind{Patient: "PAIN1.S-0001", Reasoned: domain.Because("Suspected overdose: treatment depends on it")}),
-	commands.Handle(randomisation.Decider, randomisation.RecordOpened).
+	commands.HandleWithFacts(randomisation.Decider, openingFacts, randomisation.RecordOpened).
 		AllowedTo(access.Investigators, access.SafetyOfficers).
 		Reauthenticated().
 		InClass(admission.Unblinding).
@@ -96,6 +96,12 @@ func unblindingFacts(ctx context.Context, reader commands.Reader, c randomisatio
 		}
 	}
 	return f, nil
+}
+
+// openingFacts reads the facts of RecordCodeBreakOpened, as far as the patient's record is sound.
+func openingFacts(ctx context.Context, reader commands.Reader, c randomisation.RecordCodeBreakOpened) (randomisation.OpeningFacts, error) {
+	who, err := commands.PatientOf(ctx, reader, c)
+	return randomisation.OpeningFacts{DrawnOn: who.DrawnOn, OpenedOn: who.DayOf(c.OpenedAt)}, err
 }
 
 // scopeOfUnblinding returns the scope of the patient, whom the command names by the id or by a kit.

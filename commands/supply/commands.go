@@ -360,11 +360,12 @@ func onPatientKits[C domain.AboutPatient](decide stockDecision[C]) *commands.Dec
 // shipment, if there is one.
 func stockFacts[C any](ctx context.Context, reader commands.Reader, c C) (f supply.Facts, err error) {
 	at, _ := supply.StockOf(c)
-	if f.Study, err = commands.Read(ctx, reader, study.Decider, string(at.Study)); err != nil {
+	// A recall must take effect everywhere at once, so the newest state of the lots is needed. The study is read after it, and is then as
+	// new: a process that has kits asked for when a pause ends must not find the pause.
+	if f.Supply, err = commands.ReadNewest(ctx, reader, supply.Decider, string(at.Study)); err != nil {
 		return f, err
 	}
-	// A recall must take effect everywhere at once, so the newest state of the lots is needed.
-	if f.Supply, err = commands.ReadNewest(ctx, reader, supply.Decider, string(at.Study)); err != nil {
+	if f.Study, err = commands.Read(ctx, reader, study.Decider, string(at.Study)); err != nil {
 		return f, err
 	}
 	if c, ok := any(c).(supply.BetweenLocations); ok {

@@ -109,24 +109,30 @@ func SetTarget(e Enrollment, s study.Study, cmd SetEnrollmentTarget, _ domain.Ca
 	return []Event{TargetSet{Study: cmd.Study, Caps: cmd.Caps}}, nil
 }
 
+// Facts are what a place needs to know from other streams: the study, and the patient's levels of its factors.
+type Facts struct {
+	Study   study.Study
+	Factors map[string]string
+}
+
 // Reserve reserves a place for a patient. It records PlaceReserved or PlaceRefused, so that the enrolment process
 // always finds an answer in the log. If the patient holds a place already, it records nothing: the log has the answer
 // to the first request.
-func Reserve(e Enrollment, s study.Study, cmd ReservePlace, _ domain.Call) ([]Event, error) {
+func Reserve(e Enrollment, f Facts, cmd ReservePlace, _ domain.Call) ([]Event, error) {
 	if _, held := e.PlaceOf(cmd.Patient); held {
 		return nil, nil
 	}
 	refused := func(code, reason string) ([]Event, error) {
 		return []Event{PlaceRefused{Study: cmd.Study, Site: cmd.Site, Patient: cmd.Patient, Code: code, Reason: reason}}, nil
 	}
-	siteCap := e.Caps.Sites[cmd.Site]
+	s, siteCap := f.Study, e.Caps.Sites[cmd.Site]
 	switch {
 	case !e.Open:
 		return refused("enrollment_closed", "enrolment of the study is not open")
 	case !s.SiteIsActive(cmd.Site):
 		return refused("site_not_active", "the site is not active")
-	case s.Paused(cmd.Site, study.ActivityRandomisation):
-		return refused("activity_paused", "randomisation is paused at the site for the time being")
+	case s.PausedFor(cmd.Site, f.Factors, study.ActivityRandomisation):
+		return refused("activity_paused", "randomisation is paused for the time being")
 	case e.Taken >= e.Caps.Study:
 		return refused("study_cap_reached", "all places of the study are taken")
 	case siteCap > 0 && e.AtSite[cmd.Site] >= siteCap:

@@ -49,7 +49,7 @@ func closing(reason string) decision {
 
 func reserving(site domain.SiteID, who domain.PatientID) decision {
 	cmd := enrollment.ReservePlace{InStudy: domain.ForStudy(pain), Site: site, OfPatient: domain.ForPatient(who)}
-	return scenario.SentWithFacts(enrollment.Reserve, theStudy(), cmd, call)
+	return scenario.SentWithFacts(enrollment.Reserve, enrollment.Facts{Study: theStudy()}, cmd, call)
 }
 
 func releasing(who domain.PatientID, reason string) decision {
@@ -138,6 +138,7 @@ func refusedPlace(site domain.SiteID, who domain.PatientID, code string) enrollm
 		"study_cap_reached":   "all places of the study are taken",
 		"site_cap_reached":    "all places of the site are taken",
 		"country_cap_reached": "all places of the country are taken",
+		"activity_paused":     "randomisation is paused for the time being",
 	}[code]}
 }
 
@@ -167,7 +168,7 @@ func TestCapsOfCountries(t *testing.T) {
 		study.SiteAdded{Study: pain, Site: "B", Country: "DE"}, study.SiteActivated{Study: pain, Site: "B"},
 		study.SiteAdded{Study: pain, Site: "C", Country: "FR"}, study.SiteActivated{Study: pain, Site: "C"})
 	reserve := func(site domain.SiteID, who domain.PatientID) decision {
-		return scenario.SentWithFacts(enrollment.Reserve, s,
+		return scenario.SentWithFacts(enrollment.Reserve, enrollment.Facts{Study: s},
 			enrollment.ReservePlace{InStudy: domain.ForStudy(pain), Site: site, OfPatient: domain.ForPatient(who)}, call)
 	}
 	start := scenario.For(t, enrollment.Decider).Strict()
@@ -180,6 +181,22 @@ func TestCapsOfCountries(t *testing.T) {
 		When(reserve("B", "PAIN1.2")).Then(reserved("B", "PAIN1.2", 2))
 	full.When(reserve("A", "PAIN1.3")).Then(refusedPlace("A", "PAIN1.3", "country_cap_reached"))
 	full.When(reserve("C", "PAIN1.3")).Then(reserved("C", "PAIN1.3", 3))
+}
+
+// A pause of the site and a suspension of the patient's cohort stop enrolments that were requested before it.
+func TestNobodyGetsAPlaceWhileRandomisationIsPaused(t *testing.T) {
+	stop := []study.Activity{study.ActivityRandomisation}
+	reserve := func(paused study.Event, sex string) decision {
+		return scenario.SentWithFacts(enrollment.Reserve,
+			enrollment.Facts{Study: study.Decider.Evolve(theStudy(), paused), Factors: map[string]string{"sex": sex}},
+			enrollment.ReservePlace{InStudy: domain.ForStudy(pain), Site: "A", OfPatient: domain.ForPatient("PAIN1.1")}, call)
+	}
+	open := scenario.For(t, enrollment.Decider).Strict().Given(opened(5, nil))
+	site, cohort := study.SitePaused{Study: pain, Site: "A", Activities: stop},
+		study.Suspended{Study: pain, Cohort: study.Cohort{"sex": "f"}, Activities: stop}
+	open.When(reserve(site, "m")).Then(refusedPlace("A", "PAIN1.1", "activity_paused"))
+	open.When(reserve(cohort, "f")).Then(refusedPlace("A", "PAIN1.1", "activity_paused"))
+	open.When(reserve(cohort, "m")).Then(reserved("A", "PAIN1.1", 1))
 }
 
 func TestRelease(t *testing.T) {

@@ -178,7 +178,7 @@ func Confirm(p Patient, cmd ConfirmEnrollment, _ domain.Call) ([]Event, error) {
 	}
 	enrolled := Enrolled{Patient: p.ID, On: p.RequestedOn, PatientNumber: cmd.PatientNumber, RunIn: p.DrawnLater}
 	if cmd.DrawnAt != nil {
-		enrolled.RandomisedOn = p.dayOf(*cmd.DrawnAt)
+		enrolled.RandomisedOn = p.DayOf(*cmd.DrawnAt)
 	}
 	return []Event{enrolled}, nil
 }

@@ -178,7 +178,7 @@ func ConfirmDraw(p Patient, s study.Study, cmd ConfirmRandomisation, _ domain.Ca
 	if err := p.mustBeTreated("confirm a draw", TreatmentNotStarted, TreatmentOn, TreatmentHeld); err != nil {
 		return nil, err
 	}
-	return []Event{RandomisationConfirmed{Patient: p.ID, Stage: cmd.Stage, On: p.dayOf(cmd.DrawnAt),
+	return []Event{RandomisationConfirmed{Patient: p.ID, Stage: cmd.Stage, On: p.DayOf(cmd.DrawnAt),
 		OpenExtension: p.Follows(s).IsOpenExtension(cmd.Stage)}}, nil
 }
 
@@ -194,8 +194,8 @@ func FailDraw(p Patient, cmd FailRandomisation, _ domain.Call) ([]Event, error) 
 	return []Event{RandomisationNotPossible{Patient: cmd.Patient, Stage: cmd.Stage, Code: cmd.Code, Reason: cmd.Reason}}, nil
 }
 
-// dayOf returns the day of a moment where the patient lives.
-func (p Patient) dayOf(at time.Time) domain.Date {
+// DayOf returns the day of a moment where the patient lives.
+func (p Patient) DayOf(at time.Time) domain.Date {
 	zone, err := localtime.Load(p.Zone)
 	if err != nil { // of a record from before zones were checked
 		return domain.DateOf(at.UTC())

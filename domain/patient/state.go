@@ -46,6 +46,8 @@ type Patient struct {
 	DrawnLater, Drawing bool
 	Draws               int
 	Stages              []string
+	// DrawnOn is the day of the first draw; "" without one, and in older logs.
+	DrawnOn domain.Date
 	// Extended says that the last draw was for an open extension.
 	Extended bool
 	// Attempts counts the requests of an enrolment.
@@ -131,14 +133,16 @@ func evolve(before Patient, e Event) Patient {
 		p.DrawnLater, p.randomise = e.DrawnLater, e.Randomise
 		p.Attempts++
 	case Enrolled:
-		p.EnrolledOn, p.EnrolledAt, p.PatientNumber = e.On, p.Site, e.PatientNumber
+		p.EnrolledOn, p.EnrolledAt, p.PatientNumber, p.DrawnOn = e.On, p.Site, e.PatientNumber, e.RandomisedOn
 		if p.randomise {
 			p.Stages = append(slices.Clone(p.Stages), "")
 		}
 	case RandomisationRequested:
 		p.Factors, p.Drawing, p.Draws = e.Factors, true, e.Attempt
 	case RandomisationConfirmed:
-		p.Stages, p.Drawing = append(slices.Clone(p.Stages), e.Stage), false
+		if p.Stages, p.Drawing = append(slices.Clone(p.Stages), e.Stage), false; e.Stage == "" {
+			p.DrawnOn = e.On
+		}
 	case RandomisationNotPossible:
 		p.Drawing = false
 	case VisitRecorded:

@@ -55,15 +55,15 @@ func (r Randomisation) Closed() ([]domain.ArmID, error) {
 }
 
 // DropArm decides about CloseArm. Nobody is drawn into the arm any more, by any scheme; its patients stay in it, and get
-// kits. The last open arm of a draw cannot be closed: the enrolment is closed instead. DropArm refuses reason_required,
+// kits. The last open arm of a draw, or of a later stage that draws, cannot be closed: the enrolment is closed instead, or the stage
+// left out of the protocol. The only arm of a stage may be closed. DropArm refuses reason_required,
 // value_too_long, study_not_found, no_protocol, study_not_randomised, arm_not_found, arm_closed and last_arm. It fails with
 // ErrKeysMissing.
 func DropArm(r Randomisation, s study.Study, cmd CloseArm, _ domain.Call) ([]Event, error) {
 	if err := domain.Reason(cmd.Reason); err != nil {
 		return nil, err
 	}
-	_, first, err := factorsAndArms(s, cmd.Study, "")
-	if err != nil {
+	if _, _, err := factorsAndArms(s, cmd.Study, ""); err != nil {
 		return nil, err
 	}
 	if r.closed.sealedFor() {
@@ -75,10 +75,22 @@ func DropArm(r Randomisation, s study.Study, cmd CloseArm, _ domain.Call) ([]Eve
 	if r.closed.has(cmd.Arm) {
 		return nil, refuse.WrongState("arm_closed", "the arm is closed already").At("arm").Do("there is nothing to do")
 	}
-	if closed := r.closed.with(cmd.Arm, true); !slices.ContainsFunc(first, func(a domain.ArmID) bool { return !closed.has(a) }) {
+	if r.isLast(s, "", cmd.Arm) {
 		return nil, refuse.WrongState("last_arm", "it is the last open arm").At("arm").Do("close the enrolment instead")
 	}
+	for _, stage := range s.Protocol.Treatment.Stages {
+		if len(stage.Arms) > 1 && r.isLast(s, stage.ID, cmd.Arm) {
+			return nil, refuse.WrongState("last_arm", "it is the last open arm of the stage %s", stage.ID).At("arm").
+				Do("publish a version of the protocol without the stage instead")
+		}
+	}
 	return []Event{ArmClosed{Study: cmd.Study, Arm: blind.Of(cmd.Arm), Reason: cmd.Reason}}, nil
+}
+
+// isLast says whether the arm is the only one of a draw that is still open.
+func (r Randomisation) isLast(s study.Study, stage string, arm domain.ArmID) bool {
+	arms, _ := s.ArmsOf(stage)
+	return slices.Contains(arms, arm) && !slices.ContainsFunc(arms, func(a domain.ArmID) bool { return a != arm && !r.closed.has(a) })
 }
 
 // drawnInto says whether a scheme has the arm.

@@ -26,9 +26,9 @@ type Facts struct {
 // that arrives after a later request was refused, because the process has released the patient's holds and place by
 // then.
 //
-// The codes of RandomisationRefused are patient_ended, no_active_scheme, arms_not_of_version, seed_revealed, invalid_factors,
-// cap_reached, arm_closed, no_stock and list_exhausted. All except list_exhausted are decided before the next entry of the list, or
-// the number from the seed, is known. A refusal that depended on the arm would reveal the arm, and a site could repeat its requests
+// The codes of RandomisationRefused are patient_ended, activity_paused, no_active_scheme, arms_not_of_version, seed_revealed,
+// invalid_factors, cap_reached, arm_closed, no_stock and list_exhausted. All except list_exhausted are decided before the next
+// entry of the list, or the number from the seed, is known. A refusal that depended on the arm would reveal the arm, and a site could repeat its requests
 // until it gets the arm that it wants.
 //
 // If the patient's site has kits for some arms only, the protocol decides. Without forced allocation the patient is not
@@ -55,6 +55,10 @@ func Randomise(r Randomisation, f Facts, cmd RandomisePatient, _ domain.Call) ([
 	}
 	if f.Ended {
 		return cmd.refused("patient_ended", "the patient does not take part any more")
+	}
+	// What was requested before a suspension does not go on after it.
+	if f.Study.PausedFor(cmd.Site, cmd.Factors, study.ActivityRandomisation) {
+		return cmd.refused("activity_paused", "randomisation is paused for the time being")
 	}
 	force := f.Study.Protocol != nil && f.Study.Protocol.Treatment != nil && f.Study.Protocol.Treatment.ForcedAllocation
 	if arms, _ := f.Study.ArmsOf(cmd.Stage); len(arms) == 1 && cmd.Stage != "" {

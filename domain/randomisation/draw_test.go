@@ -8,6 +8,7 @@ import (
 	"casebook/domain/blind"
 	"casebook/domain/randomisation"
 	"casebook/domain/scenario"
+	"casebook/domain/study"
 )
 
 // refused is the event of a draw that was refused; each code has its own reasons.
@@ -38,6 +39,38 @@ func wasForced(who, number int) randomisation.AllocationForced {
 
 func exhausted(levels ...string) randomisation.ListRanLow {
 	return randomisation.ListRanLow{Study: pain, Scheme: "one", Factors: factorsOf(levels...), Exhausted: true, Few: true, Tell: true}
+}
+
+// A suspension stops the draws that were requested before it, for the whole study, a country, a site or a cohort. The patient can be
+// drawn when it is over.
+func TestNobodyIsDrawnWhileRandomisationIsPaused(t *testing.T) {
+	stop := []study.Activity{study.ActivityRandomisation}
+	s := studyWith(two, bySex)
+	s = study.Decider.Evolve(s, study.SiteAdded{Study: pain, Site: "A", Country: "DE"})
+	given := start(t).Given(activated(t, s, uploading(s, "one", "sex,arm", "m,verum", "f,placebo", "m,placebo", "f,verum"))...)
+	notNow := refused(1, "activity_paused", "randomisation is paused for the time being")
+	for _, paused := range []study.Event{
+		study.Suspended{Study: pain, Activities: stop},
+		study.Suspended{Study: pain, Country: "DE", Activities: stop},
+		study.Suspended{Study: pain, Cohort: study.Cohort{"sex": "m"}, Activities: stop},
+		study.SitePaused{Study: pain, Site: "A", Activities: stop},
+	} {
+		during := study.Decider.Evolve(s, paused)
+		given.When(drawing(during, two, 1, "sex", "m")).Then(notNow).
+			When(drawing(during, two, 1, "sex", "m")).Then(notNow).
+			When(drawing(s, two, 1, "sex", "m")).
+			Then(drawnFromList(1, 1, 1, verum, func(d *randomisation.Draw) { d.Stratum = 1 }, "sex", "m")).
+			When(drawing(during, two, 1, "sex", "m")).Then() // a draw stands
+	}
+	elsewhere := study.Decider.Evolve(s, study.Suspended{Study: pain, Cohort: study.Cohort{"sex": "f"}, Activities: stop})
+	given.When(drawing(elsewhere, two, 1, "sex", "m")).
+		Then(drawnFromList(1, 1, 1, verum, func(d *randomisation.Draw) { d.Stratum = 1 }, "sex", "m"))
+	// Nobody is assigned to the only arm of a later stage either.
+	single := studyTreating(two, study.Treatment{Randomised: true, Stages: []study.Stage{{ID: "extension", Arms: []string{string(verum)}}}})
+	single = study.Decider.Evolve(single, study.Suspended{Study: pain, Activities: stop})
+	start(t).When(scenario.SentWithFacts(randomisation.Randomise, randomisation.Facts{Study: single},
+		randomisation.RandomisePatient{InStudy: domain.ForStudy(pain), Site: "A", OfPatient: domain.ForPatient(patient(1)),
+			Stage: "extension"}, call)).Then(notNow)
 }
 
 func TestRandomiseByList(t *testing.T) {

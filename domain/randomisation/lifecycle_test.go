@@ -162,6 +162,18 @@ func TestExtendAndRunLow(t *testing.T) {
 	m.When(extending(more)).ThenRefused("not_a_list")
 }
 
+// Of each draw an arm stays open, because an arm that is closed stays so. The single arm of a stage may be closed: that ends the stage.
+func TestTheLastArmOfAStageStaysOpen(t *testing.T) {
+	s := studyTreating(three, study.Treatment{Randomised: true, FirstArms: []string{"verum", "placebo"},
+		Stages: []study.Stage{{ID: "second", Arms: []string{"placebo", "comparator"}}, {ID: "open", Arms: []string{"verum"}}}})
+	closed := func(arm domain.ArmID) randomisation.ArmClosed {
+		return randomisation.ArmClosed{Study: pain, Arm: blind.Of(arm), Reason: "board decision"}
+	}
+	start(t).When(closing(s, verum)).Then(closed(verum)).When(closing(s, placebo)).ThenRefused("last_arm")
+	start(t).When(closing(s, comparator)).Then(closed(comparator)).When(closing(s, placebo)).ThenRefused("last_arm")
+	start(t).When(closing(s, placebo)).Then(closed(placebo)).When(closing(s, comparator)).ThenRefused("last_arm")
+}
+
 // Each stage has its own scheme. A patient keeps the arm of the first draw in the record, and gets another one.
 func TestStages(t *testing.T) {
 	s := studyTreating(three, study.Treatment{Randomised: true, FirstArms: []string{"verum", "placebo"},

@@ -1,6 +1,8 @@
 package randomisation
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"slices"
 	"time"
@@ -221,13 +223,21 @@ func knownTo(users []domain.UserID) error {
 // clockTolerance is how far the clock of the machine on which an envelope was opened may be ahead of the server's.
 const clockTolerance = 5 * time.Minute
 
-// RecordOpened decides about RecordCodeBreakOpened. It refuses reason_required, value_missing, value_too_long,
-// malformed_id, captured_in_future and patient_not_randomised.
-func RecordOpened(r Randomisation, cmd RecordCodeBreakOpened, call domain.Call) ([]Event, error) {
+// OpeningFacts are the facts of RecordOpened: the day of the patient's first draw, "" where it is not recorded, and that of the opening,
+// both where the patient lives.
+type OpeningFacts struct{ DrawnOn, OpenedOn domain.Date }
+
+// RecordOpened decides about RecordCodeBreakOpened. It refuses reason_required, value_missing, value_too_long, malformed_fingerprint,
+// malformed_id, captured_in_future, opened_before_draw and patient_not_randomised.
+func RecordOpened(r Randomisation, f OpeningFacts, cmd RecordCodeBreakOpened, call domain.Call) ([]Event, error) {
 	err := domain.First(domain.Reason(cmd.Reason), domain.Text("openedBy", cmd.OpenedBy, 200), domain.Text("fingerprint", cmd.Fingerprint, 64),
 		domain.OptionalText("askedBy", cmd.AskedBy, 200), knownTo(cmd.KnownTo))
 	if err != nil {
 		return nil, err
+	}
+	if printed, err := hex.DecodeString(cmd.Fingerprint); err != nil || len(printed) != sha256.Size {
+		return nil, refuse.Malformed("malformed_fingerprint", "the fingerprint is not 64 hexadecimal digits").At("fingerprint").
+			Do("copy it from what was printed with the content of the envelope")
 	}
 	if cmd.OpenedAt.IsZero() {
 		return nil, refuse.Malformed("value_missing", "the command does not say when the envelope was opened").At("openedAt").
@@ -237,6 +247,9 @@ func RecordOpened(r Randomisation, cmd RecordCodeBreakOpened, call domain.Call) 
 		return nil, refuse.Because("captured_in_future", "openedAt lies in the future").At("openedAt").Do("check the time")
 	}
 	if _, err := r.mustBeDrawn(cmd.AboutStudy(), cmd.Patient); err != nil {
+		return nil, err
+	}
+	if err := f.OpenedOn.NotBefore(f.DrawnOn, "opened_before_draw", "openedAt", "the opening", "the draw"); err != nil {
 		return nil, err
 	}
 	return []Event{BlindBroken{Study: cmd.AboutStudy(), Patient: cmd.Patient, Kind: study.UnblindedInEmergency, Reason: cmd.Reason,

@@ -1,6 +1,7 @@
 package randomisation_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -58,12 +59,13 @@ func TestOpenedEnvelopesAreRecordedAfterwards(t *testing.T) {
 	fingerprint := "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
 	opened := randomisation.RecordCodeBreakOpened{OfPatient: domain.ForPatient(patient(1)), Reasoned: domain.Because("overdose"),
 		OpenedAt: call.At.Add(-3 * time.Hour), OpenedBy: "A. Berger", AskedBy: "Dr. Roth", Fingerprint: fingerprint}
+	opening := randomisation.OpeningFacts{DrawnOn: "2026-03-10", OpenedOn: "2026-03-10"}
 	recording := func(change func(*randomisation.RecordCodeBreakOpened)) decision {
 		cmd := opened
 		if change != nil {
 			change(&cmd)
 		}
-		return scenario.Sent(randomisation.RecordOpened, cmd, call)
+		return scenario.SentWithFacts(randomisation.RecordOpened, opening, cmd, call)
 	}
 	e := randomisation.BlindBroken{Study: pain, Patient: patient(1), Kind: study.UnblindedInEmergency, Reason: "overdose", AskedBy: "Dr. Roth",
 		Envelope: &randomisation.OpenedEnvelope{OpenedAt: call.At.Add(-3 * time.Hour).UTC(), OpenedBy: "A. Berger", Fingerprint: fingerprint}}
@@ -77,9 +79,17 @@ func TestOpenedEnvelopesAreRecordedAfterwards(t *testing.T) {
 		"captured_in_future":     func(c *randomisation.RecordCodeBreakOpened) { c.OpenedAt = call.At.Add(time.Hour) },
 		"value_too_long":         func(c *randomisation.RecordCodeBreakOpened) { c.Fingerprint += "0" },
 		"patient_not_randomised": func(c *randomisation.RecordCodeBreakOpened) { c.Patient = patient(2) },
+		"malformed_fingerprint":  func(c *randomisation.RecordCodeBreakOpened) { c.Fingerprint = strings.Repeat("x", 64) },
 	} {
 		drawn.When(recording(change)).ThenRefused(code)
 	}
+	drawn.When(recording(func(c *randomisation.RecordCodeBreakOpened) { c.Fingerprint = fingerprint[2:] })).
+		ThenRefused("malformed_fingerprint")
+	// There is no envelope before the draw. Where its day is not recorded, nothing is compared.
+	opening.OpenedOn = "2026-03-09"
+	drawn.When(recording(nil)).ThenRefused("opened_before_draw")
+	opening.DrawnOn = ""
+	drawn.When(recording(nil)).Then(e)
 	drawn.When(scenario.Sent(randomisation.RecordExport, randomisation.RecordCodeBreaksExported{InStudy: domain.ForStudy(pain)}, call)).
 		ThenRefused("value_missing")
 	export := randomisation.CodeBreaksExported{Study: pain, Patients: []domain.PatientID{patient(1)}, Recipients: []string{"age1"}}

@@ -16,7 +16,7 @@ const (
 	ActivityScreening     Activity = "screening"
 	ActivityRandomisation Activity = "randomisation" // and every other way into the study
 	ActivityDispensing    Activity = "dispensing"
-	ActivityShipping      Activity = "shipping" // to the site
+	ActivityShipping      Activity = "shipping" // to sites; what comes back to a depot is never stopped
 )
 
 // Activities are all activities.

@@ -27,8 +27,8 @@ const stageSlot = "stage:"
 
 // Hold reserves, until the draw, a kit of every arm that the patient can be drawn into, so that the site has a kit for every outcome of
 // the draw: of the arms of the patient's version of the protocol that the scheme has and that are not closed. If the protocol
-// allows a forced allocation, kits of some arms are enough. The answer is StockHeld, or StockRefused with the code no_stock or
-// site_not_active. A patient who has a hold already gets the same hold again; for a patient who has a kit already, it does nothing.
+// allows a forced allocation, kits of some arms are enough. The answer is StockHeld, or StockRefused with the code no_stock,
+// activity_paused or site_not_active. A patient who has a hold already gets the same hold again; for a patient who has a kit already, it does nothing.
 func Hold(s Stock, f Facts, cmd HoldStock, call domain.Call) ([]StockEvent, error) {
 	at := OfStock{cmd.Study, LocationID(cmd.Site)}
 	if hold, held := s.Holds.Get(cmd.Patient); held {
@@ -44,6 +44,9 @@ func Hold(s Stock, f Facts, cmd HoldStock, call domain.Call) ([]StockEvent, erro
 	active := f.Study.SiteIsActive(cmd.Site) || f.Enrolled && f.Study.SiteIsSupplied(cmd.Site) // its patients stay supplied
 	if !active || !known || f.Study.Protocol.Treatment == nil {
 		return refused("site_not_active", "the site is not active")
+	}
+	if f.Study.PausedFor(cmd.Site, f.Dosing.Levels, study.ActivityRandomisation) {
+		return refused("activity_paused", "randomisation is paused for the time being")
 	}
 	by, seeding, err := s.choosing(at, cmd.Seed, f, call)
 	if err != nil {

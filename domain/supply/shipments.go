@@ -91,7 +91,7 @@ var sentToDepots = []KitStatus{KitIsReturned, KitUnavailable, KitExpired, KitDam
 // kit_not_reconciled, activity_paused, country_not_approved, site_not_approved, label_not_for_country and kits_not_sendable.
 func Create(s Stock, f Facts, cmd CreateShipment, call domain.Call) ([]StockEvent, error) {
 	err := domain.First(domain.Reason(cmd.Reason), domain.Between("kits", len(cmd.Kits), 1, 1000), f.mustHave(cmd.To, "to", cmd.Study),
-		f.Study.MustNotBePaused(domain.SiteID(cmd.To), study.ActivityShipping, "to"), f.mustBeApproved(cmd.To, "to"))
+		f.mustNotBePaused(cmd.To, "to"), f.mustBeApproved(cmd.To, "to"))
 	if err != nil {
 		return nil, err
 	}
@@ -379,8 +379,7 @@ func Dispatch(s Stock, f Facts, cmd DispatchShipment, call domain.Call) ([]Stock
 	if err != nil {
 		return nil, err
 	}
-	if err := domain.First(f.Study.MustNotBePaused(domain.SiteID(sent.To), study.ActivityShipping, "shipment"),
-		f.mustBeApproved(sent.To, "shipment")); err != nil {
+	if err := domain.First(f.mustNotBePaused(sent.To, "shipment"), f.mustBeApproved(sent.To, "shipment")); err != nil {
 		return nil, err
 	}
 	w, on, deliveries := f.wayTo(sent.To), today(call), map[int]bool{}
@@ -550,6 +549,15 @@ func (t Temperature) validate() error {
 	}
 	return refuse.Malformed("unknown_code", "%.40q is no finding of a temperature monitor", string(t)).
 		At("temperature").Do("use in_range, excursion or unknown")
+}
+
+// mustNotBePaused refuses a shipment to a site to which nothing is shipped for the time being (code activity_paused). What goes to a
+// depot is not stopped by any pause: drug that is recalled or not used has to come back just then.
+func (f Facts) mustNotBePaused(to LocationID, field string) error {
+	if _, toDepot := f.Supply.Depots[to]; toDepot {
+		return nil
+	}
+	return f.Study.MustNotBePaused(domain.SiteID(to), study.ActivityShipping, field)
 }
 
 // mustHave refuses a location that the study does not have (code location_not_found).

@@ -118,6 +118,28 @@ func TestDispatchAndCancel(t *testing.T) {
 		When(createShipment("D", "A", "r", "K1")).Then(shipmentCreated(depot, "D-0002", "A", "K1"))
 }
 
+// A suspension of shipping stops what goes to sites. Drug still comes back to a depot, as it does while one site is paused: a recall may
+// be why the study is suspended.
+func TestASuspensionOfShippingLetsDrugComeBack(t *testing.T) {
+	suspended := func(f *supply.Facts) {
+		f.Study = study.Decider.Evolve(f.Study, study.Suspended{Study: pain, Activities: []study.Activity{study.ActivityShipping}})
+		f.Supply = theSupply(supply.DepotOpened{Study: pain, Depot: "E"})
+	}
+	create := func(from, to supply.LocationID, f supply.Facts) stockDecision {
+		return decisionWith(supply.Create, f, supply.CreateShipment{FromLocation: fromLocation(from), To: to, Kits: kits("K1"),
+			Reasoned: domain.Because("r")})
+	}
+	atDepot, atSite := strictStockAt(t, depot, "K1"), strictStockAt(t, site, "K1")
+	atDepot.When(create("D", "A", facts(suspended))).ThenRefused("activity_paused")
+	packed := atDepot.When(create("D", "A", facts(nil))).Then(shipmentCreated(depot, "D-0001", "A", "K1"))
+	packed.When(dispatchShipment(facts(suspended), "D", "D-0001", "2026-03-10")).ThenRefused("activity_paused")
+
+	atDepot.When(create("D", "E", facts(suspended))).Then(shipmentCreated(depot, "D-0001", "E", "K1")).
+		When(dispatchShipment(facts(suspended), "D", "D-0001", "2026-03-10")).Then(shipmentDispatched(depot, "D-0001", "E", "2026-03-10"))
+	atSite.When(create("A", "D", facts(suspended))).Then(shipmentCreated(site, "A-0001", "D", "K1")).
+		When(dispatchShipment(facts(suspended), "A", "A-0001", "2026-03-10")).Then(shipmentDispatched(site, "A-0001", "D", "2026-03-10"))
+}
+
 // A kit that expired while it was packed can be packed for another shipment. It leaves with the second shipment,
 // whether or not the first is cancelled.
 func TestAKitLeavesWithItsLastShipment(t *testing.T) {

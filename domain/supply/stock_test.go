@@ -32,6 +32,16 @@ func TestHold(t *testing.T) {
 	stockAt(t, site, "K1", "K2").When(hold(forced)).Then(stockHeld(anna, kitsByArm{x: "K2"}))
 	stockAt(t, site).When(hold(forced)).Then(short)
 	// A kit of an arm that the scheme does not draw is not needed.
+	// Nothing is held for a draw that is not to be, also for a patient whose cohort alone is stopped.
+	for _, paused := range []study.Event{
+		study.SitePaused{Study: pain, Site: "A", Activities: []study.Activity{study.ActivityRandomisation}},
+		study.Suspended{Study: pain, Cohort: study.Cohort{"sex": "f"}, Activities: []study.Activity{study.ActivityRandomisation}},
+	} {
+		stockAt(t, site, "K1", "K3").When(hold(facts(func(f *supply.Facts) {
+			f.Study, f.Dosing.Levels = study.Decider.Evolve(f.Study, paused), map[string]string{"sex": "f"}
+		}))).Then(refused("activity_paused", "randomisation is paused for the time being"))
+	}
+
 	stockAt(t, site, "K1", "K2").When(hold(facts(func(f *supply.Facts) { f.Drawn = []domain.ArmID{x} }))).
 		Then(stockHeld(anna, kitsByArm{x: "K2"}))
 	noStudy := facts(func(f *supply.Facts) { f.Study = study.Study{} })

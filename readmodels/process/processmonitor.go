@@ -92,7 +92,7 @@ var processOrders = []readmodels.Order[Process]{
 }
 
 // ofSupply are the processes that supply managers see. The others are about patients.
-var ofSupply = []string{"resupply", "supply-upkeep"}
+var ofSupply = []string{"resupply", "resupply-goes-on", "supply-upkeep"}
 
 // processes is the query of a study's processes.
 var processes = readmodels.Declare(readmodels.Query{

@@ -70,13 +70,15 @@ var Queries = []readmodels.Query{
 // EndingListsQuery asks for the lists of a study that end soon.
 type EndingListsQuery struct {
 	Study domain.StudyID `path:"study" doc:"The study"`
+	Stage string         `query:"stage" doc:"Only lists of this stage of the protocol" example:"extension"`
 	AsOf  time.Time      `query:"asOf" doc:"As they were at this moment"`
 	readmodels.Page
 }
 
 // ListEndingLists returns a page of the strata that have few entries.
 func ListEndingLists(ctx context.Context, r readmodels.Request, q EndingListsQuery) (list readmodels.List[EndingList], err error) {
-	filter, few := bson.D{{Key: "study", Value: string(q.Study)}}, bson.D{{Key: "few", Value: true}}
+	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(q.Study)}}, "stage", q.Stage)
+	few := bson.D{{Key: "few", Value: true}}
 	if q.AsOf.IsZero() {
 		return readmodels.Listed(ctx, r.Store.Collection(EndingLists), q.Page, append(filter, few...), endingOrders)
 	}

@@ -25,6 +25,8 @@ var withoutKit = readmodels.Declare(readmodels.Query{
 type WithoutKitQuery struct {
 	Study domain.StudyID `path:"study" doc:"The study"`
 	Site  domain.SiteID  `query:"site" doc:"Only this site"`
+	// Patient finds nobody for those who may not know patients.
+	Patient domain.PatientID `query:"patient" doc:"Only this patient; supply managers find nobody by it"`
 	// AsOf is the zero time for the present.
 	AsOf time.Time `query:"asOf" doc:"As it was at this moment"`
 	readmodels.Page
@@ -37,11 +39,13 @@ var waitOrders = []readmodels.Order[Alert]{
 // ListWithoutKit returns a page of the patients who wait for a kit. One that is shown as it was at a moment has nothing that was
 // recorded later.
 func ListWithoutKit(ctx context.Context, r readmodels.Request, q WithoutKitQuery) (list readmodels.List[Alert], err error) {
-	if _, some := readmodels.ShownTo(r, q.Study, q.Site, safety.PatientWithoutKit, ofSupply); !some {
+	if _, some := readmodels.ShownTo(r, q.Study, q.Site, safety.PatientWithoutKit, ofSupply); !some ||
+		q.Patient != "" && !r.MayKnowPatients(q.Study, q.Site) {
 		return list, nil
 	}
 	then := q.AsOf
 	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(q.Study)}}, "place", q.Site)
+	filter = readmodels.Equal(filter, "patient", q.Patient)
 	ranks := Orders(func(k Rank) bool { return !k.OfArms && (k.Status != AlertClosed || !then.IsZero()) })
 	filter = append(filter, bson.E{Key: "order", Value: bson.D{{Key: "$in", Value: ranks}}},
 		bson.E{Key: "kind", Value: string(safety.PatientWithoutKit)})

@@ -150,9 +150,10 @@ var (
 
 // DosingComplianceQuery asks for the dosing compliance of a study's patients; empty fields do not narrow the list.
 type DosingComplianceQuery struct {
-	Study domain.StudyID `path:"study" doc:"The study"`
-	Site  domain.SiteID  `query:"site" doc:"Only this site"`
-	AsOf  time.Time      `query:"asOf" doc:"As it was known at this moment, and with a site, of patients who were and are there; a page may have fewer lines then"`
+	Study   domain.StudyID   `path:"study" doc:"The study"`
+	Site    domain.SiteID    `query:"site" doc:"Only this site"`
+	Patient domain.PatientID `query:"patient" doc:"Only this patient"`
+	AsOf    time.Time        `query:"asOf" doc:"As it was known at this moment, and with a site, of patients who were and are there; a page may have fewer lines then"`
 	readmodels.Page
 }
 
@@ -167,6 +168,7 @@ func ListDosing(ctx context.Context, r readmodels.Request, q DosingComplianceQue
 ) (list readmodels.List[DosingCompliance], err error) {
 	// Whoever names a site may see that site alone: who has left it is not shown as it was there.
 	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(q.Study)}}, "site", q.Site)
+	filter = readmodels.Equal(filter, "_id", q.Patient)
 	documents, err := readmodels.Listed(ctx, r.Store.Collection(DosingCompliances), q.Page, filter, dosingOrders)
 	if err != nil {
 		return list, err

@@ -49,8 +49,9 @@ var Reconsent = sagas.Define("reconsent",
 ).OfPatients().InGroup("reconsent-2")
 
 const (
-	stageWaits = "waits for the consent"
-	stageLeft  = "the patient has left"
+	stageWaits   = "waits for the consent"
+	stageLeft    = "the patient has left"
+	stageOverdue = "overdue"
 )
 
 func none() (reaction, bool) { return reaction{}, false }
@@ -93,13 +94,18 @@ func (s awaiting) overdue(_ sagas.Fired, o sagas.Occurrence) (reaction, bool) {
 	if s.Due == nil || s.Refused || s.Alert != "" {
 		return none()
 	}
+	return s.raise(o), true
+}
+
+// raise raises an alert at the site where the patient is now.
+func (s awaiting) raise(o sagas.Occurrence) reaction {
 	s.Raised++
 	of := sagas.AlertFrom(s.Study, fmt.Sprintf("%s/reconsent/%d", s.Source, s.Raised))
 	s.Alert = of.Alert
-	return reaction{State: s, Stage: "overdue", Outcome: process.Held, Commands: []any{safety.RaiseAlert{OfAlert: of, Study: s.Study,
+	return reaction{State: s, Stage: stageOverdue, Outcome: process.Held, Commands: []any{safety.RaiseAlert{OfAlert: of, Study: s.Study,
 		Site: s.Site, Patient: domain.PatientID(o.Of), Kind: safety.ReconsentOverdue, Severity: safety.Routine,
 		Summary: fmt.Sprintf("Patient %s has not signed consent version %s, which was due by %s.", o.Of, s.Due.ConsentVersion, s.Due.By),
-		Source:  s.Source, OccurredAt: o.At}}}, true
+		Source:  s.Source, OccurredAt: o.At}}}
 }
 
 func (s awaiting) signed(e patient.ConsentRecorded, _ sagas.Occurrence) (reaction, bool) {
@@ -120,12 +126,19 @@ func (s awaiting) refused(e patient.ReconsentRefused, _ sagas.Occurrence) (react
 	return r, true
 }
 
-// transferred has a later alert raised at the new site.
+// transferred has a later alert raised at the new site. One that is open moves there.
 func (s awaiting) transferred(e patient.Transferred, o sagas.Occurrence) (reaction, bool) {
 	if s.Due == nil {
 		return none()
 	}
 	s.Site = e.To
+	if s.Alert != "" {
+		settle := safety.SettleAlert{OfAlert: safety.OfAlert{Alert: s.Alert},
+			Outcome: fmt.Sprintf("The patient was transferred to site %s, which is told.", e.To)}
+		r := s.raise(o)
+		r.Commands, r.Note = append([]any{settle}, r.Commands...), "the patient is at another site"
+		return r, true
+	}
 	return reaction{State: s, Stage: o.Stage, Outcome: o.Outcome, Note: "the patient is at another site"}, true
 }
 
