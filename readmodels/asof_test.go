@@ -165,7 +165,8 @@ func TestKitsAsOf(t *testing.T) {
 	in := func(location supply.LocationID, status supply.KitStatus) supplyviews.KitState {
 		return supplyviews.KitState{Location: location, Status: status}
 	}
-	put(t, s, supplyviews.KitInventories, livedKit(1, in("D", supply.KitRegistered), in("D", supply.KitAvailable), in("D", supply.KitInTransit),
+	put(t, s, supplyviews.KitInventories, livedKit(1,
+		in("D", supply.KitRegistered), in("D", supply.KitAvailable), in("D", supply.KitInTransit),
 		in("A", supply.KitAvailable), in("A", supply.KitIsAllocated)))
 	put(t, s, supplyviews.KitInventories, livedKit(2, in("D", supply.KitRegistered), in("D", supply.KitAvailable)))
 	asOf := func(n int) supplyviews.KitsQuery { return supplyviews.KitsQuery{AsOf: minuteOf(n)} }

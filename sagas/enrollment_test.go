@@ -277,7 +277,8 @@ func TestADrawDoesNotGoOnAfterASuspension(t *testing.T) {
 		"RandomisationRequested", "RandomisationConfirmed")
 	w.expect("site", w.stockEvents("A"), "ShipmentReceived", "StockRefused", "StockSeedRecorded", "StockHeld", "StockHeld",
 		"HoldReleased", "StockHeld", "KitAllocated")
-	w.expect("draws", w.types("randomisation-"+string(w.study)), "ListGenerated", "SchemeActivated", "RandomisationRefused", "PatientRandomised")
+	w.expect("draws", w.types("randomisation-"+string(w.study)), "ListGenerated", "SchemeActivated", "RandomisationRefused",
+		"PatientRandomised")
 	for _, f := range ofType[patient.RandomisationNotPossible](w.events("patient-" + string(who))) {
 		if f.Code != "randomisation_not_possible" {
 			t.Errorf("it failed with %+v", f)

@@ -86,7 +86,8 @@ func (d Diary) after(events []Event) Diary {
 // lastDayOf returns the last day of an assignment for a phase that has ended.
 func (a *Assignment) lastDayOf(who patient.Patient, today domain.Date) domain.Date {
 	last := today
-	if (a.Phase == patient.PhaseTreatment || a.Phase == patient.PhaseOpenExtension) && who.TreatmentEndedOn != "" && who.TreatmentEndedOn < last {
+	treated := a.Phase == patient.PhaseTreatment || a.Phase == patient.PhaseOpenExtension
+	if treated && who.TreatmentEndedOn != "" && who.TreatmentEndedOn < last {
 		last = who.TreatmentEndedOn
 	}
 	for last < a.Until && a.hasRecordsFrom(last.AddDays(1)) {

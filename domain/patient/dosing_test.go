@@ -54,7 +54,8 @@ func TestDosesOutsideOfTheLimitsAreProposed(t *testing.T) {
 	if events, err := judging(s, "week-1", 10, 0)(ended.State()); err != nil || len(events) != 1 {
 		t.Errorf("after the participation: %v, %v", events, err)
 	}
-	in(t, patient.StatusScreenFailed).Given(patient.RegistrationVoided{Patient: anna, ScreenedOn: "2026-02-01"}).When(judging(s, "week-1", 10, 0)).Then()
+	in(t, patient.StatusScreenFailed).Given(patient.RegistrationVoided{Patient: anna, ScreenedOn: "2026-02-01"}).
+		When(judging(s, "week-1", 10, 0)).Then()
 	in(t, "").When(judging(s, "week-1", 10, 0)).ThenRefused("patient_not_found")
 }
 

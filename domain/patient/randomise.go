@@ -85,8 +85,9 @@ func (e RandomisationNotPossible) AboutPatient() domain.PatientID { return e.Pat
 // RequestDraw decides about RequestRandomisation. The first draw begins the treatment; a later one needs a treatment that is
 // under way. A site that is closed to enrolment may have its enrolled patients drawn. It refuses patient_not_found,
 // patient_ended, patient_status, study_not_found, study_not_randomised, stage_not_found, randomisation_requested,
-// already_randomised, not_randomised, treatment_not_under_way, site_not_active, consent_missing, reconsent_required where the patient gets a kit with
-// the draw, activity_paused, factor_not_derivable, factor_contradicts_record, unknown_factor_level and unknown_factor.
+// already_randomised, not_randomised, treatment_not_under_way, site_not_active, consent_missing, reconsent_required where the
+// patient gets a kit with the draw, activity_paused, factor_not_derivable, factor_contradicts_record, unknown_factor_level and
+// unknown_factor.
 func RequestDraw(p Patient, s study.Study, cmd RequestRandomisation, _ domain.Call) ([]Event, error) {
 	if err := p.mustBe("draw the patient", StatusEnrolled); err != nil {
 		return nil, err

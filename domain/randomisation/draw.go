@@ -28,8 +28,8 @@ type Facts struct {
 //
 // The codes of RandomisationRefused are patient_ended, activity_paused, no_active_scheme, arms_not_of_version, seed_revealed,
 // invalid_factors, cap_reached, arm_closed, no_stock and list_exhausted. All except list_exhausted are decided before the next
-// entry of the list, or the number from the seed, is known. A refusal that depended on the arm would reveal the arm, and a site could repeat its requests
-// until it gets the arm that it wants.
+// entry of the list, or the number from the seed, is known. A refusal that depended on the arm would reveal the arm, and a site
+// could repeat its requests until it gets the arm that it wants.
 //
 // If the patient's site has kits for some arms only, the protocol decides. Without forced allocation the patient is not
 // drawn. With forced allocation the draw is among the arms in stock. Skipped entries of the list wait: the oldest

@@ -28,7 +28,8 @@ const stageSlot = "stage:"
 // Hold reserves, until the draw, a kit of every arm that the patient can be drawn into, so that the site has a kit for every outcome of
 // the draw: of the arms of the patient's version of the protocol that the scheme has and that are not closed. If the protocol
 // allows a forced allocation, kits of some arms are enough. The answer is StockHeld, or StockRefused with the code no_stock,
-// activity_paused or site_not_active. A patient who has a hold already gets the same hold again; for a patient who has a kit already, it does nothing.
+// activity_paused or site_not_active. A patient who has a hold already gets the same hold again; for a patient who has a kit
+// already, it does nothing.
 func Hold(s Stock, f Facts, cmd HoldStock, call domain.Call) ([]StockEvent, error) {
 	at := OfStock{cmd.Study, LocationID(cmd.Site)}
 	if hold, held := s.Holds.Get(cmd.Patient); held {
@@ -353,8 +354,9 @@ func SetAside(s Stock, cmd SetKitsAside, _ domain.Call) ([]StockEvent, error) {
 
 // Dispense hands a patient the allocated kit. It refuses malformed_date, captured_in_future, kit_not_at_location,
 // kit_not_allocated_to_patient, kit_status, patient_ended, treatment_ended, dose_held, patient_transferred, reconsent_required,
-// consent_missing, visit_not_recorded, dose_changed, dispensed_before_enrollment, lot_recalled, kit_expired and kit_expires_soon. No patient gets a kit that has expired or soon will
-// (R37; ICH E6(R3) 3.15.3(c)), and none is dispensed before the draw and the allocation (R8).
+// consent_missing, visit_not_recorded, dose_changed, dispensed_before_enrollment, lot_recalled, kit_expired and kit_expires_soon.
+// No patient gets a kit that has expired or soon will (R37; ICH E6(R3) 3.15.3(c)), and none is dispensed before the draw and the
+// allocation (R8).
 func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent, error) {
 	if err := cmd.On.NotAfterToday("on", call.At); err != nil {
 		return nil, err

@@ -62,7 +62,8 @@ func TestKitsFollowAChangedDose(t *testing.T) {
 	// Without kits of the new dose, the patient waits, and gets none of the former.
 	dry := typedStock(t, high, high)
 	dry = dry.Given(decided(t, dry, allocate(atStep(2, false), anna, "week-4"))...)
-	if events := decided(t, dry, revising(atStep(1, false))); len(kitsAside(events)) != 2 || !slices.Equal(given(events), []string{"no_stock"}) {
+	events := decided(t, dry, revising(atStep(1, false)))
+	if len(kitsAside(events)) != 2 || !slices.Equal(given(events), []string{"no_stock"}) {
 		t.Errorf("without kits of the lower dose: %v", events)
 	}
 
@@ -72,7 +73,8 @@ func TestKitsFollowAChangedDose(t *testing.T) {
 	if events := decided(t, rescued, revising(atStep(1, false))); !slices.Equal(given(events), []string{"0:" + low, "1:" + low}) {
 		t.Errorf("after the rescue, the patient gets %v", given(events))
 	}
-	older := typedStock(t, high, high).Given(supply.KitAllocated{OfStock: site, Patient: anna, Kit: supply.KitNumber(high + "/0"), Visit: "week-4"})
+	older := typedStock(t, high, high).Given(
+		supply.KitAllocated{OfStock: site, Patient: anna, Kit: supply.KitNumber(high + "/0"), Visit: "week-4"})
 	older.When(revising(atStep(1, false))).Then()
 }
 
@@ -116,6 +118,7 @@ func TestNoKitWithoutAConsent(t *testing.T) {
 	s.When(allocate(without, anna, "week-4")).Then(supply.AllocationFailed{OfStock: site, Patient: anna, Visit: "week-4",
 		Code: "consent_missing", Reason: "the patient has signed no consent", Withheld: supply.ConsentIsMissing})
 	kits := decided(t, s, allocate(withPlan(nil), anna, "week-4"))
-	s.Given(kits...).When(decisionWith(supply.Dispense, without, dispenseKit(anna, kits[len(kits)-1].(supply.KitAllocated).Kit, "2026-03-10"))).
+	kit := kits[len(kits)-1].(supply.KitAllocated).Kit
+	s.Given(kits...).When(decisionWith(supply.Dispense, without, dispenseKit(anna, kit, "2026-03-10"))).
 		ThenRefused("consent_missing")
 }

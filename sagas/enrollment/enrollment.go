@@ -182,7 +182,8 @@ func (s enrolling) stockRefused(e supply.StockRefused, _ sagas.Occurrence) (reac
 
 // notPossible fails the enrolment. Who randomises is told only that it is not possible at present, as a pharmacy would say
 // it: want of stock beside kits that lie at the site would tell that these are all of one arm, and so would a full cohort
-// (ICH E6(R3) 4.1). Everybody is told of a pause by its alert. The reason itself is in the log, in the events of the stock and of the randomisation.
+// (ICH E6(R3) 4.1). Everybody is told of a pause by its alert. The reason itself is in the log, in the events of the stock and of
+// the randomisation.
 func (s enrolling) notPossible(code, reason string) reaction {
 	switch code {
 	case "no_stock", "cap_reached", "list_exhausted", "arm_closed", "activity_paused":

@@ -11,7 +11,8 @@ import (
 
 // The alert that a consent is overdue follows the patient: the new site is told, and the former one has nothing left to do.
 func TestAnOverdueConsentFollowsThePatient(t *testing.T) {
-	o := sagas.Occurrence{ID: "e-1", At: time.Date(2026, 4, 1, 12, 0, 0, 0, time.UTC), Study: "PAIN1", Site: "A", Of: "PAIN1.S-1", Stage: stageOverdue}
+	o := sagas.Occurrence{ID: "e-1", At: time.Date(2026, 4, 1, 12, 0, 0, 0, time.UTC), Study: "PAIN1", Site: "A", Of: "PAIN1.S-1",
+		Stage: stageOverdue}
 	waiting := awaiting{Study: "PAIN1", Site: "A", Source: "e-0", Due: &patient.Reconsent{ConsentVersion: "2.0", By: "2026-03-24"}}
 	late, _ := waiting.overdue(sagas.Fired{}, o)
 	first := late.Commands[0].(safety.RaiseAlert)

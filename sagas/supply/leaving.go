@@ -13,8 +13,8 @@ import (
 type leaving struct{}
 
 // Leaving is the process that frees what a site keeps for a patient whose treatment or participation has ended, or who is
-// transferred to another site, and the kits of a visit that did not take place. Schedules end by themselves: a patient who does not take part has no windows, and nobody is
-// asked about doses after the treatment.
+// transferred to another site, and the kits of a visit that did not take place. Schedules end by themselves: a patient who does not
+// take part has no windows, and nobody is asked about doses after the treatment.
 var Leaving = sagas.Define("leaving",
 	sagas.Sends(supply.SetKitsAside{}),
 	sagas.On[patient.ConsentWithdrawn](patientOfSite, leaving.consentWithdrawn),
