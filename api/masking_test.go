@@ -32,9 +32,8 @@ func TestR27_NoWayOutTellsSupplyManagersOfPatients(t *testing.T) {
 			}
 		}
 		stream, readers, of01 := asker.hear(""), c.as(tr.crc).hear(""), asker.hear("?patient="+string(tr.patient))
-		visit := unique("visit")
 		tr.send(t, "DEPOT", "01", tr.another(t))
-		allocated := do(t, supply.AllocateKit{Study: tr.study, Site: "01", OfPatient: of, Visit: visit})
+		allocated := do(t, supply.DispenseUnscheduled{Site: "01", OfPatient: of, Reasoned: domain.Because("travels")})
 		kit := allocated.Events[len(allocated.Events)-1].Data.(supply.KitAllocated).Kit
 		dispensed := do(t, supply.DispenseKit{Site: "01", OfPatient: of, Kit: kit, On: "2026-02-03"})
 		readers.until(tr.patient, supplyviews.KitInventories) // readers of clinical data are told

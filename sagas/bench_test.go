@@ -77,63 +77,132 @@ func BenchmarkEnrollment(b *testing.B) {
 			for i := range ready {
 				ready[i] = w.consented()
 			}
-			var mu sync.Mutex
-			asked, took := map[domain.PatientID]time.Time{}, []time.Duration{}
-			done := make(chan struct{}, concurrent)
-			ctx, stop := context.WithCancel(context.Background())
-			defer stop()
-			go func() {
-				_ = w.log.Follow(ctx, eventlog.Subscription{Types: []string{"PatientEnrolled", "EnrollmentFailed"}},
-					func(_ context.Context, batch eventlog.Batch) error {
-						for _, e := range batch.Events {
-							mu.Lock()
-							if p, ok := e.Event.(patient.Enrolled); ok {
-								took = append(took, time.Since(asked[p.Patient]))
-							} else {
-								b.Errorf("%+v", e.Event)
-							}
-							mu.Unlock()
-							done <- struct{}{}
-						}
-						return nil
-					})
-			}()
-			for range concurrent {
-				done <- struct{}{}
-			}
-			before, _ := processorTime()
-			stored := w.stats()
-			b.ResetTimer()
-			var group sync.WaitGroup
-			for _, p := range ready {
-				<-done
-				group.Go(func() {
-					mu.Lock()
-					asked[p] = time.Now()
-					mu.Unlock()
-					if _, err := w.do(w.crc, patient.EnrollPatient{OfPatient: domain.ForPatient(p), On: "2026-02-02"}); err != nil {
-						b.Error(err)
-					}
-				})
-			}
-			group.Wait()
-			for range concurrent {
-				<-done
-			}
-			b.StopTimer()
-			b.ReportMetric(float64(n)/b.Elapsed().Seconds(), "enrolments/s")
-			counted := func(name string, from, to uint64) { b.ReportMetric(float64(to-from)/float64(n), name+"/enrolment") }
-			now := w.stats()
-			counted("events", stored.Events, now.Events)
-			counted("appends", stored.Appends, now.Appends)
-			counted("syncs", stored.Commits, now.Commits)
-			counted("deliveries", stored.EventsSent, now.EventsSent)
-			if after, known := processorTime(); known {
-				b.ReportMetric(float64((after-before).Microseconds())/1000/float64(n), "cpu-ms/enrolment")
-			}
-			percentiles(b, took)
+			w.measure(b, "enrolment", concurrent, ready, w.enrolment, "PatientEnrolled", "EnrollmentFailed")
 		})
 	}
+}
+
+// enrolment asks for the enrolment of a patient, and ends with its confirmation.
+func (w *world) enrolment(e any) (who domain.PatientID, next any) {
+	switch e := e.(type) {
+	case domain.PatientID:
+		return e, patient.EnrollPatient{OfPatient: domain.ForPatient(e), On: "2026-02-02"}
+	case patient.Enrolled:
+		return e.Patient, nil
+	}
+	return "", nil
+}
+
+// BenchmarkDispensing takes patients from a visit to the kit that they are handed at it: the visit, the kit that the process asks for,
+// and the dispensing.
+func BenchmarkDispensing(b *testing.B) {
+	for _, concurrent := range []int{1, 8, 64} {
+		b.Run(fmt.Sprintf("concurrent=%d", concurrent), func(b *testing.B) {
+			w := newWorldInside(b, 100_000)
+			n := max(b.N, concurrent)
+			w.perStratum = n + 100
+			w.stocked(2*n + concurrent)
+			treated := make([]domain.PatientID, n)
+			for i := range treated {
+				treated[i] = w.request()
+			}
+			left := n
+			w.wait("PatientEnrolled", func(any) bool { left--; return left == 0 })
+			w.measure(b, "dispensing", concurrent, treated, w.dispensing, "KitAllocated", "KitDispensed", "AllocationFailed")
+		})
+	}
+}
+
+// dispensing records a patient's visit, gives out the kit that is allocated for it, and ends when it is given out.
+func (w *world) dispensing(e any) (who domain.PatientID, next any) {
+	switch e := e.(type) {
+	case domain.PatientID:
+		return e, patient.RecordVisit{OfPatient: domain.ForPatient(e), Visit: "week-4", On: "2026-02-03"}
+	case supply.KitAllocated:
+		if e.Visit == "week-4" {
+			return e.Patient, supply.DispenseKit{Site: "A", OfPatient: domain.ForPatient(e.Patient), Kit: e.Kit, On: "2026-02-03"}
+		}
+	case supply.KitDispensed:
+		return e.Patient, nil
+	}
+	return "", nil
+}
+
+// measure takes patients through a course, so many at once. course is given a patient to begin with, and then every event of the
+// types; it returns the patient, and what the site sends next, nil at the end. Events that do not matter are of no patient.
+func (w *world) measure(b *testing.B, unit string, concurrent int, patients []domain.PatientID,
+	course func(e any) (domain.PatientID, any), types ...string) {
+	b.Helper()
+	var mu sync.Mutex
+	asked, took := map[domain.PatientID]time.Time{}, []time.Duration{}
+	done := make(chan struct{}, concurrent)
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	var group sync.WaitGroup
+	send := func(command any) {
+		group.Go(func() {
+			if _, err := w.do(w.crc, command); err != nil {
+				b.Error(err)
+				done <- struct{}{}
+			}
+		})
+	}
+	go func() {
+		_ = w.log.Follow(ctx, eventlog.Subscription{Types: types}, func(_ context.Context, batch eventlog.Batch) error {
+			for _, e := range batch.Events {
+				switch e.Event.(type) {
+				case patient.EnrollmentFailed, supply.AllocationFailed:
+					b.Errorf("%+v", e.Event)
+					done <- struct{}{}
+					continue
+				}
+				who, next := course(e.Event)
+				mu.Lock()
+				began, ours := asked[who]
+				mu.Unlock()
+				switch {
+				case !ours:
+				case next != nil:
+					send(next)
+				default:
+					took = append(took, time.Since(began))
+					done <- struct{}{}
+				}
+			}
+			return nil
+		})
+	}()
+	for range concurrent {
+		done <- struct{}{}
+	}
+	before, _ := processorTime()
+	stored := w.stats()
+	b.ResetTimer()
+	for _, p := range patients {
+		<-done
+		_, first := course(p)
+		mu.Lock()
+		asked[p] = time.Now()
+		mu.Unlock()
+		send(first)
+	}
+	for range concurrent {
+		<-done
+	}
+	b.StopTimer()
+	group.Wait()
+	n := float64(len(patients))
+	b.ReportMetric(n/b.Elapsed().Seconds(), unit+"s/s")
+	counted := func(name string, from, to uint64) { b.ReportMetric(float64(to-from)/n, name+"/"+unit) }
+	now := w.stats()
+	counted("events", stored.Events, now.Events)
+	counted("appends", stored.Appends, now.Appends)
+	counted("syncs", stored.Commits, now.Commits)
+	counted("deliveries", stored.EventsSent, now.EventsSent)
+	if after, known := processorTime(); known {
+		b.ReportMetric(float64((after-before).Microseconds())/1000/n, "cpu-ms/"+unit)
+	}
+	percentiles(b, took)
 }
 
 // BenchmarkAlert takes the time from the moment that a diary with a risk is accepted to its message at the broker, while a
