@@ -267,7 +267,7 @@ func (w *stocks) acts() []func() {
 				Reasoned: reason})
 		},
 		func() {
-			act(w, site, "", knowing(supply.SetAside), supply.SetKitsAside{Study: "S", Site: siteID, OfPatient: ofPatient, Reasoned: reason})
+			act(w, site, "", supply.SetAside, supply.SetKitsAside{Study: "S", Site: siteID, OfPatient: ofPatient, Reasoned: reason})
 		},
 		func() {
 			w.facts.WitnessAtSite = true

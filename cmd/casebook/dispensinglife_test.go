@@ -64,7 +64,7 @@ func openDispensing(t *testing.T) *site {
 	add := func(n supply.KitNumber, rest string, expiry domain.Date) {
 		kits, csv = append(kits, n), csv+fmt.Sprintf("%s,%s,L1,%s,%d\n", n, rest, expiry, dosesOfKit)
 	}
-	for i := range 22 {
+	for i := range 30 {
 		add(supply.KitNumber(fmt.Sprintf("L-%02d", i)), "low,54 mg,blinded", "2031-12-31")
 		add(supply.KitNumber(fmt.Sprintf("H-%02d", i)), "high,,", "2031-12-31")
 		add(supply.KitNumber(fmt.Sprintf("R-%02d", i)), "lead-in,,open", "2031-12-31")
@@ -223,11 +223,25 @@ func TestDailyLifeOfDispensing(t *testing.T) {
 		if again := s.waiting(of, 1)[0]; again != kit {
 			t.Errorf("put back was %s, and the patient gets %s", kit, again)
 		}
+		s.must(s.crc, void) // typed wrongly, and put right at once
+		s.must(s.crc, visit)
+		s.waiting(of, 1)
 		// The kit of a voided visit is set aside by itself, and nobody gives it out.
 		s.must(s.crc, void)
 		s.eventually("the kit is set aside", func() bool { return s.setAside(s.crc, kit) })
 		s.must(s.crc, visit)
 		s.give(of, "2026-03-03", s.waiting(of, 1)...)
+	})
+
+	t.Run("a visit while the treatment had ended in error", func(t *testing.T) {
+		s.t = t
+		of := s.ranIn(60)
+		s.enrol(of)
+		s.give(of, "2026-02-03", s.waiting(of, 1)...)
+		s.must(s.crc, patient.DiscontinueTreatment{OfPatient: of, On: "2026-03-01", Reason: patient.EndedByAdverseEvent})
+		s.must(s.crc, patient.RecordVisit{OfPatient: of, Visit: "week-4", On: "2026-03-03"})
+		s.must(s.crc, patient.UndoPatientStep{OfPatient: of, Step: patient.StepTreatmentEnd, Reasoned: domain.Because("Another patient's")})
+		s.waiting(of, 1)
 	})
 
 	t.Run("consent recorded in error", func(t *testing.T) {
@@ -454,7 +468,9 @@ func TestDailyLifeOfDispensing(t *testing.T) {
 			csv += fmt.Sprintf("%s,%s,L1,%s,%d\n", n, kind, expiry, dosesOfKit)
 		}
 		s.must(s.supplier, supply.RegisterKits{InStudy: ofStudy, Depot: "D", CSV: csv})
-		s.stands(kits[len(kits)-1], supply.KitAvailable)
+		s.eventually("the delivery is there", func() bool { // a rule may have packed it by then
+			return s.kit(s.manager, kits[len(kits)-1], lastRecorded(t, s.log)).Status != supply.KitRegistered
+		})
 	}
 
 	t.Run("kits of a type that expire too soon are not shipped", func(t *testing.T) {

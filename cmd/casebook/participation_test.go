@@ -202,7 +202,7 @@ func (s *site) dispense(token string, of domain.OfPatient, at string, on domain.
 func (s *site) kits(token, at string) []supplyviews.Kit {
 	s.t.Helper()
 	var list readmodels.List[supplyviews.Kit]
-	s.query(token, fmt.Sprintf("/api/v1/studies/%s/kits?location=%s&limit=100", s.study, at), 0, &list)
+	s.query(token, fmt.Sprintf("/api/v1/studies/%s/kits?location=%s&limit=200", s.study, at), 0, &list)
 	return list.Items
 }
 

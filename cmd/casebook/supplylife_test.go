@@ -33,7 +33,7 @@ func (s *site) stands(n supply.KitNumber, status supply.KitStatus) {
 	s.t.Helper()
 	var list readmodels.List[supplyviews.Kit]
 	s.eventually(fmt.Sprintf("kit %s is %s", n, status), func() bool {
-		s.query(s.manager, fmt.Sprintf("/api/v1/studies/%s/kits?status=%s&limit=100", s.study, status), 0, &list)
+		s.query(s.manager, fmt.Sprintf("/api/v1/studies/%s/kits?status=%s&limit=200", s.study, status), 0, &list)
 		return slices.ContainsFunc(list.Items, func(k supplyviews.Kit) bool { return k.Kit == n })
 	})
 }

@@ -200,7 +200,7 @@ var Commands = []commands.Command{
 			c.Seed, err = commands.NewSeed()
 			return err
 		}),
-	commands.Handle(supply.StockDecider, supply.SetAside).
+	commands.HandleWithFacts(supply.StockDecider, visitsOf, supply.SetAside).
 		AllowedTo(access.Processes).
 		Upcast(domain.Unchanged),
 	onPatientKits(supply.Dispense).
@@ -354,6 +354,16 @@ func onPatientKits[C domain.AboutPatient](decide stockDecision[C]) *commands.Dec
 		facts.Dosing = who.Dosing(levels)
 		return facts, err
 	}, decide)
+}
+
+// visitsOf reads the facts of SetKitsAside: the patient's visits, where it is about one.
+func visitsOf(ctx context.Context, reader commands.Reader, c supply.SetKitsAside) (f supply.Facts, err error) {
+	if c.Visit == "" {
+		return f, nil
+	}
+	who, err := commands.PatientOf(ctx, reader, c)
+	f.Visits = who.Visits
+	return f, err
 }
 
 // stockFacts reads the facts of a decision about kits: the study, its lots, and the stock of the other location of a

@@ -22,7 +22,7 @@ var events = []domain.EventType{
 	domain.Stored[RandomisationConfirmed]("RandomisationConfirmed", domain.Unchanged),
 	domain.Stored[RandomisationNotPossible]("RandomisationNotPossible"),
 	domain.Stored[EnrollmentFailed]("EnrollmentFailed"),
-	domain.Stored[VisitRecorded]("VisitRecorded"),
+	domain.Stored[VisitRecorded]("VisitRecorded", domain.Unchanged),
 	domain.Stored[ConsentWithdrawn]("ConsentWithdrawn", withdrewEverything),
 	domain.Stored[Discontinued]("PatientDiscontinued"),
 	domain.Stored[Completed]("PatientCompleted"),
@@ -131,6 +131,9 @@ type VisitRecorded struct {
 	On      domain.Date      `json:"on"`
 	// Dispense says that the patient gets a kit at the visit, according to the protocol.
 	Dispense bool `json:"dispense,omitempty"`
+	// WouldDispense says that the patient would have got one if the treatment, or the participation before it, had not ended. Events of
+	// version 1 do not say so.
+	WouldDispense bool `json:"wouldDispense,omitempty"`
 	// Candidate says that the visit took place outside of its window, which may be a deviation; somebody has to confirm it.
 	Candidate DeviationKind `json:"candidate,omitempty"`
 	// WeightKg is the body weight at the visit; 0 if it was not recorded.

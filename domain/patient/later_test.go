@@ -13,7 +13,7 @@ import (
 func TestWhatTookPlaceBeforeTheEndIsTypedAfterIt(t *testing.T) {
 	s := withVisits()
 	left := onTreatment(t).Given(discontinued) // on 1 March
-	visited := patient.VisitRecorded{Patient: anna, Visit: "week-4", On: "2026-03-01"}
+	visited := patient.VisitRecorded{Patient: anna, Visit: "week-4", On: "2026-03-01", WouldDispense: true}
 	left.When(visiting(s, "week-4", "2026-03-01")).Then(visited)
 	left.When(visiting(s, "week-4", "2026-03-02")).ThenRefused("patient_ended")
 	left.When(consenting(theStudy(), "1.0", "2026-03-02")).ThenRefused("patient_ended")

@@ -52,7 +52,8 @@ func TestTreatmentEndsBeforeTheParticipation(t *testing.T) {
 		t.Errorf("the patient is %+v", p)
 	}
 	// The visit would have dispensed a kit, and takes place without one.
-	after.When(visiting(s, "week-4", "2026-03-03")).Then(patient.VisitRecorded{Patient: anna, Visit: "week-4", On: "2026-03-03"})
+	after.When(visiting(s, "week-4", "2026-03-03")).Then(patient.VisitRecorded{Patient: anna, Visit: "week-4", On: "2026-03-03",
+		WouldDispense: true})
 	after.When(stopping("2026-03-02", patient.EndedByDeath, "")).ThenRefused("treatment_not_under_way")
 	after.When(holding("2026-03-02", "nausea")).ThenRefused("treatment_not_under_way")
 	after.When(completing("2026-02-27")).ThenRefused("ended_before_treatment")

@@ -58,7 +58,10 @@ func RecordAttendance(p Patient, s study.Study, cmd RecordVisit, call domain.Cal
 	// visit was typed late.
 	dispense := p.Treatment.underWay() && s.Gives(cmd.Visit) && visit.Day >= 0 ||
 		p.Treatment == TreatmentNotStarted && p.Status != StatusScreened && !p.ended() && s.GivesBeforeDraw(cmd.Visit)
-	recorded := VisitRecorded{Patient: p.ID, Visit: cmd.Visit, On: cmd.On, Dispense: dispense, WeightKg: cmd.WeightKg}
+	// The end may have been recorded in error, and be undone.
+	would := p.Treatment == TreatmentEnded && s.Gives(cmd.Visit) && visit.Day >= 0 ||
+		p.Treatment == TreatmentNotStarted && p.ended() && s.GivesBeforeDraw(cmd.Visit)
+	recorded := VisitRecorded{Patient: p.ID, Visit: cmd.Visit, On: cmd.On, Dispense: dispense, WouldDispense: would, WeightKg: cmd.WeightKg}
 	switch needed := dispense && s.NeedsWeight(cmd.Visit); {
 	case cmd.WeightKg < 0 || cmd.WeightKg > maxKg:
 		return nil, refuse.Malformed("value_out_of_range", "a weight of %g kg cannot be", cmd.WeightKg).At("weightKg").

@@ -100,7 +100,7 @@ func ReleaseHeld(s Stock, cmd ReleaseHold, _ domain.Call) ([]StockEvent, error) 
 
 // Allocate gives a patient the kits that are due at a visit: the held ones, or else, by chance, those that expire first. The answer is
 // KitAllocated for each of them, or AllocationFailed with the code no_stock, not_randomised, nothing_planned, patient_ended,
-// treatment_started for a visit of the screening, visit_not_recorded, treatment_ended, dose_held, reconsent_due, consent_missing or
+// treatment_started for a visit of the screening, drawn_again, visit_not_recorded, treatment_ended, dose_held, reconsent_due, consent_missing or
 // patient_transferred: a patient gets all
 // of them, or waits. A patient who has the kits of the visit gets no others, unless one was never given out and no longer can be,
 // or is of no use any more: then it is replaced. A kit that was set aside when the patient left in error is the patient's again.
@@ -120,6 +120,8 @@ func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent
 	switch {
 	case !f.takesPart(planned):
 		return failed("patient_ended", "the patient does not take part any more")
+	case s.isSuperseded(cmd.Patient, cmd.Visit):
+		return failed("drawn_again", "the patient was drawn again since, and got kits then")
 	case !f.tookPlace(cmd.Visit):
 		return failed("visit_not_recorded", "the visit was recorded in error")
 	case f.Withheld != "":
@@ -152,7 +154,7 @@ type wanted struct {
 func (s Stock) due(f Facts, p domain.PatientID, visit string, has []KitNumber) (sets [][]wanted) {
 	newest, _ := s.Newest.Get(p)
 	isNewest := visit == newest.visit
-	served := slices.ContainsFunc(has, func(n KitNumber) bool { return s.serves(n, isNewest) })
+	served := slices.ContainsFunc(has, func(n KitNumber) bool { return s.serves(n, visit, isNewest) })
 	for _, kinds := range f.Study.Due(s.plannedFor(p, visit), f.Arm, f.Dosing).Sets {
 		var set []wanted
 		for item, kind := range kinds {
@@ -162,7 +164,7 @@ func (s Stock) due(f Facts, p domain.PatientID, visit string, has []KitNumber) (
 			}
 			if !served {
 				set = append(set, want)
-			} else if item < len(has) && !s.serves(has[item], isNewest) {
+			} else if item < len(has) && !s.serves(has[item], visit, isNewest) {
 				if c, known := s.contents.Get(has[item]); known {
 					want.kind = c.kind()
 				}
@@ -249,6 +251,13 @@ func (f Facts) dose() (step int, rescue bool) {
 	return f.Dosing.Step, f.Dosing.Rescue
 }
 
+// isSuperseded says whether a patient was drawn again after kits were allocated for a visit. They may be of another arm than the patient's
+// by now; whether they are must not show, so none of them is given out any more.
+func (s Stock) isSuperseded(p domain.PatientID, visit string) bool {
+	superseded, _ := s.Superseded.Get(Slot{p, visit})
+	return superseded
+}
+
 // ofOtherDose says whether a kit was allocated for another dose than the patient is on now. A rescue that has begun since comes with the
 // next kits: without it, the patient would have none where the rescue is out of stock. The dose of a run-in is not changed.
 func (s Stock) ofOtherDose(k Kit, f Facts) bool {
@@ -256,23 +265,30 @@ func (s Stock) ofOtherDose(k Kit, f Facts) bool {
 	return k.Step != 0 && step != 0 && (k.Step != step || k.Rescue && !rescue) && !f.Study.InScreening(s.plannedFor(k.Patient, k.Visit))
 }
 
-// Revise decides about ReviseKits. It leaves the kits of a visit alone of which one was given out. It may be sent again.
+// Revise decides about ReviseKits. It leaves the kits of a visit alone of which one was given out for another dose. Kits from before a
+// later draw are set aside, and nothing replaces them: others came with the draw. It may be sent again.
 func Revise(s Stock, f Facts, cmd ReviseKits, call domain.Call) ([]StockEvent, error) {
 	wrong := map[string][]KitNumber{}
 	for n, k := range s.Kits.All() {
-		if k.Patient == cmd.Patient && k.Status == KitIsAllocated && s.ofOtherDose(k, f) {
+		if k.Patient == cmd.Patient && k.Status == KitIsAllocated && (s.ofOtherDose(k, f) || s.isSuperseded(k.Patient, k.Visit)) {
 			wrong[k.Visit] = append(wrong[k.Visit], n)
 		}
 	}
 	var events []StockEvent
 	for _, visit := range slices.Sorted(maps.Keys(wrong)) {
 		kits, _ := s.Allocated.Get(Slot{cmd.Patient, visit})
-		if slices.ContainsFunc(kits, func(n KitNumber) bool { k, _ := s.Kits.Get(n); return k.Dispensed }) {
+		superseded := s.isSuperseded(cmd.Patient, visit)
+		if !superseded && slices.ContainsFunc(kits, func(n KitNumber) bool { k, _ := s.Kits.Get(n); return k.Dispensed }) {
 			continue
 		}
 		slices.Sort(wrong[visit])
 		aside := KitsSetAside{OfStock: OfStock{cmd.Study, LocationID(cmd.Site)}, Patient: cmd.Patient, Kits: wrong[visit],
 			Reason: "the dose was changed", Affected: s.slotsOf(wrong[visit])}
+		if superseded {
+			aside.Reason = "the patient was drawn again"
+			s, events = evolveStock(s, aside), append(events, aside)
+			continue
+		}
 		others, err := s.allocatedAfter(aside, f, cmd.Patient, cmd.Site, visit, cmd.Seed, call)
 		if err != nil {
 			return nil, err
@@ -308,13 +324,14 @@ func (f Facts) withheldAs(code string) Withholding {
 func (s Stock) kitsFor(slot Slot) (kits []KitNumber, has bool) {
 	kits, got := s.Allocated.Get(slot)
 	newest, _ := s.Newest.Get(slot.Patient)
-	return kits, got && !slices.ContainsFunc(kits, func(n KitNumber) bool { return !s.serves(n, newest.visit == slot.Visit) })
+	return kits, got && !slices.ContainsFunc(kits, func(n KitNumber) bool { return !s.serves(n, slot.Visit, newest.visit == slot.Visit) })
 }
 
-// serves says that a patient needs no other kit in place of this one. newest says that none was allocated for a later visit.
-func (s Stock) serves(n KitNumber, newest bool) bool {
+// serves says that a patient needs no other kit for a visit in place of this one, which may have been given out at another visit after
+// it was put back. newest says that none was allocated for a later visit.
+func (s Stock) serves(n KitNumber, visit string, newest bool) bool {
 	k, _ := s.Kits.Get(n)
-	return k.serves(newest)
+	return k.Visit == visit && k.serves(newest)
 }
 
 // kitOf returns the kit of an arm or type that can go to no other patient: one that was put back, or that is held for this one.
@@ -323,7 +340,7 @@ func (s Stock) kitOf(p domain.PatientID, in Supply, choice Choice, kind study.Ki
 	for _, n := range kept {
 		k, _ := s.Kits.Get(n)
 		c, known := s.contents.Get(n)
-		if known && k.Status == KitUnavailable && !k.Wanted && c.kind() == kind && in.usable(n, c.Lot) &&
+		if known && k.Status == KitUnavailable && !k.Wanted && !s.isSuperseded(p, k.Visit) && c.kind() == kind && in.usable(n, c.Lot) &&
 			c.Expiry.DaysSince(choice.On) > choice.KeepDays {
 			return n, true
 		}
@@ -333,7 +350,10 @@ func (s Stock) kitOf(p domain.PatientID, in Supply, choice Choice, kind study.Ki
 
 // SetAside takes allocated kits that were never given out from a patient who has left, and ends the patient's hold; or those of a visit
 // that did not take place. It may be sent again.
-func SetAside(s Stock, cmd SetKitsAside, _ domain.Call) ([]StockEvent, error) {
+func SetAside(s Stock, f Facts, cmd SetKitsAside, _ domain.Call) ([]StockEvent, error) {
+	if _, again := f.Visits[cmd.Visit]; again { // it was recorded again meanwhile
+		return nil, nil
+	}
 	at := OfStock{cmd.Study, LocationID(cmd.Site)}
 	var events []StockEvent
 	if _, held := s.Holds.Get(cmd.Patient); held && cmd.Visit == "" {
@@ -374,6 +394,9 @@ func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent
 	case !f.tookPlace(k.Visit):
 		return nil, refuse.WrongState("visit_not_recorded", "the visit that kit %s was for was recorded in error", cmd.Kit).At("kit").
 			Do("record the visit first")
+	case s.isSuperseded(cmd.Patient, k.Visit):
+		return nil, refuse.WrongState("drawn_again", "the patient was drawn again after kit %s was allocated", cmd.Kit).At("kit").
+			Do("give out the kit that came with the draw; set this one aside")
 	case s.ofOtherDose(k, f):
 		return nil, refuse.WrongState("dose_changed", "the patient's dose was changed after kit %s was allocated", cmd.Kit).At("kit").
 			Do("wait a moment and look which kit is allocated now; replace this one if it stays")

@@ -189,7 +189,7 @@ func releaseHold() stockDecision {
 
 func setAside() stockDecision {
 	cmd := supply.SetKitsAside{Study: pain, Site: "A", OfPatient: domain.ForPatient(anna), Reasoned: domain.Because("left")}
-	return decision(supply.SetAside, cmd)
+	return decisionWith(supply.SetAside, supply.Facts{}, cmd)
 }
 
 func allocate(f supply.Facts, p domain.PatientID, visit string) stockDecision {

@@ -618,7 +618,7 @@ func (w *world) leave() {
 	p.left = true
 	w.screen()
 	cmd := supply.SetKitsAside{Study: pain, Site: p.siteID(), OfPatient: domain.ForPatient(p.id), Reasoned: domain.Because("left")}
-	decideOn(w, p.site, "", p, withoutFacts(supply.SetAside), cmd)
+	decideOn(w, p.site, "", p, supply.SetAside, cmd)
 	s := last(w.stocks[p.site])
 	for _, n := range s.KitsOf(p.id) {
 		if k, _ := s.Kits.Get(n); k.Status == supply.KitIsAllocated {

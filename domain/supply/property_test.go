@@ -344,7 +344,7 @@ func (m *machine) act() {
 			at = ownSite
 		case 1:
 			cmd := supply.SetKitsAside{Study: pain, Site: site, OfPatient: of, Reasoned: reason}
-			events, err = supply.SetAside(m.stocks[ownSite], cmd, call)
+			events, err = supply.SetAside(m.stocks[ownSite], supply.Facts{}, cmd, call)
 			at = ownSite
 		case 2:
 			cmd := supply.DestroyKits{AtLocation: atLocation(at), Kits: kits(m.kit(at)), On: today, Certificate: "c"}

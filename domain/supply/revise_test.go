@@ -14,7 +14,11 @@ func revising(f supply.Facts) stockDecision {
 }
 
 func settingAside(visit string) stockDecision {
-	return decision(supply.SetAside, supply.SetKitsAside{Study: pain, Site: "A", OfPatient: domain.ForPatient(anna), Visit: visit,
+	return settingAsideWith(supply.Facts{}, visit)
+}
+
+func settingAsideWith(f supply.Facts, visit string) stockDecision {
+	return decisionWith(supply.SetAside, f, supply.SetKitsAside{Study: pain, Site: "A", OfPatient: domain.ForPatient(anna), Visit: visit,
 		Reasoned: domain.Because("r")})
 }
 
@@ -98,6 +102,7 @@ func TestAVoidedVisitNeedsNoKit(t *testing.T) {
 	kit := given(first)
 	s.When(decisionWith(supply.Dispense, recorded(), dispenseKit(anna, first[len(first)-1].(supply.KitAllocated).Kit, "2026-03-10"))).
 		ThenRefused("visit_not_recorded")
+	s.When(settingAsideWith(recorded("week-4"), "week-4")).Then() // it was recorded again before anybody heard that it was voided
 	aside := decided(t, s, settingAside("week-4"))
 	if kits := kitsAside(aside); len(kits) != 2 || len(kit) != 2 {
 		t.Fatalf("%v are set aside of %v", kits, kit)
@@ -121,4 +126,45 @@ func TestNoKitWithoutAConsent(t *testing.T) {
 	kit := kits[len(kits)-1].(supply.KitAllocated).Kit
 	s.Given(kits...).When(decisionWith(supply.Dispense, without, dispenseKit(anna, kit, "2026-03-10"))).
 		ThenRefused("consent_missing")
+}
+
+// A kit that was kept of one visit, and given out at another, is not the kit of the first.
+func TestAKitOfAnotherVisitServesNone(t *testing.T) {
+	at := strictStockAt(t, site, "K1", "K2").Given(kitAllocated(anna, "K1"))
+	at = at.Given(supply.KitPutBack{OfStock: site, Patient: anna, Kit: "K1"},
+		supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K1", Visit: "unscheduled-1"})
+	aside := strictStockAt(t, site, "K1", "K2").Given(kitAllocated(anna, "K1"),
+		supply.KitsSetAside{OfStock: site, Patient: anna, Kits: []supply.KitNumber{"K1"}},
+		supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K1", Visit: "unscheduled-1"},
+		supply.KitDispensed{OfStock: site, Patient: anna, Kit: "K1", Visit: "unscheduled-1", On: "2026-03-10"})
+	for _, s := range []stock{at, aside} {
+		events := decided(t, s, allocate(inArm(x), anna, ""))
+		if len(events) != 1 {
+			t.Fatalf("the patient gets %v", events)
+		}
+		if e, is := events[0].(supply.KitAllocated); !is || e.Kit != "K2" {
+			t.Errorf("the patient gets %+v", events[0])
+		}
+	}
+}
+
+// After a later draw, kits from before it are not given out any more, whatever the arms are: they may be of another one.
+func TestKitsFromBeforeALaterDraw(t *testing.T) {
+	slot := supply.KitOfStage("second")
+	at := strictStockAt(t, site, "K1", "K2").Given(kitAllocated(anna, "K1"),
+		supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K2", Visit: slot})
+	give := func(kit supply.KitNumber) stockDecision {
+		return decisionWith(supply.Dispense, inArm(x), dispenseKit(anna, kit, "2026-03-10"))
+	}
+	at.When(give("K1")).ThenRefused("drawn_again")
+	at.When(give("K2")).Then(supply.KitDispensed{OfStock: site, Patient: anna, Kit: "K2", Visit: slot, On: "2026-03-10"})
+	revised := at.When(revising(inArm(x))).Then(supply.KitsSetAside{OfStock: site, Patient: anna, Kits: []supply.KitNumber{"K1"},
+		Reason: "the patient was drawn again", Affected: []supply.Slot{{Patient: anna}}})
+	revised.When(revising(inArm(x))).Then()
+	// Nor is one of them replaced: others came with the draw.
+	at.Given(supply.KitLost{OfStock: site, Kit: "K1"}).When(allocate(inArm(x), anna, "")).Then(supply.AllocationFailed{OfStock: site,
+		Patient: anna, Code: "drawn_again", Reason: "the patient was drawn again since, and got kits then"})
+	// Whether K1 was given out later would show whether the arm is another one.
+	revised.When(allocate(inArm(x), anna, "week-8")).Then(supply.AllocationFailed{OfStock: site, Patient: anna,
+		Visit: "week-8", Code: "no_stock", Reason: "the site has no kit for the patient", Waits: true})
 }

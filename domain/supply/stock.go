@@ -29,6 +29,8 @@ type Stock struct {
 	// patient.
 	Newest persistent.Map[domain.PatientID, latest]
 	Kept   persistent.Map[domain.PatientID, []KitNumber]
+	// Superseded are the slots that had kits when the patient was drawn again.
+	Superseded persistent.Map[Slot, bool]
 	// Unscheduled counts the kits that were asked for between the visits of the protocol.
 	Unscheduled persistent.Map[domain.PatientID, int]
 	// Delivered are the deliveries that were taken in, Recalled the lots whose recall was handled.
@@ -228,6 +230,13 @@ func (s Stock) allocated(slot Slot, item int, n KitNumber) Stock {
 	was, got := s.Newest.Get(slot.Patient)
 	if got && len(before) > 0 {
 		return s // it is one of several, or replaces one: nothing newer was given out
+	}
+	if slot.Visit != "" && IsKitOfStage(slot.Visit) && len(before) == 0 {
+		for of := range s.Allocated.All() {
+			if of.Patient == slot.Patient && of != slot {
+				s.Superseded = s.Superseded.Set(of, true)
+			}
+		}
 	}
 	now := latest{visit: slot.Visit, planned: slot.Visit}
 	if unscheduled(slot.Visit) {

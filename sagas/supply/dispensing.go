@@ -55,6 +55,7 @@ var Dispensing = sagas.Define("dispensing",
 	sagas.On[patient.Transferred](sagas.ByPatient, dispensing.transferred),
 	sagas.On[patient.VisitVoided](sagas.ByPatient, dispensing.visitVoided),
 	sagas.On[patient.DoseChanged](sagas.ByPatient, dispensing.doseChanged),
+	sagas.On(drawnAgain, dispensing.drawnAgain),
 	sagas.OnUnchanged(dispensing.hasKits),
 ).OfPatients().InGroup("dispensing-6").Upcast(awaitsNothingYet, stayedAtOneSite)
 
@@ -69,7 +70,7 @@ func kitsOfPatient(e supply.KitsSetAside, _ eventlog.Recorded) []string {
 }
 
 func atDispensingVisit(e patient.VisitRecorded, at eventlog.Recorded) []string {
-	if !e.Dispense {
+	if !e.Dispense && !e.WouldDispense {
 		return nil
 	}
 	return sagas.ByPatient(e, at)
@@ -86,10 +87,15 @@ func instances(slots []supply.Slot) []string {
 
 // visitRecorded asks for the kits of a visit, also of one that is recorded again after it was recorded in error.
 func (s dispensing) visitRecorded(e patient.VisitRecorded, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
-	if s.Ended {
-		return sagas.Reaction[dispensing]{}, false
-	}
 	s.Wanted = append(without(s.Wanted, e.Visit), e.Visit)
+	if s.Ended || !e.Dispense { // should the end be undone, the kit is asked for
+		s.SetAside = append(without(s.SetAside, e.Visit), e.Visit)
+		r := s.remember(o)
+		if r.Stage == "" {
+			r.Stage, r.Outcome = stageEnded, process.Completed
+		}
+		return r, true
+	}
 	s.Unanswered = append(without(s.Unanswered, e.Visit), e.Visit)
 	return sagas.Reaction[dispensing]{State: s, Stage: stageKitWanted, Awaits: true, Commands: []any{
 		supply.AllocateKit{Study: o.Study, Site: o.Site, OfPatient: domain.ForPatient(e.Patient), Visit: e.Visit}}}, true
@@ -185,7 +191,7 @@ func (s dispensing) end() (sagas.Reaction[dispensing], bool) {
 		return sagas.Reaction[dispensing]{}, false
 	}
 	s.Ended, s.Back = true, false
-	return sagas.Reaction[dispensing]{State: s, Stage: "the patient's treatment has ended", Outcome: process.Completed}, true
+	return sagas.Reaction[dispensing]{State: s, Stage: stageEnded, Outcome: process.Completed}, true
 }
 
 // kitsSetAside remembers for which visits a patient has no kit any more. A patient who is still treated, at another site or
@@ -274,14 +280,30 @@ func (s dispensing) visitVoided(e patient.VisitVoided, o sagas.Occurrence) (saga
 
 // doseChanged has kits exchanged that are there and not given out. The next ones are of the new dose anyway.
 func (s dispensing) doseChanged(e patient.DoseChanged, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
+	return s.revise(e.Patient, o)
+}
+
+// drawnAgain has kits set aside that were allocated before a later draw.
+func (s dispensing) drawnAgain(e patient.RandomisationConfirmed, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
+	return s.revise(e.Patient, o)
+}
+
+func drawnAgain(e patient.RandomisationConfirmed, at eventlog.Recorded) []string {
+	if e.Stage == "" {
+		return nil
+	}
+	return sagas.ByPatient(e, at)
+}
+
+func (s dispensing) revise(who domain.PatientID, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
 	if s.Ended {
 		return sagas.Reaction[dispensing]{}, false
 	}
 	r := s.remember(o)
 	if r.Stage == "" {
-		r.Stage, r.Outcome = "dose changed", process.Completed
+		r.Stage, r.Outcome = "treated on", process.Completed
 	}
-	r.Commands = []any{supply.ReviseKits{Study: o.Study, Site: o.Site, OfPatient: domain.ForPatient(e.Patient)}}
+	r.Commands = []any{supply.ReviseKits{Study: o.Study, Site: o.Site, OfPatient: domain.ForPatient(who)}}
 	return r, true
 }
 
@@ -307,6 +329,7 @@ func (s dispensing) askAgain(study domain.StudyID, site domain.SiteID, who domai
 
 const (
 	stageKitWanted = "kit asked for"
+	stageEnded     = "the patient's treatment has ended"
 	// stageWaits says that the site's resupply asks again as soon as there is a kit, and stageNoKit that nobody does.
 	stageWaits = "waits for a kit"
 	stageNoKit = "no kit now"

@@ -58,6 +58,8 @@ func (s withoutKit) allocationFailed(e supply.AllocationFailed, o sagas.Occurren
 	switch {
 	case raised && e.Code == "visit_not_recorded":
 		return s.settle(didNotTakePlace, e.Visit), true
+	case raised && e.Code == "drawn_again":
+		return s.settle("The patient was drawn again, and got kits then.", e.Visit), true
 	case raised, !e.Waits && !unplanned && !e.Withheld.ForConsent():
 		return sagas.Reaction[withoutKit]{}, false
 	}
