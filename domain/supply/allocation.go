@@ -100,10 +100,10 @@ func ReleaseHeld(s Stock, cmd ReleaseHold, _ domain.Call) ([]StockEvent, error) 
 
 // Allocate gives a patient the kits that are due at a visit: the held ones, or else, by chance, those that expire first. The answer is
 // KitAllocated for each of them, or AllocationFailed with the code no_stock, not_randomised, nothing_planned, patient_ended,
-// treatment_started for a visit of the screening, drawn_again, visit_not_recorded, treatment_ended, dose_held, reconsent_due, consent_missing or
-// patient_transferred: a patient gets all
-// of them, or waits. A patient who has the kits of the visit gets no others, unless one was never given out and no longer can be,
-// or is of no use any more: then it is replaced. A kit that was set aside when the patient left in error is the patient's again.
+// treatment_started for a visit of the screening, drawn_again, visit_not_recorded, treatment_ended, dose_held, reconsent_due,
+// consent_missing or patient_transferred: a patient gets all of them, or waits. A patient who has the kits of the visit gets no
+// others, unless one was never given out and no longer can be, or is of no use any more: then it is replaced. A kit that was set
+// aside when the patient left in error is the patient's again.
 func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent, error) {
 	at := OfStock{cmd.Study, LocationID(cmd.Site)}
 	kits, has := s.kitsFor(Slot{cmd.Patient, cmd.Visit})
