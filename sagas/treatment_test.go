@@ -92,6 +92,13 @@ func TestTheEndOfTheTreatmentFreesKits(t *testing.T) {
 			w.must(w.crc, patient.UndoPatientStep{OfPatient: of, Step: end.step, Reasoned: domain.Because("The wrong patient")})
 			c.mustSettle()
 			kits := w.allocated("A")
+			visited := name != "lost to follow-up" // while the end stood in error, and without a kit
+			if visited {
+				if len(kits) != 3 || kits[2].Visit != "week-4" {
+					t.Fatalf("allocated were %+v", kits)
+				}
+				kits = kits[:2]
+			}
 			if len(kits) != 2 || kits[1].Kit != first || kits[1].Replaces != "" || kits[1].Visit != "" { // the kit is still there
 				t.Fatalf("allocated were %+v", kits)
 			}
