@@ -197,7 +197,7 @@ func (p Protocol) validatePhases() error {
 			return invalidProtocol(list, "the protocol has no instrument %.80q", string(a.Instrument)).Do("contain it, or refer to it")
 		case !slices.Contains(assignable, a.Phase):
 			return invalidProtocol(list, "the instrument %s belongs to the phase %.80q", a.Instrument, string(a.Phase)).
-				Do("use run_in, treatment or follow_up: diaries begin with the enrolment")
+				Do("use run_in, treatment, open_extension or follow_up: diaries begin with the enrolment")
 		case a.Days < 0 || a.Days > maxPhaseDays:
 			return invalidProtocol(list, "the instrument %s is assigned for %d days", a.Instrument, a.Days).
 				Do(fmt.Sprintf("use 1 to %d, or leave it out", maxPhaseDays))
