@@ -51,18 +51,22 @@ func Then(moment time.Time) bson.D {
 		{Key: "until", Value: bson.D{{Key: "$gt", Value: moment.UTC()}}}}
 }
 
+// WasAt is the part of a filter that the history in a field has an element that held at a moment, and satisfies conditions.
+func WasAt(field string, moment time.Time, conditions ...bson.E) bson.E {
+	return bson.E{Key: field, Value: bson.D{{Key: "$elemMatch", Value: append(Then(moment), conditions...)}}}
+}
+
 // ListedAsOf is Listed for documents that have a history in the field "past": those that had, at a moment, a state that satisfies
 // conditions, whose keys are the fields of the state. They are shown in that state, in the order of the present. state returns the
 // history of a document, and where its state is.
 func ListedAsOf[T, S any](ctx context.Context, c *mongo.Collection, page Page, filter bson.D, orders []Order[T], moment time.Time,
 	conditions bson.D, state func(*T) (History[S], *S),
 ) (List[T], error) {
-	then := Then(moment)
+	var of bson.D
 	for _, condition := range conditions {
-		then = append(then, bson.E{Key: "state." + condition.Key, Value: condition.Value})
+		of = append(of, bson.E{Key: "state." + condition.Key, Value: condition.Value})
 	}
-	filter = append(filter, bson.E{Key: "past", Value: bson.D{{Key: "$elemMatch", Value: then}}})
-	list, err := Listed(ctx, c, page, filter, orders)
+	list, err := Listed(ctx, c, page, append(filter, WasAt("past", moment, of...)), orders)
 	for i := range list.Items {
 		past, present := state(&list.Items[i])
 		if was, known := past.At(moment); known {

@@ -269,10 +269,9 @@ func (s Stock) ofOtherDose(k Kit, f Facts) bool {
 // later draw are set aside, and nothing replaces them: others came with the draw. It may be sent again.
 func Revise(s Stock, f Facts, cmd ReviseKits, call domain.Call) ([]StockEvent, error) {
 	wrong := map[string][]KitNumber{}
-	for n, k := range s.Kits.All() {
-		if k.Patient == cmd.Patient && k.Status == KitIsAllocated && (s.ofOtherDose(k, f) || s.isSuperseded(k.Patient, k.Visit)) {
-			wrong[k.Visit] = append(wrong[k.Visit], n)
-		}
+	for _, n := range s.waitingFor(cmd.Patient, func(k Kit) bool { return s.ofOtherDose(k, f) || s.isSuperseded(k.Patient, k.Visit) }) {
+		k, _ := s.Kits.Get(n)
+		wrong[k.Visit] = append(wrong[k.Visit], n)
 	}
 	var events []StockEvent
 	for _, visit := range slices.Sorted(maps.Keys(wrong)) {
@@ -281,7 +280,6 @@ func Revise(s Stock, f Facts, cmd ReviseKits, call domain.Call) ([]StockEvent, e
 		if !superseded && slices.ContainsFunc(kits, func(n KitNumber) bool { k, _ := s.Kits.Get(n); return k.Dispensed }) {
 			continue
 		}
-		slices.Sort(wrong[visit])
 		aside := KitsSetAside{OfStock: OfStock{cmd.Study, LocationID(cmd.Site)}, Patient: cmd.Patient, Kits: wrong[visit],
 			Reason: "the dose was changed", Affected: s.slotsOf(wrong[visit])}
 		if superseded {
@@ -348,6 +346,18 @@ func (s Stock) kitOf(p domain.PatientID, in Supply, choice Choice, kind study.Ki
 	return s.heldFor(p, in, choice, kind)
 }
 
+// waitingFor lists those of the kits that are allocated to a patient and not given out, in ascending order.
+func (s Stock) waitingFor(p domain.PatientID, which func(Kit) bool) []KitNumber {
+	var kits []KitNumber
+	for n, k := range s.Kits.All() {
+		if k.Patient == p && k.Status == KitIsAllocated && which(k) {
+			kits = append(kits, n)
+		}
+	}
+	slices.Sort(kits)
+	return kits
+}
+
 // SetAside takes allocated kits that were never given out from a patient who has left, and ends the patient's hold; or those of a visit
 // that did not take place. It may be sent again.
 func SetAside(s Stock, f Facts, cmd SetKitsAside, _ domain.Call) ([]StockEvent, error) {
@@ -359,14 +369,7 @@ func SetAside(s Stock, f Facts, cmd SetKitsAside, _ domain.Call) ([]StockEvent, 
 	if _, held := s.Holds.Get(cmd.Patient); held && cmd.Visit == "" {
 		events = append(events, HoldReleased{OfStock: at, Patient: cmd.Patient, Reason: cmd.Reason})
 	}
-	var kits []KitNumber
-	for n, k := range s.Kits.All() {
-		if k.Patient == cmd.Patient && k.Status == KitIsAllocated && (cmd.Visit == "" || k.Visit == cmd.Visit) {
-			kits = append(kits, n)
-		}
-	}
-	if len(kits) > 0 {
-		slices.Sort(kits)
+	if kits := s.waitingFor(cmd.Patient, func(k Kit) bool { return cmd.Visit == "" || k.Visit == cmd.Visit }); len(kits) > 0 {
 		events = append(events, KitsSetAside{OfStock: at, Patient: cmd.Patient, Kits: kits, Reason: cmd.Reason, Affected: s.slotsOf(kits)})
 	}
 	return events, nil
@@ -374,7 +377,8 @@ func SetAside(s Stock, f Facts, cmd SetKitsAside, _ domain.Call) ([]StockEvent, 
 
 // Dispense hands a patient the allocated kit. It refuses malformed_date, captured_in_future, kit_not_at_location,
 // kit_not_allocated_to_patient, kit_status, patient_ended, treatment_ended, dose_held, patient_transferred, reconsent_required,
-// consent_missing, visit_not_recorded, dose_changed, dispensed_before_enrollment, lot_recalled, kit_expired and kit_expires_soon.
+// consent_missing, visit_not_recorded, drawn_again, dose_changed, dispensed_before_enrollment, lot_recalled, kit_expired and
+// kit_expires_soon.
 // No patient gets a kit that has expired or soon will (R37; ICH E6(R3) 3.15.3(c)), and none is dispensed before the draw and the
 // allocation (R8).
 func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent, error) {

@@ -53,9 +53,9 @@ type shipLimit struct {
 	kind         study.Kind
 }
 
-// holds says whether the limit is about kits of a lot and kind that go to a country.
-func (l shipLimit) holds(lot string, kind study.Kind, country string) bool {
-	return (l.lot == "" || l.lot == lot) && (l.country == "" || l.country == country) && (l.kind == "" || l.kind == kind)
+// holds says whether the limit is about kits of a lot that go to a country.
+func (l shipLimit) holds(lot, country string) bool {
+	return (l.lot == "" || l.lot == lot) && (l.country == "" || l.country == country)
 }
 
 // SetShipDays sets the do-not-ship days of a lot, a country or a type of kits, of what is all of these, or of the whole study. It refuses
@@ -123,12 +123,17 @@ func (f Facts) wayTo(to LocationID) way {
 // doNotShip returns how long before their expiry kits of a lot and kind do not go on a way any more. A kit that the receiver could not
 // give out is never sent. Of several limits that hold, the longest counts.
 func (s Supply) doNotShip(lot string, kind study.Kind, w way, keepDays int) int {
+	return s.longest(lot, w, keepDays, func(of study.Kind) bool { return of == kind })
+}
+
+// longest returns the longest of the limits that hold for kits of a lot, and whose type counts.
+func (s Supply) longest(lot string, w way, keepDays int, counts func(study.Kind) bool) int {
 	longest := keepDays
 	if !w.toSite {
 		return longest
 	}
 	for limit, days := range s.shipDays {
-		if limit.holds(lot, kind, w.country) {
+		if limit.holds(lot, w.country) && (limit.kind == "" || counts(limit.kind)) {
 			longest = max(longest, days)
 		}
 	}
@@ -138,15 +143,11 @@ func (s Supply) doNotShip(lot string, kind study.Kind, w way, keepDays int) int 
 // doNotSend is doNotShip where people send kits: the days of a type count for all types that look like it. Otherwise what may be sent
 // would tell which kits are of the type.
 func (f Facts) doNotSend(lot string, kind study.Kind, w way, keepDays int) int {
-	longest := f.Supply.doNotShip(lot, kind, w, keepDays)
 	group, blinded := lookalikes(f.Study, kind)
-	for limit, days := range f.Supply.shipDays {
-		of, alike := lookalikes(f.Study, limit.kind)
-		if blinded && alike && of == group && w.toSite && limit.holds(lot, limit.kind, w.country) {
-			longest = max(longest, days)
-		}
-	}
-	return longest
+	return f.Supply.longest(lot, w, keepDays, func(of study.Kind) bool {
+		its, alike := lookalikes(f.Study, of)
+		return of == kind || blinded && alike && its == group
+	})
 }
 
 // sendable says whether people may send a kit from a depot on the day: not before its whole delivery may be used, and not in the

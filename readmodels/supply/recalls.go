@@ -74,8 +74,7 @@ func patientsAt(ctx context.Context, r readmodels.Request, study domain.StudyID,
 ) ([]domain.PatientID, error) {
 	filter := bson.D{{Key: "study", Value: string(study)}, {Key: "site", Value: string(site)}}
 	if !moment.IsZero() {
-		filter = append(filter, bson.E{Key: "sites", Value: bson.D{{Key: "$elemMatch",
-			Value: append(readmodels.Then(moment), bson.E{Key: "state", Value: string(site)})}}})
+		filter = append(filter, readmodels.WasAt("sites", moment, bson.E{Key: "state", Value: string(site)}))
 	}
 	found, err := r.Store.Collection(patientviews.PatientLists).Find(ctx, filter, options.Find().SetProjection(bson.D{{Key: "_id", Value: 1}}))
 	if err != nil {

@@ -54,8 +54,8 @@ var Dispensing = sagas.Define("dispensing",
 	sagas.On[patient.StepUndone](sagas.ByPatient, dispensing.stepUndone),
 	sagas.On[patient.Transferred](sagas.ByPatient, dispensing.transferred),
 	sagas.On[patient.VisitVoided](sagas.ByPatient, dispensing.visitVoided),
-	sagas.On[patient.DoseChanged](sagas.ByPatient, dispensing.doseChanged),
-	sagas.On(drawnAgain, dispensing.drawnAgain),
+	sagas.On[patient.DoseChanged](sagas.ByPatient, revises),
+	sagas.On(drawnAgain, revises),
 	sagas.OnUnchanged(dispensing.hasKits),
 ).OfPatients().InGroup("dispensing-6").Upcast(awaitsNothingYet, stayedAtOneSite)
 
@@ -278,16 +278,7 @@ func (s dispensing) visitVoided(e patient.VisitVoided, o sagas.Occurrence) (saga
 	return sagas.Reaction[dispensing]{State: s, Stage: "the visit did not take place", Outcome: process.Completed}, true
 }
 
-// doseChanged has kits exchanged that are there and not given out. The next ones are of the new dose anyway.
-func (s dispensing) doseChanged(e patient.DoseChanged, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
-	return s.revise(e.Patient, o)
-}
-
-// drawnAgain has kits set aside that were allocated before a later draw.
-func (s dispensing) drawnAgain(e patient.RandomisationConfirmed, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
-	return s.revise(e.Patient, o)
-}
-
+// drawnAgain names the instance of a patient who was drawn for a later stage.
 func drawnAgain(e patient.RandomisationConfirmed, at eventlog.Recorded) []string {
 	if e.Stage == "" {
 		return nil
@@ -295,7 +286,8 @@ func drawnAgain(e patient.RandomisationConfirmed, at eventlog.Recorded) []string
 	return sagas.ByPatient(e, at)
 }
 
-func (s dispensing) revise(who domain.PatientID, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
+// revises has kits exchanged, or set aside, that are there and not given out: of a former dose, or from before a later draw.
+func revises[E domain.AboutPatient](s dispensing, e E, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
 	if s.Ended {
 		return sagas.Reaction[dispensing]{}, false
 	}
@@ -303,7 +295,7 @@ func (s dispensing) revise(who domain.PatientID, o sagas.Occurrence) (sagas.Reac
 	if r.Stage == "" {
 		r.Stage, r.Outcome = "treated on", process.Completed
 	}
-	r.Commands = []any{supply.ReviseKits{Study: o.Study, Site: o.Site, OfPatient: domain.ForPatient(who)}}
+	r.Commands = []any{supply.ReviseKits{Study: o.Study, Site: o.Site, OfPatient: domain.ForPatient(e.AboutPatient())}}
 	return r, true
 }
 

@@ -24,14 +24,14 @@ type dosing struct {
 var Dosing = sagas.Define("dosing",
 	sagas.Sends(patient.JudgeDosing{}),
 	sagas.On(planned, dosing.dispensed),
-	sagas.On(ofMetadata[supply.KitPartlyReturned], ofKit[supply.KitPartlyReturned]),
-	sagas.On(ofMetadata[supply.KitReturned], ofKit[supply.KitReturned]),
-	sagas.On(ofMetadata[supply.KitNotReturned], ofKit[supply.KitNotReturned]),
+	sagas.On(patientOfSite[supply.KitPartlyReturned], ofKit[supply.KitPartlyReturned]),
+	sagas.On(patientOfSite[supply.KitReturned], ofKit[supply.KitReturned]),
+	sagas.On(patientOfSite[supply.KitNotReturned], ofKit[supply.KitNotReturned]),
 	sagas.On(func(e supply.KitLost, _ eventlog.Recorded) []string { return instances(e.Affected) }, ofKit[supply.KitLost]),
-	sagas.On(ofMetadata[supply.KitReplacementAsked], ofKit[supply.KitReplacementAsked]),
+	sagas.On(patientOfSite[supply.KitReplacementAsked], ofKit[supply.KitReplacementAsked]),
 	sagas.On(func(e supply.KitFound, _ eventlog.Recorded) []string { return instances(e.Affected) }, ofKit[supply.KitFound]),
-	sagas.On(ofMetadata[supply.KitReconciled], ofKit[supply.KitReconciled]),
-	sagas.On(ofMetadata[supply.KitRecounted], ofKit[supply.KitRecounted]),
+	sagas.On(patientOfSite[supply.KitReconciled], ofKit[supply.KitReconciled]),
+	sagas.On(patientOfSite[supply.KitRecounted], ofKit[supply.KitRecounted]),
 	sagas.On(sagas.ByPatient[patient.DoseHeld], dosing.held),
 	sagas.On(sagas.ByPatient[patient.DoseResumed], dosing.resumed),
 ).OfPatients()
@@ -40,11 +40,7 @@ func planned(e supply.KitDispensed, at eventlog.Recorded) []string {
 	if e.DosesPerDay == 0 {
 		return nil
 	}
-	return ofMetadata(e, at)
-}
-
-func ofMetadata[E any](_ E, at eventlog.Recorded) []string {
-	return sagas.Instance(at.Metadata.Patient)
+	return patientOfSite(e, at)
 }
 
 func (s dosing) dispensed(e supply.KitDispensed, o sagas.Occurrence) (sagas.Reaction[dosing], bool) {

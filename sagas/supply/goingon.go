@@ -21,28 +21,21 @@ type goingOn struct {
 // wait for the next night. Nothing is decided where no site has a rule.
 var GoingOn = sagas.Define("resupply-goes-on",
 	sagas.Sends(supply.PlanResupply{}),
-	sagas.On(inStudy(func(e supply.ResupplyRuleSet) domain.StudyID { return e.Study }), goingOn.ruleSet),
-	sagas.On(inStudy(func(e supply.ResupplyEnded) domain.StudyID { return e.Study }), goingOn.ruleEnded),
-	sagas.On(inStudy(func(e study.SiteActivated) domain.StudyID { return e.Study }), goingOn.siteActivated),
-	sagas.On(inStudy(func(e study.SiteReopened) domain.StudyID { return e.Study }), goingOn.siteReopened),
-	sagas.On(inStudy(func(e study.SiteResumed) domain.StudyID { return e.Study }), goingOn.siteResumed),
-	sagas.On(inStudy(func(e study.Resumed) domain.StudyID { return e.Study }), goingOn.resumed),
-	sagas.On(inStudy(func(e supply.BatchReleased) domain.StudyID { return e.Study }), goingOn.batchReleased),
-	sagas.On(inStudy(func(e supply.ResupplyOfArmResumed) domain.StudyID { return e.Study }), goingOn.armResumed),
-	sagas.On(ofStock[supply.DeliveryTakenIn], arrivesAtDepot),
-	sagas.On(ofStock[supply.ShipmentReceived], arrivesAtDepot),
-	sagas.On(ofStock[supply.KitsReleased], arrivesAtDepot),
+	sagas.On(inStudy[supply.ResupplyRuleSet], goingOn.ruleSet),
+	sagas.On(inStudy[supply.ResupplyEnded], goingOn.ruleEnded),
+	sagas.On(inStudy[study.SiteActivated], goingOn.siteActivated),
+	sagas.On(inStudy[study.SiteReopened], goingOn.siteReopened),
+	sagas.On(inStudy[study.SiteResumed], goingOn.siteResumed),
+	sagas.On(inStudy[study.Resumed], goingOn.resumed),
+	sagas.On(inStudy[supply.BatchReleased], goingOn.batchReleased),
+	sagas.On(inStudy[supply.ResupplyOfArmResumed], goingOn.armResumed),
+	sagas.On(inStudy[supply.DeliveryTakenIn], arrivesAtDepot),
+	sagas.On(inStudy[supply.ShipmentReceived], arrivesAtDepot),
+	sagas.On(inStudy[supply.KitsReleased], arrivesAtDepot),
 )
 
-// inStudy names the instance of the study that an event is about.
-func inStudy[E any](of func(E) domain.StudyID) func(E, eventlog.Recorded) []string {
-	return func(e E, _ eventlog.Recorded) []string { return sagas.Instance(of(e)) }
-}
-
-// ofStock names the instance of the study in which something happened to kits.
-func ofStock[E aboutStock](e E, _ eventlog.Recorded) []string {
-	return sagas.Instance(e.AboutStock().Study)
-}
+// inStudy names the instance of the study in which something happened.
+func inStudy[E any](_ E, at eventlog.Recorded) []string { return sagas.Instance(at.Metadata.Study) }
 
 type goes = sagas.Reaction[goingOn]
 

@@ -67,11 +67,8 @@ func (s leaving) visitVoided(e patient.VisitVoided, o sagas.Occurrence) (sagas.R
 	if e.On == "" {
 		return sagas.Reaction[leaving]{}, false
 	}
-	r := s.setAside(e.Patient, o, o.Site, "the visit "+e.Visit+" was recorded in error")
-	of := r.Commands[0].(supply.SetKitsAside)
-	of.Visit = e.Visit
-	r.Commands[0] = of
-	return r, true
+	return s.send(supply.SetKitsAside{Study: o.Study, Site: o.Site, OfPatient: domain.ForPatient(e.Patient), Visit: e.Visit,
+		Reasoned: domain.Because("the visit " + e.Visit + " was recorded in error")}), true
 }
 
 // transferred frees the kits at the former site. The dispensing asks for others at the new one.
@@ -80,6 +77,9 @@ func (s leaving) transferred(e patient.Transferred, o sagas.Occurrence) (sagas.R
 }
 
 func (s leaving) setAside(who domain.PatientID, o sagas.Occurrence, site domain.SiteID, why string) sagas.Reaction[leaving] {
-	return sagas.Reaction[leaving]{State: s, Stage: "kits set aside", Outcome: process.Completed, Commands: []any{
-		supply.SetKitsAside{Study: o.Study, Site: site, OfPatient: domain.ForPatient(who), Reasoned: domain.Because(why)}}}
+	return s.send(supply.SetKitsAside{Study: o.Study, Site: site, OfPatient: domain.ForPatient(who), Reasoned: domain.Because(why)})
+}
+
+func (s leaving) send(command supply.SetKitsAside) sagas.Reaction[leaving] {
+	return sagas.Reaction[leaving]{State: s, Stage: "kits set aside", Outcome: process.Completed, Commands: []any{command}}
 }

@@ -6,7 +6,6 @@ import (
 	"casebook/domain"
 	"casebook/domain/process"
 	"casebook/domain/supply"
-	"casebook/eventlog"
 	"casebook/sagas"
 )
 
@@ -21,10 +20,10 @@ type upkeep struct {
 // out of the depots.
 var Upkeep = sagas.Define("supply-upkeep",
 	sagas.Sends(supply.TakeInDelivery{}, supply.QuarantineLot{}, supply.EndLotRecall{}, supply.ExpireKits{}),
-	sagas.On(func(e supply.DepotOpened, _ eventlog.Recorded) []string { return sagas.Instance(e.Study) }, upkeep.depotOpened),
-	sagas.On(func(e supply.KitsRegistered, _ eventlog.Recorded) []string { return sagas.Instance(e.Study) }, upkeep.kitsRegistered),
-	sagas.On(func(e supply.LotRecalled, _ eventlog.Recorded) []string { return sagas.Instance(e.Study) }, upkeep.lotRecalled),
-	sagas.On(func(e supply.LotRecallWithdrawn, _ eventlog.Recorded) []string { return sagas.Instance(e.Study) }, upkeep.recallWithdrawn),
+	sagas.On(inStudy[supply.DepotOpened], upkeep.depotOpened),
+	sagas.On(inStudy[supply.KitsRegistered], upkeep.kitsRegistered),
+	sagas.On(inStudy[supply.LotRecalled], upkeep.lotRecalled),
+	sagas.On(inStudy[supply.LotRecallWithdrawn], upkeep.recallWithdrawn),
 	sagas.OnTimer(upkeep.dayBegins),
 ).InGroup("supply-upkeep-2")
 
