@@ -34,8 +34,8 @@ func newOpenTrial(t testing.TB) trial {
 	do(t, study.PublishProtocolVersion{InStudy: domain.ForStudy(id), Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0",
 		Arms:        []study.Arm{{ID: "arm-a", Title: "A"}},
 		Instruments: []instrument.Definition{*painDiary}, Treatment: &study.Treatment{Kits: true}}})
-	do(t, study.AddSite{InStudy: domain.ForStudy(id), Site: "01", Name: "Hospital 01", Country: "DE", Zone: "Europe/Berlin"})
-	do(t, study.ActivateSite{InStudy: domain.ForStudy(id), Site: "01", On: "2026-01-01"})
+	do(t, study.AddSite{AtSite: domain.ForSite(id, "01"), Name: "Hospital 01", Country: "DE", Zone: "Europe/Berlin"})
+	do(t, study.ActivateSite{AtSite: domain.ForSite(id, "01"), On: "2026-01-01"})
 	do(t, enrollment.OpenEnrollment{InStudy: domain.ForStudy(id), Caps: enrollment.Caps{Target: 5, Study: 10}})
 	do(t, supply.OpenDepot{InStudy: domain.ForStudy(id), Depot: "DEPOT", Name: "Depot"})
 	do(t, supply.RegisterKits{InStudy: domain.ForStudy(id), Depot: "DEPOT",

@@ -43,8 +43,8 @@ func newTrial(t testing.TB) trial {
 	do(t, study.PublishProtocolVersion{InStudy: domain.ForStudy(id), Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0",
 		Arms: []study.Arm{{ID: "arm-a", Title: "A"}, {ID: "arm-b", Title: "B"}}, Instruments: []instrument.Definition{*painDiary}}})
 	for _, site := range []domain.SiteID{"01", "02"} {
-		do(t, study.AddSite{InStudy: domain.ForStudy(id), Site: site, Name: "Hospital " + string(site), Country: "DE", Zone: "Europe/Berlin"})
-		do(t, study.ActivateSite{InStudy: domain.ForStudy(id), Site: site, On: "2026-01-01"})
+		do(t, study.AddSite{AtSite: domain.ForSite(id, site), Name: "Hospital " + string(site), Country: "DE", Zone: "Europe/Berlin"})
+		do(t, study.ActivateSite{AtSite: domain.ForSite(id, site), On: "2026-01-01"})
 	}
 	do(t, enrollment.OpenEnrollment{InStudy: domain.ForStudy(id), Caps: enrollment.Caps{Target: 5, Study: 10}})
 	tr.position = enrol(t, tr.patient, "01", "S-1", "1")

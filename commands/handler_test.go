@@ -175,8 +175,8 @@ func newTrial(t testing.TB, p process) trial {
 	p.must(tr.manager, study.CreateStudy{InStudy: domain.ForStudy(id), Title: "A trial", Sponsor: "Nobody"})
 	p.must(tr.manager, study.PublishProtocolVersion{InStudy: domain.ForStudy(id), Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0",
 		Instruments: []instrument.Definition{*instrument.PainDiary()}}})
-	p.must(tr.manager, study.AddSite{InStudy: domain.ForStudy(id), Site: "01", Name: "Charite", Country: "DE", Zone: "Europe/Berlin"})
-	p.must(tr.manager, study.ActivateSite{InStudy: domain.ForStudy(id), Site: "01", On: "2026-01-01"})
+	p.must(tr.manager, study.AddSite{AtSite: domain.ForSite(id, "01"), Name: "Charite", Country: "DE", Zone: "Europe/Berlin"})
+	p.must(tr.manager, study.ActivateSite{AtSite: domain.ForSite(id, "01"), On: "2026-01-01"})
 	p.must(tr.manager, enrollment.OpenEnrollment{InStudy: domain.ForStudy(id), Caps: enrollment.Caps{Target: 5, Study: 10}})
 	p.must(tr.crc, patient.ScreenPatient{AtSite: domain.ForSite(id, "01"), ScreeningNumber: "S-1", On: "2026-02-01"})
 	p.must(tr.crc, patient.RecordConsent{OfPatient: domain.ForPatient(tr.patient), ConsentVersion: "1.0", On: "2026-02-01"})

@@ -24,7 +24,7 @@ func TestR37_ARecallIsSeenAtOnce(t *testing.T) {
 	one.must(manager, study.PublishProtocolVersion{InStudy: in, Protocol: study.Protocol{Version: 1, ConsentVersion: "1",
 		Arms:      []study.Arm{{ID: "a", Title: "A"}, {ID: "b", Title: "B"}},
 		Treatment: &study.Treatment{Randomised: true, Kits: true}}})
-	one.must(manager, study.AddSite{InStudy: in, Site: "01", Name: "Charite", Country: "DE", Zone: "Europe/Berlin"})
+	one.must(manager, study.AddSite{AtSite: domain.ForSite(in.Study, "01"), Name: "Charite", Country: "DE", Zone: "Europe/Berlin"})
 	one.must(supplier, supply.OpenDepot{InStudy: in, Depot: "D", Name: "Depot"})
 	from := supply.FromLocation{Study: id, From: "D"}
 	var shipments []supply.ShipmentID

@@ -76,8 +76,8 @@ func (p clocked) drawnPatient() (domain.PatientID, access.Principal) {
 	p.must(manager, study.PublishProtocolVersion{InStudy: in, Protocol: study.Protocol{Version: 1, ConsentVersion: "1",
 		Arms: []study.Arm{arm("a"), arm("b")}, Treatment: &study.Treatment{Randomised: true, InEmergency: "Call the poison centre",
 			Factors: []study.Factor{{ID: "sex", Title: "Sex", Levels: []string{"m", "f"}}}}}})
-	p.must(manager, study.AddSite{InStudy: in, Site: "01", Name: "Charite", Country: "DE", Zone: "Europe/Berlin"})
-	p.must(manager, study.ActivateSite{InStudy: in, Site: "01", On: "2026-01-01"})
+	p.must(manager, study.AddSite{AtSite: domain.ForSite(in.Study, "01"), Name: "Charite", Country: "DE", Zone: "Europe/Berlin"})
+	p.must(manager, study.ActivateSite{AtSite: domain.ForSite(in.Study, "01"), On: "2026-01-01"})
 	p.must(manager, enrollment.OpenEnrollment{InStudy: in, Caps: enrollment.Caps{Target: 5, Study: 10}})
 	defined := p.must(statistician, randomisation.DefineMinimisation{InStudy: in, Scheme: "m", Ratio: map[domain.ArmID]int{"a": 1, "b": 1},
 		Metric: randomisation.MetricRange, P: 0.8})

@@ -181,8 +181,8 @@ func prepare(ctx context.Context, o Options) (*cohort, error) {
 	for _, command := range []any{
 		study.CreateStudy{InStudy: domain.ForStudy(c.study), Title: "Load", Sponsor: "Load"},
 		study.PublishProtocolVersion{InStudy: domain.ForStudy(c.study), Protocol: protocol},
-		study.AddSite{InStudy: domain.ForStudy(c.study), Site: "01", Name: "Site", Country: "DE", Zone: "UTC"},
-		study.ActivateSite{InStudy: domain.ForStudy(c.study), Site: "01", On: c.first},
+		study.AddSite{AtSite: domain.ForSite(c.study, "01"), Name: "Site", Country: "DE", Zone: "UTC"},
+		study.ActivateSite{AtSite: domain.ForSite(c.study, "01"), On: c.first},
 		enrollment.OpenEnrollment{InStudy: domain.ForStudy(c.study), Caps: enrollment.Caps{Target: o.Patients, Study: o.Patients}},
 	} {
 		if err := c.api.command(ctx, manager, command); err != nil {

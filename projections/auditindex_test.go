@@ -2,6 +2,7 @@ package projections_test
 
 import (
 	"bytes"
+	"reflect"
 	"testing"
 	"time"
 
@@ -117,4 +118,48 @@ func TestTheAuditIndexTellsNothingOfAnArm(t *testing.T) {
 	if auditprojections.AuditIndex(contexts.Streams()).Folds(typeNamed(t, "EntrySkipped")) {
 		t.Error("it is shown that a draw passed over an entry")
 	}
+}
+
+// TestEventsOfASiteAreFoundByIt walks all types of events: one that says by itself which site it is about is found by it, even
+// where its metadata name none, as those of commands about the whole study do not.
+func TestEventsOfASiteAreFoundByIt(t *testing.T) {
+	found := map[string]bool{}
+	for _, stream := range contexts.Streams() {
+		for _, event := range stream.Events {
+			if event.Unlisted || stream.Accounts { // a role that is only proposed is not yet one of a study
+				continue
+			}
+			value := reflect.New(event.Go).Elem()
+			if !setSite(value, "07") {
+				continue
+			}
+			found[event.Name] = true
+			at := projections.Envelope{Stream: stream.Category + "-S", Type: event.Name, Event: value.Interface(),
+				Metadata: eventlog.Metadata{Study: "S"}, Position: domain.Position{Commit: 77, Prepare: 77}}
+			if got := indexed(t, at).Site; got != "07" {
+				t.Errorf("%s is about site 07, and found by site %q: give its field the name site, or let it be a domain.AtOneSite", event.Name, got)
+			}
+		}
+	}
+	for _, name := range []string{"SiteAdded", "SiteActivated", "ProtocolApprovedAtSite", "SiteApprovalWithdrawn", "ResupplyRuleSet"} {
+		if !found[name] {
+			t.Errorf("%s was not tried", name)
+		}
+	}
+}
+
+// setSite sets the site of an event, or of what the event holds, and says whether it has one.
+func setSite(v reflect.Value, site domain.SiteID) bool {
+	for i := range v.NumField() {
+		field, f := v.Field(i), v.Type().Field(i)
+		switch {
+		case !f.IsExported():
+		case field.Type() == reflect.TypeFor[domain.SiteID]() && f.Name == "Site":
+			field.SetString(string(site))
+			return true
+		case field.Kind() == reflect.Struct && field.Type() != reflect.TypeFor[time.Time]() && setSite(field, site):
+			return true
+		}
+	}
+	return false
 }

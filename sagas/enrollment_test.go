@@ -456,10 +456,10 @@ func TestAResupplyGoesOnAtOnce(t *testing.T) {
 			w.must(w.manager, study.ResumeStudy{InStudy: domain.ForStudy(w.study), Country: "DE", Activities: shipping, Reasoned: because})
 		}},
 		"site activated": {func(w *world) {
-			w.must(w.manager, study.AddSite{InStudy: domain.ForStudy(w.study), Site: "B", Name: "Bonn", Country: "DE", Zone: "Europe/Berlin"})
+			w.must(w.manager, study.AddSite{AtSite: domain.ForSite(w.study, "B"), Name: "Bonn", Country: "DE", Zone: "Europe/Berlin"})
 			rule(w, "B")
 		}, func(w *world) {
-			w.must(w.manager, study.ActivateSite{InStudy: domain.ForStudy(w.study), Site: "B", On: "2026-01-01"})
+			w.must(w.manager, study.ActivateSite{AtSite: domain.ForSite(w.study, "B"), On: "2026-01-01"})
 		}},
 		"batch released": {func(w *world) {
 			w.must(w.supplier(), supply.OpenDepot{InStudy: domain.ForStudy(w.study), Depot: "E", Name: "Depot"})

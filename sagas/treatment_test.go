@@ -144,8 +144,8 @@ func TestAHeldDoseWaitsForItsKit(t *testing.T) {
 func TestATransferredPatientIsSuppliedByTheNewSite(t *testing.T) {
 	w, c, who := supplied(t)
 	of := domain.ForPatient(who)
-	w.must(w.manager, study.AddSite{InStudy: domain.ForStudy(w.study), Site: "B", Name: "Eppendorf", Country: "DE", Zone: "Europe/Berlin"})
-	w.must(w.manager, study.ActivateSite{InStudy: domain.ForStudy(w.study), Site: "B", On: "2026-01-01"})
+	w.must(w.manager, study.AddSite{AtSite: domain.ForSite(w.study, "B"), Name: "Eppendorf", Country: "DE", Zone: "Europe/Berlin"})
+	w.must(w.manager, study.ActivateSite{AtSite: domain.ForSite(w.study, "B"), On: "2026-01-01"})
 	w.dispense(who)
 	w.visit(who)
 	c.mustSettle()

@@ -67,8 +67,8 @@ func TestAPatientWithoutAKitHasOneAlert(t *testing.T) {
 // A patient who waits for a kit and is transferred is asked for at the new site, whose alert it is then.
 func TestTheNewSiteIsAskedForWhatATransferredPatientLacks(t *testing.T) {
 	w, c, who := supplied(t)
-	w.must(w.manager, study.AddSite{InStudy: domain.ForStudy(w.study), Site: "B", Name: "Eppendorf", Country: "DE", Zone: "Europe/Berlin"})
-	w.must(w.manager, study.ActivateSite{InStudy: domain.ForStudy(w.study), Site: "B", On: "2026-01-01"})
+	w.must(w.manager, study.AddSite{AtSite: domain.ForSite(w.study, "B"), Name: "Eppendorf", Country: "DE", Zone: "Europe/Berlin"})
+	w.must(w.manager, study.ActivateSite{AtSite: domain.ForSite(w.study, "B"), On: "2026-01-01"})
 	w.dispense(who)
 	w.request()
 	c.mustSettle()

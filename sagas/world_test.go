@@ -153,8 +153,8 @@ func (w *world) begin(most int) {
 	w.must(w.manager, study.PublishProtocolVersion{InStudy: domain.ForStudy(w.study),
 		Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0",
 			Instruments: []instrument.Definition{*instrument.PainDiary(), quick}}})
-	w.must(w.manager, study.AddSite{InStudy: domain.ForStudy(w.study), Site: "A", Name: "Charite", Country: "DE", Zone: "Europe/Berlin"})
-	w.must(w.manager, study.ActivateSite{InStudy: domain.ForStudy(w.study), Site: "A", On: "2026-01-01"})
+	w.must(w.manager, study.AddSite{AtSite: domain.ForSite(w.study, "A"), Name: "Charite", Country: "DE", Zone: "Europe/Berlin"})
+	w.must(w.manager, study.ActivateSite{AtSite: domain.ForSite(w.study, "A"), On: "2026-01-01"})
 	w.must(w.manager, enrollment.OpenEnrollment{InStudy: domain.ForStudy(w.study), Caps: enrollment.Caps{Target: 1, Study: most}})
 }
 

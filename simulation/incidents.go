@@ -134,7 +134,7 @@ func (s *simulation) amend(ctx context.Context, day domain.Date) error {
 		return err
 	}
 	for _, at := range sites[:2] {
-		err := s.send(ctx, manager, "amendment/approval/"+string(at.id), study.ApproveProtocolAtSite{InStudy: in, Site: at.id, Version: 2,
+		err := s.send(ctx, manager, "amendment/approval/"+string(at.id), study.ApproveProtocolAtSite{AtSite: domain.ForSite(in.Study, at.id), Version: 2,
 			ApprovedOn: day, By: "Ethics committee of " + at.name})
 		if err != nil {
 			return err

@@ -132,8 +132,8 @@ func buildCommands(o Options, opened domain.Date) []any {
 	}
 	for _, s := range sites {
 		commands = append(commands,
-			study.AddSite{InStudy: domain.ForStudy(studyID), Site: s.id, Name: s.name, Country: s.country, Zone: s.zone},
-			study.ActivateSite{InStudy: domain.ForStudy(studyID), Site: s.id, On: opened})
+			study.AddSite{AtSite: domain.ForSite(studyID, s.id), Name: s.name, Country: s.country, Zone: s.zone},
+			study.ActivateSite{AtSite: domain.ForSite(studyID, s.id), On: opened})
 	}
 	caps := enrollment.Caps{Target: o.Patients, Study: o.Patients + 20}
 	return append(commands, enrollment.OpenEnrollment{InStudy: domain.ForStudy(studyID), Caps: caps})

@@ -75,8 +75,8 @@ func openBlinded(t *testing.T) *blinded {
 	in.must(b.manager, study.CreateStudy{InStudy: inStudy, Title: "Relief of pain", Sponsor: "Nobody"})
 	b.publish(1, nil)
 	in.must(b.supplier, supply.OpenDepot{InStudy: inStudy, Depot: "D", Name: "Depot"})
-	in.must(b.manager, study.AddSite{InStudy: inStudy, Site: "01", Name: "Charite", Country: "DE", Zone: "Europe/Berlin"})
-	in.must(b.manager, study.ActivateSite{InStudy: inStudy, Site: "01", On: "2026-01-01"})
+	in.must(b.manager, study.AddSite{AtSite: domain.ForSite(inStudy.Study, "01"), Name: "Charite", Country: "DE", Zone: "Europe/Berlin"})
+	in.must(b.manager, study.ActivateSite{AtSite: domain.ForSite(inStudy.Study, "01"), On: "2026-01-01"})
 	var csv strings.Builder
 	var kits []supply.KitNumber
 	csv.WriteString("kit,arm,lot,expiry\n")

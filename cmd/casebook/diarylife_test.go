@@ -63,8 +63,8 @@ func openDiarySite(t *testing.T) *diarySite {
 		PhaseInstruments: []study.PhaseInstrument{{Instrument: "taken", Phase: study.PhaseTreatment},
 			{Instrument: "aftercare", Phase: study.PhaseFollowUp, Days: 28}},
 		Alerts: &study.AlertPolicy{ReviewMinutes: 60, MissedInARow: 50, MissedWithin: &study.MissedWithin{Missed: 3, Days: 7}}}})
-	in.must(s.manager, study.AddSite{InStudy: inStudy, Site: "01", Name: "Hospital", Country: "DE", Zone: "UTC"})
-	in.must(s.manager, study.ActivateSite{InStudy: inStudy, Site: "01", On: "2026-01-01"})
+	in.must(s.manager, study.AddSite{AtSite: domain.ForSite(inStudy.Study, "01"), Name: "Hospital", Country: "DE", Zone: "UTC"})
+	in.must(s.manager, study.ActivateSite{AtSite: domain.ForSite(inStudy.Study, "01"), On: "2026-01-01"})
 	in.must(s.manager, enrollment.OpenEnrollment{InStudy: inStudy, Caps: enrollment.Caps{Target: 50, Study: 50}})
 	return s
 }

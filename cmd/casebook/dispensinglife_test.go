@@ -56,8 +56,8 @@ func openDispensing(t *testing.T) *site {
 		supplier: in.account("supplier", user.Grant{Role: user.UnblindedSupplyManager, Study: id})}
 	in.must(s.manager, study.CreateStudy{InStudy: inStudy, Title: "Daily life of a pharmacy", Sponsor: "Nobody"})
 	in.must(s.manager, study.PublishProtocolVersion{InStudy: inStudy, Protocol: dispensingProtocol()})
-	in.must(s.manager, study.AddSite{InStudy: inStudy, Site: "01", Name: "Hospital", Country: "DE", Zone: "Europe/Berlin"})
-	in.must(s.manager, study.ActivateSite{InStudy: inStudy, Site: "01", On: "2026-01-01"})
+	in.must(s.manager, study.AddSite{AtSite: domain.ForSite(inStudy.Study, "01"), Name: "Hospital", Country: "DE", Zone: "Europe/Berlin"})
+	in.must(s.manager, study.ActivateSite{AtSite: domain.ForSite(inStudy.Study, "01"), On: "2026-01-01"})
 	in.must(s.supplier, supply.OpenDepot{InStudy: inStudy, Depot: "D", Name: "Depot"})
 	var kits []supply.KitNumber
 	csv := "kit,type,strength,blinding,lot,expiry,units\n"
@@ -507,8 +507,8 @@ func TestDailyLifeOfDispensing(t *testing.T) {
 	t.Run("resupply ended per kit type", func(t *testing.T) {
 		s.t = t
 		because := domain.Because("Nobody gets the high dose any more")
-		s.must(s.manager, study.AddSite{InStudy: ofStudy, Site: "02", Name: "Second hospital", Country: "DE", Zone: "Europe/Berlin"})
-		s.must(s.manager, study.ActivateSite{InStudy: ofStudy, Site: "02", On: "2026-01-01"})
+		s.must(s.manager, study.AddSite{AtSite: domain.ForSite(ofStudy.Study, "02"), Name: "Second hospital", Country: "DE", Zone: "Europe/Berlin"})
+		s.must(s.manager, study.ActivateSite{AtSite: domain.ForSite(ofStudy.Study, "02"), On: "2026-01-01"})
 		end := supply.EndResupplyOfKitTypes{InStudy: ofStudy, Types: supply.KitTypes{"high", "lead-in", "rescue"}, Country: "DE",
 			Reasoned: because}
 		s.refused(s.supplier, "no_resupply_rule", end)

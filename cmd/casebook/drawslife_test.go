@@ -58,8 +58,8 @@ func (in installation) trial(t *testing.T, id domain.StudyID, treatment *study.T
 		Criteria: []study.Criterion{{ID: "adult"}}}
 	s.amend(arms...)
 	for at, country := range map[domain.SiteID]string{"01": "DE", "02": "FR"} {
-		in.must(s.manager, study.AddSite{InStudy: inStudy, Site: at, Name: "Hospital " + string(at), Country: country, Zone: "Europe/Berlin"})
-		in.must(s.manager, study.ActivateSite{InStudy: inStudy, Site: at, On: "2026-01-01"})
+		in.must(s.manager, study.AddSite{AtSite: domain.ForSite(inStudy.Study, at), Name: "Hospital " + string(at), Country: country, Zone: "Europe/Berlin"})
+		in.must(s.manager, study.ActivateSite{AtSite: domain.ForSite(inStudy.Study, at), On: "2026-01-01"})
 	}
 	in.must(s.sponsor, enrollment.OpenEnrollment{InStudy: inStudy, Caps: enrollment.Caps{Target: 10, Study: 20}})
 	return s
@@ -517,7 +517,7 @@ func TestDailyLifeOfDraws(t *testing.T) {
 		s.must(s.statistician(), randomisation.SupersedeScheme{InStudy: domain.ForStudy(s.study), Scheme: "two",
 			SHA256: s.list("", "two", "arm", "new", "drug", "placebo"), Counting: randomisation.CountFresh, Reasoned: because})
 		waiting := s.notPossible(patient.Female, "version of the protocol")
-		s.must(s.manager, study.ApproveProtocolAtSite{InStudy: domain.ForStudy(s.study), Site: "01", Version: 2,
+		s.must(s.manager, study.ApproveProtocolAtSite{AtSite: domain.ForSite(s.study, "01"), Version: 2,
 			ApprovedOn: domain.DateOf(time.Now().UTC()), By: "Ethics committee"})
 		if v := s.askAgain(waiting); v.Status != patient.StatusEnrolled || s.arm(waiting) != "new" {
 			t.Errorf("after the approval, the patient is %s: %s", v.Status, lastNote(v))

@@ -114,8 +114,8 @@ func setUpSupply(in installation, id domain.StudyID, sign func(domain.UserID) st
 				Randomised: true, Kits: true, Factors: []study.Factor{{ID: "age", Levels: []string{"young", "old"}}},
 			},
 		}},
-		study.AddSite{InStudy: inStudy, Site: "01", Name: "Site", Country: "DE", Zone: "UTC"},
-		study.ActivateSite{InStudy: inStudy, Site: "01", On: "2020-01-01"},
+		study.AddSite{AtSite: domain.ForSite(inStudy.Study, "01"), Name: "Site", Country: "DE", Zone: "UTC"},
+		study.ActivateSite{AtSite: domain.ForSite(inStudy.Study, "01"), On: "2020-01-01"},
 		enrollment.OpenEnrollment{InStudy: inStudy, Caps: enrollment.Caps{Target: 50, Study: 500}},
 	} {
 		in.must(manager, command)

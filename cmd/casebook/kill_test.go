@@ -236,8 +236,8 @@ func setUp(in installation, id domain.StudyID, sign func(domain.UserID) string, 
 	for _, command := range []any{
 		study.CreateStudy{InStudy: domain.ForStudy(id), Title: "x", Sponsor: "y"},
 		study.PublishProtocolVersion{InStudy: domain.ForStudy(id), Protocol: protocol},
-		study.AddSite{InStudy: domain.ForStudy(id), Site: "01", Name: "Site", Country: "DE", Zone: "UTC"},
-		study.ActivateSite{InStudy: domain.ForStudy(id), Site: "01", On: "2020-01-01"},
+		study.AddSite{AtSite: domain.ForSite(id, "01"), Name: "Site", Country: "DE", Zone: "UTC"},
+		study.ActivateSite{AtSite: domain.ForSite(id, "01"), On: "2020-01-01"},
 		enrollment.OpenEnrollment{InStudy: domain.ForStudy(id), Caps: enrollment.Caps{Target: 50, Study: 50}},
 	} {
 		in.must(manager, command)

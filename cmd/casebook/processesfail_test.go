@@ -246,8 +246,8 @@ func (tr *trial) setUp() {
 				Randomised: true, Kits: true, Factors: []study.Factor{{ID: "age", Levels: []string{"young", "old"}}},
 			},
 		}},
-		study.AddSite{InStudy: inStudy, Site: "01", Name: "Site", Country: "DE", Zone: "UTC"},
-		study.ActivateSite{InStudy: inStudy, Site: "01", On: firstDay},
+		study.AddSite{AtSite: domain.ForSite(inStudy.Study, "01"), Name: "Site", Country: "DE", Zone: "UTC"},
+		study.ActivateSite{AtSite: domain.ForSite(inStudy.Study, "01"), On: firstDay},
 		enrollment.OpenEnrollment{InStudy: inStudy, Caps: enrollment.Caps{Target: 50, Study: 5_000}},
 	} {
 		in.must(tr.sign("manager"), command)
@@ -417,8 +417,8 @@ func (tr *trial) manage(patience context.Context, n int) {
 		who     domain.UserID
 		command any
 	}{
-		{"manager", study.AddSite{InStudy: inStudy, Site: site, Name: "Site", Country: "DE", Zone: "UTC"}},
-		{"manager", study.ActivateSite{InStudy: inStudy, Site: site, On: firstDay}},
+		{"manager", study.AddSite{AtSite: domain.ForSite(inStudy.Study, site), Name: "Site", Country: "DE", Zone: "UTC"}},
+		{"manager", study.ActivateSite{AtSite: domain.ForSite(inStudy.Study, site), On: firstDay}},
 		{"manager", enrollment.SetEnrollmentTarget{InStudy: inStudy, Caps: enrollment.Caps{Target: 51 + n, Study: 5_000}}},
 		{demoAdmin, user.RegisterUser{OfUser: domain.ForUser(nurse), Name: string(nurse)}},
 		{demoAdmin, user.GrantRole{OfUser: domain.ForUser(nurse), Grant: grant}},

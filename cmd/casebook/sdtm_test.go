@@ -72,9 +72,9 @@ func TestPilotStudyIsReproduced(t *testing.T) {
 		siteID := domain.SiteID(site)
 		coordinators[site] = in.account(domain.UserID("crc"+site), user.Grant{Role: user.CRC, Study: id, Site: siteID})
 		in.must(manager, study.AddSite{
-			InStudy: inStudy, Site: siteID, Name: "Site " + site, Country: r["COUNTRY"], Zone: "America/New_York",
+			AtSite: domain.ForSite(id, siteID), Name: "Site " + site, Country: r["COUNTRY"], Zone: "America/New_York",
 		})
-		in.must(manager, study.ActivateSite{InStudy: inStudy, Site: siteID, On: domain.Date(r["DMDTC"])})
+		in.must(manager, study.ActivateSite{AtSite: domain.ForSite(inStudy.Study, siteID), On: domain.Date(r["DMDTC"])})
 	}
 	in.must(manager, enrollment.OpenEnrollment{InStudy: inStudy, Caps: enrollment.Caps{Target: 254, Study: 300}})
 
@@ -343,8 +343,8 @@ func TestR4_AnotherSitesPatientsAreOutOfReach(t *testing.T) {
 	in.must(manager, study.CreateStudy{InStudy: inStudy, Title: "x", Sponsor: "y"})
 	in.must(manager, study.PublishProtocolVersion{InStudy: inStudy, Protocol: study.Protocol{Version: 1, ConsentVersion: "1"}})
 	for _, site := range []domain.SiteID{"01", "02"} {
-		in.must(manager, study.AddSite{InStudy: inStudy, Site: site, Name: "Site", Country: "DE", Zone: "Europe/Berlin"})
-		in.must(manager, study.ActivateSite{InStudy: inStudy, Site: site, On: "2026-01-01"})
+		in.must(manager, study.AddSite{AtSite: domain.ForSite(inStudy.Study, site), Name: "Site", Country: "DE", Zone: "Europe/Berlin"})
+		in.must(manager, study.ActivateSite{AtSite: domain.ForSite(inStudy.Study, site), On: "2026-01-01"})
 	}
 	position := in.must(crc, patient.ScreenPatient{AtSite: domain.ForSite(id, "01"), ScreeningNumber: "A", On: "2026-01-02"}).Position
 	for _, path := range []string{"/api/v1/patients/S1.A", "/api/v1/studies/S1/patients?site=01", "/api/v1/studies/S1/patients"} {

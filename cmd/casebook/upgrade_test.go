@@ -132,8 +132,8 @@ func TestTwoVersionsSideBySide(t *testing.T) {
 		study.CreateStudy{InStudy: domain.ForStudy(id), Title: "x", Sponsor: "y"},
 		study.PublishProtocolVersion{InStudy: domain.ForStudy(id), Protocol: study.Protocol{Version: 1, ConsentVersion: "1",
 			Instruments: []instrument.Definition{*instrument.PainDiary()}}},
-		study.AddSite{InStudy: domain.ForStudy(id), Site: "01", Name: "Site", Country: "DE", Zone: "UTC"},
-		study.ActivateSite{InStudy: domain.ForStudy(id), Site: "01", On: "2020-01-01"},
+		study.AddSite{AtSite: domain.ForSite(id, "01"), Name: "Site", Country: "DE", Zone: "UTC"},
+		study.ActivateSite{AtSite: domain.ForSite(id, "01"), On: "2020-01-01"},
 		enrollment.OpenEnrollment{InStudy: domain.ForStudy(id), Caps: enrollment.Caps{Target: 50, Study: 50}},
 	} {
 		old.must(manager, command)

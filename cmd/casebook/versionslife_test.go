@@ -41,7 +41,7 @@ func (s *site) amend() {
 		Criteria: []study.Criterion{{ID: "adult"}, {ID: "no-opioids"}},
 		Treatment: &study.Treatment{Kits: true, DispensingVisits: []string{"week-6", "week-8"},
 			Factors: []study.Factor{{ID: "age", Levels: []string{"under-50", "50-or-more"}, DerivedFrom: study.FromAge, Bounds: []int{50}}}}}})
-	s.must(s.manager, study.ApproveProtocolAtSite{InStudy: inStudy, Site: "01", Version: 2, ApprovedOn: "2026-03-05",
+	s.must(s.manager, study.ApproveProtocolAtSite{AtSite: domain.ForSite(inStudy.Study, "01"), Version: 2, ApprovedOn: "2026-03-05",
 		By: "Ethics committee of Berlin", Reference: "EA1/042"})
 }
 
@@ -269,7 +269,7 @@ func TestAmendmentsReachSitesAndPatients(t *testing.T) {
 		s.refused(s.otherCRC, "protocol_not_approved", apply(elsewhere, "2026-03-11"))
 		s.refused(s.manager, "protocol_not_approved",
 			patient.TransferPatient{OfPatient: early, To: "02", On: "2026-04-01", Reasoned: domain.Because("Moved")})
-		approve := study.ApproveProtocolAtSite{InStudy: domain.ForStudy(s.study), Site: "02", Version: 2, ApprovedOn: "2026-02-28",
+		approve := study.ApproveProtocolAtSite{AtSite: domain.ForSite(s.study, "02"), Version: 2, ApprovedOn: "2026-02-28",
 			By: "Ethics committee of Hamburg"}
 		s.refused(s.otherCRC, "not_allowed", approve)
 		s.refused(s.manager, "approved_before_publication", approve)
@@ -336,8 +336,8 @@ func (s *site) armDropped() {
 	for _, command := range []any{
 		study.CreateStudy{InStudy: inStudy, Title: "Two arms", Sponsor: "Nobody"},
 		study.PublishProtocolVersion{InStudy: inStudy, Protocol: protocol},
-		study.AddSite{InStudy: inStudy, Site: "01", Name: "Site", Country: "DE", Zone: "UTC"},
-		study.ActivateSite{InStudy: inStudy, Site: "01", On: "2026-01-01"},
+		study.AddSite{AtSite: domain.ForSite(inStudy.Study, "01"), Name: "Site", Country: "DE", Zone: "UTC"},
+		study.ActivateSite{AtSite: domain.ForSite(inStudy.Study, "01"), On: "2026-01-01"},
 		enrollment.OpenEnrollment{InStudy: inStudy, Caps: enrollment.Caps{Target: 5, Study: 5}},
 	} {
 		s.must(manager, command)

@@ -26,22 +26,26 @@ var Commands = []commands.Command{
 				Version: 1, ConsentVersion: "1.0", Arms: []study.Arm{{ID: "walk", Title: "Daily walking"}, {ID: "usual", Title: "Care as usual"}},
 				Visits: []study.Visit{{ID: "baseline", Title: "Baseline", Day: 0}}, Instruments: []instrument.Definition{instrumentcommands.Example}}}),
 	commands.Handle(study.Decider, study.Add).
+		Scoped(commands.WholeStudy).
 		AllowedTo(access.DataManagers).
 		Described("Add a site to a study",
-			study.AddSite{InStudy: domain.ForStudy("PAIN1"), Site: "DE-01", Name: "City Hospital", Country: "DE", Zone: "Europe/Berlin"}),
+			study.AddSite{AtSite: domain.ForSite("PAIN1", "DE-01"), Name: "City Hospital", Country: "DE", Zone: "Europe/Berlin"}),
 	commands.Handle(study.Decider, study.Activate).
+		Scoped(commands.WholeStudy).
 		AllowedTo(access.DataManagers).
 		Described("Activate a site, so that it may screen and enrol patients",
-			study.ActivateSite{InStudy: domain.ForStudy("PAIN1"), Site: "DE-01", On: "2026-01-15"}),
+			study.ActivateSite{AtSite: domain.ForSite("PAIN1", "DE-01"), On: "2026-01-15"}),
 	commands.Handle(study.Decider, study.ApproveAtSite).
+		Scoped(commands.WholeStudy).
 		AllowedTo(access.DataManagers).
 		Described("Record that an ethics committee has approved a version of the protocol for a site",
-			study.ApproveProtocolAtSite{InStudy: domain.ForStudy("PAIN1"), Site: "DE-01", Version: 1, ApprovedOn: "2026-01-10",
+			study.ApproveProtocolAtSite{AtSite: domain.ForSite("PAIN1", "DE-01"), Version: 1, ApprovedOn: "2026-01-10",
 				By: "Ethics committee of the Charite", Reference: "EA1/042/26"}),
 	commands.Handle(study.Decider, study.WithdrawApproval).
+		Scoped(commands.WholeStudy).
 		AllowedTo(access.DataManagers).
 		Described("Take the approval of a protocol version for a site back; patients who follow it stay on it",
-			study.WithdrawSiteApproval{InStudy: domain.ForStudy("PAIN1"), Site: "DE-01", Version: 1,
+			study.WithdrawSiteApproval{AtSite: domain.ForSite("PAIN1", "DE-01"), Version: 1,
 				Reasoned: domain.Because("Recorded for the wrong site")}),
 	commands.Handle(study.Decider, study.Close).
 		Scoped(commands.WholeStudy).

@@ -20,18 +20,16 @@ type PublishProtocolVersion struct {
 
 // AddSite adds a site to a study.
 type AddSite struct {
-	domain.InStudy
-	Site    domain.SiteID `json:"site" doc:"Id of the site within the study"`
-	Name    string        `json:"name" minLength:"1" maxLength:"200" doc:"Name of the hospital or practice"`
-	Country string        `json:"country" minLength:"2" maxLength:"3" doc:"ISO 3166 code"`
-	Zone    string        `json:"zone" doc:"IANA time zone, such as Europe/Berlin"`
+	domain.AtSite `doc:"Id of the site within the study"`
+	Name          string `json:"name" minLength:"1" maxLength:"200" doc:"Name of the hospital or practice"`
+	Country       string `json:"country" minLength:"2" maxLength:"3" doc:"ISO 3166 code"`
+	Zone          string `json:"zone" doc:"IANA time zone, such as Europe/Berlin"`
 }
 
 // ActivateSite allows a site to screen and enrol patients.
 type ActivateSite struct {
-	domain.InStudy
-	Site domain.SiteID `json:"site" doc:"The site"`
-	On   domain.Date   `json:"on" doc:"Day of activation"`
+	domain.AtSite
+	On domain.Date `json:"on" doc:"Day of activation"`
 }
 
 // CloseSite ends a site's screening and enrolment.

@@ -33,13 +33,13 @@ func publishing(p study.Protocol) decision {
 }
 
 func adding(change func(*study.AddSite)) decision {
-	cmd := study.AddSite{InStudy: domain.ForStudy(pain), Site: "A", Name: "Charite", Country: "DE", Zone: "Europe/Berlin"}
+	cmd := study.AddSite{AtSite: domain.ForSite(pain, "A"), Name: "Charite", Country: "DE", Zone: "Europe/Berlin"}
 	change(&cmd)
 	return scenario.Sent(study.Add, cmd, call)
 }
 
 func activating(site domain.SiteID, on domain.Date) decision {
-	return scenario.Sent(study.Activate, study.ActivateSite{InStudy: domain.ForStudy(pain), Site: site, On: on}, call)
+	return scenario.Sent(study.Activate, study.ActivateSite{AtSite: domain.ForSite(pain, site), On: on}, call)
 }
 
 func closing(site domain.SiteID, on domain.Date, reason string) decision {

@@ -65,19 +65,17 @@ type Minors struct {
 
 // ApproveProtocolAtSite records that an ethics committee has approved a version of the protocol for a site.
 type ApproveProtocolAtSite struct {
-	domain.InStudy
-	Site       domain.SiteID `json:"site" doc:"The site"`
-	Version    int           `json:"version" minimum:"1" doc:"The version of the protocol"`
-	ApprovedOn domain.Date   `json:"approvedOn" doc:"Day of the approval"`
-	By         string        `json:"by" minLength:"1" maxLength:"200" doc:"The ethics committee"`
-	Reference  string        `json:"reference,omitempty" maxLength:"100" doc:"The committee's reference"`
+	domain.AtSite
+	Version    int         `json:"version" minimum:"1" doc:"The version of the protocol"`
+	ApprovedOn domain.Date `json:"approvedOn" doc:"Day of the approval"`
+	By         string      `json:"by" minLength:"1" maxLength:"200" doc:"The ethics committee"`
+	Reference  string      `json:"reference,omitempty" maxLength:"100" doc:"The committee's reference"`
 }
 
 // WithdrawSiteApproval takes the approval of a version back, because it was recorded in error or the committee has withdrawn it.
 type WithdrawSiteApproval struct {
-	domain.InStudy
-	Site            domain.SiteID `json:"site" doc:"The site"`
-	Version         int           `json:"version" minimum:"1" doc:"The version of the protocol"`
+	domain.AtSite
+	Version         int `json:"version" minimum:"1" doc:"The version of the protocol"`
 	domain.Reasoned `doc:"Why"`
 }
 

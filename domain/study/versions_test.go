@@ -10,12 +10,12 @@ import (
 )
 
 func approving(version int, on domain.Date) decision {
-	return scenario.Sent(study.ApproveAtSite, study.ApproveProtocolAtSite{InStudy: domain.ForStudy(pain), Site: "A", Version: version,
+	return scenario.Sent(study.ApproveAtSite, study.ApproveProtocolAtSite{AtSite: domain.ForSite(pain, "A"), Version: version,
 		ApprovedOn: on, By: "Ethics committee of Berlin", Reference: "EA1/042"}, call)
 }
 
 func withdrawing(version int, reason string) decision {
-	return scenario.Sent(study.WithdrawApproval, study.WithdrawSiteApproval{InStudy: domain.ForStudy(pain), Site: "A", Version: version,
+	return scenario.Sent(study.WithdrawApproval, study.WithdrawSiteApproval{AtSite: domain.ForSite(pain, "A"), Version: version,
 		Reasoned: domain.Because(reason)}, call)
 }
 

@@ -164,3 +164,6 @@ func (e ShippingApproved) OfApproval() (domain.StudyID, string, domain.SiteID) {
 func (e ShippingApprovalWithdrawn) OfApproval() (domain.StudyID, string, domain.SiteID) {
 	return e.Study, e.Country, e.Site
 }
+
+// OfSite implements domain.AtOneSite.
+func (e ResupplyRuleSet) OfSite() domain.SiteID { return e.Rule.Site }

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"fmt"
+	"reflect"
 	"strings"
 	"time"
 
@@ -28,7 +29,13 @@ func AuditIndex(streams []domain.StreamType) projections.Projection {
 		for _, event := range stream.Events {
 			listed[event.Name] = !event.Unlisted
 			if !event.Unlisted {
-				folds = append(folds, projections.OnEventType(event, func(a *audited, at projections.Envelope) { index(a, stream, at) }))
+				site := siteOf(event.Go)
+				folds = append(folds, projections.OnEventType(event, func(a *audited, at projections.Envelope) {
+					index(a, stream, at)
+					if a.Site == "" {
+						a.Site = site(at.Event)
+					}
+				}))
 			}
 		}
 	}
@@ -46,6 +53,23 @@ func AuditIndex(streams []domain.StreamType) projections.Projection {
 		return []string{auditviews.AuditKey(at.Position)}
 	})
 	return projections.New(auditviews.AuditIndex, key, folds...).BegunBy(func(projections.Envelope) bool { return true })
+}
+
+// siteOf returns where events of a type say which site they are about. It is for events of commands about the whole study,
+// whose metadata name no site.
+func siteOf(event reflect.Type) func(any) domain.SiteID {
+	for _, field := range reflect.VisibleFields(event) {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		if name == "site" && field.Type == reflect.TypeFor[domain.SiteID]() {
+			return func(e any) domain.SiteID { return domain.SiteID(reflect.ValueOf(e).FieldByIndex(field.Index).String()) }
+		}
+	}
+	return func(e any) domain.SiteID {
+		if of, is := e.(domain.AtOneSite); is {
+			return of.OfSite()
+		}
+		return ""
+	}
 }
 
 func index(a *audited, stream domain.StreamType, at projections.Envelope) {

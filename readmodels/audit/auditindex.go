@@ -20,7 +20,7 @@ import (
 // AuditIndex is the view by which events are found, with one document per event: who, in which role, when, from where, by
 // which command and why. What the event says is only in the log. Documents never change, so each index costs one entry per
 // event. A list uses the index of one of its filters, and checks the other filters in the documents that it finds.
-var AuditIndex = readmodels.View{Name: "audit-index", Version: 3, Indexes: []mongo.IndexModel{
+var AuditIndex = readmodels.View{Name: "audit-index", Version: 4, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("trails", "recordedAt", "_id"),
 	readmodels.IndexOn("trails", "type", "recordedAt", "_id"),
 	readmodels.IndexOn("trails", "site", "recordedAt", "_id"),
