@@ -32,7 +32,7 @@ func Decode(body []byte, into any) error {
 	if errors.As(err, &semantic) {
 		field := strings.TrimPrefix(strings.ReplaceAll(string(semantic.JSONPointer), "/", "."), ".")
 		if errors.Is(err, json.ErrUnknownName) {
-			return refuse.Malformed("unknown_field", "the command has no field %q", shortened(field)).At(field).
+			return refuse.Malformed("unknown_field", "no command of this kind has a field %q", shortened(field)).At(field).
 				Do("remove it; /openapi.json lists the fields of every command")
 		}
 		return refuse.Malformed("wrong_type", "%s must be %s", fieldOrBody(field), inWordsOfJSON(semantic.GoType)).At(field).
@@ -141,7 +141,7 @@ func requireFields(body []byte, decoded reflect.Value, required []requiredField)
 	}
 	for _, f := range empty {
 		if value, ok := given[f.name]; !ok || value.Kind() == 'n' {
-			return refuse.Malformed("value_missing", "the command has no field %q", f.name).At(f.name).
+			return refuse.Malformed("value_missing", "the field %q is missing", f.name).At(f.name).
 				Do("give it; /openapi.json lists the fields of every command")
 		}
 	}

@@ -420,10 +420,12 @@ func patientOf(command any) domain.PatientID {
 	return ""
 }
 
-// asNamed returns the scope as the sentence of a refusal names it: by the patient if the command names one, whether there
-// is such a patient or not, and otherwise without what the caller may not know.
+// asNamed returns the scope as the sentence of a refusal names it: by the site on which it depends if the command names that, else by
+// the patient if the command names one, whether there is such a patient or not, and otherwise without what the caller may not know.
 func asNamed(command any, p access.Principal, scope domain.Scope) domain.Scope {
 	switch named := patientOf(command); {
+	case named != "" && scope.Patient == "" && scope.Site != "": // the site that the command names, and not the patient's
+		return scope
 	case named != "":
 		return domain.Scope{Study: scope.Study, Patient: named}
 	case scope.Patient != "" && !p.MayKnowPatient(scope):

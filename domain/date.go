@@ -72,7 +72,7 @@ func (d Date) NotAfterToday(field string, now time.Time) error {
 	earliestZone := time.FixedZone("UTC+14", 14*3600)
 	if d > DateOf(now.In(earliestZone)) {
 		return refuse.Because("captured_in_future", "%s is %s, which lies in the future", field, d).
-			At(field).Do("check the date and the device's clock")
+			At(field).Do("check the date; what has not happened yet is not recorded")
 	}
 	return nil
 }

@@ -107,3 +107,32 @@ func First(checks ...error) error {
 	}
 	return nil
 }
+
+// Either names values for a remedy, of which one is to be used.
+func Either[T ~string](values ...T) string { return named("or", values) }
+
+// Each names values for a remedy, all of which are meant.
+func Each[T ~string](values ...T) string { return named("and", values) }
+
+// maxNamed bounds the values that a remedy names.
+const maxNamed = 30
+
+func named[T ~string](last string, values []T) string {
+	var words strings.Builder
+	for i, v := range values {
+		switch {
+		case i == maxNamed:
+			fmt.Fprintf(&words, " %s %d more", last, len(values)-maxNamed)
+			return words.String()
+		case i > 0 && i == len(values)-1:
+			words.WriteString(" " + last + " ")
+		case i > 0:
+			words.WriteString(", ")
+		}
+		words.WriteString(string(v))
+	}
+	if len(values) == 0 {
+		return "none, for there is none"
+	}
+	return words.String()
+}

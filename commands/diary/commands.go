@@ -116,7 +116,7 @@ func prescribed(ctx context.Context, reader commands.Reader, of domain.PatientID
 		return diary.Prescription{}, err
 	}
 	definition, err := inForce(ctx, reader, p.Follows(s), id)
-	return diary.Prescription{Patient: p, Definition: definition}, err
+	return diary.Prescription{Patient: p, Definition: definition, Known: p.Follows(s).InstrumentIDs()}, err
 }
 
 // inForce returns an instrument as the version of the protocol in force defines it; nil if the version has none.

@@ -19,6 +19,8 @@ const maxYears = 10
 type Prescription struct {
 	Patient    patient.Patient
 	Definition *instrument.Definition
+	// Known are the instruments that the version has.
+	Known []instrument.ID
 }
 
 // Assign assigns an instrument to a patient for a range of days. The windows follow the time zone in which the patient
@@ -41,7 +43,7 @@ func Assign(d Diary, facts Prescription, cmd AssignInstrument, call domain.Call)
 	if facts.Definition == nil || facts.Definition.ID != cmd.Instrument {
 		return nil, refuse.Because("unknown_instrument", "the version of the protocol that the patient follows has no instrument %q",
 			cmd.Instrument).
-			At("instrument").Do("use an instrument of the protocol, or publish an amendment with it")
+			At("instrument").Do("use " + domain.Either(facts.Known...) + ", or publish an amendment with it")
 	}
 	if err := facts.Definition.Validate(); err != nil {
 		return nil, err

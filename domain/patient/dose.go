@@ -75,7 +75,8 @@ func (p Patient) weighed(visit string, kg float64) Patient {
 
 // ChangeDose decides about RecordDoseChange. All arms have the same steps, so that neither an answer nor a refusal tells the arm. It
 // refuses reason_required, value_too_long, unknown_code, patient_not_found, patient_ended, treatment_not_under_way, malformed_date,
-// captured_in_future, ended_before_enrollment, no_titration and dose_at_limit.
+// captured_in_future, ended_before_enrollment, no_titration, no_rescue_medication
+// and dose_at_limit.
 func ChangeDose(p Patient, s study.Study, cmd RecordDoseChange, call domain.Call) ([]Event, error) {
 	err := domain.First(domain.Reason(cmd.Reason), cmd.Direction.validate(),
 		p.mustBeTreated("change the dose", TreatmentOn, TreatmentHeld), p.mayEndOn(cmd.On, call))
@@ -100,6 +101,12 @@ func ChangeDose(p Patient, s study.Study, cmd RecordDoseChange, call domain.Call
 		changed.Step--
 	case cmd.Direction == DoseRescue && titration.Rescue && !changed.Rescue:
 		changed.Rescue = true
+	case cmd.Direction == DoseRescue && !titration.Rescue:
+		return nil, refuse.Because("no_rescue_medication", "the protocol has no rescue medication").At("direction").
+			Do("use up or down, hold the dose, or discontinue the treatment")
+	case cmd.Direction == DoseRescue:
+		return nil, refuse.Because("dose_at_limit", "the patient gets rescue medication already").At("direction").
+			Do("nothing is left to do; down ends it")
 	default:
 		return nil, refuse.Because("dose_at_limit", "step %d of %d is in force, and the protocol does not allow to change it that way",
 			changed.Step, titration.Steps).At("direction").Do("hold the dose, or discontinue the treatment")

@@ -80,22 +80,49 @@ func eligible(criteria []study.Criterion, met map[string]bool, overridden []stri
 		switch {
 		case !given:
 			return nil, refuse.Because("criterion_unanswered", "criterion %s is not answered", c.ID).
-				At("criteria").Do("answer every criterion of the protocol")
+				At("criteria").Do("answer every criterion with true or false: " + criteriaInWords(criteria))
 		case answer != c.Exclusion:
 		case slices.Contains(overridden, c.ID):
 			unmet = append(unmet, c.ID)
 		default:
 			return nil, refuse.Because("not_eligible", "the patient is not eligible by criterion %s", c.ID).At("criteria").
-				Do("record a screen failure")
+				Do("record a screen failure; or have an investigator record OverrideEligibility first, which counts as a protocol deviation")
 		}
 	}
 	for id := range met {
 		if !slices.ContainsFunc(criteria, func(c study.Criterion) bool { return c.ID == id }) {
 			return nil, refuse.Because("unknown_criterion", "the protocol has no criterion %.80q", id).
-				At("criteria").Do("answer only the criteria of the protocol")
+				At("criteria").Do("answer only those of the protocol: " + criteriaInWords(criteria))
 		}
 	}
 	return unmet, nil
+}
+
+// criteriaInWords names criteria with what they are.
+func criteriaInWords(criteria []study.Criterion) string {
+	var words []string
+	for _, c := range criteria {
+		kind := " (inclusion)"
+		if c.Exclusion {
+			kind = " (exclusion)"
+		}
+		words = append(words, c.ID+kind)
+	}
+	return domain.Each(words...)
+}
+
+// onlyFactors says which factors can be given.
+func onlyFactors(factors []study.Factor) string {
+	var typed []string
+	for _, f := range factors {
+		if f.DerivedFrom == "" {
+			typed = append(typed, f.ID)
+		}
+	}
+	if len(typed) == 0 {
+		return "leave it out: the protocol has no factor whose level is given"
+	}
+	return "give only " + domain.Each(typed...)
 }
 
 // levels returns the patient's level of every factor of the protocol, so that no draw fails because of them. Levels that the
@@ -122,13 +149,13 @@ func (p Patient) levels(s study.Study, given map[string]string) (map[string]stri
 		}
 		if !slices.Contains(f.Levels, all[f.ID]) {
 			return nil, refuse.Because("unknown_factor_level", "factor %s has no level %.80q", f.ID, all[f.ID]).
-				At("factors").Do("give each factor of the protocol one of its levels")
+				At("factors").Do("give " + f.ID + " the level " + domain.Either(f.Levels...))
 		}
 	}
 	for id := range given {
 		if !slices.ContainsFunc(factors, func(f study.Factor) bool { return f.ID == id }) {
 			return nil, refuse.Because("unknown_factor", "the protocol has no factor %.80q", id).At("factors").
-				Do("give only the factors of the protocol")
+				Do(onlyFactors(factors))
 		}
 	}
 	return all, nil

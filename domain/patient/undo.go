@@ -60,7 +60,7 @@ func Undo(p Patient, facts Undoing, cmd UndoPatientStep, _ domain.Call) ([]Event
 	}
 	if !slices.Contains(UndoableSteps, cmd.Step) {
 		return nil, refuse.Malformed("unknown_code", "%.40q is no step that can be undone", string(cmd.Step)).At("step").
-			Do("name one of the steps that the description lists")
+			Do("use " + domain.Either(UndoableSteps...))
 	}
 	if !p.Exists() {
 		return nil, patientNotFound()

@@ -113,7 +113,7 @@ func visitOf(s study.Study, id string) (study.Visit, error) {
 	visit, known := s.Visit(id)
 	if !known {
 		return visit, refuse.Because("unknown_visit", "the protocol has no visit %.80q", id).
-			At("visit").Do("use the id of a visit of the version that the patient follows")
+			At("visit").Do("use " + domain.Either(s.VisitIDs()...))
 	}
 	return visit, nil
 }

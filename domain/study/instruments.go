@@ -247,3 +247,11 @@ func (p Protocol) validateReferences() error {
 	}
 	return nil
 }
+
+// InstrumentIDs names the instruments of the protocol in force.
+func (s Study) InstrumentIDs() []instrument.ID {
+	if s.Protocol == nil {
+		return nil
+	}
+	return s.Protocol.NamedInstruments()
+}

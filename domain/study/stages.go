@@ -52,9 +52,21 @@ func (s Study) MustHaveStage(id domain.StudyID, stage string) ([]domain.ArmID, e
 	arms, known := s.ArmsOf(stage)
 	if !known {
 		return nil, refuse.NotFound("stage_not_found", "the protocol of study %s has no stage %.80q", id, stage).At("stage").
-			Do("use the id of a stage of the protocol; leave it out for the first draw")
+			Do(s.stagesInWords())
 	}
 	return arms, nil
+}
+
+// stagesInWords says which draws can be named.
+func (s Study) stagesInWords() string {
+	var ids []string
+	for _, one := range s.Treatment().Stages {
+		ids = append(ids, one.ID)
+	}
+	if len(ids) == 0 {
+		return "leave it out: there is only the first draw"
+	}
+	return "use " + domain.Either(ids...) + "; leave it out for the first draw"
 }
 
 // maxStages bounds the later draws of a protocol.

@@ -105,6 +105,16 @@ func (s Study) Visit(id string) (Visit, bool) {
 	return s.Protocol.Visits[i], true
 }
 
+// VisitIDs names the visits of the protocol in force.
+func (s Study) VisitIDs() (ids []string) {
+	if s.Protocol != nil {
+		for _, v := range s.Protocol.Visits {
+			ids = append(ids, v.ID)
+		}
+	}
+	return ids
+}
+
 // SiteIsSupplied says whether the site may get study drug. One that is closed to enrolment keeps its patients supplied.
 func (s Study) SiteIsSupplied(id domain.SiteID) bool {
 	site := s.Sites[id]

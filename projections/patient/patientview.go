@@ -59,6 +59,7 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 	}),
 	projections.On(func(v *view, e patient.EnrollmentFailed, at projections.Envelope) { step(v, e, at, "", e.Reason) }),
 	projections.On(func(v *view, e patient.VisitRecorded, at projections.Envelope) {
+		v.Visited(patientviews.Visit{Visit: e.Visit, On: e.On})
 		step(v, e, at, e.On, e.Visit)
 		propose(v, e, at, e.On, e.Visit)
 	}),
@@ -110,10 +111,12 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 			RecordedAt: at.Metadata.RecordedAt})
 	}),
 	projections.On(func(v *view, e patient.VisitDateCorrected, at projections.Envelope) {
+		v.Visited(patientviews.Visit{Visit: e.Visit, On: e.To})
 		corrected(v, e, at, e.Visit, string(e.From), string(e.To), e.Reason)
 		propose(v, e, at, e.To, e.Visit)
 	}),
 	projections.On(func(v *view, e patient.VisitSkipped, at projections.Envelope) {
+		v.Visited(patientviews.Visit{Visit: e.Visit, Skipped: true})
 		step(v, e, at, "", e.Visit+": "+e.Reason)
 		propose(v, e, at, "", e.Visit)
 	}),
@@ -122,6 +125,7 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 		v.DoseStep, v.Rescue = e.Step, e.Rescue
 	}),
 	projections.On(func(v *view, e patient.VisitVoided, at projections.Envelope) {
+		v.VisitVoided(e.Visit)
 		step(v, e, at, e.On, e.Visit+": "+e.Reason)
 		propose(v, e, at, "", "")
 	}),

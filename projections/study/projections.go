@@ -6,4 +6,4 @@ import (
 )
 
 // Projections are the projections of this context.
-var Projections = []projections.Projection{StudyOverview}
+var Projections = []projections.Projection{StudyOverview, Protocols}

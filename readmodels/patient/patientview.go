@@ -21,7 +21,7 @@ import (
 )
 
 // PatientViews is the view of whole patients, with one document per patient.
-var PatientViews = readmodels.View{Name: "patient-view", Version: 8}
+var PatientViews = readmodels.View{Name: "patient-view", Version: 9}
 
 const (
 	// TrendLength bounds the windows in the trend of an instrument: a month of a daily diary. The view of diaries has all
@@ -65,6 +65,7 @@ type PatientDocument struct {
 	Deviations      []Deviation           `bson:"deviations,omitempty" json:"deviations,omitempty" doc:"Protocol deviations that somebody has recorded, the newest last, at most 100"`
 	Candidates      []Candidate           `bson:"candidates,omitempty" json:"candidates,omitempty" doc:"What may be a deviation and waits for somebody to look at, the newest last, at most 100"`
 	Steps           []Step                `bson:"steps" json:"steps" doc:"How the patient got there"`
+	Visits          []Visit               `bson:"visits,omitempty" json:"visits" doc:"The visits that took place or were skipped, in the order in which they were recorded; PatientVisits has those that are planned too"`
 	Instruments     []AnsweredBy          `bson:"instruments" json:"instruments" doc:"What the patient answers, with the trend"`
 	Risks           []Risk                `bson:"risks" json:"risks" doc:"Risks flagged, the newest last, at most 100"`
 	Language        diary.Language        `bson:"language,omitempty" json:"language,omitempty" doc:"Language in which the patient is shown diaries"`
@@ -83,6 +84,24 @@ type Step struct {
 	Status    patient.Status    `bson:"status" json:"status" doc:"The participation after the step"`
 	Treatment patient.Treatment `bson:"treatment" json:"treatment" doc:"The treatment after the step"`
 	Phase     patient.Phase     `bson:"phase,omitempty" json:"phase,omitempty" doc:"The part of the study after the step; left out after the participation"`
+}
+
+// Visit is a visit that took place, or was skipped.
+type Visit struct {
+	Visit   string      `bson:"visit" json:"visit" doc:"Id of the visit in the protocol"`
+	On      domain.Date `bson:"on,omitempty" json:"on,omitempty" doc:"The day on which it took place"`
+	Skipped bool        `bson:"skipped,omitempty" json:"skipped,omitempty" doc:"It was recorded as skipped"`
+}
+
+// Visited notes a visit in place of what was noted of it before.
+func (v *PatientDocument) Visited(is Visit) {
+	v.VisitVoided(is.Visit)
+	v.Visits = append(v.Visits, is)
+}
+
+// VisitVoided forgets a visit.
+func (v *PatientDocument) VisitVoided(id string) {
+	v.Visits = slices.DeleteFunc(v.Visits, func(is Visit) bool { return is.Visit == id })
 }
 
 // Deviation is a protocol deviation that somebody has recorded.
