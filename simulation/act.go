@@ -65,14 +65,12 @@ func (s *simulation) screen(ctx context.Context, c *course) error {
 // c.enrolledOn to the next day.
 func (s *simulation) enrol(ctx context.Context, c *course) error {
 	crc, key, id := s.accounts[c.site.crc].token, "patient/"+c.number, c.id()
-	age := "under-50"
-	if c.age >= 50 {
-		age = "50-or-more"
+	enrol := patient.EnrollPatient{OfPatient: domain.ForPatient(id), On: c.enrolledOn,
+		Criteria: map[string]bool{"pain-4": true, "opioids": false}}
+	if c.incident == comesInPause && s.paused(c.enrolledOn) {
+		return s.comeInPause(ctx, c, enrol)
 	}
-	if err := s.send(ctx, crc, key+"/enrol/"+string(c.enrolledOn), patient.EnrollPatient{
-		OfPatient: domain.ForPatient(id), On: c.enrolledOn,
-		Criteria: map[string]bool{"pain-4": true, "opioids": false}, Factors: map[string]string{"age": age},
-	}); err != nil {
+	if err := s.send(ctx, crc, key+"/enrol/"+string(c.enrolledOn), enrol); err != nil {
 		return err
 	}
 	enrolledOn, err := s.waitEnrolled(ctx, c, crc)
@@ -294,8 +292,6 @@ func (s *simulation) count(a answer) {
 				c.DosesChanged++
 			case "KitReplacementAsked":
 				c.KitsReplaced++
-			case "RecallActionRecorded":
-				c.ToldOfRecall++
 			case "DiarySubmitted":
 				c.Diaries++
 				if e.Data.Mode == diary.ByTranscription {

@@ -83,6 +83,7 @@ func plan(o Options) ([]*course, error) {
 		courses[i] = c
 	}
 	planIncidents(courses)
+	planPause(courses, o)
 	return courses, nil
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
+	"slices"
 	"strings"
 
 	"casebook/domain"
@@ -25,13 +27,27 @@ const (
 	writesOnPaper incident = "writes on paper"
 	// changesDose is a patient whose dose is raised by a step of the protocol.
 	changesDose incident = "changes the dose"
+	// forgetsDoses is a patient who brings too many doses back, which is proposed as a deviation.
+	forgetsDoses incident = "forgets doses"
+	// comesInPause is a patient of the paused site who comes to be enrolled during the pause, and comes again after it.
+	comesInPause incident = "comes in the pause"
 )
 
 // paperDay is how many days after the enrolment the patient of writesOnPaper has no phone.
 const paperDay = 6
 
 // incidents are all incidents, in the order in which the patients have them.
-var incidents = []incident{losesKit, stopsTreatment, writesOnPaper, changesDose}
+var incidents = []incident{losesKit, stopsTreatment, writesOnPaper, changesDose, forgetsDoses}
+
+// inWords says what happened to the patient of an incident.
+var inWords = map[incident]string{
+	losesKit:       "lost a kit and got another one",
+	stopsTreatment: "stopped the treatment for nausea, and is followed up",
+	writesOnPaper:  "wrote a diary on paper, which the site transcribed",
+	changesDose:    "had the dose raised, and gets two kits at a time",
+	forgetsDoses:   "brought too many doses back, which is proposed as a deviation",
+	comesInPause:   "came to be enrolled while the site was paused, was refused, and came again",
+}
 
 const (
 	// incidentDay is how many days after the enrolment an incident happens.
@@ -69,6 +85,40 @@ func planIncidents(courses []*course) {
 	}
 }
 
+// planPause has the last patient of the paused site come in the pause who stays in the study and has no incident yet.
+func planPause(courses []*course, o Options) {
+	if o.Days < shortestWithEvents {
+		return
+	}
+	for _, c := range slices.Backward(courses) {
+		if c.site.id == pausedSite && c.failure == "" && c.endsOn == "" && c.incident == "" {
+			c.incident, c.enrolledOn = comesInPause, o.middle()
+			return
+		}
+	}
+}
+
+// middle is the first day of the pause.
+func (o Options) middle() domain.Date { return o.Today.AddDays(-o.Days - 1 + o.Days/2) }
+
+func (o Options) paused(day domain.Date) bool {
+	return day >= o.middle() && day < o.middle().AddDays(pausedDays)
+}
+
+// comeInPause has the enrolment refused, and lets the patient come again when the site goes on.
+func (s *simulation) comeInPause(ctx context.Context, c *course, enrol patient.EnrollPatient) error {
+	c.enrolledOn = s.middle().AddDays(pausedDays)
+	err := s.send(ctx, s.accounts[c.site.crc].token, "patient/"+c.number+"/enrol/paused", enrol)
+	if r, ok := errors.AsType[*refusal](err); ok && (r.Code == "activity_paused" || r.Code == "patient_status") { // the latter in a repeated run
+		s.report("", 0, 0, func(n *Counts) { n.RefusedInPause++ })
+		return nil
+	}
+	if err == nil {
+		return errors.New("a patient was enrolled at a site that is paused")
+	}
+	return err
+}
+
 // meet lets a patient's incident happen, if it is the day.
 func (s *simulation) meet(ctx context.Context, c *course, day domain.Date) error {
 	if day != c.enrolledOn.AddDays(incidentDay) {
@@ -83,13 +133,13 @@ func (s *simulation) meet(ctx context.Context, c *course, day domain.Date) error
 		if err != nil {
 			return err
 		}
-		next, err := s.waitForKit(ctx, c, func(k kitRow) bool { return supply.KitNumber(k.Kit) != lost && k.Visit == "" })
+		next, err := s.waitForKits(ctx, c, 1, func(k kitRow) bool { return supply.KitNumber(k.Kit) != lost && k.Visit == "" })
 		if err != nil {
 			return err
 		}
-		c.kit = next
-		return s.send(ctx, crc, key+"/kit/dispense/replacement", supply.DispenseKit{Site: c.site.id, OfPatient: of, Kit: next, On: day})
-	case writesOnPaper: // see transcribe
+		c.kit = next[0]
+		return s.send(ctx, crc, key+"/kit/dispense/replacement", supply.DispenseKit{Site: c.site.id, OfPatient: of, Kit: c.kit, On: day})
+	case writesOnPaper, forgetsDoses, comesInPause: // see correctAndClose, dispense and enrol
 		return nil
 	case changesDose:
 		return s.sendAll(ctx, crc, key, patient.RecordDoseChange{OfPatient: of, Direction: patient.DoseUp, On: day,
@@ -109,15 +159,15 @@ func (s *simulation) happen(ctx context.Context, day domain.Date) error {
 	if day == s.lastDay().AddDays(-amendedDays) {
 		return s.amend(ctx, day)
 	}
-	middle := s.Today.AddDays(-s.Days - 1 + s.Days/2)
+	middle := s.middle()
 	officer, at := s.accounts[safetyOfficerID].token, domain.ForSite(studyID, pausedSite)
-	screening := []study.Activity{study.ActivityScreening}
+	stopped := []study.Activity{study.ActivityScreening, study.ActivityRandomisation}
 	switch day {
 	case middle:
-		return s.sendAll(ctx, officer, "site/"+string(pausedSite), study.PauseSite{AtSite: at, Activities: screening,
+		return s.sendAll(ctx, officer, "site/"+string(pausedSite), study.PauseSite{AtSite: at, Activities: stopped,
 			Reasoned: domain.Because("Consent forms are missing pages; the monitor visits on Thursday")})
 	case middle.AddDays(pausedDays):
-		return s.sendAll(ctx, officer, "site/"+string(pausedSite), study.ResumeSite{AtSite: at, Activities: screening,
+		return s.sendAll(ctx, officer, "site/"+string(pausedSite), study.ResumeSite{AtSite: at, Activities: stopped,
 			Reasoned: domain.Because("All forms are complete; the staff are trained")})
 	}
 	return nil
@@ -194,5 +244,29 @@ func (s *simulation) recall(ctx context.Context) error {
 			return fmt.Errorf("the recall of kit %s: %w", c.kit, err)
 		}
 	}
+	return s.countRecalled(ctx)
+}
+
+// countRecalled counts the patients who have a recalled kit at home, and those of them who were told.
+func (s *simulation) countRecalled(ctx context.Context) error {
+	var page struct {
+		Items []struct {
+			Patient domain.PatientID    `json:"patient"`
+			Action  supply.RecallAction `json:"recallAction"`
+		} `json:"items"`
+	}
+	err := s.api.get(ctx, s.accounts[managerID].token, "/api/v1/studies/"+string(studyID)+"/recalled-kits",
+		url.Values{"status": {string(supply.KitIsDispensed)}, "limit": {"200"}}, s.lastPosition(), &page)
+	if err != nil {
+		return err
+	}
+	have, told := map[domain.PatientID]bool{}, map[domain.PatientID]bool{}
+	for _, kit := range page.Items {
+		have[kit.Patient] = true
+		if kit.Action == supply.PatientTold {
+			told[kit.Patient] = true
+		}
+	}
+	s.report("", 0, 0, func(c *Counts) { c.RecalledAtHome, c.ToldOfRecall = len(have), len(told) })
 	return nil
 }

@@ -58,16 +58,19 @@ type Counts struct {
 	// Shipments counts the shipments that have arrived.
 	Shipments  int `json:"shipments"`
 	EndedEarly int `json:"endedEarly"`
-	// TreatmentStopped counts patients whose treatment has ended, and who are followed up; KitsReplaced the kits that were lost, and
-	// ToldOfRecall the patients who were told that a kit at home is recalled.
+	// TreatmentStopped counts patients whose treatment has ended, and who are followed up; KitsReplaced the kits that were lost.
 	TreatmentStopped int `json:"treatmentStopped"`
 	KitsReplaced     int `json:"kitsReplaced"`
 	// Reconsented counts the patients who have signed the consent of the amendment, and DosesChanged the changes of a dose.
 	Reconsented  int `json:"reconsented"`
 	DosesChanged int `json:"dosesChanged"`
-	ToldOfRecall int `json:"toldOfRecall"`
-	Diaries      int `json:"diaries"`
-	Late         int `json:"late"`
+	// RecalledAtHome counts the patients who have a recalled kit at home, and ToldOfRecall those of them who were told.
+	RecalledAtHome int `json:"recalledAtHome"`
+	ToldOfRecall   int `json:"toldOfRecall"`
+	// RefusedInPause counts the enrolments that were refused because the site was paused.
+	RefusedInPause int `json:"refusedInPause"`
+	Diaries        int `json:"diaries"`
+	Late           int `json:"late"`
 	// Transcribed counts the diaries that staff have entered from paper.
 	Transcribed int `json:"transcribed"`
 	AfterMissed int `json:"afterMissed"`
@@ -87,8 +90,16 @@ type Summary struct {
 	SiteStaff domain.UserID    `json:"siteStaff"`
 	Patient   domain.PatientID `json:"patient"`
 	Accounts  []Account        `json:"accounts"`
+	// Incidents says what happened to single patients that was not planned.
+	Incidents []Incident `json:"incidents"`
 	// Position is the log position of the last recorded event.
 	Position uint64 `json:"position"`
+}
+
+// Incident is what happened to a patient.
+type Incident struct {
+	Patient domain.PatientID `json:"patient"`
+	What    string           `json:"what"`
 }
 
 // simulation is the state of a run.
@@ -132,6 +143,11 @@ func Run(ctx context.Context, o Options) (Summary, error) {
 	summary := Summary{
 		Counts: s.progress.Counts, Title: studyTitle, Sites: len(sites), Study: studyID, Site: sites[0].id,
 		SiteStaff: sites[0].crc, Patient: courses[0].id(), Position: s.position,
+	}
+	for _, c := range courses {
+		if what := inWords[c.incident]; what != "" {
+			summary.Incidents = append(summary.Incidents, Incident{Patient: c.id(), What: what})
+		}
 	}
 	for _, a := range staff() {
 		summary.Accounts = append(summary.Accounts, *a)

@@ -89,15 +89,17 @@ func protocol() study.Protocol {
 	return study.Protocol{
 		Version: 1, ConsentVersion: consentVersion,
 		Arms: []study.Arm{
-			{ID: string(verum), Title: "Relievo", Dose: "60 mg twice daily", InEmergency: "There is no antidote. Monitor respiration for 12 hours."},
-			{ID: string(placebo), Title: "Placebo", Dose: "One capsule twice daily", InEmergency: "No action is needed because of the treatment."},
+			{ID: string(verum), Title: "Relievo", Dose: "60 mg twice daily; 120 mg at step 2", InEmergency: "There is no antidote. Monitor respiration for 12 hours."},
+			{ID: string(placebo), Title: "Placebo", Dose: "One capsule twice daily; two at step 2", InEmergency: "No action is needed because of the treatment."},
 		},
 		Criteria: []study.Criterion{{ID: "pain-4", Title: "Mean pain of 4 or more on the numerical rating scale"},
 			{ID: "opioids", Title: "Opioids within the last 30 days", Exclusion: true}},
 		Treatment: &study.Treatment{Randomised: true, Kits: true, DoNotDispenseDays: 30, DispensingVisits: []string{secondVisit},
 			InEmergency: "Call the Poison Information Centre, +49 30 19240, and the medical monitor.",
-			Titration:   &study.Titration{Steps: 2},
-			Factors:     []study.Factor{{ID: "age", Title: "Age group", Levels: []string{"under-50", "50-or-more"}}}},
+			Titration:   &study.Titration{Steps: maxStep},
+			Plan:        dispensingPlan(), DosingLimits: &study.DosingLimits{MinPercent: 80, MaxPercent: 120},
+			Factors: []study.Factor{{ID: "age", Title: "Age group", Levels: []string{"under-50", "50-or-more"},
+				DerivedFrom: study.FromAge, Bounds: []int{50}}}},
 		Alerts: &study.AlertPolicy{ReviewMinutes: 120, MissedInARow: 4},
 		Forms: []study.Form{
 			form("demographics", "Demographics", "birthYear", "sex", "ethnicity"),
@@ -115,6 +117,20 @@ func protocol() study.Protocol {
 		},
 		Instruments: []instrument.Definition{painDiary(), *instrument.PHQ9()},
 	}
+}
+
+// dispensingPlan gives a kit for two weeks, and two of them at the higher step, which takes two capsules where the first takes one.
+// It is the same in both arms.
+func dispensingPlan() *study.DispensingPlan {
+	plan := &study.DispensingPlan{}
+	for _, arm := range []string{string(verum), string(placebo)} {
+		plan.Types = append(plan.Types, study.KitType{ID: arm, Arm: arm, Form: "capsule", LabelGroup: "capsules"})
+		for step := 1; step <= maxStep; step++ {
+			plan.Kits = append(plan.Kits, study.PlannedKits{Arm: arm, Step: step, DosesPerDay: float64(dosesPerDay * step),
+				Kits: []study.KitsOf{{Type: arm, Count: step}}})
+		}
+	}
+	return plan
 }
 
 // painDiary returns the pain diary, with reminders.

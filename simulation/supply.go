@@ -1,12 +1,14 @@
 package simulation
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,7 +32,10 @@ const (
 	// secondVisit is the visit at which the second kit is dispensed.
 	secondVisit = "week-2"
 	// unitsPerKit is two doses per day for two weeks.
-	unitsPerKit = 28
+	unitsPerKit = 14 * dosesPerDay
+	// dosesPerDay is the dose of the first step, and maxStep the highest one.
+	dosesPerDay = 2
+	maxStep     = 2
 	// warmShipmentSite is the site whose first shipment gets too warm, and is kept in quarantine for quarantineDays.
 	warmShipmentSite domain.SiteID = "03"
 	// quarantineDays is how long that is.
@@ -45,7 +50,7 @@ func kitsCSV(o Options) string {
 	random := rand.New(rand.NewPCG(o.Seed, 1<<32)) // #nosec G404 -- a simulation has to be repeatable
 	n := min(2900, 2*(len(sites)+1)*kitsPerArm(o))
 	var text strings.Builder
-	text.WriteString("kit,arm,lot,expiry,units\n")
+	text.WriteString("kit,type,lot,expiry,units\n")
 	for i, drawn := range random.Perm(n) {
 		arm, lot, expires := verum, "LOT-71", o.Today.AddDays(500)
 		if drawn%2 == 1 {
@@ -191,51 +196,76 @@ func (s *simulation) supplyRound(ctx context.Context, day, quarantineUntil domai
 	})
 }
 
-// dispense dispenses the kit that is allocated for a visit, and takes back the kit before it.
+// dispense dispenses the kits that are allocated for a visit, and takes back the kit before them.
 func (s *simulation) dispense(ctx context.Context, c *course, on domain.Date) error {
 	crc, key, of := s.accounts[c.site.crc].token, "patient/"+c.number+"/kit", domain.ForPatient(c.id())
-	kit, err := s.waitForKit(ctx, c, func(k kitRow) bool { return k.Visit == visitOf(c, on) })
+	n := 1
+	if c.incident == changesDose && on > c.enrolledOn {
+		n = 2 // of the higher step
+	}
+	kits, err := s.waitForKits(ctx, c, n, func(k kitRow) bool { return k.Visit == visitOf(c, on) })
 	if err != nil {
 		return err
 	}
 	previous := c.kit
-	c.kit = kit
-	err = s.send(ctx, crc, key+"/dispense/"+string(on), supply.DispenseKit{Site: c.site.id, OfPatient: of, Kit: kit, On: on})
-	if err != nil || previous == "" {
-		return err
+	c.kit = kits[0]
+	for i, kit := range kits {
+		err := s.send(ctx, crc, fmt.Sprintf("%s/dispense/%s/%d", key, on, i),
+			supply.DispenseKit{Site: c.site.id, OfPatient: of, Kit: kit, On: on})
+		if err != nil {
+			return err
+		}
 	}
-	left := len(c.number) % 3 // a few doses are returned
+	if previous == "" {
+		return nil
+	}
+	left := c.dosesLeft()
 	return s.sendAll(ctx, crc, key, supply.ReturnKit{Site: c.site.id, OfPatient: of, Kit: previous, On: on},
 		supply.ReconcileKit{Site: c.site.id, OfPatient: of, Kit: previous, Returned: left, Used: unitsPerKit - left})
 }
 
-// waitForKit waits until a patient has a kit of a kind, and returns it. In a repeated run there may be several, since the later ones
-// are there already: the first one was lost or given out, and those that were sent after a recall still wait.
-func (s *simulation) waitForKit(ctx context.Context, c *course, is func(kitRow) bool) (supply.KitNumber, error) {
+// dosesLeft is how many doses of the first kit a patient brings back.
+func (c *course) dosesLeft() int {
+	switch c.incident {
+	case forgetsDoses:
+		return unitsPerKit / 2
+	case losesKit: // the kit was given out later
+		return dosesPerDay * incidentDay
+	case stopsTreatment, writesOnPaper, changesDose, comesInPause, "":
+	}
+	return int(c.number[len(c.number)-1]-'0') % 3
+}
+
+// waitForKits waits until a patient has so many kits of a kind, and returns them. In a repeated run there may be more, since the later
+// ones are there already: the first one was lost or given out, and those that were sent after a recall still wait.
+func (s *simulation) waitForKits(ctx context.Context, c *course, n int, is func(kitRow) bool) (found []supply.KitNumber, err error) {
 	rank := func(k kitRow) int {
 		switch supply.KitStatus(k.Status) {
 		case supply.KitIsAllocated:
-			return 0
-		case supply.KitLostByPatient:
 			return 2
+		case supply.KitLostByPatient:
+			return 0
 		default:
 			return 1
 		}
 	}
-	var found kitRow
-	err := s.waitUntil(ctx, func() (bool, error) {
+	err = s.waitUntil(ctx, func() (bool, error) {
 		kits, err := s.kits(ctx, s.accounts[c.site.crc].token, string(c.site.id), "", c.id())
-		for _, k := range kits {
-			if is(k) && (found.Kit == "" || rank(k) > rank(found)) {
-				found = k
-			}
+		kits = slices.DeleteFunc(kits, func(k kitRow) bool { return !is(k) })
+		slices.SortFunc(kits, func(a, b kitRow) int { return cmp.Or(rank(a)-rank(b), strings.Compare(a.Kit, b.Kit)) })
+		if len(kits) < n {
+			return false, err
 		}
-		return found.Kit != "", err
+		found = nil
+		for _, k := range kits[:n] {
+			found = append(found, supply.KitNumber(k.Kit))
+		}
+		return true, err
 	})
 	if err != nil {
-		return "", fmt.Errorf("the kit of %s: %w", c.id(), err)
+		return nil, fmt.Errorf("the kits of %s: %w", c.id(), err)
 	}
-	return supply.KitNumber(found.Kit), nil
+	return found, nil
 }
 
 // visitOf returns the visit of a day: "" for the enrolment.

@@ -136,12 +136,19 @@ func (c demoCommand) explain(s streams, server *server, summary simulation.Summa
 		summary.Sites, summary.Screened, summary.ScreenFailures, summary.Enrolled, summary.EndedEarly)
 	p("  %d enrolments had to wait for kits, %d kits dispensed, %d shipments\n",
 		summary.NoKit, summary.KitsDispensed, summary.Shipments)
-	p("  %d kit lost and replaced, %d treatment stopped for nausea with follow-up, %d patients told that their kit is recalled\n",
-		summary.KitsReplaced, summary.TreatmentStopped, summary.ToldOfRecall)
-	p("  %d dose raised, %d patients have signed the consent of an amendment\n", summary.DosesChanged, summary.Reconsented)
+	p("  %d kit lost and replaced, %d treatment stopped for nausea with follow-up, %d dose raised\n",
+		summary.KitsReplaced, summary.TreatmentStopped, summary.DosesChanged)
+	p("  %d patients have signed the consent of an amendment, %d enrolment refused while a site was paused\n",
+		summary.Reconsented, summary.RefusedInPause)
+	p("  %d patients have a recalled kit at home, %d of them told: one site has called its patients, the alerts of the others are open\n",
+		summary.RecalledAtHome, summary.ToldOfRecall)
 	p("  %d diaries: %d late, %d transcribed from paper, %d corrected, %d windows missed, %d risks flagged; in %s\n\n",
 		summary.Diaries, summary.Late, summary.Transcribed, summary.Corrected, summary.Missed, summary.Risks, took.Round(100*time.Millisecond))
-	p("Where to look\n")
+	p("What happened to single patients\n")
+	for _, i := range summary.Incidents {
+		p("  %-24s %s\n", i.Patient, i.What)
+	}
+	p("\nWhere to look\n")
 	p("  %-34s the API, described, to try out\n", base+"/docs")
 	p("  %-34s metrics\n", "http://"+server.adminAddress+"/metrics")
 	if server.stores.node != nil {

@@ -25,15 +25,18 @@ var recalls = readmodels.Declare(readmodels.Query{
 	Sort:  readmodels.SortBy(recallOrders, "By number;"),
 }, ListRecalledKits)
 
+// noRecallAction asks for the kits about which nothing was done yet: whose patients wait to be told.
+const noRecallAction = "none"
+
 var recallOrders = kitOrders[:1]
 
 // RecalledKitsQuery asks for the recalled kits that patients have; empty fields do not narrow the list.
 type RecalledKitsQuery struct {
-	Study  domain.StudyID      `path:"study" doc:"The study"`
-	Site   domain.SiteID       `query:"site" doc:"Only kits of patients who are at this site now, wherever they got them"`
-	Status supply.KitStatus    `query:"status" doc:"Only kits with this status; dispensed for those that patients still have"`
-	Action supply.RecallAction `query:"action" doc:"Only kits about which this was done last"`
-	AsOf   time.Time           `query:"asOf" doc:"As they were at this moment; with a site, kits of patients who were and are there"`
+	Study  domain.StudyID   `path:"study" doc:"The study"`
+	Site   domain.SiteID    `query:"site" doc:"Only kits of patients who are at this site now, wherever they got them"`
+	Status supply.KitStatus `query:"status" doc:"Only kits with this status; dispensed for those that patients still have"`
+	Action string           `query:"action" enum:"none,told,not_reached,will_return,used_up,thrown_away" doc:"Only kits about which this was done last; none for those about which nothing was done"`
+	AsOf   time.Time        `query:"asOf" doc:"As they were at this moment; with a site, kits of patients who were and are there"`
 	readmodels.Page
 }
 
@@ -43,7 +46,12 @@ func ListRecalledKits(ctx context.Context, r readmodels.Request, q RecalledKitsQ
 	if q.Action != "" && !known { // it would be known by asking for one after another
 		return list, nil
 	}
-	wanted := readmodels.Equal(bson.D{{Key: "recalled", Value: true}}, "recallAction", q.Action)
+	wanted := bson.D{{Key: "recalled", Value: true}}
+	if q.Action == noRecallAction {
+		wanted = append(wanted, bson.E{Key: "recallAction", Value: nil}) // it is left out of the documents
+	} else {
+		wanted = readmodels.Equal(wanted, "recallAction", supply.RecallAction(q.Action))
+	}
 	if q.Site != "" {
 		there, err := patientsAt(ctx, r, q.Study, q.Site, q.AsOf)
 		if err != nil || len(there) == 0 {
