@@ -125,6 +125,9 @@ func (e *Engine) Answer(ctx context.Context, question Question) (any, error) {
 	if err := q.Parameters.Read(parameters, question.Path, question.Given); err != nil {
 		return nil, err
 	}
+	if err := mustBePast(question.Given["asOf"]); err != nil {
+		return nil, err
+	}
 	r := Request{Store: e.options.Store, Caller: question.Caller, Past: e.options.Past, engine: e, query: q}
 	if err := r.authorize(ctx, parameters); err != nil {
 		return nil, err
@@ -139,6 +142,20 @@ func (e *Engine) Answer(ctx context.Context, question Question) (any, error) {
 	ctx, cancel := context.WithTimeout(ctx, e.options.ReadTimeout)
 	defer cancel()
 	return q.read(ctx, r, parameters)
+}
+
+// clockTolerance is how far the clock of who asks may be ahead.
+const clockTolerance = time.Minute
+
+// mustBePast refuses to tell what will be (code as_of_in_future). Positions are those of the log, and end with it.
+func mustBePast(moments []string) error {
+	for _, text := range moments {
+		if at, err := time.Parse(time.RFC3339, text); err == nil && time.Until(at) > clockTolerance {
+			return refuse.Malformed("as_of_in_future", "asOf is %s, which lies in the future", shortened(text)).At("asOf").
+				Do("give a moment of the past, or leave it out for the present")
+		}
+	}
+	return nil
 }
 
 // mustBeBuilt refuses a view that is being built for the first time, or was made from another log.

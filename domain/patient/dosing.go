@@ -2,6 +2,7 @@ package patient
 
 import (
 	"cmp"
+	"slices"
 
 	"casebook/domain"
 	"casebook/domain/study"
@@ -51,8 +52,47 @@ func JudgeDoses(p Patient, s study.Study, cmd JudgeDosing, _ domain.Call) ([]Eve
 	if p.Status != StatusRegisteredInError && p.Follows(s).Treatment().DosingLimits.Breached(cmd.Planned, cmd.Taken) {
 		judged.Candidate = DeviationTreatment
 	}
+	if p.hasDecidedAbout(judged) {
+		judged.Candidate = "" // the count has come back to what somebody has looked at
+	}
 	if judged.Candidate == "" && !p.Candidates.has(judged.candidate()) {
 		return nil, nil
 	}
 	return []Event{judged}, nil
+}
+
+// judgedDoses are doses that were proposed as a deviation. decided says that somebody has answered the proposal.
+type judgedDoses struct {
+	candidate CandidateID
+	planned   float64
+	taken     int
+	decided   bool
+}
+
+// dosesAfter returns what is remembered of judged doses after one more event: the last that were judged of each candidate, and all
+// that somebody has decided about.
+func (p Patient) dosesAfter(e Event) []judgedDoses {
+	var answered CandidateID
+	switch e := e.(type) {
+	case DosingJudged:
+		open := func(d judgedDoses) bool { return d.candidate == e.candidate() && !d.decided }
+		return append(slices.DeleteFunc(slices.Clone(p.doses), open), judgedDoses{e.candidate(), e.Planned, e.Taken, false})
+	case ProtocolDeviationRecorded:
+		answered = e.Candidate
+	case DeviationCandidateDismissed:
+		answered = e.Candidate
+	}
+	if answered == "" || len(p.doses) == 0 {
+		return p.doses
+	}
+	after := slices.Clone(p.doses)
+	for i := range after {
+		after[i].decided = after[i].decided || after[i].candidate == answered
+	}
+	return after
+}
+
+// hasDecidedAbout says whether somebody has answered the proposal of just these doses.
+func (p Patient) hasDecidedAbout(e DosingJudged) bool {
+	return slices.Contains(p.doses, judgedDoses{e.candidate(), e.Planned, e.Taken, true})
 }

@@ -48,6 +48,13 @@ func TestDosesOutsideOfTheLimitsAreProposed(t *testing.T) {
 		Candidate: "dosing/week-1", Reason: "forgot the second week"})
 	candidates(t, confirmed.State())
 	confirmed.When(judging(s, "week-1", 10, 9)).Then()
+	// Another count is proposed, and the one that was decided about is not when it comes back.
+	other := confirmed.When(judging(s, "week-1", 10, 0)).Then(patient.DosingJudged{Patient: anna, Visit: "week-1",
+		Candidate: patient.DeviationTreatment, Planned: 10, On: "2026-03-08"})
+	candidates(t, other.State(), "dosing/week-1")
+	back := other.When(judging(s, "week-1", 10, 7)).Then(patient.DosingJudged{Patient: anna, Visit: "week-1", Planned: 10, Taken: 7,
+		On: "2026-03-08"})
+	candidates(t, back.State())
 
 	// After the participation, kits still come back. Nobody took doses in a record that is about nobody.
 	ended := enrolled.Given(patient.ParticipationEnded{Patient: anna, On: "2026-03-08", Reason: patient.EndedByLossToFollowUp})

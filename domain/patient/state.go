@@ -81,6 +81,8 @@ type Patient struct {
 	// Candidates are what may be a deviation, and waits for somebody to look at.
 	Candidates Candidates
 
+	// doses are what was judged of the doses between two visits.
+	doses []judgedDoses
 	// former are the sites that the patient was at before, the oldest first.
 	former []formerSite
 	// weights are the recorded body weights, the last one at the end.
@@ -202,7 +204,7 @@ func evolve(before Patient, e Event) Patient {
 	if p.ended() || p.Treatment == TreatmentEnded { // nobody is drawn any more
 		p.Drawing = false
 	}
-	p.Candidates = p.Candidates.After(e)
+	p.Candidates, p.doses = p.Candidates.After(e), p.dosesAfter(e)
 	p.undoable = before.remembering(e, p)
 	return p
 }

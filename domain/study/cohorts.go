@@ -44,8 +44,11 @@ var ofCohort = []Activity{ActivityRandomisation, ActivityDispensing}
 
 // mustHaveCohort refuses a cohort of levels that the protocol does not have, and activities that cannot be stopped for one.
 func (s Study) mustHaveCohort(c Cohort, country string, activities []Activity) error {
-	if len(c) == 0 {
+	if c == nil {
 		return nil
+	}
+	if err := notEmpty(c); err != nil {
+		return err
 	}
 	if country != "" {
 		return refuse.Because("unknown_cohort", "a cohort has no country").At("cohort").Do("name a country or a cohort")
@@ -111,4 +114,14 @@ func (s Study) MustNotBePausedFor(at domain.SiteID, factors map[string]string, a
 	}
 	return refuse.WrongState("activity_paused", "%s is paused for the patient's cohort for the time being", a).At(field).
 		Do("wait until the sponsor lets it go on")
+}
+
+// notEmpty refuses a cohort without levels (code unknown_cohort): the whole study is not to be stopped, or to go on, because somebody
+// has left out of the cohort what it was to hold.
+func notEmpty(c Cohort) error {
+	if c == nil || len(c) > 0 {
+		return nil
+	}
+	return refuse.Because("unknown_cohort", "the cohort has no level of a factor").At("cohort").
+		Do("name levels of the protocol's factors, or leave the cohort out for the whole study")
 }

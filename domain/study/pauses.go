@@ -172,9 +172,9 @@ func Suspend(s Study, cmd SuspendStudy, _ domain.Call) ([]Event, error) {
 }
 
 // GoOn lets the sites of the study or of a country, or a cohort, go on. It refuses study_not_found, reason_required, value_too_long,
-// value_out_of_range, malformed_country, country_not_found, unknown_code and activity_not_paused.
+// value_out_of_range, malformed_country, country_not_found, unknown_cohort, unknown_code and activity_not_paused.
 func GoOn(s Study, cmd ResumeStudy, _ domain.Call) ([]Event, error) {
-	if err := domain.First(s.mustExist(cmd.Study), domain.Reason(cmd.Reason), s.mustHaveSitesIn(cmd.Country),
+	if err := domain.First(s.mustExist(cmd.Study), domain.Reason(cmd.Reason), s.mustHaveSitesIn(cmd.Country), notEmpty(cmd.Cohort),
 		allOf(cmd.Activities, s.suspendedFor(cmd.Country, cmd.Cohort), true)); err != nil {
 		return nil, err
 	}

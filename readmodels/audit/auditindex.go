@@ -4,6 +4,8 @@ package audit
 import (
 	"context"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -93,24 +95,66 @@ var auditOrders = []readmodels.Order[AuditEvent]{
 // trailSort names the orders of both trails. A range of log positions is only allowed in the order of positions.
 var trailSort = readmodels.SortBy(auditOrders, "By when it was recorded, or by the position in the log, as programs follow it;")
 
-// Queries are those of this context.
-var Queries = []readmodels.Query{
-	readmodels.Declare(readmodels.Query{
+// Queries are those of this context. types are the names of all events: a trail is asked for no others.
+func Queries(types []string) []readmodels.Query {
+	return []readmodels.Query{studyTrail(types), accountTrail(types)}
+}
+
+func studyTrail(types []string) readmodels.Query {
+	return readmodels.Declare(readmodels.Query{
 		Name: "StudyTrail", Path: "/api/v1/audit/studies/{study}/events", Summary: "What was recorded of a study, by whom and when",
 		Doc: "The audit index: every event of the study with who recorded it, in which role, when, from where, by which command and why, the " +
 			"newest in front. What an event says is not in it. Roles given in the study and access that was refused are in it too " +
 			"(21 CFR 11.10(e)).",
 		OpenTo: access.To(access.Monitors, access.DataManagers, access.Auditors), Reach: readmodels.ReachStudy,
 		Views: []readmodels.View{AuditIndex}, Class: admission.Exports, Sort: trailSort,
-	}, ListStudyTrail),
-	readmodels.Declare(readmodels.Query{
+	}, func(ctx context.Context, r readmodels.Request, q StudyTrailQuery) (list readmodels.List[AuditEvent], err error) {
+		if err := q.Types.mustBe(types); err != nil {
+			return list, err
+		}
+		return ListStudyTrail(ctx, r, q)
+	})
+}
+
+func accountTrail(types []string) readmodels.Query {
+	return readmodels.Declare(readmodels.Query{
 		Name: "AccountTrail", Path: "/api/v1/audit/accounts/events", Summary: "What was recorded of accounts, by whom and when",
 		Doc: "The audit index of what belongs to no study: accounts, grants, sign-ins and their failures, and access that was refused outside " +
 			"of studies, the newest in front.",
 		OpenTo: access.Admins, Reach: readmodels.ReachAnywhere, Views: []readmodels.View{AuditIndex}, Class: admission.Exports,
 		Sort: trailSort,
-	}, ListAccountTrail),
+	}, func(ctx context.Context, r readmodels.Request, q TrailQuery) (list readmodels.List[AuditEvent], err error) {
+		if err := q.Types.mustBe(types); err != nil {
+			return list, err
+		}
+		return ListAccountTrail(ctx, r, q)
+	})
 }
+
+// mustBe refuses a name that no event has (code unknown_event_type): an empty trail would look as if nothing had happened. It names
+// events that share a word with it.
+func (e EventTypes) mustBe(known []string) error {
+	for _, name := range e {
+		if slices.Contains(known, name) {
+			continue
+		}
+		var near []string
+		for _, other := range known {
+			if slices.ContainsFunc(words.FindAllString(name, -1), func(w string) bool { return len(w) > 2 && strings.Contains(other, w) }) {
+				near = append(near, other)
+			}
+		}
+		remedy := "name types as /openapi.json does, with commas between them"
+		if len(near) > 0 {
+			remedy = "use " + domain.Either(near...)
+		}
+		return refuse.Malformed("unknown_event_type", "no event is called %.80q", name).At("type").Do(remedy)
+	}
+	return nil
+}
+
+// words finds the words of an event's name.
+var words = regexp.MustCompile(`[A-Z][a-z]+`)
 
 // StudyTrailQuery asks for the trail of a study; empty fields do not narrow it.
 type StudyTrailQuery struct {

@@ -41,11 +41,18 @@ var pauses = readmodels.Declare(readmodels.Query{
 // PausesQuery asks for what is stopped in a study.
 type PausesQuery struct {
 	Study domain.StudyID `path:"study" doc:"The study"`
+	Site  domain.SiteID  `query:"site" doc:"Of single sites only this one; what is suspended for all is shown with it"`
 	AsOf  time.Time      `query:"asOf" doc:"As it was at this moment"`
 }
 
 // LoadPauses returns what is stopped in a study, as far as the caller may see it; it refuses study_not_found.
 func LoadPauses(ctx context.Context, r readmodels.Request, q PausesQuery) (p Pauses, err error) {
+	if q.Site != "" {
+		if err := r.MustSee(ctx, q.Study, q.Site); err != nil {
+			return p, err
+		}
+		r.Sites, r.WholeStudy = []domain.SiteID{q.Site}, false
+	}
 	only := bson.D{}
 	for _, field := range []string{"suspended", "pastSuspended", "sites.site", "sites.name", "sites.country", "sites.pauses"} {
 		only = append(only, bson.E{Key: field, Value: 1})

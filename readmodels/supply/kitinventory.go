@@ -182,6 +182,7 @@ type KitsQuery struct {
 	Study    domain.StudyID    `path:"study" doc:"The study"`
 	Location supply.LocationID `query:"location" doc:"Only kits in the hands of this depot or site"`
 	Status   supply.KitStatus  `query:"status" doc:"Only kits with this status"`
+	Patient  domain.PatientID  `query:"patient" doc:"Only kits of this patient; none for callers who may not read clinical data"`
 	AsOf     time.Time         `query:"asOf" doc:"As they were at this moment, in the order of the present; callers who see single sites get those that were and are there"`
 	readmodels.Page
 }
@@ -194,11 +195,14 @@ type KitQuery struct {
 
 // ListKits returns a page of a study's kits.
 func ListKits(ctx context.Context, r readmodels.Request, q KitsQuery) (list readmodels.List[KitRow], err error) {
+	if q.Patient != "" && !r.MayKnowPatients(q.Study, domain.SiteID(q.Location)) { // it would be known by asking for one after another
+		return list, nil
+	}
 	filter := bson.D{{Key: "study", Value: string(q.Study)}}
 	if !q.AsOf.IsZero() {
 		return listKitsAsOf(ctx, r, q, filter)
 	}
-	filter = readmodels.Equal(filter, "location", q.Location)
+	filter = readmodels.Equal(readmodels.Equal(filter, "location", q.Location), "patient", q.Patient)
 	if q.Sort == changed {
 		filter = append(filter, readmodels.OneOrAny("status", q.Status, supply.KitStatuses))
 	} else {
@@ -224,7 +228,7 @@ func listKitsAsOf(ctx context.Context, r readmodels.Request, q KitsQuery, filter
 	}
 	is := map[string]supply.LocationID{}
 	list, err = readmodels.ListedAsOf(ctx, r.Store.Collection(KitInventories), q.Page, filter, kitOrders, q.AsOf,
-		readmodels.Equal(readmodels.Equal(nil, "location", q.Location), "status", q.Status),
+		readmodels.Equal(readmodels.Equal(readmodels.Equal(nil, "location", q.Location), "status", q.Status), "patient", q.Patient),
 		func(k *KitRow) (readmodels.History[KitState], *KitState) {
 			is[k.ID] = k.Location
 			return k.Past, &k.KitState

@@ -150,7 +150,7 @@ func Queries() []readmodels.Query {
 		safetyviews.Queries,
 		supplyviews.Queries,
 		randomisationviews.Queries,
-		auditviews.Queries,
+		auditviews.Queries(eventNames()),
 		projectionviews.Queries,
 	)
 }
@@ -162,6 +162,15 @@ func Views() []readmodels.View {
 		all = append(all, p.View)
 	}
 	return all
+}
+
+func eventNames() (names []string) {
+	for _, stream := range Streams() {
+		for _, event := range stream.Events {
+			names = append(names, event.Name)
+		}
+	}
+	return names
 }
 
 func viewNames() (names []string) {
