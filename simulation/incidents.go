@@ -109,7 +109,8 @@ func (o Options) paused(day domain.Date) bool {
 func (s *simulation) comeInPause(ctx context.Context, c *course, enrol patient.EnrollPatient) error {
 	c.enrolledOn = s.middle().AddDays(pausedDays)
 	err := s.send(ctx, s.accounts[c.site.crc].token, "patient/"+c.number+"/enrol/paused", enrol)
-	if r, ok := errors.AsType[*refusal](err); ok && (r.Code == "activity_paused" || r.Code == "patient_status") { // the latter in a repeated run
+	// In a repeated run, the patient is enrolled already.
+	if r, ok := errors.AsType[*refusal](err); ok && (r.Code == "activity_paused" || r.Code == "patient_status") {
 		s.report("", 0, 0, func(n *Counts) { n.RefusedInPause++ })
 		return nil
 	}
@@ -184,7 +185,8 @@ func (s *simulation) amend(ctx context.Context, day domain.Date) error {
 		return err
 	}
 	for _, at := range sites[:2] {
-		err := s.send(ctx, manager, "amendment/approval/"+string(at.id), study.ApproveProtocolAtSite{AtSite: domain.ForSite(in.Study, at.id), Version: 2,
+		err := s.send(ctx, manager, "amendment/approval/"+string(at.id), study.ApproveProtocolAtSite{
+			AtSite: domain.ForSite(in.Study, at.id), Version: 2,
 			ApprovedOn: day, By: "Ethics committee of " + at.name})
 		if err != nil {
 			return err

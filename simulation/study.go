@@ -89,8 +89,10 @@ func protocol() study.Protocol {
 	return study.Protocol{
 		Version: 1, ConsentVersion: consentVersion,
 		Arms: []study.Arm{
-			{ID: string(verum), Title: "Relievo", Dose: "60 mg twice daily; 120 mg at step 2", InEmergency: "There is no antidote. Monitor respiration for 12 hours."},
-			{ID: string(placebo), Title: "Placebo", Dose: "One capsule twice daily; two at step 2", InEmergency: "No action is needed because of the treatment."},
+			{ID: string(verum), Title: "Relievo", Dose: "60 mg twice daily; 120 mg at step 2",
+				InEmergency: "There is no antidote. Monitor respiration for 12 hours."},
+			{ID: string(placebo), Title: "Placebo", Dose: "One capsule twice daily; two at step 2",
+				InEmergency: "No action is needed because of the treatment."},
 		},
 		Criteria: []study.Criterion{{ID: "pain-4", Title: "Mean pain of 4 or more on the numerical rating scale"},
 			{ID: "opioids", Title: "Opioids within the last 30 days", Exclusion: true}},
