@@ -147,7 +147,9 @@ func sends(site domain.SiteID, command func(domain.OfPatient) any) func(*travell
 }
 
 func visitAt(site domain.SiteID) func(*traveller) error {
-	return sends(site, func(of domain.OfPatient) any { return patient.RecordVisit{OfPatient: of, Visit: "week-4", On: "2026-02-03"} })
+	return sends(site, func(of domain.OfPatient) any {
+		return patient.RecordVisit{OfPatient: of, Visit: "week-4", On: "2026-02-03"}
+	})
 }
 
 func transferTo(site domain.SiteID) func(*traveller) error {

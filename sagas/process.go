@@ -164,10 +164,10 @@ type Occurrence struct {
 	Study domain.StudyID
 	Site  domain.SiteID
 	// Of is the id of the instance that reacts. Stage and Outcome are those that it is in, and Awaits says that it awaits an answer.
-	Of                 string
-	Stage              string
-	Outcome            process.Outcome
-	Awaits             bool
+	Of      string
+	Stage   string
+	Outcome process.Outcome
+	Awaits  bool
 	// Position is where the log has the event, or the one that the command followed from; 0 for a timer. What an instance is told of may come
 	// late: of two events, the one with the higher position is the newer.
 	Position           uint64
