@@ -175,7 +175,8 @@ func shipTo(site supply.LocationID, kits ...supply.KitNumber) func(*traveller) e
 			return err
 		}
 		id := answer.Events[0].Data.(supply.ShipmentCreated).Shipment
-		tr.must(tr.supplier(), supply.DispatchShipment{FromLocation: supply.FromLocation{Study: tr.study, From: "D"}, Shipment: id, On: "2026-02-03"})
+		tr.must(tr.supplier(), supply.DispatchShipment{FromLocation: supply.FromLocation{Study: tr.study, From: "D"}, Shipment: id,
+			On: "2026-02-03"})
 		tr.must(tr.by(domain.SiteID(site)), supply.ReceiveShipment{AtLocation: supply.AtLocation{Study: tr.study, Location: site}, From: "D",
 			Shipment: id, On: "2026-02-03", Temperature: supply.TemperatureInRange})
 		return nil
