@@ -336,6 +336,14 @@ func onPatientKits[C domain.AboutPatient](decide stockDecision[C]) *commands.Dec
 		case who.Blocked(study.BlocksDispensing):
 			facts.Withheld = supply.ReconsentIsDue
 		}
+		facts.DrawnFor = who.DrawnFor()
+		for _, site := range who.FormerSites() {
+			former, err := commands.ReadNewest(ctx, reader, supply.StockDecider, supply.StockID(who.Study, supply.LocationID(site)))
+			if err != nil {
+				return facts, err
+			}
+			facts.Former = append(facts.Former, former)
+		}
 		if facts.Visits = who.Visits; facts.Visits == nil {
 			facts.Visits = map[string]domain.Date{}
 		}
