@@ -132,7 +132,8 @@ var entitled = map[string]struct {
 	"ResumeStudy":               {theStudy, append([]user.Role{user.SafetyOfficer}, sponsors...)},
 	"ReopenSite":                {theStudy, sponsors},
 	"ApproveDestruction":        {theSite, suppliers},
-	"ReportKitFound":            {theSite, keepers},
+	"AllowReplacements":         {theSite, suppliers},
+	"ReportKitFound":            {theSite, siteStaff}, // at a depot, who keeps it
 	"ConfirmRelabelling":        {theSite, unblindedSuppliers},
 	"ReplaceKit":                {thePatient, siteStaff},
 	"DispenseUnscheduled":       {thePatient, siteStaff},
@@ -145,7 +146,7 @@ var entitled = map[string]struct {
 	"ResumeResupplyOfArm":       {theStudy, unblindedSuppliers},
 	"EndResupplyOfKitTypes":     {theStudy, unblindedSuppliers},
 	"ResumeResupplyOfKitTypes":  {theStudy, unblindedSuppliers},
-	"ReportKitLost":             {theSite, keepers},
+	"ReportKitLost":             {theSite, siteStaff}, // at a depot, who keeps it
 	"DispenseKit":               {thePatient, siteStaff},
 	"ReturnKit":                 {thePatient, siteStaff},
 	"ReconcileKit":              {thePatient, siteStaff},

@@ -99,7 +99,7 @@ func ReleaseHeld(s Stock, cmd ReleaseHold, _ domain.Call) ([]StockEvent, error) 
 }
 
 // Allocate gives a patient the kits that are due at a visit: the held ones, or else, by chance, those that expire first. The answer is
-// KitAllocated for each of them, or AllocationFailed with the code no_stock, not_randomised, nothing_planned, patient_ended,
+// KitAllocated for each of them, or AllocationFailed with the code no_stock, replacement_not_allowed, not_randomised, nothing_planned, patient_ended,
 // treatment_started for a visit of the screening, draw_not_confirmed, drawn_again, visit_not_recorded, treatment_ended, dose_held, reconsent_due,
 // consent_missing or patient_transferred: a patient gets all of them, or waits. A patient who has the kits of the visit gets no
 // others, unless one was never given out and no longer can be, or is of no use any more: then it is replaced. What was given out for the
@@ -113,7 +113,7 @@ func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent
 	}
 	failed := func(code, reason string) ([]StockEvent, error) {
 		// An enrolment without a draw fails if there is no kit. In all other cases the patient waits for one.
-		waits := code == "no_stock" && (f.Study.Treatment().Randomised || cmd.Visit != "" || len(kits) > 0 || f.Enrolled)
+		waits := code == ReplacementNotAllowed || code == "no_stock" && (f.Study.Treatment().Randomised || cmd.Visit != "" || len(kits) > 0 || f.Enrolled)
 		return []StockEvent{AllocationFailed{OfStock: at, Patient: cmd.Patient, Visit: cmd.Visit, Code: code, Reason: reason,
 			Waits: waits, Withheld: f.withheldAs(code)}}, nil
 	}
@@ -136,6 +136,8 @@ func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent
 		return failed("not_randomised", "the patient has not been randomised")
 	case len(sets) == 0:
 		return failed("nothing_planned", "the protocol plans no kit for the patient at this visit")
+	case !s.mayReplace(f, cmd.Patient):
+		return failed(ReplacementNotAllowed, "kits were lost before they were given out again and again; supply decides about another one")
 	}
 	for _, set := range sets {
 		if events, all, err := s.allocate(f, cmd, set, call); all || err != nil {

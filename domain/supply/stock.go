@@ -44,6 +44,11 @@ type Stock struct {
 	Raised map[LocationID]int
 	// Withheld are the sites whose resupply was withheld last, with the number of changes to approvals that were known.
 	Withheld map[LocationID]int
+	// spoilt are the kits that were taken from patients before they were given out, the oldest first. arrivals and allowed are how many of
+	// them there were when a shipment arrived last from a place, and when supply looked at them.
+	spoilt   []spoilt
+	arrivals map[LocationID]int
+	allowed  int
 	contents persistent.Map[KitNumber, Content]
 	shelves  shelves
 	// seed is that of the choices among equal kits; nil as long as none was recorded, or if it is sealed. choices counts
@@ -137,7 +142,7 @@ func evolveStock(s Stock, event StockEvent) Stock {
 
 // after returns the stock after an event, which is about the kits, and the kits that are held or not held any more.
 func (s Stock) after(event StockEvent, kits []KitNumber) (_ Stock, held []KitNumber) {
-	s = s.moved(event, kits)
+	s = s.moved(event, kits).spoiling(s, event)
 	switch e := event.(type) {
 	case StockSeedRecorded:
 		s = s.seeded(e)
