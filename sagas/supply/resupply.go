@@ -49,7 +49,7 @@ var Resupply = sagas.Define("resupply",
 	sagas.On[supply.ReplacementsAllowed](byStock, bringsStock),
 	sagas.On(bySitesOfTransfer, resupplying.transferred),
 	sagas.OnTimer(resupplying.timeHasCome),
-).InGroup("resupply-3").Upcast(looksNotAhead)
+).InGroup("resupply-3").Upcast(looksNotAhead, nobodyHasCome)
 
 // bySitesOfTransfer names the instances of the site that a patient comes to, and of the one that the patient leaves.
 func bySitesOfTransfer(e patient.Transferred, at eventlog.Recorded) []string {
@@ -58,7 +58,7 @@ func bySitesOfTransfer(e patient.Transferred, at eventlog.Recorded) []string {
 
 // transferred has a rule that looks ahead see who comes with the drug for the days until the next visit.
 func (s resupplying) transferred(e patient.Transferred, o sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
-	here := o.Of == supply.StockID(o.Study, supply.LocationID(e.To))
+	here := o.Of != supply.StockID(o.Study, supply.LocationID(e.From))
 	if !here && !slices.Contains(s.Came, e.Patient) {
 		return sagas.Reaction[resupplying]{}, false
 	}
@@ -72,6 +72,9 @@ func (s resupplying) transferred(e patient.Transferred, o sagas.Occurrence) (sag
 
 // looksNotAhead reads what an instance remembered in version 1, when no rule looked ahead.
 func looksNotAhead(state map[string]any) (map[string]any, error) { return state, nil }
+
+// nobodyHasCome reads what an instance remembered in version 2, which did not see patients who came from other sites.
+func nobodyHasCome(state map[string]any) (map[string]any, error) { return state, nil }
 
 // aboutStock is an event about the kits of a place.
 type aboutStock interface{ AboutStock() supply.OfStock }

@@ -1,10 +1,12 @@
 package sagas_test
 
 import (
+	"fmt"
 	"testing"
 
 	"casebook/domain"
 	"casebook/domain/patient"
+	"casebook/domain/safety"
 	"casebook/domain/study"
 	"casebook/domain/supply"
 )
@@ -68,5 +70,42 @@ func TestADrawGoesOnAfterAnEndThatIsUndone(t *testing.T) {
 				t.Errorf("the open alerts are %v", open)
 			}
 		})
+	}
+}
+
+// Supply is told of kits that a site loses one after another before they are given out, and lets them be replaced again.
+func TestSupplyDecidesAboutKitsThatAreLostAgainAndAgain(t *testing.T) {
+	w := newWorld(t, 10)
+	kits := twoOfEach
+	var numbers []supply.KitNumber
+	for i := range 12 {
+		kits += fmt.Sprintf("20%02d,%s,L1,2027-01-31\n", i, []domain.ArmID{blue, green}[i%2])
+		numbers = append(numbers, supply.KitNumber(fmt.Sprintf("20%02d", i)))
+	}
+	w.treated(nil, kits)
+	c := w.courier(w.part)
+	c.mustSettle()
+	w.ship(numbers...)
+	who := w.request()
+	c.mustSettle()
+	told := func() (all []safety.AlertID) {
+		return c.openAlerts(func(e safety.AlertRaised) bool { return e.Kind == safety.KitsSpoiltAgain })
+	}
+	for i := range supply.MaxSpoilt + 1 {
+		given := w.allocated("A")
+		w.lost(given[len(given)-1].Kit)
+		c.mustSettle()
+		if open := told(); len(open) != min(i, 1) {
+			t.Fatalf("after %d kits, the open alerts are %v", i+1, open)
+		}
+	}
+	if n := len(w.allocated("A")); n != supply.MaxSpoilt+1 || len(c.waits(who)) != 1 {
+		t.Fatalf("%d kits were allocated, and the open alerts are %v", n, c.waits(who))
+	}
+	w.must(w.supplier(), supply.AllowReplacements{AtLocation: supply.AtLocation{Study: w.study, Location: "A"},
+		Reasoned: domain.Because("the refrigerator had failed")})
+	c.mustSettle()
+	if n := len(w.allocated("A")); n != supply.MaxSpoilt+2 || len(c.waits(who)) != 0 || len(told()) != 0 {
+		t.Errorf("%d kits were allocated, and the open alerts are %v, %v", n, c.waits(who), told())
 	}
 }
