@@ -81,7 +81,9 @@ func (s Stock) spoiling(before Stock, event StockEvent) Stock {
 		arrived[e.From] = len(s.spoilt)
 		s.arrivals = arrived
 	case ReplacementsAllowed:
-		s.allowed = len(s.spoilt)
+		for _, n := range e.Kits {
+			s.allowed = with(s.allowed, n)
+		}
 	}
 	for _, n := range kits {
 		if k, _ := before.Kits.Get(n); k.Patient != "" && !k.Dispensed && (k.Status == KitIsAllocated || k.Status == KitUnavailable) {
@@ -94,7 +96,7 @@ func (s Stock) spoiling(before Stock, event StockEvent) Stock {
 // spoiltSince lists the kits that were spoilt since a shipment has arrived from one of these places, or supply has looked at them. One that
 // was released does not count.
 func (s Stock) spoiltSince(from func(LocationID) bool) (all []spoilt) {
-	since := s.allowed
+	since := 0
 	for at, n := range s.arrivals {
 		if from(at) {
 			since = max(since, n)
@@ -102,7 +104,7 @@ func (s Stock) spoiltSince(from func(LocationID) bool) (all []spoilt) {
 	}
 	for _, one := range s.spoilt[since:] {
 		k, _ := s.Kits.Get(one.kit)
-		if again := k.Status == KitIsAllocated || k.Status == KitUnavailable || k.Dispensed; !again {
+		if again := k.Status == KitIsAllocated || k.Status == KitUnavailable || k.Dispensed; !again && !s.allowed[one.kit] {
 			all = append(all, one)
 		}
 	}

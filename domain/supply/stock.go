@@ -44,11 +44,11 @@ type Stock struct {
 	Raised map[LocationID]int
 	// Withheld are the sites whose resupply was withheld last, with the number of changes to approvals that were known.
 	Withheld map[LocationID]int
-	// spoilt are the kits that were taken from patients before they were given out, the oldest first. arrivals and allowed are how many of
-	// them there were when a shipment arrived last from a place, and when supply looked at them.
+	// spoilt are the kits that were taken from patients before they were given out, the oldest first. arrivals are how many of them there
+	// were when a shipment arrived last from a place, and allowed are those that supply has looked at.
 	spoilt   []spoilt
 	arrivals map[LocationID]int
-	allowed  int
+	allowed  map[KitNumber]bool
 	contents persistent.Map[KitNumber, Content]
 	shelves  shelves
 	// seed is that of the choices among equal kits; nil as long as none was recorded, or if it is sealed. choices counts
