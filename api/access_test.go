@@ -133,7 +133,7 @@ var entitled = map[string]struct {
 	"ReopenSite":                {theStudy, sponsors},
 	"ApproveDestruction":        {theSite, suppliers},
 	"AllowReplacements":         {theSite, suppliers},
-	"ReportKitFound":            {theSite, siteStaff}, // at a depot, who keeps it
+	"ReportKitFound":            {theSite, keepers},
 	"ConfirmRelabelling":        {theSite, unblindedSuppliers},
 	"ReplaceKit":                {thePatient, siteStaff},
 	"DispenseUnscheduled":       {thePatient, siteStaff},
@@ -146,7 +146,7 @@ var entitled = map[string]struct {
 	"ResumeResupplyOfArm":       {theStudy, unblindedSuppliers},
 	"EndResupplyOfKitTypes":     {theStudy, unblindedSuppliers},
 	"ResumeResupplyOfKitTypes":  {theStudy, unblindedSuppliers},
-	"ReportKitLost":             {theSite, siteStaff}, // at a depot, who keeps it
+	"ReportKitLost":             {theSite, keepers},
 	"DispenseKit":               {thePatient, siteStaff},
 	"ReturnKit":                 {thePatient, siteStaff},
 	"ReconcileKit":              {thePatient, siteStaff},

@@ -170,7 +170,6 @@ var Commands = []commands.Command{
 				On: "2026-12-01", Certificate: "D-2026-0003"}),
 	commands.Handle(supply.StockDecider, supply.RecordKitLoss).
 		AllowedTo(access.SupplyManagers, access.SiteStaff).
-		Narrowed(whoIsThere).
 		Described("Report that a kit cannot be found",
 			supply.ReportKitLost{AtLocation: atSite, Kit: exampleKits[0], Reasoned: domain.Because("Not found at the inventory")}),
 	commands.Handle(supply.StockDecider, supply.Allow).
@@ -179,7 +178,6 @@ var Commands = []commands.Command{
 			supply.AllowReplacements{AtLocation: atSite, Reasoned: domain.Because("The refrigerator had failed; the kits are accounted for")}),
 	onStock(supply.RecordFound).
 		AllowedTo(access.SupplyManagers, access.SiteStaff).
-		Narrowed(whoIsThere).
 		Described("Report that a lost kit was found",
 			supply.ReportKitFound{AtLocation: atSite, Kit: exampleKits[0], Reasoned: domain.Because("Behind the drawer")}),
 	onStock(supply.Relabel).

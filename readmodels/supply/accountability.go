@@ -107,7 +107,7 @@ func ListAccountability(ctx context.Context, r readmodels.Request, q Accountabil
 }
 
 // unknownThen is how a kit is counted whose state at the moment is not remembered any more.
-const unknownThen supply.KitStatus = "unknown"
+const unknownThen = "unknown"
 
 // forgotten adds the kits whose state at a moment is not remembered any more, where they are now.
 func (l *AccountabilityList) forgotten(ctx context.Context, r readmodels.Request, filter bson.D, moment time.Time) error {
