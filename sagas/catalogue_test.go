@@ -20,6 +20,7 @@ import (
 	"casebook/domain"
 	"casebook/domain/process"
 	"casebook/domain/refuse"
+	"casebook/domain/safety"
 	"casebook/domain/scenario"
 	"casebook/domain/study"
 	"casebook/domain/supply"
@@ -297,7 +298,7 @@ func occurrences(registry *eventlog.Registry, p sagas.Process, in situation) []s
 	for _, goType := range p.Events() {
 		o := base
 		o.Type, _ = registry.NameOfType(goType)
-		for _, event := range samples(goType) {
+		for _, event := range append(samples(goType), lateAlerts(goType, in)...) {
 			o.Event = event
 			if len(p.About(eventlog.Recorded{Event: event, Metadata: eventlog.Metadata{Study: base.Study, Site: base.Site,
 				Patient: "PAIN1.S-1"}})) > 0 {
@@ -329,6 +330,23 @@ func occurrences(registry *eventlog.Registry, p sagas.Process, in situation) []s
 			o := base
 			o.Type, o.Event = "unchanged:"+c.Name, sagas.Unchanged{Command: c.Name, Body: command.Elem().Interface()}
 			all = append(all, o)
+		}
+	}
+	return all
+}
+
+// lateAlerts are those that the instance has settled already, and that are raised only now.
+func lateAlerts(goType reflect.Type, in situation) (all []any) {
+	if goType != reflect.TypeFor[safety.AlertRaised]() {
+		return nil
+	}
+	var state struct {
+		Settled sagas.Settled `json:"settled"`
+	}
+	_ = json.Unmarshal(in.state, &state) // an instance may remember nothing, or something else
+	for _, alert := range state.Settled {
+		for _, kind := range safety.Kinds {
+			all = append(all, safety.AlertRaised{Alert: alert, Study: "PAIN1", Site: "A", Patient: "PAIN1.S-1", Kind: kind})
 		}
 	}
 	return all

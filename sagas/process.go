@@ -125,21 +125,21 @@ func (p Process) reactsToUnchanged(name string) bool {
 	return slices.ContainsFunc(p.stateful.unchanged, func(t reflect.Type) bool { return t.Name() == name })
 }
 
-// unchanged is the occurrence that a command has recorded nothing.
-func (p Process) unchanged(h *commands.Handler, c process.Command) (Unchanged, error) {
+// bodyOf returns a command of a step as what it is today.
+func bodyOf(h *commands.Handler, c process.Command) (any, error) {
 	declared, ok := h.Find(c.Name)
 	if !ok {
-		return Unchanged{}, Permanent(fmt.Errorf("there is no command %s", c.Name))
+		return nil, Permanent(fmt.Errorf("there is no command %s", c.Name))
 	}
 	body, err := declared.Upcasts().Current(max(1, c.Version), c.Body)
 	if err != nil {
-		return Unchanged{}, err
+		return nil, err
 	}
 	command := reflect.New(declared.Body())
 	if err := commands.Decode(body, command.Interface()); err != nil {
-		return Unchanged{}, Permanent(err)
+		return nil, Permanent(err)
 	}
-	return Unchanged{Command: c.Name, Body: command.Elem().Interface()}, nil
+	return command.Elem().Interface(), nil
 }
 
 // mustDeclare returns an error unless the process has declared that it sends commands of the command's type.
@@ -164,12 +164,14 @@ type Occurrence struct {
 	Study domain.StudyID
 	Site  domain.SiteID
 	// Of is the id of the instance that reacts. Stage and Outcome are those that it is in, and Awaits says that it awaits an answer.
-	Of                 string
-	Stage              string
-	Outcome            process.Outcome
-	Awaits             bool
+	Of      string
+	Stage   string
+	Outcome process.Outcome
+	Awaits  bool
+	// Position is where the log has the event, or the one that the command followed from; 0 for a timer. What an instance is told of may come
+	// late: of two events, the one with the higher position is the newer.
+	Position           uint64
 	correlation, trace string
-	position           uint64
 	// now is when the instance reacts, which may be long after At.
 	now time.Time
 }
@@ -178,13 +180,15 @@ type Occurrence struct {
 func occurrenceOf(e eventlog.Recorded) Occurrence {
 	return Occurrence{ID: e.ID.String(), Type: e.Type, Event: e.Event, At: e.Metadata.RecordedAt,
 		Study: e.Metadata.Study, Site: e.Metadata.Site,
-		correlation: e.Metadata.CorrelationID, trace: e.Metadata.TraceID, position: e.Position.Commit}
+		correlation: e.Metadata.CorrelationID, trace: e.Metadata.TraceID, Position: e.Position.Commit}
 }
 
 // Refused is the occurrence of a refusal: a command that the instance sent, by this name, was refused.
 type Refused struct {
 	Command string
 	Refusal *refuse.Refusal
+	// Body is the command.
+	Body any
 }
 
 // Unchanged is the occurrence that a command of this name that the instance sent has recorded nothing: what it asks for is done.
@@ -257,8 +261,8 @@ func OnTimer[S any](react func(S, Fired, Occurrence) (Reaction[S], bool)) Listen
 	return Listener[S]{react: func(s S, o Occurrence) (Reaction[S], bool) { return react(s, o.Event.(Fired), o) }}
 }
 
-// OnRefusal reacts to the refusal of a command of type C that the instance sent. A refusal to which nothing reacts is a
-// mistake in the process, and the message that led to the command is parked.
+// OnRefusal reacts to the refusal of a command of type C that the instance sent; the occurrence has the command. A refusal to which
+// nothing reacts is a mistake in the process, and the message that led to the command is parked.
 func OnRefusal[C, S any](react func(S, *refuse.Refusal, Occurrence) (Reaction[S], bool)) Listener[S] {
 	return Listener[S]{refused: reflect.TypeFor[C](),
 		react: func(s S, o Occurrence) (Reaction[S], bool) { return react(s, o.Event.(Refused).Refusal, o) }}

@@ -141,7 +141,7 @@ func (r *Runner) step(ctx context.Context, p Process, i process.Instance, o Occu
 		if !reacted && !wasSure {
 			// Another program may have taken the step that the event is the answer to, and this one may not know of it yet.
 			// Where a step is taken, its append would find that out; nothing does where none is.
-			from = r.Handler.ReaderAfter(o.position)
+			from = r.Handler.ReaderAfter(o.Position)
 			continue
 		}
 		if !reacted {
@@ -278,7 +278,11 @@ func (r *Runner) send(ctx context.Context, p Process, i process.Instance, o Occu
 				continue
 			}
 			r.Logger.Info("a process's command was refused", "process", i.Process, "instance", i.Of, "command", c.Name, "code", refusal.Code)
-			refused.Event = Refused{Command: c.Name, Refusal: refusal}
+			body, err := bodyOf(r.Handler, c)
+			if err != nil {
+				return fmt.Errorf("process %s: %s: %w", i, c.Name, err)
+			}
+			refused.Event = Refused{Command: c.Name, Refusal: refusal, Body: body}
 			if err := r.step(ctx, p, i, refused, nil); err != nil {
 				return err
 			}
@@ -294,9 +298,11 @@ func (r *Runner) send(ctx context.Context, p Process, i process.Instance, o Occu
 		case nothing && p.reactsToUnchanged(c.Name):
 			done := o
 			done.ID, done.Type = unchangedID(key), "unchanged:"+c.Name
-			if done.Event, err = p.unchanged(r.Handler, c); err != nil {
+			body, err := bodyOf(r.Handler, c)
+			if err != nil {
 				return fmt.Errorf("process %s: %s: %w", i, c.Name, err)
 			}
+			done.Event = Unchanged{Command: c.Name, Body: body}
 			if err := r.step(ctx, p, i, done, nil); err != nil {
 				return err
 			}
@@ -358,7 +364,7 @@ func (e errNoAnswer) Unwrap() error { return e.error }
 func (r *Runner) do(ctx context.Context, p Process, cause Occurrence,
 	name string, version int, command any, key string, recorded func([]eventlog.Recorded)) (commands.Answer, error) {
 	request := commands.Request{Name: name, BodyVersion: version, Key: key,
-		Principal: access.Process(p.Name), CorrelationID: cause.correlation, CausationID: cause.ID, CausePosition: cause.position,
+		Principal: access.Process(p.Name), CorrelationID: cause.correlation, CausationID: cause.ID, CausePosition: cause.Position,
 		TraceID: cause.trace, Past: pastOf(ctx), Recorded: recorded}
 	var err error
 	if key == "" {

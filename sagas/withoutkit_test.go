@@ -6,12 +6,14 @@ import (
 	"slices"
 	"testing"
 
+	"casebook/access"
 	"casebook/domain"
 	"casebook/domain/patient"
 	"casebook/domain/refuse"
 	"casebook/domain/safety"
 	"casebook/domain/study"
 	"casebook/domain/supply"
+	"casebook/domain/user"
 )
 
 // waits returns the open alerts that say that a patient has no kit.
@@ -86,26 +88,31 @@ func TestTheNewSiteIsAskedForWhatATransferredPatientLacks(t *testing.T) {
 
 // Whatever happens, nobody on treatment is without a due kit and without an open alert, and nobody else has one.
 func TestNobodyOnTreatmentLacksAKitAndAnAlert(t *testing.T) {
-	for seed := range uint64(2) {
+	for seed := range uint64(6) {
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 7)) //nolint:gosec // the same on every run
 			w, c, first := supplied(t)
+			w.must(w.manager, study.AddSite{InStudy: domain.ForStudy(w.study), Site: "B", Name: "Eppendorf", Country: "DE", Zone: "Europe/Berlin"})
+			w.must(w.manager, study.ActivateSite{InStudy: domain.ForStudy(w.study), Site: "B", On: "2026-01-01"})
+			staff := access.Principal{User: "crc", Grants: []user.Grant{{Role: user.CRC, Study: w.study, Site: "A"},
+				{Role: user.CRC, Study: w.study, Site: "B"}}}
 			people, left := []domain.PatientID{first}, []supply.KitNumber{"1003", "1004"}
-			stock := func() supply.Stock {
-				return supply.StockDecider.Fold(stockEvents(w.events("stock-" + string(w.study) + ".A"))...)
+			stocks := func() map[domain.SiteID]supply.Stock {
+				return map[domain.SiteID]supply.Stock{"A": supply.StockDecider.Fold(stockOf(w, "A")...), "B": supply.StockDecider.Fold(stockOf(w, "B")...)}
 			}
-			kitOf := func(who domain.PatientID) supply.KitNumber {
-				kits := stock().KitsOf(who)
+			kitOf := func(at domain.SiteID, who domain.PatientID) supply.KitNumber {
+				kits := stocks()[at].KitsOf(who)
 				if len(kits) == 0 {
 					return "none"
 				}
 				return kits[r.IntN(len(kits))]
 			}
-			for step := range 15 {
+			suspended := false
+			for step := range 25 {
 				who := people[r.IntN(len(people))]
-				of := domain.ForPatient(who)
+				of, at, by := domain.ForPatient(who), []domain.SiteID{"A", "B"}[r.IntN(2)], staff
 				var command any
-				switch r.IntN(8) {
+				switch r.IntN(14) {
 				case 0:
 					if len(people) < 4 {
 						people = append(people, w.request())
@@ -113,7 +120,7 @@ func TestNobodyOnTreatmentLacksAKitAndAnAlert(t *testing.T) {
 				case 1:
 					command = patient.RecordVisit{OfPatient: of, Visit: "week-4", On: "2026-02-03"}
 				case 2:
-					command = supply.ReportKitLost{AtLocation: supply.AtLocation{Study: w.study, Location: "A"}, Kit: kitOf(who),
+					command = supply.ReportKitLost{AtLocation: supply.AtLocation{Study: w.study, Location: supply.LocationID(at)}, Kit: kitOf(at, who),
 						Reasoned: domain.Because("gone")}
 				case 3:
 					if len(left) > 0 && r.IntN(3) == 0 {
@@ -125,56 +132,105 @@ func TestNobodyOnTreatmentLacksAKitAndAnAlert(t *testing.T) {
 				case 5:
 					command = patient.UndoPatientStep{OfPatient: of, Step: patient.StepTreatmentEnd, Reasoned: domain.Because("error")}
 				case 6:
-					command = supply.DispenseKit{Site: "A", OfPatient: of, Kit: kitOf(who), On: "2026-02-03"}
+					command = supply.DispenseKit{Site: at, OfPatient: of, Kit: kitOf(at, who), On: "2026-02-03"}
 				case 7:
-					command = supply.ReplaceKit{Site: "A", OfPatient: of, Kit: kitOf(who), Cause: supply.KitWasDamaged,
+					command = supply.ReplaceKit{Site: at, OfPatient: of, Kit: kitOf(at, who), Cause: supply.KitWasDamaged,
 						Reasoned: domain.Because("torn")}
+				case 8:
+					command = patient.HoldDose{OfPatient: of, On: "2026-02-03", Reasoned: domain.Because("Neutrophils low")}
+				case 9, 10:
+					command = patient.ResumeDose{OfPatient: of, On: "2026-02-03", Reasoned: domain.Because("Neutrophils recovered")}
+				case 11:
+					command, by = patient.TransferPatient{OfPatient: of, To: at, On: "2026-02-03", Reasoned: domain.Because("Moved")}, w.manager
+				case 12:
+					command = patient.VoidVisit{OfPatient: of, Visit: "week-4", Reasoned: domain.Because("The wrong patient")}
+				case 13:
+					by = w.manager
+					if all := []study.Activity{study.ActivityDispensing}; suspended {
+						command = study.ResumeStudy{InStudy: domain.ForStudy(w.study), Activities: all, Reasoned: domain.Because("No signal")}
+					} else {
+						command = study.SuspendStudy{InStudy: domain.ForStudy(w.study), Activities: all, Reasoned: domain.Because("A signal")}
+					}
 				}
 				if command != nil {
-					if _, err := w.do(w.crc, command); err != nil {
-						if _, refused := refuse.As(err); !refused {
+					_, err := w.do(by, command)
+					if _, refused := refuse.As(err); err != nil && !refused {
+						t.Fatal(err)
+					}
+					if _, dispensed := command.(supply.DispenseKit); dispensed && err == nil && suspended {
+						t.Fatalf("step %d: a kit was given out while dispensing is suspended", step)
+					}
+					switch command.(type) {
+					case study.SuspendStudy, study.ResumeStudy:
+						if err != nil {
 							t.Fatal(err)
 						}
+						suspended = !suspended
 					}
 				}
 				c.mustSettle()
 				for _, who := range people {
-					w.mustHaveKitOrAlert(c, stock(), who, fmt.Sprintf("step %d, %T", step, command))
+					w.mustHaveKitOrAlert(c, stocks(), who, fmt.Sprintf("step %d, %T", step, command))
 				}
 			}
 		})
 	}
 }
 
-// mustHaveKitOrAlert fails unless a patient on treatment has each kit that is due or an open alert, and not both.
-func (w *world) mustHaveKitOrAlert(c *courier, s supply.Stock, who domain.PatientID, after string) {
+// mustHaveKitOrAlert fails unless a patient on treatment has each kit that is due, from any site, or an open alert, and not both. While
+// the dose is held, nothing is due.
+func (w *world) mustHaveKitOrAlert(c *courier, stocks map[domain.SiteID]supply.Stock, who domain.PatientID, after string) {
 	w.t.Helper()
 	p := patient.Decider.Initial
 	due := []string{""}
 	for _, e := range w.events("patient-" + string(who)) {
 		p = patient.Decider.Evolve(p, e.(patient.Event))
-		if visit, is := e.(patient.VisitRecorded); is && visit.Dispense {
-			due = append(due, visit.Visit)
+		switch e := e.(type) {
+		case patient.VisitRecorded:
+			if e.Dispense || e.WouldDispense {
+				due = append(due, e.Visit)
+			}
+		case patient.VisitVoided:
+			due = slices.DeleteFunc(due, func(visit string) bool { return visit == e.Visit })
 		}
 	}
 	lacks := 0
 	for i, visit := range due {
-		kits, _ := s.Allocated.Get(supply.Slot{Patient: who, Visit: visit})
-		for _, n := range kits {
-			k, _ := s.Kits.Get(n)
-			former := i < len(due)-1 && k.Dispensed && !k.Wanted // what a patient had for a former visit is not replaced
-			if !former && k.Status != supply.KitIsAllocated && k.Status != supply.KitIsDispensed {
-				kits = nil
+		has := false
+		for _, s := range stocks {
+			kits, _ := s.Allocated.Get(supply.Slot{Patient: who, Visit: visit})
+			for _, n := range kits {
+				k, _ := s.Kits.Get(n)
+				former := supersededBy(stocks, who, due[i+1:]) && k.Dispensed && !k.Wanted // what a patient had for a former visit is not replaced
+				if !former && k.Status != supply.KitIsAllocated && k.Status != supply.KitIsDispensed {
+					kits = nil
+				}
 			}
+			has = has || len(kits) > 0
 		}
-		if len(kits) == 0 {
+		if !has {
 			lacks++
 		}
+	}
+	if p.Treatment == patient.TreatmentHeld {
+		return
 	}
 	if open := len(c.waits(who)); p.Treatment == patient.TreatmentOn && open != lacks || p.Treatment != patient.TreatmentOn && open > 0 {
 		w.t.Fatalf("after %s, %s, whose treatment is %q, lacks %d of the kits for %q and has %d open alerts", after, who, p.Treatment, lacks,
 			due, open)
 	}
+}
+
+// supersededBy says whether a patient was allocated a kit for a later visit.
+func supersededBy(stocks map[domain.SiteID]supply.Stock, who domain.PatientID, later []string) bool {
+	for _, s := range stocks {
+		for _, visit := range later {
+			if _, got := s.Allocated.Get(supply.Slot{Patient: who, Visit: visit}); got {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // stockEvents are events as those of a stock.

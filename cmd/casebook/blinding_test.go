@@ -92,13 +92,17 @@ func TestR27_NothingThatBlindedUsersSeeShowsAnArm(t *testing.T) {
 	brokerMessages := subscribe(t, in)
 	proxy := &recorder{in: in}
 	o := simulation.Options{
-		BaseURL: proxy.serve(t), Admin: demoAdmin, Deputy: demoDeputy, Password: "casebook-demo-2026", Patients: 60, Days: 12, Seed: 5,
+		BaseURL: proxy.serve(t), Admin: demoAdmin, Deputy: demoDeputy, Password: "casebook-demo-2026", Patients: 44, Days: 24, Seed: 5,
 		Today: "2026-03-20", Workers: 4,
 		SignAs: signedInAs(in.tokens, time.Hour),
 	}
 	summary, err := simulation.Run(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
+	}
+	mustLiveThroughAll(t, summary)
+	if summary.ToldOfRecall == 0 {
+		t.Error("nobody was told of a recall")
 	}
 	blinded := map[string]string{} // everything that blinded people can see, by its origin
 	for i, answer := range proxy.answers {

@@ -12,6 +12,7 @@ import (
 	"casebook/domain/refuse"
 	"casebook/domain/safety"
 	"casebook/domain/study"
+	"casebook/domain/supply"
 )
 
 // alertHandlers may review and close alerts of every kind.
@@ -24,7 +25,7 @@ var Commands = []commands.Command{
 			return domain.Scope{Study: c.Study, Site: c.Site, Patient: c.Patient}, nil
 		}).
 		AllowedTo(access.Processes).
-		Upcast(domain.Unchanged), // since version 2, it can name a country
+		Upcast(domain.Unchanged, domain.Unchanged), // since version 2, it can name a country, and since version 3 a visit
 	commands.Handle(safety.Decider, safety.Review).
 		Scoped(scopeOfAlert).
 		AllowedTo(alertHandlers, access.SupplyManagers, access.Statisticians).
@@ -38,7 +39,7 @@ var Commands = []commands.Command{
 		Described("End an alert",
 			safety.CloseAlert{OfAlert: safety.OfAlert{Alert: exampleAlert}, Outcome: "The rescue medication was increased"}),
 	commands.Handle(safety.Decider, safety.Settle).
-		Scoped(scopeOfAlert).
+		Scoped(scopeOfRaised).
 		AllowedTo(access.Processes),
 	commands.HandleWithFacts(safety.Decider, studyOfAlert, safety.Escalate).
 		Scoped(scopeOfAlert).
@@ -55,11 +56,14 @@ func alertFacts(ctx context.Context, reader commands.Reader, c safety.RaiseAlert
 		return f, err
 	}
 	if c.Patient != "" {
-		who, err := commands.Read(ctx, reader, patient.Decider, string(c.Patient))
+		who, err := commands.ReadNewest(ctx, reader, patient.Decider, string(c.Patient))
 		if err != nil {
 			return f, err
 		}
 		f.Study = who.Follows(f.Study)
+		if f.Over, err = isOver(ctx, reader, who, c); err != nil {
+			return f, err
+		}
 	}
 	if c.Kind != safety.DiariesMissed {
 		return f, nil
@@ -70,6 +74,29 @@ func alertFacts(ctx context.Context, reader commands.Reader, c safety.RaiseAlert
 		f.MissedTooOften = d.MissedTooOften(c.Instrument, c.Window, within.Missed, within.Days)
 	}
 	return f, err
+}
+
+// isOver says whether what an alert is about is over. Alerts about kits and signatures are about what lasts until something ends it.
+func isOver(ctx context.Context, reader commands.Reader, who patient.Patient, c safety.RaiseAlert) (bool, error) {
+	switch {
+	case c.Kind == safety.ReconsentOverdue:
+		return who.Reconsent == nil || who.ReconsentRefusedOn != "" || !who.InStudy(), nil
+	case c.Kind != safety.PatientWithoutKit || c.Visit == nil:
+		return false, nil
+	case !who.InStudy() || who.Treatment == patient.TreatmentEnded:
+		return true, nil
+	}
+	stock, err := commands.ReadNewest(ctx, reader, supply.StockDecider, supply.StockID(c.Study, supply.LocationID(c.Site)))
+	return stock.NeedsNone(supply.Slot{Patient: c.Patient, Visit: *c.Visit}, who.Visits), err
+}
+
+// scopeOfRaised is scopeOfAlert for an alert that may not have been raised yet: the process that settles it may be the faster one.
+func scopeOfRaised(ctx context.Context, reader commands.Reader, c safety.SettleAlert) (domain.Scope, error) {
+	scope, err := scopeOfAlert(ctx, reader, c)
+	if refusal, refused := refuse.As(err); refused && refusal.Code == "alert_not_found" {
+		return scope, nil
+	}
+	return scope, err
 }
 
 // scopeOfAlert returns the scope of a command on an alert. It refuses malformed_id and alert_not_found.

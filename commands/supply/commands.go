@@ -147,7 +147,7 @@ var Commands = []commands.Command{
 		Described("Put kits into quarantine until somebody decides about them",
 			supply.QuarantineKits{AtLocation: atSite, Kits: exampleKits, Cause: supply.CauseExcursion,
 				Reasoned: domain.Because("The refrigerator failed overnight")}),
-	commands.Handle(supply.StockDecider, supply.QuarantineKitsOfLot).
+	onStock(supply.QuarantineRecalledLot).
 		AllowedTo(access.Processes),
 	onStock(supply.EndRecallOfLot).
 		AllowedTo(access.Processes),
@@ -206,7 +206,7 @@ var Commands = []commands.Command{
 			c.Seed, err = commands.NewSeed()
 			return err
 		}),
-	commands.HandleWithFacts(supply.StockDecider, visitsOf, supply.SetAside).
+	commands.HandleWithFacts(supply.StockDecider, whetherLeft, supply.SetAside).
 		AllowedTo(access.Processes).
 		Upcast(domain.Unchanged),
 	onPatientKits(supply.Dispense).
@@ -370,13 +370,13 @@ func onPatientKits[C domain.AboutPatient](decide stockDecision[C]) *commands.Dec
 	}, decide)
 }
 
-// visitsOf reads the facts of SetKitsAside: the patient's visits, where it is about one.
-func visitsOf(ctx context.Context, reader commands.Reader, c supply.SetKitsAside) (f supply.Facts, err error) {
-	if c.Visit == "" {
-		return f, nil
+// whetherLeft reads the facts of SetKitsAside: whether the patient is still treated, and where, and the patient's visits.
+func whetherLeft(ctx context.Context, reader commands.Reader, c supply.SetKitsAside) (f supply.Facts, err error) {
+	who, err := commands.ReadNewest(ctx, reader, patient.Decider, string(c.Patient))
+	f.Visits, f.Enrolled, f.PatientsSite = who.Visits, who.Participating(), who.Site
+	if who.Treatment == patient.TreatmentEnded {
+		f.Withheld = supply.TreatmentHasEnded
 	}
-	who, err := commands.PatientOf(ctx, reader, c)
-	f.Visits = who.Visits
 	return f, err
 }
 

@@ -115,6 +115,9 @@ func (p Patient) DrawnFor() []string {
 	return stages
 }
 
+// InStudy says whether the patient has been screened and has not left.
+func (p Patient) InStudy() bool { return p.Phase() != "" }
+
 // MayGetKits says whether the patient may be assigned to an arm and get kits: during the enrolment, during the first draw, and
 // while the treatment is under way and not interrupted.
 func (p Patient) MayGetKits() bool {

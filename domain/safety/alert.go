@@ -253,6 +253,8 @@ type RaiseAlert struct {
 	// Instrument and Window are the last missed window, for DiariesMissed.
 	Instrument instrument.ID `json:"instrument,omitempty"`
 	Window     string        `json:"window,omitempty"`
+	// Visit is the one whose kit the patient lacks, "" for the enrolment; nil for other alerts, and for those of earlier programs.
+	Visit *string `json:"visit,omitempty"`
 }
 
 // Facts are the facts of Raise.
@@ -262,6 +264,8 @@ type Facts struct {
 	MissedInARow int
 	// MissedTooOften says that, with this window, the limit of windows within days is reached, for DiariesMissed.
 	MissedTooOften bool
+	// Over says that what the alert would be about is over: the patient has the kit, has signed, or needs neither any more.
+	Over bool
 }
 
 // ReviewAlert records that the sender has reviewed an alert.
@@ -303,11 +307,15 @@ type RecordNotification struct {
 const LastLevel = 2
 
 // Raise raises an alert. It records nothing if the alert exists already. It raises an alert about missed diaries only
-// when the number of windows missed in a row, or within some days, reaches the protocol's limit.
+// when the number of windows missed in a row, or within some days, reaches the protocol's limit. It refuses (code cause_is_gone) an
+// alert about a kit or a signature that is there by now: the process may be told late of what it raises the alert about.
 func Raise(a Alert, f Facts, cmd RaiseAlert, call domain.Call) ([]Event, error) {
 	policy := f.Study.AlertPolicy()
 	if a.Exists() || cmd.Kind == DiariesMissed && f.MissedInARow != policy.MissedInARow && !f.MissedTooOften {
 		return nil, nil
+	}
+	if f.Over {
+		return nil, refuse.WrongState("cause_is_gone", "what the alert is about is over").At("patient").Do("nothing is left to do")
 	}
 	var sites []domain.SiteID
 	if cmd.Country != "" { // some sites may have none

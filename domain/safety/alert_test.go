@@ -121,6 +121,13 @@ func TestReviewAndClose(t *testing.T) {
 	}
 }
 
+// No alert is raised about what is over by now; one that was raised stays.
+func TestWhatIsOverRaisesNoAlert(t *testing.T) {
+	over := safety.Facts{Study: withPolicy(nil), Over: true}
+	given(t).When(raising(over, safety.PatientWithoutKit)).ThenRefused("cause_is_gone")
+	given(t, raised(safety.PatientWithoutKit, time.Hour)).When(raising(over, safety.PatientWithoutKit)).Then()
+}
+
 // As long as nobody reviews an alert, it is escalated one level at a time, up to the last level.
 func TestEscalate(t *testing.T) {
 	policy := &study.AlertPolicy{ReviewMinutes: 30, MissedInARow: 3}

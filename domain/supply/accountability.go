@@ -71,6 +71,15 @@ func QuarantineKitsOfLot(s Stock, cmd QuarantineLot, _ domain.Call) ([]StockEven
 		Affected: affected, AtHome: atHome, Holders: PatientsOf(s.slotsOf(atHome))}}, nil
 }
 
+// QuarantineRecalledLot decides about QuarantineLot. It has no effect where the recall was withdrawn meanwhile, so that it cannot set
+// aside what may be used.
+func QuarantineRecalledLot(s Stock, f Facts, cmd QuarantineLot, call domain.Call) ([]StockEvent, error) {
+	if !f.Supply.Lots[cmd.Lot].Recalled {
+		return nil, nil
+	}
+	return QuarantineKitsOfLot(s, cmd, call)
+}
+
 // EndRecallOfLot ends a recall that was withdrawn, for what patients have at home. It has no effect while the lot is recalled, so that
 // it cannot end a later recall.
 func EndRecallOfLot(s Stock, f Facts, cmd EndLotRecall, _ domain.Call) ([]StockEvent, error) {

@@ -273,3 +273,19 @@ func TestDecisionsFailWithoutBlindingKeys(t *testing.T) {
 		t.Errorf("the held arms are %v, %v", arms, err)
 	}
 }
+
+// What comes late changes nothing: who is treated here again keeps the kits, and a lot whose recall was withdrawn is used.
+func TestWhatComesTooLateChangesNothing(t *testing.T) {
+	aside := supply.SetKitsAside{Study: pain, Site: "A", OfPatient: domain.ForPatient(anna), Reasoned: domain.Because("ended")}
+	has := stockAt(t, site, "K1").Given(kitAllocated(anna, "K1"))
+	here := supply.Facts{Enrolled: true, PatientsSite: "A"}
+	has.When(decisionWith(supply.SetAside, here, aside)).Then()
+	ended, away := here, here
+	ended.Withheld, away.PatientsSite = supply.TreatmentHasEnded, "B"
+	for _, f := range []supply.Facts{{}, ended, away} {
+		has.When(decisionWith(supply.SetAside, f, aside)).Then(supply.KitsSetAside{OfStock: site, Patient: anna, Kits: kits("K1"),
+			Reason: "ended", Affected: []supply.Slot{{Patient: anna}}})
+	}
+	quarantine := supply.QuarantineLot{AtLocation: atLocation("A"), Lot: "L1", Reasoned: domain.Because("impurity")}
+	stockAt(t, site, "K1").When(decisionWith(supply.QuarantineRecalledLot, supply.Facts{}, quarantine)).Then()
+}

@@ -412,6 +412,15 @@ func (s Stock) kitsFor(slot Slot) (kits []KitNumber, has bool) {
 	return kits, got && !slices.ContainsFunc(kits, func(n KitNumber) bool { return !s.serves(n, slot.Visit, newest.visit == slot.Visit) })
 }
 
+// NeedsNone says that nothing is due for a slot: the patient has the kits, was drawn again since, or the visit did not take place.
+func (s Stock) NeedsNone(slot Slot, visits map[string]domain.Date) bool {
+	_, has := s.kitsFor(slot)
+	if visits == nil {
+		visits = map[string]domain.Date{}
+	}
+	return has || s.isSuperseded(slot.Patient, slot.Visit) || !Facts{Visits: visits}.tookPlace(slot.Visit)
+}
+
 // serves says that a patient needs no other kit for a visit in place of this one, which may have been given out at another visit after
 // it was put back. newest says that none was allocated for a later visit.
 func (s Stock) serves(n KitNumber, visit string, newest bool) bool {
@@ -446,8 +455,11 @@ func (s Stock) waitingFor(p domain.PatientID, which func(Kit) bool) []KitNumber 
 }
 
 // SetAside takes allocated kits that were never given out from a patient who has left, and ends the patient's hold; or those of a visit
-// that did not take place. It may be sent again.
+// that did not take place. It may be sent again, and late: who is treated here by now keeps the kits.
 func SetAside(s Stock, f Facts, cmd SetKitsAside, _ domain.Call) ([]StockEvent, error) {
+	if cmd.Visit == "" && f.Enrolled && f.Withheld != TreatmentHasEnded && f.PatientsSite == cmd.Site {
+		return nil, nil
+	}
 	if _, again := f.Visits[cmd.Visit]; again { // it was recorded again meanwhile
 		return nil, nil
 	}

@@ -60,6 +60,8 @@ type enrolling struct {
 	Later       bool   `json:"later,omitempty"`
 	DrawStage   string `json:"drawStage,omitempty"`
 	DrawAttempt int    `json:"drawAttempt,omitempty"`
+	// Since is where the log has the request. An end before it was undone.
+	Since uint64 `json:"since,omitempty"`
 }
 
 type reaction = sagas.Reaction[enrolling]
@@ -100,10 +102,13 @@ var Enrollment = sagas.Define("enrollment",
 	sagas.On[patient.RandomisationConfirmed](sagas.ByPatient, enrolling.drawConfirmed),
 	sagas.OnRefusal[patient.ConfirmRandomisation](enrolling.confirmationRefused),
 	sagas.OnRefusal[enrollment.ReleasePlace](enrolling.releaseRefused),
-).OfPatients().InGroup("enrollment-4").Upcast(drewAtTheEnrolment)
+).OfPatients().InGroup("enrollment-4").Upcast(drewAtTheEnrolment, knewNoEarlierEnd)
 
 // drewAtTheEnrolment reads what an instance remembered in version 1, before patients could be drawn later.
 func drewAtTheEnrolment(state map[string]any) (map[string]any, error) { return state, nil }
+
+// knewNoEarlierEnd reads what an instance remembered in version 2, which took every end for a later one.
+func knewNoEarlierEnd(state map[string]any) (map[string]any, error) { return state, nil }
 
 // firstKit names the instance of a patient who gets the kit of a draw, or of an enrolment without one. Kits of visits are the
 // business of the dispensing.
@@ -125,22 +130,23 @@ func noFirstKit(e supply.AllocationFailed, at eventlog.Recorded) []string {
 // none says that an occurrence means nothing to the enrolment.
 func none() (reaction, bool) { return reaction{}, false }
 
-func (s enrolling) requested(e patient.EnrollmentRequested, _ sagas.Occurrence) (reaction, bool) {
+func (s enrolling) requested(e patient.EnrollmentRequested, o sagas.Occurrence) (reaction, bool) {
 	if s.underWay() || e.Attempt != 0 && e.Attempt <= s.Attempt {
 		return none() // an older request that comes late
 	}
 	s = enrolling{Attempt: max(e.Attempt, s.Attempt+1), Study: e.Study, Site: e.Site, Patient: e.Patient,
-		Randomise: e.Randomise, Kits: e.Kits, Factors: e.Factors, Asks: s.Asks, DrawAttempt: s.DrawAttempt}
+		Randomise: e.Randomise, Kits: e.Kits, Factors: e.Factors, Asks: s.Asks, DrawAttempt: s.DrawAttempt,
+		Since: o.Position}
 	return s.await(stagePlace, s.reserve()), true
 }
 
 // drawRequested begins the draw of a patient who is enrolled. The confirmation of the enrolment may come after it.
-func (s enrolling) drawRequested(e patient.RandomisationRequested, _ sagas.Occurrence) (reaction, bool) {
+func (s enrolling) drawRequested(e patient.RandomisationRequested, o sagas.Occurrence) (reaction, bool) {
 	if s.underWay() && s.Stage != stageConfirmation || e.Attempt <= s.DrawAttempt {
 		return none() // an older request that comes late
 	}
 	s = enrolling{Attempt: s.Attempt, Study: e.Study, Site: e.Site, Patient: e.Patient, Randomise: true, Kits: e.Kits, Factors: e.Factors,
-		Asks: s.Asks, Later: true, DrawStage: e.Stage, DrawAttempt: e.Attempt}
+		Asks: s.Asks, Later: true, DrawStage: e.Stage, DrawAttempt: e.Attempt, Since: o.Position}
 	if s.Kits {
 		return s.await(stageStock, s.hold()), true
 	}
@@ -273,19 +279,19 @@ func (s enrolling) drawConfirmed(e patient.RandomisationConfirmed, _ sagas.Occur
 }
 
 // consentWithdrawn lets the enrolment go on if the patient stays in the study.
-func (s enrolling) consentWithdrawn(e patient.ConsentWithdrawn, _ sagas.Occurrence) (reaction, bool) {
+func (s enrolling) consentWithdrawn(e patient.ConsentWithdrawn, o sagas.Occurrence) (reaction, bool) {
 	if !e.EndsParticipation {
 		return none()
 	}
-	return s.patientLeft()
+	return s.patientLeft(o)
 }
 
-func left[E any](s enrolling, _ E, _ sagas.Occurrence) (reaction, bool) { return s.patientLeft() }
+func left[E any](s enrolling, _ E, o sagas.Occurrence) (reaction, bool) { return s.patientLeft(o) }
 
 // patientLeft has the next answer end the enrolment. Who waits for a kit after the draw is asked for once more, because no other answer
 // may come.
-func (s enrolling) patientLeft() (reaction, bool) {
-	if !s.underWay() || s.Ended {
+func (s enrolling) patientLeft(o sagas.Occurrence) (reaction, bool) {
+	if !s.underWay() || s.Ended || o.Position < s.Since {
 		return none()
 	}
 	s.Ended = true

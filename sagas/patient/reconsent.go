@@ -7,6 +7,7 @@ import (
 	"casebook/domain"
 	"casebook/domain/patient"
 	"casebook/domain/process"
+	"casebook/domain/refuse"
 	"casebook/domain/safety"
 	"casebook/sagas"
 )
@@ -24,7 +25,16 @@ type awaiting struct {
 	Raised int            `json:"raised,omitempty"`
 	// Refused says that the patient has refused to sign.
 	Refused bool `json:"refused,omitempty"`
+	// At is where the log has the last event about the wait. What it had before means nothing any more.
+	At uint64 `json:"at,omitempty"`
+	// Moved is where the log says that the patient was transferred, to Site.
+	Moved uint64 `json:"moved,omitempty"`
+	// Settled are the last alerts that were settled: one of them may be raised late.
+	Settled sagas.Settled `json:"settled,omitempty"`
 }
+
+// knowsNoOrder reads what an instance remembered in version 1, which took events in the order in which they came.
+func knowsNoOrder(state map[string]any) (map[string]any, error) { return state, nil }
 
 type reaction = sagas.Reaction[awaiting]
 
@@ -32,7 +42,8 @@ type reaction = sagas.Reaction[awaiting]
 const overdueTimer = "overdue"
 
 // Reconsent is the process that watches the day until which a patient has to sign the consent again. It raises an alert when the day
-// has passed, and settles the alert when the consent is there, when the patient refuses, or when the patient leaves the study.
+// has passed, and settles the alert when the consent is there, when the patient refuses, or when the patient leaves the study. It does
+// not matter in which order it is told of all this.
 var Reconsent = sagas.Define("reconsent",
 	sagas.Sends(safety.RaiseAlert{}, safety.SettleAlert{}),
 	sagas.On[patient.ProtocolVersionApplied](sagas.ByPatient, awaiting.applied),
@@ -45,8 +56,10 @@ var Reconsent = sagas.Define("reconsent",
 	sagas.On[patient.Completed](sagas.ByPatient, left),
 	sagas.On[patient.ParticipationEnded](sagas.ByPatient, left),
 	sagas.On[patient.StepUndone](sagas.ByPatient, awaiting.undone),
+	sagas.On(sagas.AboutPatientOf(safety.ReconsentOverdue), awaiting.alertRaised),
+	sagas.OnRefusal[safety.RaiseAlert](awaiting.raiseRefused),
 	sagas.OnTimer(awaiting.overdue),
-).OfPatients().InGroup("reconsent-2")
+).OfPatients().InGroup("reconsent-3").Upcast(knowsNoOrder)
 
 const (
 	stageWaits   = "waits for the consent"
@@ -58,20 +71,29 @@ func none() (reaction, bool) { return reaction{}, false }
 
 // applied begins to wait. An older consent that is awaited still is replaced.
 func (s awaiting) applied(e patient.ProtocolVersionApplied, o sagas.Occurrence) (reaction, bool) {
-	if e.Reconsent == nil {
+	if e.Reconsent == nil || o.Position < s.At {
 		return none()
 	}
 	r := s.settled("a later version of the protocol asks for another consent")
-	r.State = awaiting{Study: o.Study, Site: o.Site, Due: e.Reconsent, Source: o.ID}
+	r.State = r.State.awaits(e.Reconsent, o)
 	return r.State.wait(r, o), true
+}
+
+// awaits returns the state in which a consent is waited for.
+func (s awaiting) awaits(due *patient.Reconsent, o sagas.Occurrence) awaiting {
+	next := awaiting{Study: o.Study, Site: o.Site, Due: due, Source: o.ID, At: o.Position, Moved: s.Moved, Settled: s.Settled}
+	if s.Moved > o.Position {
+		next.Site = s.Site
+	}
+	return next
 }
 
 // voided begins to wait again if the consent that was signed again was recorded in error.
 func (s awaiting) voided(e patient.ConsentVoided, o sagas.Occurrence) (reaction, bool) {
-	if e.Reconsent == nil {
+	if e.Reconsent == nil || o.Position < s.At {
 		return none()
 	}
-	r := reaction{State: awaiting{Study: o.Study, Site: o.Site, Due: e.Reconsent, Source: o.ID}}
+	r := reaction{State: s.awaits(e.Reconsent, o)}
 	if e.Left {
 		r.Stage, r.Outcome, r.Cancel = stageLeft, process.Completed, []string{overdueTimer}
 		return r, true
@@ -108,19 +130,21 @@ func (s awaiting) raise(o sagas.Occurrence) reaction {
 		Source:  s.Source, OccurredAt: o.At}}}
 }
 
-func (s awaiting) signed(e patient.ConsentRecorded, _ sagas.Occurrence) (reaction, bool) {
-	if s.Due == nil || !e.Again {
+func (s awaiting) signed(e patient.ConsentRecorded, o sagas.Occurrence) (reaction, bool) {
+	if s.Due == nil || !e.Again || o.Position < s.At {
 		return none()
 	}
+	s.At = o.Position
 	r := s.settled(fmt.Sprintf("The patient signed consent version %s on %s.", e.ConsentVersion, e.On))
 	r.State.Due, r.State.Refused, r.Stage = nil, false, "signed"
 	return r, true
 }
 
-func (s awaiting) refused(e patient.ReconsentRefused, _ sagas.Occurrence) (reaction, bool) {
-	if s.Due == nil {
+func (s awaiting) refused(e patient.ReconsentRefused, o sagas.Occurrence) (reaction, bool) {
+	if s.Due == nil || o.Position < s.At {
 		return none()
 	}
+	s.At = o.Position
 	r := s.settled(fmt.Sprintf("The patient refused on %s to sign consent version %s.", e.On, e.ConsentVersion))
 	r.State.Refused, r.Stage = true, "refused"
 	return r, true
@@ -128,18 +152,40 @@ func (s awaiting) refused(e patient.ReconsentRefused, _ sagas.Occurrence) (react
 
 // transferred has a later alert raised at the new site. One that is open moves there.
 func (s awaiting) transferred(e patient.Transferred, o sagas.Occurrence) (reaction, bool) {
-	if s.Due == nil {
+	if o.Position < s.Moved {
 		return none()
 	}
-	s.Site = e.To
+	s.Site, s.Moved = e.To, o.Position
 	if s.Alert != "" {
 		settle := safety.SettleAlert{OfAlert: safety.OfAlert{Alert: s.Alert},
 			Outcome: fmt.Sprintf("The patient was transferred to site %s, which is told.", e.To)}
+		s.Settled = s.Settled.With(s.Alert)
 		r := s.raise(o)
 		r.Commands, r.Note = append([]any{settle}, r.Commands...), "the patient is at another site"
 		return r, true
 	}
-	return reaction{State: s, Stage: o.Stage, Outcome: o.Outcome, Note: "the patient is at another site"}, true
+	r := reaction{State: s, Stage: o.Stage, Outcome: o.Outcome, Note: "the patient is at another site"}
+	if r.Stage == "" {
+		r.Stage, r.Outcome = "transferred", process.Completed
+	}
+	return r, true
+}
+
+// alertRaised settles an alert that was raised when it had been settled.
+func (s awaiting) alertRaised(e safety.AlertRaised, o sagas.Occurrence) (reaction, bool) {
+	if !s.Settled.Has(e.Alert) {
+		return none()
+	}
+	return reaction{State: s, Stage: o.Stage, Outcome: o.Outcome, Commands: []any{
+		safety.SettleAlert{OfAlert: safety.OfAlert{Alert: e.Alert}, Outcome: "The consent is not awaited any more."}}}, true
+}
+
+// raiseRefused forgets an alert whose cause is gone: what has ended the wait is told late, or was told too early to be understood.
+func (s awaiting) raiseRefused(_ *refuse.Refusal, o sagas.Occurrence) (reaction, bool) {
+	if raise, is := o.Event.(sagas.Refused).Body.(safety.RaiseAlert); is && raise.Alert == s.Alert {
+		s.Alert = ""
+	}
+	return reaction{State: s, Stage: "the consent is not awaited any more", Outcome: process.Completed}, true
 }
 
 func (s awaiting) withdrawn(e patient.ConsentWithdrawn, o sagas.Occurrence) (reaction, bool) {
@@ -149,10 +195,11 @@ func (s awaiting) withdrawn(e patient.ConsentWithdrawn, o sagas.Occurrence) (rea
 	return left(s, e, o)
 }
 
-func left[E any](s awaiting, _ E, _ sagas.Occurrence) (reaction, bool) {
-	if s.Due == nil {
+func left[E any](s awaiting, _ E, o sagas.Occurrence) (reaction, bool) {
+	if s.Due == nil || o.Position < s.At {
 		return none()
 	}
+	s.At = o.Position
 	r := s.settled("The patient's participation has ended.")
 	r.Stage = stageLeft
 	return r, true
@@ -160,9 +207,10 @@ func left[E any](s awaiting, _ E, _ sagas.Occurrence) (reaction, bool) {
 
 // undone waits again if the patient is in the study again.
 func (s awaiting) undone(e patient.StepUndone, o sagas.Occurrence) (reaction, bool) {
-	if s.Due == nil || s.Refused || e.EndedOn != "" || e.From == e.Status {
+	if s.Due == nil || s.Refused || o.Position < s.At || e.EndedOn != "" || e.From == e.Status {
 		return none()
 	}
+	s.At = o.Position
 	return s.wait(reaction{State: s, Note: "the end is undone"}, o), true
 }
 
@@ -171,6 +219,7 @@ func (s awaiting) settled(outcome string) reaction {
 	r := reaction{Outcome: process.Completed, Cancel: []string{overdueTimer}}
 	if s.Alert != "" {
 		r.Commands = []any{safety.SettleAlert{OfAlert: safety.OfAlert{Alert: s.Alert}, Outcome: outcome}}
+		s.Settled = s.Settled.With(s.Alert)
 	}
 	s.Alert = ""
 	r.State = s

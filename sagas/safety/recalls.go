@@ -22,7 +22,15 @@ type recalled struct {
 	// Alerts are the open ones, each with the kits of its recall that patients had at home. The kit of this patient is one of them, and is
 	// named again when the recall ends, whatever has become of the others.
 	Alerts map[safety.AlertID][]supply.KitNumber `json:"alerts,omitempty"`
+	// Moved is where the log says that the patient was transferred, and Ended where it says last that the recall of a kit has ended.
+	Moved uint64                      `json:"moved,omitempty"`
+	Ended map[supply.KitNumber]uint64 `json:"ended,omitempty"`
+	// Settled are the last alerts that were settled: one of them may be raised late.
+	Settled sagas.Settled `json:"settled,omitempty"`
 }
+
+// knowsNoOrder reads what an instance remembered in version 2, which took events in the order in which they came.
+func knowsNoOrder(state map[string]any) (map[string]any, error) { return state, nil }
 
 // namesAllKits reads what an instance remembered in version 1: one kit of each recall.
 func namesAllKits(state map[string]any) (map[string]any, error) {
@@ -41,7 +49,8 @@ var RecalledAtHome = sagas.Define("recalled-at-home",
 	sagas.On(func(e supply.LotRecallEnded, _ eventlog.Recorded) []string { return named(e.Holders) }, recalled.recallEnded),
 	sagas.On[patient.Transferred](sagas.ByPatient, recalled.transferred),
 	sagas.On(aboutPatient, recalled.closed),
-).OfPatients().Upcast(namesAllKits)
+	sagas.On(sagas.AboutPatientOf(safety.RecalledKitAtHome), recalled.alertRaised),
+).OfPatients().InGroup("recalled-at-home-2").Upcast(namesAllKits, knowsNoOrder)
 
 // named are the instances of patients.
 func named(patients []domain.PatientID) (all []string) {
@@ -57,7 +66,8 @@ func aboutPatient(_ safety.AlertClosed, at eventlog.Recorded) []string {
 }
 
 func (s recalled) lotRecalled(e supply.KitsQuarantined, o sagas.Occurrence) (sagas.Reaction[recalled], bool) {
-	if len(e.AtHome) == 0 {
+	over := func(kit supply.KitNumber) bool { return s.Ended[kit] > o.Position }
+	if len(e.AtHome) == 0 || !slices.ContainsFunc(e.AtHome, func(kit supply.KitNumber) bool { return !over(kit) }) {
 		return sagas.Reaction[recalled]{}, false
 	}
 	s.Alerts = maps.Clone(s.Alerts)
@@ -77,32 +87,52 @@ func (s *recalled) raise(at domain.SiteID, source string, kits []supply.KitNumbe
 		Summary: fmt.Sprintf("Patient %s has a recalled kit at home. Tell the patient, and record what was done.", p)}
 }
 
-func (s recalled) recallEnded(e supply.LotRecallEnded, _ sagas.Occurrence) (sagas.Reaction[recalled], bool) {
+func (s recalled) recallEnded(e supply.LotRecallEnded, o sagas.Occurrence) (sagas.Reaction[recalled], bool) {
+	s.Ended = maps.Clone(s.Ended)
+	if s.Ended == nil {
+		s.Ended = map[supply.KitNumber]uint64{}
+	}
+	for _, kit := range e.AtHome {
+		s.Ended[kit] = max(s.Ended[kit], o.Position)
+	}
 	ended := func(kit supply.KitNumber) bool { return slices.Contains(e.AtHome, kit) }
 	var settled []any
 	left := map[safety.AlertID][]supply.KitNumber{}
 	for _, alert := range slices.Sorted(maps.Keys(s.Alerts)) {
 		if kits := s.Alerts[alert]; slices.ContainsFunc(kits, ended) {
 			settled = append(settled, settle(alert, "The recall was withdrawn: the patient may use the kit."))
+			s.Settled = s.Settled.With(alert)
 		} else {
 			left[alert] = kits
 		}
 	}
 	s.Alerts = left
-	return s.react(settled...), len(settled) > 0
+	return s.react(settled...), true
 }
 
 // transferred brings the alerts that are open to the patient's new site, one for each recall.
 func (s recalled) transferred(e patient.Transferred, o sagas.Occurrence) (sagas.Reaction[recalled], bool) {
-	s.Site = e.To
+	if o.Position < s.Moved {
+		return sagas.Reaction[recalled]{}, false
+	}
+	s.Site, s.Moved = e.To, o.Position
 	former := s.Alerts
 	s.Alerts = nil
 	var all []any
 	for n, alert := range slices.Sorted(maps.Keys(former)) {
 		all = append(all, settle(alert, fmt.Sprintf("The patient was transferred to site %s, which is told.", e.To)),
 			s.raise(e.To, fmt.Sprintf("%s/%s/%d", o.ID, o.Of, n), former[alert], o))
+		s.Settled = s.Settled.With(alert)
 	}
 	return s.react(all...), true
+}
+
+// alertRaised settles an alert that was raised when it had been settled.
+func (s recalled) alertRaised(e safety.AlertRaised, _ sagas.Occurrence) (sagas.Reaction[recalled], bool) {
+	if !s.Settled.Has(e.Alert) {
+		return sagas.Reaction[recalled]{}, false
+	}
+	return s.react(settle(e.Alert, "The recall does not concern the patient here any more.")), true
 }
 
 // closed forgets an alert that people have closed.

@@ -1,6 +1,7 @@
 package supply
 
 import (
+	"maps"
 	"slices"
 
 	"casebook/domain"
@@ -27,12 +28,27 @@ type dispensing struct {
 	Site domain.SiteID `json:"site,omitempty"`
 	// Back says that the patient is treated again, after an end that was undone.
 	Back bool `json:"back,omitempty"`
+	// At is where the log has what the instance must not forget when it is told of something older.
+	At dispensingAt `json:"at,omitzero"`
+}
+
+// dispensingAt are positions in the log.
+type dispensingAt struct {
+	// Turned is that of the last end, or undoing of one, and Moved that of the last transfer.
+	Turned uint64 `json:"turned,omitempty"`
+	Moved  uint64 `json:"moved,omitempty"`
+	// WentOn is that of the last event after which kits that were withheld are due.
+	WentOn uint64 `json:"wentOn,omitempty"`
+	// Recorded are those of the visits, and Kits those of the last word about their kits, by visit.
+	Recorded map[string]uint64 `json:"recorded,omitempty"`
+	Kits     map[string]uint64 `json:"kits,omitempty"`
 }
 
 // Dispensing is the process that allocates a patient's next kit at each visit that dispenses one. It allocates another kit
 // if the allocated one can no longer be given out, or was left behind at the site that the patient was transferred from. It
 // ends with the treatment. It asks again for what is due when a held dose is resumed, the consent is signed again, or an end is
-// undone, has kits exchanged when the dose is changed, and forgets a visit that was recorded in error.
+// undone, has kits exchanged when the dose is changed, and forgets a visit that was recorded in error. It does not matter in which order
+// it is told of all this: whether a kit is due, the decision about it knows.
 var Dispensing = sagas.Define("dispensing",
 	sagas.Sends(supply.AllocateKit{}, supply.ReviseKits{}),
 	sagas.On(atDispensingVisit, dispensing.visitRecorded),
@@ -57,13 +73,16 @@ var Dispensing = sagas.Define("dispensing",
 	sagas.On[patient.DoseChanged](sagas.ByPatient, revises),
 	sagas.On(drawnAgain, revises),
 	sagas.OnUnchanged(dispensing.hasKits),
-).OfPatients().InGroup("dispensing-6").Upcast(awaitsNothingYet, stayedAtOneSite)
+).OfPatients().InGroup("dispensing-7").Upcast(awaitsNothingYet, stayedAtOneSite, tookEventsAsTheyCame)
 
 // awaitsNothingYet reads what an instance remembered in version 1, which awaited no answers.
 func awaitsNothingYet(state map[string]any) (map[string]any, error) { return state, nil }
 
 // stayedAtOneSite reads what an instance remembered in version 2, before patients could be transferred or come back.
 func stayedAtOneSite(state map[string]any) (map[string]any, error) { return state, nil }
+
+// tookEventsAsTheyCame reads what an instance remembered in version 3, which knew no positions.
+func tookEventsAsTheyCame(state map[string]any) (map[string]any, error) { return state, nil }
 
 func kitsOfPatient(e supply.KitsSetAside, _ eventlog.Recorded) []string {
 	return sagas.Instance(e.Patient)
@@ -88,6 +107,7 @@ func instances(slots []supply.Slot) []string {
 // visitRecorded asks for the kits of a visit, also of one that is recorded again after it was recorded in error.
 func (s dispensing) visitRecorded(e patient.VisitRecorded, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
 	s.Wanted = append(without(s.Wanted, e.Visit), e.Visit)
+	s.At.Recorded = newest(s.At.Recorded, e.Visit, o.Position)
 	if s.Ended || !e.Dispense { // should the end be undone, the kit is asked for
 		s.SetAside = append(without(s.SetAside, e.Visit), e.Visit)
 		r := s.remember(o)
@@ -120,12 +140,19 @@ func (s dispensing) replace(at supply.OfStock, affected []supply.Slot, o sagas.O
 		if string(slot.Patient) != o.Of {
 			continue
 		}
+		if s.Ended { // should the end be undone, the kit is asked for
+			s.SetAside = append(without(s.SetAside, slot.Visit), slot.Visit)
+			continue
+		}
 		s.Unanswered = append(without(s.Unanswered, slot.Visit), slot.Visit)
 		r.Commands = append(r.Commands, supply.AllocateKit{Study: at.Study, Site: domain.SiteID(at.Location),
 			OfPatient: domain.ForPatient(slot.Patient), Visit: slot.Visit})
 	}
+	if s.Ended {
+		return s.remember(o), len(s.SetAside) > 0
+	}
 	r.State = s
-	return r, !s.Ended && len(r.Commands) > 0
+	return r, len(r.Commands) > 0
 }
 
 // hasKits ends the wait for the kits of a visit, because the patient has them: nothing was recorded when they were asked for.
@@ -147,22 +174,36 @@ func (s dispensing) hasKitsOf(visit string) (sagas.Reaction[dispensing], bool) {
 }
 
 // kitAllocated ends the wait for a kit. One that only the enrolment has asked for is the enrolment's business.
-func (s dispensing) kitAllocated(e supply.KitAllocated, _ sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
+func (s dispensing) kitAllocated(e supply.KitAllocated, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
 	asked := slices.Contains(slices.Concat(s.Unanswered, s.Wanted, s.SetAside, s.Paused), e.Visit)
+	if o.Position < s.At.Kits[e.Visit] {
+		return sagas.Reaction[dispensing]{}, false
+	}
+	s.At.Kits = newest(s.At.Kits, e.Visit, o.Position)
 	r, goesOn := s.hasKitsOf(e.Visit)
 	return r, goesOn && asked
 }
 
 // allocationFailed ends the wait for the answer. The site's resupply asks for a kit again as soon as there are kits.
-func (s dispensing) allocationFailed(e supply.AllocationFailed, _ sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
+func (s dispensing) allocationFailed(e supply.AllocationFailed, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
+	if o.Position < s.At.Kits[e.Visit] {
+		return sagas.Reaction[dispensing]{}, false
+	}
+	s.At.Kits = newest(s.At.Kits, e.Visit, o.Position)
 	answered := slices.Contains(s.Unanswered, e.Visit) ||
 		e.Withheld != "" // the enrolment, the draw or somebody else asked for it, and does not ask again
 	s.Unanswered = without(s.Unanswered, e.Visit)
 	if e.Withheld != "" {
 		s.Paused = append(without(s.Paused, e.Visit), e.Visit)
 	}
-	if e.Withheld != "" && !s.Ended && s.Site != "" && s.Site != domain.SiteID(e.Location) {
+	if e.Withheld != "" && !s.Ended && s.Site != "" && (s.Site != domain.SiteID(e.Location) || o.Position < s.At.Moved) {
 		return s.askAgain(e.Study, s.Site, e.Patient, "the patient is at another site"), true
+	}
+	if e.Withheld != "" && !s.Ended && o.Position < s.At.WentOn {
+		return s.askAgain(e.Study, domain.SiteID(e.Location), e.Patient, "the kit is not withheld any more"), true
+	}
+	if s.Ended { // should the end be undone, the kit is asked for
+		return s.remember(o), e.Withheld != ""
 	}
 	r := sagas.Reaction[dispensing]{State: s, Stage: stageNoKit, Note: e.Code + ": " + e.Reason, Outcome: process.Held}
 	switch {
@@ -171,26 +212,27 @@ func (s dispensing) allocationFailed(e supply.AllocationFailed, _ sagas.Occurren
 	case e.Waits:
 		r.Stage = stageWaits
 	}
-	return r, answered && !s.Ended
+	return r, answered
 }
 
-func treatmentEnded[E any](s dispensing, _ E, _ sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
-	return s.end()
+func treatmentEnded[E any](s dispensing, _ E, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
+	return s.end(o)
 }
 
 // consentWithdrawn ends the dispensing unless the patient withdrew only from the future use of data.
-func (s dispensing) consentWithdrawn(e patient.ConsentWithdrawn, _ sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
+func (s dispensing) consentWithdrawn(e patient.ConsentWithdrawn, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
 	if !e.EndsTreatment && !e.EndsParticipation {
 		return sagas.Reaction[dispensing]{}, false
 	}
-	return s.end()
+	return s.end(o)
 }
 
-func (s dispensing) end() (sagas.Reaction[dispensing], bool) {
-	if s.Ended || len(s.Wanted) == 0 && !s.Back {
+// end ends the dispensing, unless the end was undone already.
+func (s dispensing) end(o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
+	if o.Position < s.At.Turned || s.Ended || len(s.Wanted) == 0 && !s.Back {
 		return sagas.Reaction[dispensing]{}, false
 	}
-	s.Ended, s.Back = true, false
+	s.Ended, s.Back, s.At.Turned = true, false, o.Position
 	return sagas.Reaction[dispensing]{State: s, Stage: stageEnded, Outcome: process.Completed}, true
 }
 
@@ -201,9 +243,13 @@ func (s dispensing) kitsSetAside(e supply.KitsSetAside, o sagas.Occurrence) (sag
 		return sagas.Reaction[dispensing]{}, false
 	}
 	for _, slot := range e.Affected {
+		if o.Position < s.At.Kits[slot.Visit] {
+			continue
+		}
 		s.SetAside = append(without(s.SetAside, slot.Visit), slot.Visit)
+		s.At.Kits = newest(s.At.Kits, slot.Visit, o.Position)
 	}
-	moved := s.Site != "" && s.Site != domain.SiteID(e.Location)
+	moved := s.Site != "" && (s.Site != domain.SiteID(e.Location) || o.Position < s.At.Moved) // and may be back
 	if !s.Ended && (moved || s.Back) {
 		site := s.Site
 		if site == "" {
@@ -224,13 +270,24 @@ func (s dispensing) doseResumed(e patient.DoseResumed, o sagas.Occurrence) (saga
 
 // consentRecorded asks for the kits that were due while the patient had not signed the consent again.
 func (s dispensing) consentRecorded(e patient.ConsentRecorded, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
+	if !e.Again && o.Stage == "" { // the consent before the enrolment
+		return sagas.Reaction[dispensing]{}, false
+	}
 	return s.goOn(e.Patient, o, "the consent is signed again")
 }
 
 // goOn asks for the kits that were withheld.
 func (s dispensing) goOn(who domain.PatientID, o sagas.Occurrence, why string) (sagas.Reaction[dispensing], bool) {
-	if s.Ended || len(s.Paused) == 0 {
+	if o.Position < s.At.WentOn {
 		return sagas.Reaction[dispensing]{}, false
+	}
+	s.At.WentOn = o.Position
+	if s.Ended || len(s.Paused) == 0 { // what is withheld may be heard of late
+		r := s.remember(o)
+		if r.Stage == "" {
+			r.Stage, r.Outcome = "treated on", process.Completed
+		}
+		return r, true
 	}
 	return s.askAgain(o.Study, o.Site, who, why), true
 }
@@ -240,7 +297,10 @@ func (s dispensing) stepUndone(e patient.StepUndone, o sagas.Occurrence) (sagas.
 	if !bringsKitsBack(e) {
 		return sagas.Reaction[dispensing]{}, false
 	}
-	s.Ended, s.Back = false, true
+	if o.Position < s.At.Turned {
+		return sagas.Reaction[dispensing]{}, false
+	}
+	s.Ended, s.Back, s.At.Turned, s.At.WentOn = false, true, o.Position, max(s.At.WentOn, o.Position)
 	return s.askAgain(o.Study, o.Site, e.Patient, "the end is undone"), true
 }
 
@@ -255,7 +315,10 @@ func bringsKitsBack(e patient.StepUndone) bool {
 
 // transferred remembers the patient's site. What is due there is asked for when the former site has set its kits aside.
 func (s dispensing) transferred(e patient.Transferred, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
-	s.Site = e.To
+	if o.Position < s.At.Moved {
+		return sagas.Reaction[dispensing]{}, false
+	}
+	s.Site, s.At.Moved = e.To, o.Position
 	switch {
 	case !s.Ended && len(s.Paused)+len(s.SetAside) > 0: // the former site could not answer any more, or has set its kits aside already
 		return s.askAgain(o.Study, e.To, e.Patient, "the patient is at another site"), true
@@ -267,7 +330,7 @@ func (s dispensing) transferred(e patient.Transferred, o sagas.Occurrence) (saga
 
 // visitVoided forgets a visit that was recorded in error. Its kits are set aside.
 func (s dispensing) visitVoided(e patient.VisitVoided, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
-	if !slices.Contains(s.Wanted, e.Visit) {
+	if !slices.Contains(s.Wanted, e.Visit) || o.Position < s.At.Recorded[e.Visit] {
 		return sagas.Reaction[dispensing]{}, false
 	}
 	s.Wanted, s.Unanswered = without(s.Wanted, e.Visit), without(s.Unanswered, e.Visit)
@@ -297,6 +360,19 @@ func revises[E domain.AboutPatient](s dispensing, e E, o sagas.Occurrence) (saga
 	}
 	r.Commands = []any{supply.ReviseKits{Study: o.Study, Site: o.Site, OfPatient: domain.ForPatient(e.AboutPatient())}}
 	return r, true
+}
+
+// newest returns the positions with that of a visit, unless there is a higher one.
+func newest(at map[string]uint64, visit string, position uint64) map[string]uint64 {
+	if position <= at[visit] {
+		return at
+	}
+	at = maps.Clone(at)
+	if at == nil {
+		at = map[string]uint64{}
+	}
+	at[visit] = position
+	return at
 }
 
 // remember goes on waiting, or not, as before.

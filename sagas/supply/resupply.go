@@ -24,6 +24,12 @@ type resupplying struct {
 	Underway []supply.ShipmentID `json:"underway,omitempty"`
 	// Came are patients who have come from other sites, and whom the site has given no kit yet.
 	Came []domain.PatientID `json:"came,omitempty"`
+	// Early are the shipments that have arrived, or are lost, and of whose dispatch the instance was not told yet.
+	Early []supply.ShipmentID `json:"early,omitempty"`
+	// RuleAt is where the log has the rule, or its end.
+	RuleAt uint64 `json:"ruleAt,omitempty"`
+	// BroughtAt is where the log last has kits that came, or may be used. Who lacked one before is asked for again.
+	BroughtAt uint64 `json:"broughtAt,omitempty"`
 }
 
 // Resupply is the process of a site's stock. Each event that lowers the stock triggers a check of the site's resupply
@@ -48,8 +54,9 @@ var Resupply = sagas.Define("resupply",
 	sagas.On[supply.HoldReleased](byStock, bringsStock),
 	sagas.On[supply.ReplacementsAllowed](byStock, bringsStock),
 	sagas.On(bySitesOfTransfer, resupplying.transferred),
+	sagas.OnUnchanged(resupplying.hasKit),
 	sagas.OnTimer(resupplying.timeHasCome),
-).InGroup("resupply-3").Upcast(looksNotAhead, nobodyHasCome)
+).InGroup("resupply-3").Upcast(looksNotAhead, tookShipmentsAsTheyCame)
 
 // bySitesOfTransfer names the instances of the site that a patient comes to, and of the one that the patient leaves.
 func bySitesOfTransfer(e patient.Transferred, at eventlog.Recorded) []string {
@@ -73,8 +80,8 @@ func (s resupplying) transferred(e patient.Transferred, o sagas.Occurrence) (sag
 // looksNotAhead reads what an instance remembered in version 1, when no rule looked ahead.
 func looksNotAhead(state map[string]any) (map[string]any, error) { return state, nil }
 
-// nobodyHasCome reads what an instance remembered in version 2, which did not see patients who came from other sites.
-func nobodyHasCome(state map[string]any) (map[string]any, error) { return state, nil }
+// tookShipmentsAsTheyCame reads what an instance remembered in version 2, which forgot what had arrived, and did not see patients who came from other sites.
+func tookShipmentsAsTheyCame(state map[string]any) (map[string]any, error) { return state, nil }
 
 // aboutStock is an event about the kits of a place.
 type aboutStock interface{ AboutStock() supply.OfStock }
@@ -105,13 +112,19 @@ func byDestination(e supply.ShipmentDispatched, _ eventlog.Recorded) []string {
 }
 
 func (s resupplying) ruleSet(e supply.ResupplyRuleSet, o sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
-	s.Study, s.Site, s.Rule = e.Study, e.Rule.Site, &e.Rule
+	if o.Position < s.RuleAt {
+		return sagas.Reaction[resupplying]{}, false
+	}
+	s.Study, s.Site, s.Rule, s.RuleAt = e.Study, e.Rule.Site, &e.Rule, o.Position
 	return s.react(s.plan(), []process.Timer{nextDay(o)}, nil), true
 }
 
 // ended goes on without a rule: those who wait are still served by what people send. There is an alert for each of them already.
-func (s resupplying) ended(e supply.ResupplyEnded, _ sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
-	s.Study, s.Site, s.Rule = e.Study, e.Site, nil
+func (s resupplying) ended(e supply.ResupplyEnded, o sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
+	if o.Position < s.RuleAt {
+		return sagas.Reaction[resupplying]{}, false
+	}
+	s.Study, s.Site, s.Rule, s.RuleAt = e.Study, e.Site, nil, o.Position
 	return s.react(nil, nil, nil), true
 }
 
@@ -129,15 +142,25 @@ func (s resupplying) kitAllocated(e supply.KitAllocated, _ sagas.Occurrence) (sa
 	return s.react(plan, nil, nil), len(plan) > 0 || len(s.Waiting) != waited || len(s.Came) != came
 }
 
-func (s resupplying) allocationFailed(e supply.AllocationFailed, _ sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
+// hasKit forgets who has the kit: the instance was told of that before it was told of the want.
+func (s resupplying) hasKit(asked supply.AllocateKit, _ sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
+	waited := len(s.Waiting)
+	s.Waiting = without(s.Waiting, supply.Slot{Patient: asked.Patient, Visit: asked.Visit})
+	return s.react(nil, nil, nil), len(s.Waiting) != waited
+}
+
+func (s resupplying) allocationFailed(e supply.AllocationFailed, o sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
 	waited, slot := len(s.Waiting), supply.Slot{Patient: e.Patient, Visit: e.Visit}
 	s = s.at(e)
 	s.Waiting = without(s.Waiting, slot)
 	if e.Waits {
 		s.Waiting = append(s.Waiting, slot)
 	}
-	plan := s.plan()
-	return s.react(plan, nil, nil), len(plan) > 0 || len(s.Waiting) != waited
+	all := s.plan()
+	if e.Waits && o.Position < s.BroughtAt {
+		all = append(s.retry(), all...)
+	}
+	return s.react(all, nil, nil), len(all) > 0 || len(s.Waiting) != waited
 }
 
 // lowersStock triggers a check of the rule.
@@ -148,14 +171,20 @@ func lowersStock[E aboutStock](s resupplying, e E, _ sagas.Occurrence) (sagas.Re
 }
 
 // bringsStock serves those who wait.
-func bringsStock[E aboutStock](s resupplying, e E, _ sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
+func bringsStock[E aboutStock](s resupplying, e E, o sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
 	s = s.at(e)
+	s.BroughtAt = max(s.BroughtAt, o.Position)
 	retry := s.retry()
-	return s.react(retry, nil, nil), len(retry) > 0
+	_, hold := any(e).(supply.HoldReleased) // too frequent to be remembered
+	return s.react(retry, nil, nil), len(retry) > 0 || !hold
 }
 
 func (s resupplying) shipmentDispatched(e supply.ShipmentDispatched, o sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
 	s.Study, s.Site = e.Study, domain.SiteID(e.To)
+	if slices.Contains(s.Early, e.Shipment) {
+		s.Early = without(s.Early, e.Shipment)
+		return s.react(nil, nil, nil), true
+	}
 	s.Underway = append(slices.Clone(s.Underway), e.Shipment)
 	overdue := process.Timer{Name: overdueTimer(e.Shipment), At: o.At.AddDate(0, 0, s.overdueDays())}
 	return s.react(nil, []process.Timer{overdue, nextDay(o)}, nil), true // its kits expire, with a rule and without one
@@ -163,6 +192,7 @@ func (s resupplying) shipmentDispatched(e supply.ShipmentDispatched, o sagas.Occ
 
 func (s resupplying) shipmentReceived(e supply.ShipmentReceived, o sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
 	s = s.at(e).arrived(e.Shipment)
+	s.BroughtAt = max(s.BroughtAt, o.Position)
 	return s.react(append(s.retry(), s.plan()...), []process.Timer{nextDay(o)}, []string{overdueTimer(e.Shipment)}), true
 }
 
@@ -203,6 +233,9 @@ func (s resupplying) at(e aboutStock) resupplying {
 
 // arrived notes that a shipment is not under way any more.
 func (s resupplying) arrived(id supply.ShipmentID) resupplying {
+	if !slices.Contains(s.Underway, id) {
+		s.Early = append(without(s.Early, id), id)
+	}
 	s.Underway = without(s.Underway, id)
 	return s
 }
