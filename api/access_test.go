@@ -132,6 +132,7 @@ var entitled = map[string]struct {
 	"ResumeStudy":               {theStudy, append([]user.Role{user.SafetyOfficer}, sponsors...)},
 	"ReopenSite":                {theStudy, sponsors},
 	"ApproveDestruction":        {theSite, suppliers},
+	"AllowReplacements":         {theSite, suppliers},
 	"ReportKitFound":            {theSite, keepers},
 	"ConfirmRelabelling":        {theSite, unblindedSuppliers},
 	"ReplaceKit":                {thePatient, siteStaff},

@@ -571,3 +571,44 @@ func TestPausesAsOf(t *testing.T) {
 		ask(asker, 6, nil)
 	}
 }
+
+// A kit that changed too often for its history is listed before the first state that is remembered, as one of which nothing is known.
+func TestKitsWhoseStateIsForgotten(t *testing.T) {
+	s := connect(t, newDatabase())
+	row := func(n, changes int) supplyviews.KitRow {
+		k := supplyviews.KitRow{Header: key(n), Study: "S", Kit: supply.KitNumber(fmt.Sprint("K", n))}
+		for i := range changes {
+			k.KitState = supplyviews.KitState{Location: "A", Status: supply.KitAvailable, UpdatedAt: minuteOf(i)}
+			k.Past = k.Past.Since(minuteOf(i), k.KitState)
+		}
+		return k
+	}
+	put(t, s, supplyviews.KitInventories, row(1, 120), row(2, 30))
+	for name, c := range map[string]struct {
+		query supplyviews.KitsQuery
+		want  string
+	}{
+		"before the first that is remembered": {supplyviews.KitsQuery{AsOf: minuteOf(5)}, "[K1: true K2:available false]"},
+		"from the first on":                   {supplyviews.KitsQuery{AsOf: minuteOf(20)}, "[K1:available false K2:available false]"},
+		"where it is said to be first":        {supplyviews.KitsQuery{AsOf: minuteOf(5), Location: "A"}, "[K1: true K2:available false]"},
+		"elsewhere":                           {supplyviews.KitsQuery{AsOf: minuteOf(5), Location: "B"}, "[]"},
+		"with its first status":               {supplyviews.KitsQuery{AsOf: minuteOf(5), Status: supply.KitIsDispensed}, "[]"},
+	} {
+		c.query.Study = "S"
+		list, err := supplyviews.ListKits(t.Context(), everything(s), c.query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := []string{}
+		for _, k := range list.Items {
+			got = append(got, fmt.Sprintf("%s:%s %t", k.Kit, k.Status, k.Unknown))
+		}
+		if fmt.Sprint(got) != c.want {
+			t.Errorf("%s: %v, want %s", name, got, c.want)
+		}
+	}
+	sums, err := supplyviews.ListAccountability(t.Context(), everything(s), supplyviews.AccountabilityQuery{Study: "S", AsOf: minuteOf(5)})
+	if err != nil || fmt.Sprint(sums.Items) != "[{A 2 map[available:1 unknown:1]}]" {
+		t.Errorf("the sums are %v, %v", sums.Items, err)
+	}
+}

@@ -2,6 +2,7 @@ package readmodels
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -56,9 +57,27 @@ func WasAt(field string, moment time.Time, conditions ...bson.E) bson.E {
 	return bson.E{Key: field, Value: bson.D{{Key: "$elemMatch", Value: append(Then(moment), conditions...)}}}
 }
 
+// ForgottenAt is the part of a filter that a history in a field may have had a state at a moment that it does not remember any more: it is
+// full, and begins later. The conditions are about the first state that it remembers.
+func ForgottenAt(field string, moment time.Time, conditions ...bson.E) bson.D {
+	filter := bson.D{{Key: fmt.Sprintf("%s.%d", field, maxHistory-1), Value: bson.D{{Key: "$exists", Value: true}}},
+		{Key: field + ".0.from", Value: bson.D{{Key: "$gt", Value: moment.UTC()}}}}
+	for _, condition := range conditions {
+		filter = append(filter, bson.E{Key: field + ".0." + condition.Key, Value: condition.Value})
+	}
+	return filter
+}
+
+// Forgetful is a state that says of itself that it is not known.
+type Forgetful[S any] interface {
+	// Forgotten returns what is shown in place of the state at a moment that is not remembered any more.
+	Forgotten() S
+}
+
 // ListedAsOf is Listed for documents that have a history in the field "past": those that had, at a moment, a state that satisfies
 // conditions, whose keys are the fields of the state. They are shown in that state, in the order of the present. state returns the
-// history of a document, and where its state is.
+// history of a document, and where its state is. Where the states are Forgetful, a document whose state at the moment is not remembered any
+// more is listed as well if the conditions hold of the first state that is: it is not said to be nowhere.
 func ListedAsOf[T, S any](ctx context.Context, c *mongo.Collection, page Page, filter bson.D, orders []Order[T], moment time.Time,
 	conditions bson.D, state func(*T) (History[S], *S),
 ) (List[T], error) {
@@ -66,11 +85,19 @@ func ListedAsOf[T, S any](ctx context.Context, c *mongo.Collection, page Page, f
 	for _, condition := range conditions {
 		of = append(of, bson.E{Key: "state." + condition.Key, Value: condition.Value})
 	}
-	list, err := Listed(ctx, c, page, append(filter, WasAt("past", moment, of...)), orders)
+	then := bson.D{WasAt("past", moment, of...)}
+	var none S
+	forgetful, forgets := any(none).(Forgetful[S])
+	if forgets {
+		then = bson.D{{Key: "$or", Value: bson.A{then, ForgottenAt("past", moment, of...)}}}
+	}
+	list, err := Listed(ctx, c, page, append(filter, then...), orders)
 	for i := range list.Items {
 		past, present := state(&list.Items[i])
 		if was, known := past.At(moment); known {
 			*present = was
+		} else if forgets {
+			*present = forgetful.Forgotten()
 		}
 	}
 	return list, err

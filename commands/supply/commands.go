@@ -3,6 +3,7 @@ package supply
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"casebook/access"
@@ -116,6 +117,7 @@ var Commands = []commands.Command{
 			supply.CreateShipment{FromLocation: fromDepot, To: "DE-01", Kits: exampleKits, Reasoned: domain.Because("Initial supply")}),
 	commands.HandleWithFacts(supply.StockDecider, resupplyFacts, supply.Resupply).
 		AllowedTo(access.Processes).
+		Upcast(domain.Unchanged).
 		PreparedBy(func(_ context.Context, c *supply.PlanResupply) (err error) {
 			c.Seed, err = commands.NewSeed()
 			return err
@@ -170,6 +172,10 @@ var Commands = []commands.Command{
 		AllowedTo(access.SupplyManagers, access.SiteStaff).
 		Described("Report that a kit cannot be found",
 			supply.ReportKitLost{AtLocation: atSite, Kit: exampleKits[0], Reasoned: domain.Because("Not found at the inventory")}),
+	commands.Handle(supply.StockDecider, supply.Allow).
+		AllowedTo(access.SupplyManagers).
+		Described("Let kits be replaced again that a site has lost before they were given out",
+			supply.AllowReplacements{AtLocation: atSite, Reasoned: domain.Because("The refrigerator had failed; the kits are accounted for")}),
 	onStock(supply.RecordFound).
 		AllowedTo(access.SupplyManagers, access.SiteStaff).
 		Described("Report that a lost kit was found",
@@ -336,6 +342,14 @@ func onPatientKits[C domain.AboutPatient](decide stockDecision[C]) *commands.Dec
 		case who.Blocked(study.BlocksDispensing):
 			facts.Withheld = supply.ReconsentIsDue
 		}
+		facts.DrawnFor = who.DrawnFor()
+		for _, site := range who.FormerSites() {
+			former, err := commands.ReadNewest(ctx, reader, supply.StockDecider, supply.StockID(who.Study, supply.LocationID(site)))
+			if err != nil {
+				return facts, err
+			}
+			facts.Former = append(facts.Former, former)
+		}
 		if facts.Visits = who.Visits; facts.Visits == nil {
 			facts.Visits = map[string]domain.Date{}
 		}
@@ -395,7 +409,7 @@ func whoReleases(ctx context.Context, reader commands.Reader, c supply.ReleaseBa
 }
 
 // resupplyFacts reads the facts of PlanResupply: those of the stock and, if the site's rule looks ahead, the patients who are
-// treated there. They are found by the kits that they got.
+// treated there. They are found by the kits that they got, or the command names them because they have come from other sites.
 func resupplyFacts(ctx context.Context, reader commands.Reader, c supply.PlanResupply) (supply.Facts, error) {
 	f, err := stockFacts(ctx, reader, c)
 	if err != nil || f.Supply.Rules[c.Site].PredictDays == 0 {
@@ -405,7 +419,13 @@ func resupplyFacts(ctx context.Context, reader commands.Reader, c supply.PlanRes
 	if err != nil {
 		return f, err
 	}
+	patients := slices.Clone(c.Patients)
 	for id := range f.Other.Newest.All() {
+		if !slices.Contains(patients, id) {
+			patients = append(patients, id)
+		}
+	}
+	for _, id := range patients {
 		who, err := commands.Read(ctx, reader, patient.Decider, string(id))
 		if err != nil {
 			return f, err
@@ -415,7 +435,17 @@ func resupplyFacts(ctx context.Context, reader commands.Reader, c supply.PlanRes
 		}
 		levels, _ := drawn.FactorsOf(id)
 		scheduled := supply.Scheduled{Patient: id, Study: who.Follows(f.Study), Dosing: who.Dosing(levels), EnrolledOn: who.EnrolledOn,
-			Visits: map[string]bool{}, Skipped: who.Skipped}
+			Visits: map[string]bool{}, Skipped: who.Skipped, Given: map[string]bool{}}
+		if scheduled.Arm, _, err = randomisationcommands.ArmOf(drawn, who, scheduled.Study); err != nil {
+			return f, err
+		}
+		for _, site := range who.FormerSites() {
+			former, err := commands.Read(ctx, reader, supply.StockDecider, supply.StockID(c.Study, supply.LocationID(site)))
+			if err != nil {
+				return f, err
+			}
+			maps.Copy(scheduled.Given, former.GivenTo(id))
+		}
 		for visit := range who.Visits {
 			scheduled.Visits[visit] = true
 		}

@@ -135,6 +135,16 @@ func (p Patient) siteOn(on domain.Date) domain.SiteID {
 	return p.Site
 }
 
+// FormerSites lists the sites that the patient was at before, each once, without the present one.
+func (p Patient) FormerSites() (sites []domain.SiteID) {
+	for _, f := range p.former {
+		if f.site != p.Site && !slices.Contains(sites, f.site) {
+			sites = append(sites, f.site)
+		}
+	}
+	return sites
+}
+
 // formerSite is a site that a patient was at before a day.
 type formerSite struct {
 	site  domain.SiteID

@@ -1,11 +1,14 @@
 package patient_test
 
 import (
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"casebook/domain"
 	"casebook/domain/patient"
+	"casebook/domain/refuse"
 	"casebook/domain/scenario"
 	"casebook/domain/study"
 )
@@ -167,4 +170,30 @@ func TestNobodyIsDrawnWithAKitBeforeSigningAgain(t *testing.T) {
 	treatment := *p.Treatment
 	treatment.Kits, p.Treatment, p.Version = false, &treatment, p.Version+1
 	drawRequest(t, runIn, study.Decider.Evolve(s, study.ProtocolVersionPublished{Study: s.ID, Protocol: p}), "")
+}
+
+// A draw that an end broke off is under way again when the end is undone. Who waits in a draw for the consent is told what to do.
+func TestADrawGoesOnAfterAnUndoing(t *testing.T) {
+	s := drawnLater()
+	asked := in(t, patient.StatusConsented).Given(
+		patient.EnrollmentRequested{Patient: anna, On: "2026-02-10", Attempt: 1, DrawnLater: true},
+		patient.Enrolled{Patient: anna, On: "2026-02-10", PatientNumber: "1", RunIn: true})
+	asked = asked.Given(drawRequest(t, asked, s, ""))
+	if got := asked.State().DrawnFor(); !slices.Equal(got, []string{""}) {
+		t.Errorf("the patient is drawn for %v", got)
+	}
+	left := asked.When(ending("2026-03-01", patient.EndedByLossToFollowUp, "")).Then(
+		patient.ParticipationEnded{Patient: anna, On: "2026-03-01", Reason: patient.EndedByLossToFollowUp})
+	if got := left.State(); got.Drawing || len(got.DrawnFor()) != 0 {
+		t.Errorf("who has left is drawn for %v", got.DrawnFor())
+	}
+	undone := left.When(undoing(patient.StepParticipationEnd, "another's")).Then(patient.StepUndone{Patient: anna,
+		Step: patient.StepParticipationEnd, On: "2026-03-01", From: patient.StatusDiscontinued, FromTreatment: patient.TreatmentNotStarted,
+		Status: patient.StatusEnrolled, Treatment: patient.TreatmentNotStarted, DrawGoesOn: true, Reason: "another's"})
+	undone.When(requestingDraw(s, "")).ThenRefused("randomisation_requested")
+	without := undone.Given(patient.ConsentVoided{Patient: anna, ConsentVersion: "1.0"})
+	_, err := transferring(s, "B", "2026-03-01")(without.State())
+	if refusal, _ := refuse.As(err); refusal == nil || !strings.Contains(refusal.Sentence, "consent") {
+		t.Errorf("the transfer is answered %v", err)
+	}
 }

@@ -44,8 +44,10 @@ type Patient struct {
 	// DrawnLater says that the patient is enrolled without a draw. Drawing says that a draw is requested and not answered,
 	// Draws counts these requests, and Stages are the stages for which the patient was drawn; "" is the first draw.
 	DrawnLater, Drawing bool
-	Draws               int
-	Stages              []string
+	// DrawStage is the stage of the draw that was requested last, "" for the first.
+	DrawStage string
+	Draws     int
+	Stages    []string
 	// DrawnOn is the day of the first draw; "" without one, and in older logs.
 	DrawnOn domain.Date
 	// Extended says that the last draw was for an open extension.
@@ -103,6 +105,18 @@ func (p Patient) Exists() bool { return p.ID != "" }
 // Participating says whether the patient is enrolled and the participation has not ended.
 func (p Patient) Participating() bool { return p.Status == StatusEnrolled }
 
+// DrawnFor lists the stages of the protocol for which the patient was drawn or is being drawn, "" for the first draw.
+func (p Patient) DrawnFor() []string {
+	stages := slices.Clone(p.Stages)
+	if p.Drawing {
+		stages = append(stages, p.DrawStage)
+	}
+	if !p.DrawnLater { // the first draw, if there is one, is part of the enrolment
+		stages = append(stages, "")
+	}
+	return stages
+}
+
 // InStudy says whether the patient has been screened and has not left.
 func (p Patient) InStudy() bool { return p.Phase() != "" }
 
@@ -143,7 +157,7 @@ func evolve(before Patient, e Event) Patient {
 			p.Stages = append(slices.Clone(p.Stages), "")
 		}
 	case RandomisationRequested:
-		p.Factors, p.Drawing, p.Draws = e.Factors, true, e.Attempt
+		p.Factors, p.Drawing, p.DrawStage, p.Draws = e.Factors, true, e.Stage, e.Attempt
 	case RandomisationConfirmed:
 		if p.Stages, p.Drawing = append(slices.Clone(p.Stages), e.Stage), false; e.Stage == "" {
 			p.DrawnOn = e.On
@@ -179,6 +193,7 @@ func evolve(before Patient, e Event) Patient {
 		p.EndedOn = e.ScreenedOn
 	case StepUndone:
 		p.EndedOn, p.TreatmentEndedOn, p.Withdrawn, p.Died = e.EndedOn, e.TreatmentEndedOn, e.Withdrawn, false
+		p.Drawing = p.Drawing || e.DrawGoesOn
 	case Transferred:
 		p.former = append(slices.Clip(p.former), formerSite{site: p.Site, until: e.On})
 		p.Site = e.To

@@ -26,9 +26,12 @@ func Transfer(p Patient, s study.Study, cmd TransferPatient, call domain.Call) (
 	case p.Status == StatusEnrolling: // the process holds a place and kits at the site
 		return nil, refuse.WrongState("enrollment_in_progress", "the patient is being enrolled at site %s", p.Site).At("patient").
 			Do("wait until the enrolment has ended")
+	case p.Drawing && (len(p.Consents) == 0 || p.Blocked(study.BlocksDispensing)):
+		return nil, refuse.WrongState("randomisation_requested", "the draw of the patient at site %s waits for the signature of the consent",
+			p.Site).At("patient").Do("record the signature, here or typed from the paper; the patient can be transferred as soon as the draw is confirmed")
 	case p.Drawing:
 		return nil, refuse.WrongState("randomisation_requested", "the patient is being drawn at site %s", p.Site).At("patient").
-			Do("wait until the draw is answered")
+			Do("wait until the draw is confirmed; where the patient lacks its kit, send the site one, or have the draw answered first")
 	case cmd.To == p.Site:
 		return nil, refuse.WrongState("same_site", "the patient is at site %s already", p.Site).At("to").Do("nothing is left to do")
 	}

@@ -43,6 +43,8 @@ type undoable struct {
 	endedOn          domain.Date
 	treatmentEndedOn domain.Date
 	withdrawn        []Extent
+	// drawing says that the step broke off a draw.
+	drawing bool
 	// candidates are what a voided registration has ended.
 	candidates Candidates
 }
@@ -86,7 +88,8 @@ func Undo(p Patient, facts Undoing, cmd UndoPatientStep, _ domain.Call) ([]Event
 	}
 	undone := StepUndone{Patient: cmd.Patient, Step: cmd.Step, On: last.on, From: p.Status,
 		FromTreatment: p.Treatment, Status: p.Status, Treatment: p.Treatment,
-		EndedOn: last.endedOn, TreatmentEndedOn: last.treatmentEndedOn, Withdrawn: last.withdrawn, Reason: cmd.Reason}
+		EndedOn: last.endedOn, TreatmentEndedOn: last.treatmentEndedOn, Withdrawn: last.withdrawn, Reason: cmd.Reason,
+		DrawGoesOn: last.drawing}
 	if last.status != "" {
 		undone.Status = last.status
 	}
@@ -154,7 +157,8 @@ func (p Patient) remembering(e Event, next Patient) []undoable {
 	if step == "" {
 		return p.undoable
 	}
-	u := undoable{step: step, on: on, endedOn: p.EndedOn, treatmentEndedOn: p.TreatmentEndedOn, withdrawn: p.Withdrawn}
+	u := undoable{step: step, on: on, endedOn: p.EndedOn, treatmentEndedOn: p.TreatmentEndedOn, withdrawn: p.Withdrawn,
+		drawing: p.Drawing && !next.Drawing}
 	if step == StepRegistration {
 		u.candidates = p.Candidates
 	}

@@ -37,6 +37,8 @@ const (
 	KitsAffected Kind = "kits_affected"
 	// RecalledKitAtHome is a patient who has a kit at home whose lot was recalled.
 	RecalledKitAtHome Kind = "recalled_kit_at_home"
+	// KitsSpoiltAgain is about kits that a site has lost or quarantined, one after another, before their patients were given them.
+	KitsSpoiltAgain Kind = "kits_spoilt_again"
 	// ActivityPaused is about activities that were stopped, or go on, at a site, in a country or in the whole study.
 	ActivityPaused Kind = "activity_paused"
 	// ShippingPaused says so of the shipping, which supply managers have to know.
@@ -55,7 +57,8 @@ const (
 
 // Kinds are all kinds of alerts.
 var Kinds = []Kind{RiskFlagged, DiariesMissed, ShipmentOverdue, ResupplyShort, PatientWithoutKit, KitsAffected, RecalledKitAtHome,
-	ActivityPaused, ShippingPaused, ResupplyWithheld, ReconsentOverdue, ListRunsLow, AllocationForced, BlindBroken, ProcessStuck}
+	ActivityPaused, ShippingPaused, ResupplyWithheld, ReconsentOverdue, ListRunsLow, AllocationForced, BlindBroken, ProcessStuck,
+	KitsSpoiltAgain}
 
 // Schema implements domain.HasSchema.
 func (Kind) Schema() domain.Schema { return domain.OneOf(Kinds...) }
@@ -68,7 +71,7 @@ func (AlertID) Schema() domain.Schema {
 // OfSupply says that the alert is about supply, so that supply managers may handle it too.
 func (k Kind) OfSupply() bool {
 	return k == ShipmentOverdue || k == ResupplyShort || k == ResupplyWithheld || k == KitsAffected || k == PatientWithoutKit ||
-		k == ShippingPaused
+		k == ShippingPaused || k == KitsSpoiltAgain
 }
 
 // OfRecall says that the alert is about recalled kits, so that those who recall lots may handle it too.

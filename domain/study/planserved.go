@@ -3,32 +3,47 @@ package study
 import (
 	"iter"
 	"slices"
-
-	"casebook/domain"
 )
 
-// LeavesOneArm is Protocol.LeavesOneArm for any version of the protocol, because patients follow different ones.
+// LeavesOneArm is Protocol.LeavesOneArm for any version of the protocol, because patients follow different ones. It also says whether the
+// change leaves one arm out: who waits in a case in which the patients of all other arms get their kits would be of this one.
 func (s Study) LeavesOneArm(before, after func(Kind) bool) bool {
-	return slices.ContainsFunc(s.versions, func(v published) bool { return v.LeavesOneArm(before, after) })
+	return slices.ContainsFunc(s.versions, func(v published) bool {
+		return v.LeavesOneArm(before, after) || v.comesTo(before, after, func(served, arms int) bool { return served == arms-1 })
+	})
 }
 
 // LeavesOneArm says whether a change of the kinds of kits that a site is sent, from those before to those after, leaves one arm alone: in
 // some case of the dispensing plan only its patients could be given what is due to them, and so far those of several arms or of none. Who
-// gets a kit in this case would be of this arm.
+// gets a kit in this case would be of this arm. The arms are those of one draw: everybody sees for which stage a patient was drawn last.
 func (p *Protocol) LeavesOneArm(before, after func(Kind) bool) bool {
+	return p.comesTo(before, after, func(served, _ int) bool { return served == 1 })
+}
+
+// comesTo says whether, after a change and not before it, so many arms of several that are drawn are served in some case.
+func (p *Protocol) comesTo(before, after func(Kind) bool, tells func(served, arms int) bool) bool {
 	if p == nil || p.Treatment == nil || !p.Treatment.Randomised {
 		return false
 	}
 	t := p.Treatment
-	if t.Plan == nil {
-		return p.oneServed("", Dosing{}, after) && !p.oneServed("", Dosing{}, before)
+	told := func(stage, visit string, d Dosing, sent func(Kind) bool) bool {
+		served, arms := p.served(stage, visit, d, sent)
+		return arms > 1 && tells(served, arms)
 	}
-	if !t.blinded() {
-		return false
-	}
-	for visit, d := range t.cases() {
-		if p.oneServed(visit, d, after) && !p.oneServed(visit, d, before) {
-			return true
+	for _, stage := range append([]Stage{{}}, t.Stages...) {
+		if t.Plan == nil {
+			if told(stage.ID, "", Dosing{}, after) && !told(stage.ID, "", Dosing{}, before) {
+				return true
+			}
+			continue
+		}
+		if !t.blinded() {
+			return false
+		}
+		for visit, d := range t.cases() {
+			if told(stage.ID, visit, d, after) && !told(stage.ID, visit, d, before) {
+				return true
+			}
 		}
 	}
 	return false
@@ -55,11 +70,12 @@ func (t *Treatment) cases() iter.Seq2[string, Dosing] {
 	}
 }
 
-// oneServed says whether patients of one arm alone, of several, could be given what is due at a visit.
-func (p *Protocol) oneServed(visit string, d Dosing, sent func(Kind) bool) bool {
-	served, arms := 0, 0
-	for _, arm := range p.Arms {
-		sets := Study{Protocol: p}.Due(visit, domain.ArmID(arm.ID), d).Sets
+// served counts the arms of a draw whose patients could be given what is due at a visit, and those to whom something is due.
+func (p *Protocol) served(stage, visit string, d Dosing, sent func(Kind) bool) (served, arms int) {
+	in := Study{Protocol: p}
+	drawn, _ := in.ArmsOf(stage)
+	for _, arm := range drawn {
+		sets := in.Due(visit, arm, d).Sets
 		if len(sets) > 0 {
 			arms++
 		}
@@ -69,5 +85,5 @@ func (p *Protocol) oneServed(visit string, d Dosing, sent func(Kind) bool) bool 
 			served++
 		}
 	}
-	return arms > 1 && served == 1
+	return served, arms
 }

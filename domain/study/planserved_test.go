@@ -55,3 +55,63 @@ func TestArmsThatAreSentLeaveNoArmAlone(t *testing.T) {
 		t.Error("a protocol without treatment leaves an arm alone")
 	}
 }
+
+// The arms of one draw are compared: who has been drawn for a later stage is known. Who alone waits, of several arms, is told apart as well
+// as who alone gets a kit.
+func TestKitsThatAreSentLeaveNoArmOfADrawAloneOrOut(t *testing.T) {
+	sent := func(ended ...study.Kind) func(study.Kind) bool {
+		return func(k study.Kind) bool { return !slices.Contains(ended, k) }
+	}
+	p := planned()
+	p.Arms = append(p.Arms, study.Arm{ID: "open"})
+	p.Treatment.FirstArms = []string{"active", "placebo"}
+	p.Treatment.Stages = []study.Stage{{ID: "extension", Arms: []string{"open"}, OpenExtension: true}}
+	p.Treatment.Plan.Types = append(p.Treatment.Plan.Types, study.KitType{ID: "o-54", Arm: "open", Open: true})
+	p.Treatment.Plan.Kits = append(p.Treatment.Plan.Kits, study.PlannedKits{Arm: "open", Kits: []study.KitsOf{{Type: "o-54", Count: 1}}})
+	if !p.LeavesOneArm(sent(), sent("a-54")) || !p.LeavesOneArm(sent(), sent("a-54", "a-81")) {
+		t.Error("the arm of the extension hides that one arm of the first draw is left alone")
+	}
+	if p.LeavesOneArm(sent(), sent("o-54")) || p.LeavesOneArm(sent(), sent("a-54", "p-54")) {
+		t.Error("the only arm of a draw has something to hide")
+	}
+
+	three := planned()
+	three.Treatment.DoNotDispense = nil
+	three.Arms = append(three.Arms, study.Arm{ID: "third"})
+	three.Treatment.Plan.Types = append(three.Treatment.Plan.Types, study.KitType{ID: "t-54", Arm: "third", LabelGroup: "patch"},
+		study.KitType{ID: "t-81", Arm: "third", LabelGroup: "patch"})
+	for _, planned := range three.Treatment.Plan.Kits {
+		if planned.Arm != "placebo" {
+			continue
+		}
+		planned.Arm = "third"
+		third := func(of []study.KitsOf) []study.KitsOf {
+			return []study.KitsOf{{Type: "t" + of[0].Type[1:], Count: of[0].Count}}
+		}
+		planned.Kits = third(planned.Kits)
+		if len(planned.Alternatives) > 0 {
+			planned.Alternatives = []study.KitSet{{Kits: third(planned.Alternatives[0].Kits)}}
+		}
+		three.Treatment.Plan.Kits = append(three.Treatment.Plan.Kits, planned)
+	}
+	s := begun(t).When(publishing(three)).Then(published(three)).State()
+	for name, c := range map[string]struct {
+		before, after func(study.Kind) bool
+		leaves        bool
+	}{
+		"one of three waits":     {sent(), sent("a-54"), true},
+		"two of three wait":      {sent(), sent("a-54", "p-54"), true},
+		"all wait":               {sent(), sent("a-54", "p-54", "t-54"), false},
+		"one more waits":         {sent("a-54"), sent("a-54", "p-54"), true},
+		"one of three gets some": {sent("a-54", "p-54", "t-54"), sent("a-54", "p-54"), true},
+		"two of three get some":  {sent("a-54", "p-54", "t-54"), sent("a-54"), true},
+	} {
+		if got := s.LeavesOneArm(c.before, c.after); got != c.leaves {
+			t.Errorf("%s: %t, want %t", name, got, c.leaves)
+		}
+	}
+	// The end of an arm is for an arm that nobody is treated in any more: nobody waits.
+	if three.LeavesOneArm(sent(), sent("a-54", "a-81")) || !three.LeavesOneArm(sent("a-54", "a-81"), sent("a-54", "a-81", "p-54", "p-81")) {
+		t.Error("with three arms, one can end, and a second one cannot")
+	}
+}

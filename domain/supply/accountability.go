@@ -30,8 +30,9 @@ func quarantinable(k Kit) bool {
 // quarantined puts the kits into quarantine. A held kit stays in its hold, because releasing the hold would show that
 // the kit was held. The allocation skips a held kit that cannot be used.
 func (s Stock) quarantined(at OfStock, kits []KitNumber, cause Cause, reason string) []StockEvent {
-	return []StockEvent{KitsQuarantined{OfStock: at, Kits: slices.Sorted(slices.Values(kits)), Cause: cause, Reason: reason,
-		Affected: s.slotsOf(kits)}}
+	e := KitsQuarantined{OfStock: at, Kits: slices.Sorted(slices.Values(kits)), Cause: cause, Reason: reason, Affected: s.slotsOf(kits)}
+	e.Again = s.again(e)
+	return []StockEvent{e}
 }
 
 // QuarantineKitsOfLot puts into quarantine all kits of a recalled lot that are in this stock and were not given out.
@@ -228,5 +229,7 @@ func RecordKitLoss(s Stock, cmd ReportKitLost, _ domain.Call) ([]StockEvent, err
 	})); err != nil {
 		return nil, err
 	}
-	return []StockEvent{KitLost{OfStock: cmd.stock(), Kit: cmd.Kit, Affected: s.slotsOf([]KitNumber{cmd.Kit}), Reason: cmd.Reason}}, nil
+	lost := KitLost{OfStock: cmd.stock(), Kit: cmd.Kit, Affected: s.slotsOf([]KitNumber{cmd.Kit}), Reason: cmd.Reason}
+	lost.Again = s.again(lost)
+	return []StockEvent{lost}, nil
 }

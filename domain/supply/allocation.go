@@ -28,8 +28,8 @@ const stageSlot = "stage:"
 // Hold reserves, until the draw, a kit of every arm that the patient can be drawn into, so that the site has a kit for every outcome of
 // the draw: of the arms of the patient's version of the protocol that the scheme has and that are not closed. If the protocol
 // allows a forced allocation, kits of some arms are enough. The answer is StockHeld, or StockRefused with the code no_stock,
-// activity_paused or site_not_active. A patient who has a hold already gets the same hold again; for a patient who has a kit
-// already, it does nothing.
+// activity_paused or site_not_active. A patient who has a hold already gets the same hold again. For a patient who has the kit of
+// the draw already it records nothing, and the draw goes on without a hold.
 func Hold(s Stock, f Facts, cmd HoldStock, call domain.Call) ([]StockEvent, error) {
 	at := OfStock{cmd.Study, LocationID(cmd.Site)}
 	if hold, held := s.Holds.Get(cmd.Patient); held {
@@ -99,29 +99,33 @@ func ReleaseHeld(s Stock, cmd ReleaseHold, _ domain.Call) ([]StockEvent, error) 
 }
 
 // Allocate gives a patient the kits that are due at a visit: the held ones, or else, by chance, those that expire first. The answer is
-// KitAllocated for each of them, or AllocationFailed with the code no_stock, not_randomised, nothing_planned, patient_ended,
-// treatment_started for a visit of the screening, drawn_again, visit_not_recorded, treatment_ended, dose_held, reconsent_due,
+// KitAllocated for each of them, or AllocationFailed with the code no_stock, replacement_not_allowed, not_randomised, nothing_planned, patient_ended,
+// treatment_started for a visit of the screening, draw_not_confirmed, drawn_again, visit_not_recorded, treatment_ended, dose_held, reconsent_due,
 // consent_missing or patient_transferred: a patient gets all of them, or waits. A patient who has the kits of the visit gets no
-// others, unless one was never given out and no longer can be, or is of no use any more: then it is replaced. A kit that was set
-// aside when the patient left in error is the patient's again.
+// others, unless one was never given out and no longer can be, or is of no use any more: then it is replaced. What was given out for the
+// visit at a former site counts. A kit that was set aside when the patient left in error is the patient's again.
 func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent, error) {
 	at := OfStock{cmd.Study, LocationID(cmd.Site)}
-	kits, has := s.kitsFor(Slot{cmd.Patient, cmd.Visit})
+	slot := Slot{cmd.Patient, cmd.Visit}
+	kits, has := s.placesOf(slot, f)
 	if has {
 		return nil, nil
 	}
 	failed := func(code, reason string) ([]StockEvent, error) {
 		// An enrolment without a draw fails if there is no kit. In all other cases the patient waits for one.
-		waits := code == "no_stock" && (f.Study.Treatment().Randomised || cmd.Visit != "" || len(kits) > 0 || f.Enrolled)
+		waits := code == ReplacementNotAllowed || code == "no_stock" && (f.Study.Treatment().Randomised || cmd.Visit != "" || len(kits) > 0 || f.Enrolled)
 		return []StockEvent{AllocationFailed{OfStock: at, Patient: cmd.Patient, Visit: cmd.Visit, Code: code, Reason: reason,
 			Waits: waits, Withheld: f.withheldAs(code)}}, nil
 	}
-	sets, planned := s.due(f, cmd.Patient, cmd.Visit, kits), s.plannedFor(cmd.Patient, cmd.Visit)
+	sets, planned := s.due(f, slot, kits), s.plannedFor(cmd.Patient, cmd.Visit)
 	switch {
 	case !f.takesPart(planned):
 		return failed("patient_ended", "the patient does not take part any more")
-	case s.isSuperseded(cmd.Patient, cmd.Visit):
+	case s.isSuperseded(cmd.Patient, cmd.Visit),
+		slices.ContainsFunc(f.Former, func(at Stock) bool { return at.isSuperseded(cmd.Patient, cmd.Visit) }):
 		return failed("drawn_again", "the patient was drawn again since, and got kits then")
+	case !f.drawnFor(cmd.Visit):
+		return failed("draw_not_confirmed", "the draw that the kit comes with was not confirmed")
 	case !f.tookPlace(cmd.Visit):
 		return failed("visit_not_recorded", "the visit was recorded in error")
 	case f.Withheld != "":
@@ -132,6 +136,8 @@ func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent
 		return failed("not_randomised", "the patient has not been randomised")
 	case len(sets) == 0:
 		return failed("nothing_planned", "the protocol plans no kit for the patient at this visit")
+	case !s.mayReplace(f, cmd.Patient):
+		return failed(ReplacementNotAllowed, "kits were lost before they were given out again and again; supply decides about another one")
 	}
 	for _, set := range sets {
 		if events, all, err := s.allocate(f, cmd, set, call); all || err != nil {
@@ -148,24 +154,70 @@ type wanted struct {
 	replaces KitNumber
 }
 
+// place is one of the places of a visit's kits: the kit that this site allocated last for it, if any, whether the patient needs no other
+// one, and whether the one that the patient has is of another step of the titration.
+type place struct {
+	kit               KitNumber
+	serves, otherStep bool
+}
+
+// placesOf returns the places of the kits of a slot, and whether the patient needs no others. Where a former site has given one out, it
+// keeps its place.
+func (s Stock) placesOf(slot Slot, f Facts) (places []place, has bool) {
+	step, _ := f.dose()
+	if f.Study.InScreening(s.plannedFor(slot.Patient, slot.Visit)) {
+		step = 0
+	}
+	kits, _ := s.Allocated.Get(slot)
+	newest, later := s.Newest.Get(slot.Patient)
+	for _, n := range kits {
+		k, _ := s.Kits.Get(n)
+		serves := s.serves(n, slot.Visit, newest.visit == slot.Visit)
+		if k.Visit != slot.Visit { // it was given out for another visit, where its own place is
+			n = ""
+		}
+		places = append(places, place{kit: n, serves: serves, otherStep: k.ofOtherStep(step)})
+	}
+	later = later && newest.visit != slot.Visit
+	for _, at := range f.Former {
+		kits, _ := at.Allocated.Get(slot)
+		newest, _ := at.Newest.Get(slot.Patient)
+		for i, n := range kits {
+			if i == len(places) {
+				places = append(places, place{})
+			}
+			if k, _ := at.Kits.Get(n); places[i].kit == "" && k.Dispensed && at.serves(n, slot.Visit, newest.visit == slot.Visit && !later) {
+				places[i] = place{serves: true, otherStep: k.ofOtherStep(step)}
+			}
+		}
+	}
+	return places, len(places) > 0 && !slices.ContainsFunc(places, func(p place) bool { return !p.serves })
+}
+
 // due lists what a patient can be given at a visit, in the order of preference, beside the kits that the patient has for it. If one of
-// several can no longer be used, another one of the same kind replaces it. Between the visits of the protocol, a patient gets what was
-// planned for the last one.
-func (s Stock) due(f Facts, p domain.PatientID, visit string, has []KitNumber) (sets [][]wanted) {
-	newest, _ := s.Newest.Get(p)
-	isNewest := visit == newest.visit
-	served := slices.ContainsFunc(has, func(n KitNumber) bool { return s.serves(n, visit, isNewest) })
-	for _, kinds := range f.Study.Due(s.plannedFor(p, visit), f.Arm, f.Dosing).Sets {
+// several can no longer be used, another one of the same kind replaces it; after a change of the dose, all that are planned by now do.
+// Between the visits of the protocol, a patient gets what was planned for the last one.
+func (s Stock) due(f Facts, slot Slot, has []place) (sets [][]wanted) {
+	served := slices.ContainsFunc(has, func(p place) bool { return p.serves && !p.otherStep })
+	var gone []KitNumber
+	for _, p := range has {
+		if !p.serves && p.kit != "" {
+			gone = append(gone, p.kit)
+		}
+	}
+	for _, kinds := range f.Study.Due(s.plannedFor(slot.Patient, slot.Visit), f.Arm, f.Dosing).Sets {
 		var set []wanted
 		for item, kind := range kinds {
 			want := wanted{item: item, kind: kind}
-			if item < len(has) {
-				want.replaces = has[item]
-			}
-			if !served {
+			switch {
+			case !served:
+				if item < len(gone) {
+					want.replaces = gone[item]
+				}
 				set = append(set, want)
-			} else if item < len(has) && !s.serves(has[item], visit, isNewest) {
-				if c, known := s.contents.Get(has[item]); known {
+			case item < len(has) && !has[item].serves:
+				want.replaces = has[item].kit
+				if c, known := s.contents.Get(want.replaces); known {
 					want.kind = c.kind()
 				}
 				set = append(set, want)
@@ -238,6 +290,13 @@ func (f Facts) tookPlace(visit string) bool {
 	return recorded || f.Visits == nil || visit == "" || IsKitOfStage(visit) || unscheduled(visit)
 }
 
+// drawnFor says whether the patient was drawn, or is being drawn, for the stage whose kit this is. A draw that was broken off between
+// the arm and the kit has an arm, and brings no kit before it is asked for again.
+func (f Facts) drawnFor(visit string) bool {
+	return f.DrawnFor == nil || !f.Study.Treatment().Randomised || !IsKitOfStage(visit) ||
+		slices.Contains(f.DrawnFor, strings.TrimPrefix(visit, stageSlot))
+}
+
 // dose returns the step of the titration that the patient is on, and whether there is a rescue medication; 0 where the protocol has no
 // titration.
 func (f Facts) dose() (step int, rescue bool) {
@@ -262,11 +321,20 @@ func (s Stock) isSuperseded(p domain.PatientID, visit string) bool {
 // next kits: without it, the patient would have none where the rescue is out of stock. The dose of a run-in is not changed.
 func (s Stock) ofOtherDose(k Kit, f Facts) bool {
 	step, rescue := f.dose()
-	return k.Step != 0 && step != 0 && (k.Step != step || k.Rescue && !rescue) && !f.Study.InScreening(s.plannedFor(k.Patient, k.Visit))
+	return k.ofOtherDose(step, rescue) && !f.Study.InScreening(s.plannedFor(k.Patient, k.Visit))
 }
 
+// ofOtherDose says whether a kit was allocated for another dose than this one; not where one of them is not known.
+func (k Kit) ofOtherDose(step int, rescue bool) bool {
+	return k.ofOtherStep(step) || k.Step != 0 && step != 0 && k.Rescue && !rescue
+}
+
+// ofOtherStep says whether a kit was allocated for another step of the titration; not where one of them is not known.
+func (k Kit) ofOtherStep(step int) bool { return k.Step != 0 && step != 0 && k.Step != step }
+
 // Revise decides about ReviseKits. It leaves the kits of a visit alone of which one was given out for another dose. Kits from before a
-// later draw are set aside, and nothing replaces them: others came with the draw. It may be sent again.
+// later draw are set aside, and nothing replaces them: others came with the draw. Where the patient waits for the kits of a visit, they
+// are asked for again: those of the present dose may be there. It may be sent again.
 func Revise(s Stock, f Facts, cmd ReviseKits, call domain.Call) ([]StockEvent, error) {
 	wrong := map[string][]KitNumber{}
 	for _, n := range s.waitingFor(cmd.Patient, func(k Kit) bool { return s.ofOtherDose(k, f) || s.isSuperseded(k.Patient, k.Visit) }) {
@@ -290,6 +358,25 @@ func Revise(s Stock, f Facts, cmd ReviseKits, call domain.Call) ([]StockEvent, e
 		others, err := s.allocatedAfter(aside, f, cmd.Patient, cmd.Site, visit, cmd.Seed, call)
 		if err != nil {
 			return nil, err
+		}
+		for _, e := range others {
+			s = evolveStock(s, e)
+		}
+		events = append(events, others...)
+	}
+	waiting, _ := s.Waiting.Get(cmd.Patient)
+	for _, visit := range waiting {
+		if _, exchanged := wrong[visit]; exchanged {
+			continue
+		}
+		others, err := Allocate(s, f, AllocateKit{Study: cmd.Study, Site: cmd.Site, OfPatient: cmd.OfPatient, Visit: visit, Seed: cmd.Seed}, call)
+		if err != nil {
+			return nil, err
+		}
+		if len(others) == 1 {
+			if failed, is := others[0].(AllocationFailed); is && (failed.Waits || failed.Withheld != "") {
+				continue // as before
+			}
 		}
 		for _, e := range others {
 			s = evolveStock(s, e)

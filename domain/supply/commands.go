@@ -81,6 +81,8 @@ type CreateShipment struct {
 type PlanResupply struct {
 	AtDepot `doc:"The depot of the site's rule"`
 	Site    domain.SiteID `json:"site" doc:"The site"`
+	// Patients have come from other sites, and the site has given them no kit yet. Commands of version 1 name none.
+	Patients []domain.PatientID `json:"patients,omitempty" doc:"Patients who have come from other sites"`
 	// Seed is 32 random bytes in hex, for a location that has no seed yet. The command's declaration sets it.
 	Seed string `json:"-"`
 }

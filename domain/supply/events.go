@@ -234,6 +234,7 @@ var stockEvents = []domain.EventType{
 	domain.Stored[KitsRelabelled]("KitsRelabelled").InNoView("kits of one lot may be of one arm"),
 	domain.Stored[RecallActionRecorded]("RecallActionRecorded"),
 	domain.Stored[DestructionApproved]("DestructionApproved"),
+	domain.Stored[ReplacementsAllowed]("ReplacementsAllowed").InNoView("the alert that it settles shows it"),
 }
 
 // OfStock is embedded by the events of a stock. It names the location and its study.
@@ -375,6 +376,9 @@ type KitsQuarantined struct {
 	// name none.
 	AtHome  []KitNumber        `json:"atHome,omitempty"`
 	Holders []domain.PatientID `json:"holders,omitempty"`
+	// Again are the kits, with these, that were taken from patients before they were given out since a shipment has arrived, if there are
+	// several. Earlier events name none.
+	Again []KitNumber `json:"again,omitempty"`
 }
 
 // LotRecallEnded ends a recall that was withdrawn at a location: patients may use what they have at home. If the lot is recalled again,
@@ -515,6 +519,9 @@ type KitLost struct {
 	// Affected is the patient and visit that the kit was allocated to, if any.
 	Affected []Slot `json:"affected,omitempty"`
 	Reason   string `json:"reason"`
+	// Again are the kits, with this one, that were taken from patients before they were given out since a shipment has arrived, if there are
+	// several. Earlier events name none.
+	Again []KitNumber `json:"again,omitempty"`
 }
 
 func (StockSeedRecorded) stockEvent()  {}
@@ -579,6 +586,9 @@ type KitReplacementAsked struct {
 	Reason  string           `json:"reason"`
 	// At is the site that gives the patient another one, where that is not the one that gave this one out: the patient was transferred.
 	At domain.SiteID `json:"at,omitempty"`
+	// Again are the kits, with this one, that were taken from patients before they were given out since a shipment has arrived, if there are
+	// several. Earlier events name none.
+	Again []KitNumber `json:"again,omitempty"`
 }
 
 // KitPutBack takes an allocated kit from a patient who was not given it. Nobody but this patient may get it later.

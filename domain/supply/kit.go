@@ -149,7 +149,7 @@ func (k Kit) After(n KitNumber, event StockEvent) Kit {
 		return k.takenOut(KitPendingDestruction)
 	case ResupplyFellShort, ResupplyWithheld, ResupplyPredicted, StockHeld, StockRefused, HoldReleased,
 		AllocationFailed: // they name no kit openly
-	case KitsRelabelled, UnscheduledKitAsked, RecallActionRecorded: // they leave the kit where it is
+	case KitsRelabelled, UnscheduledKitAsked, RecallActionRecorded, ReplacementsAllowed: // they leave the kit where it is
 	}
 	return k
 }

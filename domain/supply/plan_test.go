@@ -169,7 +169,7 @@ func beforeDraw(f *supply.Facts) {
 	f.Participating, f.Screening, f.Arm, f.EnrolledOn = false, true, "", ""
 }
 
-// One of several kits is replaced by one of its kind, also after the dose was changed.
+// One of several kits is replaced by one of its kind. After the dose was changed, kits of the former one replace none.
 func TestOneOfSeveralKitsIsReplaced(t *testing.T) {
 	low, high := string(x)+"-low", string(x)+"-high"
 	s := typedStock(t, low, low, low, high, high)
@@ -180,7 +180,8 @@ func TestOneOfSeveralKitsIsReplaced(t *testing.T) {
 	}
 	s = s.Given(events...)
 	first := events[0].(supply.KitAllocated).Kit
-	f.Dosing.Step = 2
+	changed := f
+	changed.Dosing.Step = 2
 	for name, lose := range map[string]stockDecision{"lost at the site": reportKitLost(first, "r"),
 		"quarantined": quarantine(supply.CauseOther, "r", first)} {
 		lost, err := lose(s.State())
@@ -191,7 +192,11 @@ func TestOneOfSeveralKitsIsReplaced(t *testing.T) {
 		if err != nil || !slices.Equal(given(got), []string{"0:" + low}) || withoutChoices(got)[0].(supply.KitAllocated).Replaces != first {
 			t.Errorf("%s: it is replaced by %v, %v", name, got, err)
 		}
+		if got := decided(t, s.Given(lost...), allocate(changed, anna, "week-4")); !slices.Equal(given(got), []string{"0:" + high, "1:" + high}) {
+			t.Errorf("%s, after the change of the dose: it is replaced by %v", name, got)
+		}
 	}
+	f = changed
 	// Between the visits of the protocol the patient gets what the last one gave, at the step in force.
 	got, err := decisionWith(supply.AskUnscheduled, f, supply.DispenseUnscheduled{Site: "A", OfPatient: domain.ForPatient(anna),
 		Reasoned: domain.Because("r")})(s.State())

@@ -1,6 +1,7 @@
 package supply
 
 import (
+	"cmp"
 	"math"
 	"slices"
 
@@ -16,6 +17,10 @@ type Scheduled struct {
 	Study      study.Study
 	Dosing     study.Dosing
 	EnrolledOn domain.Date
+	// Arm is the patient's; "" before the draw.
+	Arm domain.ArmID
+	// Given are visits whose kits a former site has given out.
+	Given map[string]bool
 	// Visits are those that took place, Skipped those that will not.
 	Visits  map[string]bool
 	Skipped []string
@@ -52,25 +57,27 @@ type ResupplyPredicted struct {
 func (ResupplyPredicted) stockEvent() {}
 
 // dueAt counts the kits that the visits of patients at a site need from a day on, in as many days as the look-ahead has: visits that
-// come and may still take place, and those that took place without a kit. A kit that is allocated for a visit serves it. The arm of a
-// patient follows from the kit that the patient got last.
+// come and may still take place, and those that took place without a kit. A kit that is allocated for a visit serves it, and so does one
+// that a former site has given out. Where the arm of a patient is not known, it follows from the kit that the patient got last.
 func (s Stock) dueAt(patients []Scheduled, on domain.Date, days int) (Due, error) {
 	due := Due{}
 	for _, who := range patients {
+		arm, last := who.Arm, study.Kind("")
 		newest, _ := s.Newest.Get(who.Patient)
-		kits, has := s.Allocated.Get(Slot{who.Patient, newest.visit})
-		if !has {
-			continue
+		kits, _ := s.Allocated.Get(Slot{who.Patient, newest.visit})
+		if i := slices.IndexFunc(kits, func(n KitNumber) bool { return n != "" }); i >= 0 {
+			c, known := s.contents.Get(kits[i])
+			if !known {
+				return nil, ErrKeysMissing
+			}
+			arm, last = cmp.Or(arm, c.Arm), c.kind()
 		}
-		c, known := s.contents.Get(kits[0])
-		if !known {
-			return nil, ErrKeysMissing
-		}
-		who.needs(due, c.Arm, c.kind(), on, days, func(visit string) bool {
+		who.needs(due, arm, last, on, days, func(visit string) bool {
 			_, served := s.Allocated.Get(Slot{who.Patient, visit})
-			return served
+			return served || who.Given[visit]
 		})
 	}
+	delete(due, "") // of a patient of whom neither the arm nor a kit is known
 	return due, nil
 }
 
@@ -97,6 +104,17 @@ func (who Scheduled) kinds(visit string, arm domain.ArmID, last study.Kind) []st
 		return sets[0]
 	}
 	return []study.Kind{last}
+}
+
+// GivenTo returns the visits for which a patient was given kits here.
+func (s Stock) GivenTo(p domain.PatientID) map[string]bool {
+	visits := map[string]bool{}
+	for slot, kits := range s.Allocated.All() {
+		if slot.Patient == p && slices.ContainsFunc(kits, func(n KitNumber) bool { k, _ := s.Kits.Get(n); return k.Dispensed }) {
+			visits[slot.Visit] = true
+		}
+	}
+	return visits
 }
 
 // comes says whether a visit is planned within the look-ahead and may still take place.

@@ -92,6 +92,9 @@ func TestRuleLooksAhead(t *testing.T) {
 		"it was skipped":       {supply.Scheduled{Patient: anna, EnrolledOn: "2026-02-15", Skipped: []string{"week-4"}}, supply.Due{}},
 		"the version that the patient follows has the visit earlier": {supply.Scheduled{Patient: anna, Study: earlier, EnrolledOn: "2026-02-22"},
 			supply.Due{x: 1}},
+		"a patient who came with the drug of another site": {supply.Scheduled{Patient: "PAIN1.S-9", Arm: y, EnrolledOn: "2026-01-20",
+			Visits: map[string]bool{"week-4": true}, Given: map[string]bool{"week-4": true}}, supply.Due{y: 1}},
+		"a patient who was drawn again":   {supply.Scheduled{Patient: anna, Arm: y, EnrolledOn: "2026-02-15"}, supply.Due{y: 1}},
 		"a patient who never got any kit": {supply.Scheduled{Patient: "PAIN1.S-9", EnrolledOn: "2026-02-15"}, supply.Due{}},
 	} {
 		t.Run(name, func(t *testing.T) {

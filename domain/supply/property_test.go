@@ -148,6 +148,11 @@ func (m *machine) book(at supply.LocationID, event supply.StockEvent) {
 			m.t.Fatalf("%s got %s before, and %s replaces it", e.Patient, e.Replaces, e.Kit)
 		}
 		delete(m.held, e.Patient)
+		for slot, kit := range m.got { // a kit that was kept can be given out for another visit
+			if kit == e.Kit {
+				delete(m.got, slot)
+			}
+		}
 		m.patient[e.Kit], m.got[supply.Slot{Patient: e.Patient, Visit: e.Visit}] = e.Patient, e.Kit
 		m.move(e, kits(e.Kit), here, here)
 	case supply.KitDispensed:

@@ -46,6 +46,7 @@ func Replace(s Stock, f Facts, cmd ReplaceKit, call domain.Call) ([]StockEvent, 
 		asked.At = f.PatientsSite
 		return []StockEvent{asked}, nil
 	}
+	asked.Again = s.again(asked)
 	return s.allocatedAfter(asked, f, cmd.Patient, cmd.Site, k.Visit, cmd.Seed, call)
 }
 

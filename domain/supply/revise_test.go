@@ -168,3 +168,147 @@ func TestKitsFromBeforeALaterDraw(t *testing.T) {
 	revised.When(allocate(inArm(x), anna, "week-8")).Then(supply.AllocationFailed{OfStock: site, Patient: anna,
 		Visit: "week-8", Code: "no_stock", Reason: "the site has no kit for the patient", Waits: true})
 }
+
+// A dose that is changed and changed back, while there are no kits of the new one, leads to the kit that is there.
+func TestAChangedDoseAsksForWhatIsWaitedFor(t *testing.T) {
+	low := string(x) + "-low"
+	atStep := func(step int) supply.Facts {
+		return withPlan(func(f *supply.Facts) { f.Dosing = study.Dosing{Step: step} })
+	}
+	s := typedStock(t, low, low)
+	s = s.Given(decided(t, s, allocate(atStep(1), anna, "week-4"))...)
+	up := decided(t, s, revising(atStep(2)))
+	if got := given(up); !slices.Equal(got, []string{"no_stock"}) || len(kitsAside(up)) != 2 {
+		t.Fatalf("without kits of the second step: %v", up)
+	}
+	s = s.Given(up...)
+	s.When(revising(atStep(2))).Then() // nothing has changed
+	held := atStep(1)
+	held.Withheld = supply.DoseIsHeld
+	s.When(revising(held)).Then()
+	back := decided(t, s, revising(atStep(1)))
+	if got := given(back); !slices.Equal(got, []string{"0:" + low, "1:" + low}) {
+		t.Fatalf("back at the first step, the patient gets %v", got)
+	}
+	s.Given(back...).When(revising(atStep(1))).Then()
+
+	// The same where no kit was there at all.
+	dry := typedStock(t, low, low)
+	dry = dry.Given(decided(t, dry, allocate(atStep(2), anna, "week-4"))...)
+	if got := given(decided(t, dry, revising(atStep(1)))); !slices.Equal(got, []string{"0:" + low, "1:" + low}) {
+		t.Errorf("with the lower dose, the patient gets %v", got)
+	}
+}
+
+// What was given out of the kits of a visit for another dose has no place among those of the present one.
+func TestAKitOfAPartlyGivenOutVisitIsReplacedAfterADoseChange(t *testing.T) {
+	low, high := string(x)+"-low", string(x)+"-high"
+	atStep := func(step int) supply.Facts {
+		return withPlan(func(f *supply.Facts) {
+			f.Dosing = study.Dosing{Step: step}
+			for i, planned := range f.Study.Protocol.Treatment.Plan.Kits {
+				if planned.Step == 1 { // fewer than at the second step
+					f.Study.Protocol.Treatment.Plan.Kits[i].Kits = []study.KitsOf{{Type: planned.Kits[0].Type, Count: 1}}
+				}
+			}
+		})
+	}
+	for name, c := range map[string]struct {
+		has  []string
+		want string
+	}{
+		"there is one":  {[]string{high, high, low}, "0:" + low},
+		"there is none": {[]string{high, high}, "no_stock"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := typedStock(t, c.has...)
+			kits := decided(t, s, allocate(atStep(2), anna, "week-4"))
+			s = s.Given(kits...)
+			first, second := kits[len(kits)-2].(supply.KitAllocated).Kit, kits[len(kits)-1].(supply.KitAllocated).Kit
+			s = s.Given(decided(t, s, decisionWith(supply.Dispense, atStep(2), dispenseKit(anna, first, "2026-03-10")))...)
+			s.When(revising(atStep(1))).Then()
+			replaced := decided(t, s, decisionWith(supply.Replace, atStep(1), supply.ReplaceKit{Site: "A", OfPatient: domain.ForPatient(anna),
+				Kit: second, Cause: supply.KitMisallocated, Reasoned: domain.Because("r")}))
+			if got := given(replaced); !slices.Equal(got, []string{c.want}) {
+				t.Fatalf("the patient gets %v", got)
+			}
+			last, allocated := replaced[len(replaced)-1].(supply.KitAllocated)
+			if !allocated {
+				return
+			}
+			if last.Replaces != second {
+				t.Errorf("kit %s replaces %q", last.Kit, last.Replaces)
+			}
+			after := s.Given(replaced...)
+			after.When(allocate(atStep(1), anna, "week-4")).Then() // nothing is lacking
+		})
+	}
+}
+
+// What a former site has given out for a visit counts at the present one, and what it has not does not.
+func TestKitsOfAVisitAtAFormerSite(t *testing.T) {
+	low := string(x) + "-low"
+	there := typedStock(t, low, low)
+	kits := decided(t, there, allocate(withPlan(nil), anna, "week-4"))
+	there = there.Given(kits...)
+	first, second := kits[len(kits)-2].(supply.KitAllocated).Kit, kits[len(kits)-1].(supply.KitAllocated).Kit
+	give := func(kit supply.KitNumber) supply.KitDispensed {
+		return supply.KitDispensed{OfStock: site, Patient: anna, Kit: kit, Visit: "week-4", On: "2026-03-10"}
+	}
+	lost := supply.KitReplacementAsked{OfStock: site, Patient: anna, Kit: second, Visit: "week-4", Cause: supply.LostByPatient}
+	for name, c := range map[string]struct {
+		at   stock
+		want []string
+	}{
+		"nothing was given out": {there, []string{"0:" + low, "1:" + low}},
+		"one of two":            {there.Given(give(first)), []string{"1:" + low}},
+		"all":                   {there.Given(give(first), give(second)), nil},
+		"one is to be replaced": {there.Given(give(first), give(second), lost), []string{"1:" + low}},
+		"drawn again since": {there.Given(supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K9", Visit: supply.KitOfStage("second")}),
+			[]string{"drawn_again"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := withPlan(func(f *supply.Facts) { f.Former = []supply.Stock{c.at.State()} })
+			here := typedStock(t, low, low, low, low)
+			events := decided(t, here, allocate(f, anna, "week-4"))
+			if got := given(events); !slices.Equal(got, c.want) {
+				t.Fatalf("the patient gets %v, want %v", got, c.want)
+			}
+			if again := decided(t, here.Given(events...), allocate(f, anna, "week-4")); name != "drawn again since" && len(again) > 0 {
+				t.Errorf("asked again, it is %v", again)
+			}
+		})
+	}
+}
+
+// The kits of a later draw take the place of what a patient still waited for.
+func TestWhatWasWaitedForBeforeALaterDraw(t *testing.T) {
+	slot := supply.KitOfStage("second")
+	waits := supply.AllocationFailed{OfStock: site, Patient: anna, Visit: "week-4", Code: "no_stock", Waits: true}
+	withheld := supply.AllocationFailed{OfStock: site, Patient: anna, Visit: "week-4", Code: "dose_held", Withheld: supply.DoseIsHeld}
+	again := supply.AllocationFailed{OfStock: site, Patient: anna, Visit: "week-4", Code: "drawn_again",
+		Reason: "the patient was drawn again since, and got kits then"}
+	for _, before := range []supply.AllocationFailed{waits, withheld} {
+		at := strictStockAt(t, site, "K1", "K2").Given(before, supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K1", Visit: slot})
+		at.When(allocate(inArm(x), anna, "week-4")).Then(again)
+		at.When(revising(inArm(x))).Then(again)
+	}
+}
+
+// The kit of a draw comes while the draw is under way or confirmed, and not because an arm was drawn.
+func TestTheKitOfADrawNeedsTheDraw(t *testing.T) {
+	slot := supply.KitOfStage("second")
+	at := strictStockAt(t, site, "K1", "K2")
+	drawn := func(stages ...string) supply.Facts {
+		f := inArm(x)
+		f.DrawnFor = stages
+		return f
+	}
+	at.When(allocate(drawn(""), anna, slot)).Then(supply.AllocationFailed{OfStock: site, Patient: anna, Visit: slot,
+		Code: "draw_not_confirmed", Reason: "the draw that the kit comes with was not confirmed"})
+	for _, f := range []supply.Facts{drawn("", "second"), drawn("second")} {
+		if got := decided(t, at, allocate(f, anna, slot)); len(got) == 0 || got[len(got)-1].(supply.KitAllocated).Visit != slot {
+			t.Errorf("the draw leads to %v", got)
+		}
+	}
+}

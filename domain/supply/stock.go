@@ -29,7 +29,9 @@ type Stock struct {
 	// patient.
 	Newest persistent.Map[domain.PatientID, latest]
 	Kept   persistent.Map[domain.PatientID, []KitNumber]
-	// Superseded are the slots that had kits when the patient was drawn again.
+	// Waiting are the visits, by patient, for which there was no kit, or it was withheld, when one was asked for last.
+	Waiting persistent.Map[domain.PatientID, []string]
+	// Superseded are the slots that had kits, or waited for some, when the patient was drawn again.
 	Superseded persistent.Map[Slot, bool]
 	// Unscheduled counts the kits that were asked for between the visits of the protocol.
 	Unscheduled persistent.Map[domain.PatientID, int]
@@ -42,6 +44,11 @@ type Stock struct {
 	Raised map[LocationID]int
 	// Withheld are the sites whose resupply was withheld last, with the number of changes to approvals that were known.
 	Withheld map[LocationID]int
+	// spoilt are the kits that were taken from patients before they were given out, the oldest first. arrivals are how many of them there
+	// were when a shipment arrived last from a place, and allowed are those that supply has looked at.
+	spoilt   []spoilt
+	arrivals map[LocationID]int
+	allowed  map[KitNumber]bool
 	contents persistent.Map[KitNumber, Content]
 	shelves  shelves
 	// seed is that of the choices among equal kits; nil as long as none was recorded, or if it is sealed. choices counts
@@ -82,8 +89,12 @@ type Facts struct {
 	// Withheld is why a patient who takes part gets no kit; "" if the patient does. PatientsSite is where the patient is now.
 	Withheld     Withholding
 	PatientsSite domain.SiteID
+	// DrawnFor are the stages for which the patient was drawn or is being drawn; nil where a decision does not need them.
+	DrawnFor []string
 	// Visits are the recorded visits of the patient by their ids; nil where a decision does not need them.
 	Visits map[string]domain.Date
+	// Former are the stocks of the sites that the patient was at before.
+	Former []Stock
 	// Patients are those of the site that a resupply looks ahead for.
 	Patients []Scheduled
 	// WitnessAtSite says whether the witness of a destruction is a member of the site's staff.
@@ -131,7 +142,7 @@ func evolveStock(s Stock, event StockEvent) Stock {
 
 // after returns the stock after an event, which is about the kits, and the kits that are held or not held any more.
 func (s Stock) after(event StockEvent, kits []KitNumber) (_ Stock, held []KitNumber) {
-	s = s.moved(event, kits)
+	s = s.moved(event, kits).spoiling(s, event)
 	switch e := event.(type) {
 	case StockSeedRecorded:
 		s = s.seeded(e)
@@ -178,7 +189,7 @@ func (s Stock) after(event StockEvent, kits []KitNumber) (_ Stock, held []KitNum
 		s, held = s.holding(e.Patient, nil)
 	case KitAllocated:
 		s, held = s.holding(e.Patient, nil)
-		s = s.allocated(Slot{e.Patient, e.Visit}, e.Item, e.Kit)
+		s = s.allocated(Slot{e.Patient, e.Visit}, e).waiting(Slot{e.Patient, e.Visit}, false)
 		s = s.chosen(e.Choice)
 	case KitsSetAside:
 		s = s.keeping(e.Patient, e.Kits...)
@@ -192,6 +203,7 @@ func (s Stock) after(event StockEvent, kits []KitNumber) (_ Stock, held []KitNum
 		s, held = s.relabelled(e)
 	case AllocationFailed:
 		s, held = s.holding(e.Patient, nil)
+		s = s.waiting(Slot{e.Patient, e.Visit}, e.Waits || e.Withheld != "")
 	}
 	return s, held
 }
@@ -220,12 +232,28 @@ func (s Stock) keeping(p domain.PatientID, kits ...KitNumber) Stock {
 // latest is the visit for which a patient was allocated a kit last. planned is the last one of the protocol.
 type latest struct{ visit, planned string }
 
+// waiting returns the stock with a patient who waits for the kits of a visit, or does not any more.
+func (s Stock) waiting(slot Slot, waits bool) Stock {
+	visits, _ := s.Waiting.Get(slot.Patient)
+	if slices.Contains(visits, slot.Visit) == waits {
+		return s
+	}
+	if visits = slices.Clone(visits); waits {
+		visits = append(visits, slot.Visit)
+	} else {
+		visits = slices.DeleteFunc(visits, func(v string) bool { return v == slot.Visit })
+	}
+	s.Waiting = s.Waiting.Set(slot.Patient, visits)
+	return s
+}
+
 // allocated returns the stock with a kit for a patient and visit, at its place among those of the visit.
-func (s Stock) allocated(slot Slot, item int, n KitNumber) Stock {
+func (s Stock) allocated(slot Slot, e KitAllocated) Stock {
 	before, _ := s.Allocated.Get(slot)
-	kits := make([]KitNumber, max(len(before), item+1))
-	copy(kits, before)
-	kits[item] = n
+	remain := s.ofSameSet(before, e)
+	kits := make([]KitNumber, max(len(remain), e.Item+1))
+	copy(kits, remain)
+	kits[e.Item] = e.Kit
 	s.Allocated = s.Allocated.Set(slot, kits)
 	was, got := s.Newest.Get(slot.Patient)
 	if got && len(before) > 0 {
@@ -237,6 +265,12 @@ func (s Stock) allocated(slot Slot, item int, n KitNumber) Stock {
 				s.Superseded = s.Superseded.Set(of, true)
 			}
 		}
+		waiting, _ := s.Waiting.Get(slot.Patient)
+		for _, visit := range waiting {
+			if visit != slot.Visit {
+				s.Superseded = s.Superseded.Set(Slot{slot.Patient, visit}, true)
+			}
+		}
 	}
 	now := latest{visit: slot.Visit, planned: slot.Visit}
 	if unscheduled(slot.Visit) {
@@ -244,6 +278,18 @@ func (s Stock) allocated(slot Slot, item int, n KitNumber) Stock {
 	}
 	s.Newest = s.Newest.Set(slot.Patient, now)
 	return s
+}
+
+// ofSameSet returns those kits of a visit that still have a place in it beside one that is allocated now: none where it is the first of a
+// set that takes the place of all of them, such as after a change of the dose.
+func (s Stock) ofSameSet(kits []KitNumber, e KitAllocated) []KitNumber {
+	if e.Item > 0 || !slices.ContainsFunc(kits, func(n KitNumber) bool {
+		k, _ := s.Kits.Get(n)
+		return n != "" && n != e.Kit && k.ofOtherStep(e.Step)
+	}) {
+		return kits
+	}
+	return nil
 }
 
 // putBack returns the stock without a kit for a patient and visit.

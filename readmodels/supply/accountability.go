@@ -99,8 +99,33 @@ func ListAccountability(ctx context.Context, r readmodels.Request, q Accountabil
 		list.Items[at].Kits += c.Kits
 		list.Items[at].Statuses[c.Of.Status] += c.Kits
 	}
+	if !q.AsOf.IsZero() {
+		err = list.forgotten(ctx, r, append(filter, here...), q.AsOf)
+	}
 	slices.SortFunc(list.Items, func(a, b Accountability) int { return cmp.Compare(a.Location, b.Location) })
-	return list, nil
+	return list, err
+}
+
+// unknownThen is how a kit is counted whose state at the moment is not remembered any more.
+const unknownThen = "unknown"
+
+// forgotten adds the kits whose state at a moment is not remembered any more, where they are now.
+func (l *AccountabilityList) forgotten(ctx context.Context, r readmodels.Request, filter bson.D, moment time.Time) error {
+	kits := []bson.D{{{Key: "$match", Value: append(filter, readmodels.ForgottenAt("past", moment)...)}}}
+	counts, err := aggregate[struct {
+		At   supply.LocationID `bson:"_id"`
+		Kits int               `bson:"kits"`
+	}](ctx, r.Store, kits, "$location", bson.D{{Key: "kits", Value: bson.D{{Key: "$sum", Value: 1}}}})
+	for _, c := range counts {
+		i := slices.IndexFunc(l.Items, func(a Accountability) bool { return a.Location == c.At })
+		if i < 0 {
+			i = len(l.Items)
+			l.Items = append(l.Items, Accountability{Location: c.At, Statuses: map[supply.KitStatus]int{}})
+		}
+		l.Items[i].Kits += c.Kits
+		l.Items[i].Statuses[unknownThen] += c.Kits
+	}
+	return err
 }
 
 var accountsOrder = readmodels.Ascending("accounts",

@@ -59,8 +59,13 @@ type KitState struct {
 	// Replaced says that the patient got another kit instead.
 	Replaced  bool      `bson:"replaced,omitempty" json:"replaced,omitempty" doc:"Its patient got another kit instead"`
 	UpdatedAt time.Time `bson:"updatedAt" json:"updatedAt" doc:"When the newest of these facts was recorded"`
-	KitUse    `bson:",inline" json:"-"`
+	// Unknown says that the state at a moment of the past is not remembered any more. Where it was then is not known either.
+	Unknown bool `bson:"-" json:"unknown,omitempty" doc:"How the kit stood at the moment is not remembered any more; nothing else is said of it"`
+	KitUse  `bson:",inline" json:"-"`
 }
+
+// Forgotten implements readmodels.Forgetful.
+func (KitState) Forgotten() KitState { return KitState{Unknown: true} }
 
 // KitUse is what a patient did with a kit. It is only shown in the accountability, because the sum of the doses may reveal the arm.
 type KitUse struct {

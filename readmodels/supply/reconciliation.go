@@ -34,7 +34,11 @@ type AccountedState struct {
 	Returned    int              `bson:"returned,omitempty" json:"returned" doc:"Doses that came back, as the site counted them"`
 	Used        int              `bson:"used,omitempty" json:"used" doc:"Doses that were taken"`
 	Lost        int              `bson:"lost,omitempty" json:"lost" doc:"Doses that nobody can account for"`
+	Unknown     bool             `bson:"-" json:"unknown,omitempty" doc:"How the kit stood at the moment is not remembered any more; the patient and site are those of the present"`
 }
+
+// Forgotten implements readmodels.Forgetful.
+func (AccountedState) Forgotten() AccountedState { return AccountedState{Unknown: true} }
 
 var sheetOrders = []readmodels.Order[AccountedKit]{readmodels.Ascending("patient", func(k AccountedKit) []any {
 	return []any{string(k.Given.Patient), string(k.Given.Site), k.ID}
@@ -65,17 +69,22 @@ func ListReconciliation(ctx context.Context, r readmodels.Request, q Reconciliat
 	} else {
 		given = append(given, bson.E{Key: "given.patient", Value: bson.D{{Key: "$gt", Value: ""}}}) // those that somebody got
 	}
+	var is []Given // what the lines are now
 	filter, kits := append(bson.D{{Key: "study", Value: string(q.Study)}}, given...), r.Store.Collection(KitInventories)
 	if q.AsOf.IsZero() {
 		list, err = readmodels.Listed(ctx, kits, q.Page, filter, sheetOrders)
 	} else {
 		list, err = readmodels.ListedAsOf(ctx, kits, q.Page, filter, sheetOrders, q.AsOf, given,
 			func(k *AccountedKit) (readmodels.History[AccountedState], *AccountedState) {
+				is = append(is, k.Given)
 				return k.Past, &k.AccountedState
 			})
 	}
 	for i := range list.Items {
 		k := &list.Items[i]
+		if k.Unknown {
+			k.Given = is[i]
+		}
 		k.Patient, k.Site, k.Reconciled = k.Given.Patient, domain.SiteID(k.Given.Site), k.Count > 0
 	}
 	return list, err

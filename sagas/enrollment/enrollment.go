@@ -92,6 +92,9 @@ var Enrollment = sagas.Define("enrollment",
 	sagas.On[patient.ConsentWithdrawn](sagas.ByPatient, enrolling.consentWithdrawn),
 	sagas.On[patient.Discontinued](sagas.ByPatient, left),
 	sagas.On[patient.ParticipationEnded](sagas.ByPatient, left),
+	sagas.On[patient.StepUndone](sagas.ByPatient, enrolling.stepUndone),
+	sagas.OnUnchanged(enrolling.needsNoHold),
+	sagas.OnUnchanged(enrolling.hasKit),
 	sagas.OnRefusal[enrollment.ReservePlace](enrolling.refusedBeforeDraw),
 	sagas.OnRefusal[supply.HoldStock](enrolling.refusedBeforeDraw),
 	sagas.OnRefusal[randomisation.RandomisePatient](enrolling.refusedBeforeDraw),
@@ -99,7 +102,7 @@ var Enrollment = sagas.Define("enrollment",
 	sagas.On[patient.RandomisationConfirmed](sagas.ByPatient, enrolling.drawConfirmed),
 	sagas.OnRefusal[patient.ConfirmRandomisation](enrolling.confirmationRefused),
 	sagas.OnRefusal[enrollment.ReleasePlace](enrolling.releaseRefused),
-).OfPatients().InGroup("enrollment-3").Upcast(drewAtTheEnrolment, knewNoEarlierEnd)
+).OfPatients().InGroup("enrollment-4").Upcast(drewAtTheEnrolment, knewNoEarlierEnd)
 
 // drewAtTheEnrolment reads what an instance remembered in version 1, before patients could be drawn later.
 func drewAtTheEnrolment(state map[string]any) (map[string]any, error) { return state, nil }
@@ -179,6 +182,22 @@ func (s enrolling) stockHeld(supply.StockHeld, sagas.Occurrence) (reaction, bool
 	return none()
 }
 
+// needsNoHold goes on where the patient has the kit of the draw already: nothing was recorded when kits were to be held.
+func (s enrolling) needsNoHold(supply.HoldStock, sagas.Occurrence) (reaction, bool) {
+	if s.Stage != stageStock {
+		return none()
+	}
+	return s.next(), true
+}
+
+// hasKit goes on where the patient has the kit of the draw already: nothing was recorded when it was asked for.
+func (s enrolling) hasKit(asked supply.AllocateKit, _ sagas.Occurrence) (reaction, bool) {
+	if s.Stage != stageKit || asked.Visit != supply.KitOfStage(s.DrawStage) {
+		return none()
+	}
+	return s.await(stageConfirmation, s.confirm()), true
+}
+
 func (s enrolling) stockRefused(e supply.StockRefused, _ sagas.Occurrence) (reaction, bool) {
 	if s.Stage != stageStock {
 		return none()
@@ -221,10 +240,10 @@ func (s enrolling) kitAllocated(e supply.KitAllocated, _ sagas.Occurrence) (reac
 	if e.Visit != supply.KitOfStage(s.DrawStage) {
 		return none()
 	}
-	switch s.Stage {
-	case stageKit:
+	switch {
+	case s.Stage == stageKit, s.brokenOff(): // of a draw that goes on after an end was undone
 		return s.await(stageConfirmation, s.confirm()), true
-	case stageFailed:
+	case s.Stage == stageFailed:
 		return s.giveBack("a kit was allocated too late, and is set aside", s.setAside("the enrolment had given up")), true
 	}
 	return none()
@@ -253,7 +272,7 @@ func (s enrolling) enrolled(patient.Enrolled, sagas.Occurrence) (reaction, bool)
 }
 
 func (s enrolling) drawConfirmed(e patient.RandomisationConfirmed, _ sagas.Occurrence) (reaction, bool) {
-	if s.Stage != stageConfirmation || !s.Later || e.Stage != s.DrawStage {
+	if s.Stage != stageConfirmation && !s.brokenOff() || !s.Later || e.Stage != s.DrawStage {
 		return none()
 	}
 	return s.end(stageRandomised, "", process.Completed), true
@@ -282,6 +301,34 @@ func (s enrolling) patientLeft(o sagas.Occurrence) (reaction, bool) {
 		return r, true
 	}
 	return reaction{State: s, Stage: s.Stage, Note: "the patient has left meanwhile"}, true
+}
+
+// brokenOff says that an enrolled patient has left after the arm was drawn, and before the draw was confirmed.
+func (s enrolling) brokenOff() bool { return s.Later && s.Drawn && s.Stage == stageEnded }
+
+// stepUndone goes on with a draw that was under way when the patient left in error. What was asked for since may still be answered as if
+// the patient had left, so it is asked for anew.
+func (s enrolling) stepUndone(e patient.StepUndone, o sagas.Occurrence) (reaction, bool) {
+	if !e.DrawGoesOn || !s.Later || !s.underWay() && !s.brokenOff() && s.Stage != stageNotPossible {
+		return none()
+	}
+	s.Ended = false
+	var r reaction
+	switch {
+	case !s.Drawn && s.underWay():
+		r = reaction{State: s, Stage: s.Stage, Outcome: o.Outcome, Awaits: o.Awaits}
+	case !s.Drawn && s.Kits:
+		s.Held = false // it was given back
+		r = s.await(stageStock, s.hold())
+	case !s.Drawn:
+		r = s.draw()
+	case s.Kits:
+		r = s.await(stageKit, s.allocate())
+	default:
+		r = s.await(stageConfirmation, s.confirm())
+	}
+	r.Note = "the end is undone"
+	return r, true
 }
 
 func (s enrolling) refusedBeforeDraw(why *refuse.Refusal, _ sagas.Occurrence) (reaction, bool) {

@@ -77,3 +77,24 @@ func TestR27_WantOfStockIsNotTold(t *testing.T) {
 		t.Errorf("the site is told %+v", got)
 	}
 }
+
+// A draw that has its kit already, such as one that an earlier program broke off, goes on where nothing is left to be held or allocated.
+func TestADrawWhoseKitIsThereGoesOn(t *testing.T) {
+	o := sagas.Occurrence{}
+	waiting := enrolling{Study: "PAIN1", Site: "A", Patient: "PAIN1.S-1", Randomise: true, Kits: true, Later: true, DrawStage: "ext",
+		Stage: stageStock}
+	r, _ := waiting.needsNoHold(supply.HoldStock{}, o)
+	if r.Stage != stageDraw || r.State.Held {
+		t.Fatalf("without a hold, it is %+v", r)
+	}
+	r, _ = r.State.randomised(randomisation.PatientRandomised{Stage: "ext"}, o)
+	if _, other := r.State.hasKit(supply.AllocateKit{Visit: "week-4"}, o); other || r.Stage != stageKit {
+		t.Fatalf("after the draw, it is %+v", r)
+	}
+	if r, _ = r.State.hasKit(supply.AllocateKit{Visit: "stage:ext"}, o); r.Stage != stageConfirmation || len(r.Commands) != 1 {
+		t.Errorf("with the kit, it is %+v", r)
+	}
+	if _, again := r.State.needsNoHold(supply.HoldStock{}, o); again {
+		t.Error("a late answer is heard")
+	}
+}

@@ -17,7 +17,7 @@ type goingOn struct {
 }
 
 // GoingOn is the process that has rules looked at again when something ends that kept kits from sites: a pause, a site that was not
-// active, a depot without kits, a lot that was not released, an arm of which nothing was sent. Without it, who waits for a kit would
+// active, a depot without kits, a lot that was not released, an arm, or a type of kits, of which nothing was sent. Without it, who waits for a kit would
 // wait for the next night. Nothing is decided where no site has a rule.
 var GoingOn = sagas.Define("resupply-goes-on",
 	sagas.Sends(supply.PlanResupply{}),
@@ -29,10 +29,11 @@ var GoingOn = sagas.Define("resupply-goes-on",
 	sagas.On(inStudy[study.Resumed], goingOn.resumed),
 	sagas.On(inStudy[supply.BatchReleased], goingOn.batchReleased),
 	sagas.On(inStudy[supply.ResupplyOfArmResumed], goingOn.armResumed),
+	sagas.On(inStudy[supply.ResupplyOfKitTypesResumed], goingOn.typesResumed),
 	sagas.On(inStudy[supply.DeliveryTakenIn], arrivesAtDepot),
 	sagas.On(inStudy[supply.ShipmentReceived], arrivesAtDepot),
 	sagas.On(inStudy[supply.KitsReleased], arrivesAtDepot),
-)
+).InGroup("resupply-goes-on-2")
 
 // inStudy names the instance of the study in which something happened.
 func inStudy[E any](_ E, at eventlog.Recorded) []string { return sagas.Instance(at.Metadata.Study) }
@@ -89,6 +90,10 @@ func (s goingOn) batchReleased(e supply.BatchReleased, _ sagas.Occurrence) (goes
 }
 
 func (s goingOn) armResumed(e supply.ResupplyOfArmResumed, _ sagas.Occurrence) (goes, bool) {
+	return s.plan(e.Study, e.Sites...)
+}
+
+func (s goingOn) typesResumed(e supply.ResupplyOfKitTypesResumed, _ sagas.Occurrence) (goes, bool) {
 	return s.plan(e.Study, e.Sites...)
 }
 

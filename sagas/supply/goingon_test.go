@@ -63,6 +63,9 @@ func TestWhichRulesAreLookedAt(t *testing.T) {
 		"arm resumed": {func(s goingOn) (goes, bool) {
 			return s.armResumed(supply.ResupplyOfArmResumed{Study: "PAIN1", Sites: []domain.SiteID{"B", "C"}}, o)
 		}, []any{plan("B", "E")}},
+		"types resumed": {func(s goingOn) (goes, bool) {
+			return s.typesResumed(supply.ResupplyOfKitTypesResumed{Study: "PAIN1", Sites: []domain.SiteID{"B", "C"}}, o)
+		}, []any{plan("B", "E")}},
 		"delivery": {func(s goingOn) (goes, bool) {
 			return arrivesAtDepot(s, supply.DeliveryTakenIn{OfStock: at("D")}, o)
 		}, []any{plan("A", "D")}},

@@ -10,7 +10,7 @@ import (
 )
 
 // Processes are the processes of this context.
-var Processes = []sagas.Process{Dispensing, Resupply, GoingOn, Upkeep, Leaving, WithoutKit, Replacing, Dosing}
+var Processes = []sagas.Process{Dispensing, Resupply, GoingOn, Upkeep, Leaving, WithoutKit, Replacing, Dosing, Spoilt}
 
 // dailyTimer wakes a process once a day, when it is night at most places where nobody works.
 const dailyTimer = "daily"

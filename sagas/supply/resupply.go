@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"casebook/domain"
+	"casebook/domain/patient"
 	"casebook/domain/process"
 	"casebook/domain/safety"
 	"casebook/domain/supply"
@@ -21,6 +22,8 @@ type resupplying struct {
 	Waiting []supply.Slot `json:"waiting,omitempty"`
 	// Underway are the shipments that have been dispatched and not arrived.
 	Underway []supply.ShipmentID `json:"underway,omitempty"`
+	// Came are patients who have come from other sites, and whom the site has given no kit yet.
+	Came []domain.PatientID `json:"came,omitempty"`
 	// Early are the shipments that have arrived, or are lost, and of whose dispatch the instance was not told yet.
 	Early []supply.ShipmentID `json:"early,omitempty"`
 	// RuleAt is where the log has the rule, or its end.
@@ -49,14 +52,35 @@ var Resupply = sagas.Define("resupply",
 	sagas.On[supply.ShipmentReceived](byStock, resupplying.shipmentReceived),
 	sagas.On[supply.ShipmentLost](byStock, resupplying.shipmentLost),
 	sagas.On[supply.HoldReleased](byStock, bringsStock),
+	sagas.On[supply.ReplacementsAllowed](byStock, bringsStock),
+	sagas.On(bySitesOfTransfer, resupplying.transferred),
 	sagas.OnUnchanged(resupplying.hasKit),
 	sagas.OnTimer(resupplying.timeHasCome),
-).InGroup("resupply-2").Upcast(looksNotAhead, tookShipmentsAsTheyCame)
+).InGroup("resupply-3").Upcast(looksNotAhead, tookShipmentsAsTheyCame)
+
+// bySitesOfTransfer names the instances of the site that a patient comes to, and of the one that the patient leaves.
+func bySitesOfTransfer(e patient.Transferred, at eventlog.Recorded) []string {
+	return []string{supply.StockID(at.Metadata.Study, supply.LocationID(e.To)), supply.StockID(at.Metadata.Study, supply.LocationID(e.From))}
+}
+
+// transferred has a rule that looks ahead see who comes with the drug for the days until the next visit.
+func (s resupplying) transferred(e patient.Transferred, o sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
+	here := o.Of != supply.StockID(o.Study, supply.LocationID(e.From))
+	if !here && !slices.Contains(s.Came, e.Patient) {
+		return sagas.Reaction[resupplying]{}, false
+	}
+	s.Came = without(s.Came, e.Patient)
+	if !here {
+		return s.react(nil, nil, nil), true
+	}
+	s.Study, s.Site, s.Came = o.Study, e.To, append(s.Came, e.Patient)
+	return s.react(s.plan(), nil, nil), true
+}
 
 // looksNotAhead reads what an instance remembered in version 1, when no rule looked ahead.
 func looksNotAhead(state map[string]any) (map[string]any, error) { return state, nil }
 
-// tookShipmentsAsTheyCame reads what an instance remembered in version 2, which forgot what had arrived.
+// tookShipmentsAsTheyCame reads what an instance remembered in version 2, which forgot what had arrived, and did not see patients who came from other sites.
 func tookShipmentsAsTheyCame(state map[string]any) (map[string]any, error) { return state, nil }
 
 // aboutStock is an event about the kits of a place.
@@ -111,11 +135,11 @@ func (s resupplying) shippingApproved(supply.ShippingApproved, sagas.Occurrence)
 }
 
 func (s resupplying) kitAllocated(e supply.KitAllocated, _ sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
-	waited := len(s.Waiting)
+	waited, came := len(s.Waiting), len(s.Came)
 	s = s.at(e)
-	s.Waiting = without(s.Waiting, supply.Slot{Patient: e.Patient, Visit: e.Visit})
+	s.Waiting, s.Came = without(s.Waiting, supply.Slot{Patient: e.Patient, Visit: e.Visit}), without(s.Came, e.Patient)
 	plan := s.plan()
-	return s.react(plan, nil, nil), len(plan) > 0 || len(s.Waiting) != waited
+	return s.react(plan, nil, nil), len(plan) > 0 || len(s.Waiting) != waited || len(s.Came) != came
 }
 
 // hasKit forgets who has the kit: the instance was told of that before it was told of the want.
@@ -230,7 +254,7 @@ func (s resupplying) plan() []any {
 	if s.Rule == nil {
 		return nil
 	}
-	return []any{supply.PlanResupply{AtDepot: supply.AtDepot{Study: s.Study, Depot: s.Rule.Depot}, Site: s.Site}}
+	return []any{supply.PlanResupply{AtDepot: supply.AtDepot{Study: s.Study, Depot: s.Rule.Depot}, Site: s.Site, Patients: s.Came}}
 }
 
 // retry asks for kits again for those who wait, the longest wait first.

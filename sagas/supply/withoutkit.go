@@ -102,6 +102,9 @@ func (s withoutKit) allocationFailed(e supply.AllocationFailed, o sagas.Occurren
 		at = ", visit " + e.Visit
 	}
 	why := "There is no kit for patient %s at site %s%s."
+	if e.Code == supply.ReplacementNotAllowed {
+		why = "Patient %s at site %s%s gets another kit when supply allows it: kits were lost before they were given out again and again."
+	}
 	switch e.Withheld {
 	case supply.ReconsentIsDue:
 		why = "Patient %s at site %s%s gets no kit before the consent is signed again."

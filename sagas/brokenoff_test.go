@@ -1,0 +1,111 @@
+package sagas_test
+
+import (
+	"fmt"
+	"testing"
+
+	"casebook/domain"
+	"casebook/domain/patient"
+	"casebook/domain/safety"
+	"casebook/domain/study"
+	"casebook/domain/supply"
+)
+
+// extended is a world in which a patient who has the kit of the enrolment can be drawn for a stage with one arm, whose kits are there.
+func extended(t *testing.T) (*world, *courier, domain.OfPatient) {
+	t.Helper()
+	w := newWorld(t, 10)
+	w.treated(func(t *study.Treatment) { t.Stages = []study.Stage{{ID: "ext", Arms: []string{string(blue)}}} },
+		twoOfEach+"1005,BLUE-7f31,L1,2027-01-31\n1006,BLUE-7f31,L1,2027-01-31\n")
+	c := w.courier(w.part)
+	c.mustSettle()
+	w.ship("1001", "1002", "1003", "1004", "1005", "1006")
+	of := domain.ForPatient(w.request())
+	c.mustSettle()
+	w.dispense(of.Patient)
+	return w, c, of
+}
+
+// extension returns the kits that were allocated with the draw for the stage.
+func (w *world) extension() (kits []supply.KitNumber) {
+	for _, e := range w.allocated("A") {
+		if e.Visit == supply.KitOfStage("ext") {
+			kits = append(kits, e.Kit)
+		}
+	}
+	return kits
+}
+
+// A draw that an end broke off goes on when the end is undone, whatever it had come to. Until it is confirmed or under way, no kit comes.
+func TestADrawGoesOnAfterAnEndThatIsUndone(t *testing.T) {
+	leave := patient.EndParticipation{On: "2026-02-03", Reason: patient.EndedByLossToFollowUp}
+	for name, consentBefore := range map[string]bool{"drawn, and held for the consent": false, "before the draw": true} {
+		t.Run(name, func(t *testing.T) {
+			w, c, of := extended(t)
+			leave.OfPatient = of
+			w.must(w.crc, patient.RequestRandomisation{OfPatient: of, Stage: "ext"})
+			if consentBefore {
+				w.must(w.crc, leave)
+				c.mustSettle()
+			} else {
+				w.must(w.crc, patient.VoidConsent{OfPatient: of, ConsentVersion: "1.0", Reasoned: domain.Because("another's")})
+				c.mustSettle()
+				w.must(w.crc, leave)
+				c.mustSettle()
+			}
+			w.must(w.crc, patient.UndoPatientStep{OfPatient: of, Step: patient.StepParticipationEnd, Reasoned: domain.Because("another's")})
+			c.mustSettle()
+			if !consentBefore {
+				w.must(w.crc, patient.RecordConsent{OfPatient: of, ConsentVersion: "1.0", On: "2026-02-01"})
+				c.mustSettle()
+			}
+			confirmed := ofType[patient.RandomisationConfirmed](w.events("patient-" + string(of.Patient)))
+			if kits := w.extension(); len(kits) != 1 || len(confirmed) != 1 {
+				t.Errorf("the kits of the draw are %v, and it was confirmed %d times", kits, len(confirmed))
+			}
+			if step := w.lastStep(of.Patient); step.Stage != "randomised" {
+				t.Errorf("the process has come to %s: %s", step.Stage, step.Note)
+			}
+			if open := c.waits(of.Patient); len(open) != 0 {
+				t.Errorf("the open alerts are %v", open)
+			}
+		})
+	}
+}
+
+// Supply is told of kits that a site loses one after another before they are given out, and lets them be replaced again.
+func TestSupplyDecidesAboutKitsThatAreLostAgainAndAgain(t *testing.T) {
+	w := newWorld(t, 10)
+	kits := twoOfEach
+	var numbers []supply.KitNumber
+	for i := range 12 {
+		kits += fmt.Sprintf("20%02d,%s,L1,2027-01-31\n", i, []domain.ArmID{blue, green}[i%2])
+		numbers = append(numbers, supply.KitNumber(fmt.Sprintf("20%02d", i)))
+	}
+	w.treated(nil, kits)
+	c := w.courier(w.part)
+	c.mustSettle()
+	w.ship(numbers...)
+	who := w.request()
+	c.mustSettle()
+	told := func() (all []safety.AlertID) {
+		return c.openAlerts(func(e safety.AlertRaised) bool { return e.Kind == safety.KitsSpoiltAgain })
+	}
+	for i := range supply.MaxSpoilt + 1 {
+		given := w.allocated("A")
+		w.lost(given[len(given)-1].Kit)
+		c.mustSettle()
+		if open := told(); len(open) != min(i, 1) {
+			t.Fatalf("after %d kits, the open alerts are %v", i+1, open)
+		}
+	}
+	if n := len(w.allocated("A")); n != supply.MaxSpoilt+1 || len(c.waits(who)) != 1 {
+		t.Fatalf("%d kits were allocated, and the open alerts are %v", n, c.waits(who))
+	}
+	w.must(w.supplier(), supply.AllowReplacements{AtLocation: supply.AtLocation{Study: w.study, Location: "A"},
+		Reasoned: domain.Because("the refrigerator had failed")})
+	c.mustSettle()
+	if n := len(w.allocated("A")); n != supply.MaxSpoilt+2 || len(c.waits(who)) != 0 || len(told()) != 0 {
+		t.Errorf("%d kits were allocated, and the open alerts are %v, %v", n, c.waits(who), told())
+	}
+}

@@ -1,0 +1,83 @@
+package supply
+
+import (
+	"fmt"
+	"strings"
+
+	"casebook/domain"
+	"casebook/domain/process"
+	"casebook/domain/safety"
+	"casebook/domain/supply"
+	"casebook/sagas"
+)
+
+// spoilt is what the process of a site's spoilt kits remembers: the open alert.
+type spoilt struct {
+	Alert safety.AlertID `json:"alert,omitempty"`
+}
+
+// Spoilt is the process that tells supply of kits which a site has lost or quarantined, one after another, before their patients were
+// given them. One alert names all of them, until kits arrive or somebody of supply lets them be replaced again.
+var Spoilt = sagas.Define("spoilt-kits",
+	sagas.Sends(safety.RaiseAlert{}, safety.SettleAlert{}),
+	sagas.On[supply.KitLost](byStock, spoilt.kitLost),
+	sagas.On[supply.KitsQuarantined](byStock, spoilt.kitsQuarantined),
+	sagas.On[supply.KitReplacementAsked](byStock, spoilt.replacementAsked),
+	sagas.On[supply.ReplacementsAllowed](byStock, spoilt.allowed),
+	sagas.On[supply.ShipmentReceived](byStock, spoilt.shipmentReceived),
+)
+
+func (s spoilt) kitLost(e supply.KitLost, o sagas.Occurrence) (sagas.Reaction[spoilt], bool) {
+	return s.tell(e.OfStock, e.Again, o)
+}
+
+func (s spoilt) kitsQuarantined(e supply.KitsQuarantined, o sagas.Occurrence) (sagas.Reaction[spoilt], bool) {
+	return s.tell(e.OfStock, e.Again, o)
+}
+
+func (s spoilt) replacementAsked(e supply.KitReplacementAsked, o sagas.Occurrence) (sagas.Reaction[spoilt], bool) {
+	return s.tell(e.OfStock, e.Again, o)
+}
+
+func (s spoilt) allowed(supply.ReplacementsAllowed, sagas.Occurrence) (sagas.Reaction[spoilt], bool) {
+	return s.settle("Supply lets the kits be replaced.")
+}
+
+func (s spoilt) shipmentReceived(supply.ShipmentReceived, sagas.Occurrence) (sagas.Reaction[spoilt], bool) {
+	return s.settle("Kits have arrived.")
+}
+
+// mostNamed bounds the kits that an alert names: the last ones.
+const mostNamed = 20
+
+// tell raises an alert in place of the one that is open.
+func (s spoilt) tell(at supply.OfStock, kits []supply.KitNumber, o sagas.Occurrence) (sagas.Reaction[spoilt], bool) {
+	if len(kits) == 0 {
+		return sagas.Reaction[spoilt]{}, false
+	}
+	r, _ := s.settle("One more kit was lost, and another alert names all of them.")
+	of := sagas.AlertFrom(at.Study, o.ID)
+	names := make([]string, 0, mostNamed)
+	for _, n := range kits[max(0, len(kits)-mostNamed):] {
+		names = append(names, string(n))
+	}
+	raise := safety.RaiseAlert{OfAlert: of, Study: at.Study, Site: domain.SiteID(at.Location), Kind: safety.KitsSpoiltAgain,
+		Severity: safety.Routine, Source: o.ID, OccurredAt: o.At,
+		Summary: fmt.Sprintf("Site %s has lost or quarantined %d kits that were allocated, before they were given out: %s.", at.Location,
+			len(kits), strings.Join(names, ", "))}
+	if len(kits) > supply.MaxSpoilt {
+		raise.Severity = safety.Urgent
+		raise.Summary += " Their patients wait until supply has looked at it and allows replacements, or kits arrive."
+	}
+	r.State.Alert, r.Stage, r.Outcome = of.Alert, "kits were lost again", process.Held
+	r.Commands = append(r.Commands, raise)
+	return r, true
+}
+
+func (s spoilt) settle(why string) (sagas.Reaction[spoilt], bool) {
+	r := sagas.Reaction[spoilt]{State: spoilt{}, Stage: "nothing to look at", Outcome: process.Completed}
+	if s.Alert != "" {
+		r.Commands = []any{safety.SettleAlert{OfAlert: safety.OfAlert{Alert: s.Alert}, Outcome: why}}
+	}
+	return r, s.Alert != ""
+}
