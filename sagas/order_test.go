@@ -303,8 +303,8 @@ func (c longCourse) run(t *testing.T, random *rand.Rand) string {
 	t.Helper()
 	w := newWorld(t, 10)
 	w.treated(func(t *study.Treatment) { t.Randomised = false }, oneArm)
-	w.must(w.manager, study.AddSite{InStudy: domain.ForStudy(w.study), Site: "B", Name: "Eppendorf", Country: "DE", Zone: "Europe/Berlin"})
-	w.must(w.manager, study.ActivateSite{InStudy: domain.ForStudy(w.study), Site: "B", On: "2026-01-01"})
+	w.must(w.manager, study.AddSite{AtSite: domain.ForSite(w.study, "B"), Name: "Eppendorf", Country: "DE", Zone: "Europe/Berlin"})
+	w.must(w.manager, study.ActivateSite{AtSite: domain.ForSite(w.study, "B"), On: "2026-01-01"})
 	p := &postman{courier: w.courier(w.part), t: t, runners: []*sagas.Runner{w.runner(w.part)}}
 	p.round(false)
 	w.ship("1001", "1002", "1003")

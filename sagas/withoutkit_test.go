@@ -92,8 +92,8 @@ func TestNobodyOnTreatmentLacksAKitAndAnAlert(t *testing.T) {
 		t.Run(fmt.Sprint("seed=", seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 7)) //nolint:gosec // the same on every run
 			w, c, first := supplied(t)
-			w.must(w.manager, study.AddSite{InStudy: domain.ForStudy(w.study), Site: "B", Name: "Eppendorf", Country: "DE", Zone: "Europe/Berlin"})
-			w.must(w.manager, study.ActivateSite{InStudy: domain.ForStudy(w.study), Site: "B", On: "2026-01-01"})
+			w.must(w.manager, study.AddSite{AtSite: domain.ForSite(w.study, "B"), Name: "Eppendorf", Country: "DE", Zone: "Europe/Berlin"})
+			w.must(w.manager, study.ActivateSite{AtSite: domain.ForSite(w.study, "B"), On: "2026-01-01"})
 			staff := access.Principal{User: "crc", Grants: []user.Grant{{Role: user.CRC, Study: w.study, Site: "A"},
 				{Role: user.CRC, Study: w.study, Site: "B"}}}
 			people, left := []domain.PatientID{first}, []supply.KitNumber{"1003", "1004"}
