@@ -25,6 +25,7 @@ var mayImport = map[string][]string{
 	"projections": {"domain", "readmodels", "eventlog"},
 	"audit":       {"domain", "eventlog"},
 	"codebreak":   {"domain", "eventlog"},
+	"keystore":    {"domain"},
 	"sagas":       {"domain", "commands", "eventlog", "access", "notify"},
 	"api":         {"domain", "commands", "readmodels", "access", "admission"},
 	// The embedded stores know nothing of each other.
@@ -37,7 +38,7 @@ var mayImport = map[string][]string{
 	"simulation":           {"domain"},
 	"loadtest":             {"domain"},
 	"notify":               {},
-	"cmd": {"domain", "eventlog", "access", "commands", "readmodels", "projections", "audit", "codebreak", "sagas", "api",
+	"cmd": {"domain", "eventlog", "access", "commands", "readmodels", "projections", "audit", "codebreak", "keystore", "sagas", "api",
 		"notify", "embedded/node", "embedded/mongo", "embedded/credentials", "embedded/loopback", "simulation", "loadtest"},
 }
 

@@ -82,6 +82,9 @@ var entitled = map[string]struct {
 	// Staff may send it, and are told to transcribe.
 	"SubmitDiary":               {thePatient, append([]user.Role{user.PatientRole, user.Caregiver}, siteStaff...)},
 	"TranscribeDiary":           {thePatient, siteStaff},
+	"RecordIdentity":            {thePatient, siteStaff},
+	"CorrectIdentity":           {thePatient, siteStaff},
+	"ReadIdentity":              {thePatient, siteStaff},
 	"CorrectDiaryWindow":        {thePatient, siteStaff},
 	"VoidDiary":                 {thePatient, siteStaff},
 	"StopInstrument":            {thePatient, siteStaff},

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"casebook/domain"
+	"casebook/domain/personal"
 	"casebook/domain/security"
 	"casebook/eventlog"
 
@@ -430,6 +431,9 @@ func (r Reader) reads(stream string) {
 		r.own.read = true
 	}
 }
+
+// PersonalKeys returns the keys of personal values; nil if the program has none.
+func (r Reader) PersonalKeys() personal.Keys { return r.states.log.PersonalKeys() }
 
 // MetadataOf returns the metadata of one event, and whether the event exists.
 func (r Reader) MetadataOf(ctx context.Context, stream string, revision uint64) (eventlog.Metadata, bool, error) {

@@ -16,6 +16,7 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/blind"
+	"casebook/domain/personal"
 
 	jsonv1 "github.com/goccy/go-json"
 	"github.com/goccy/go-json/jsontext"
@@ -153,23 +154,23 @@ func boundTo(at Origin, event string, field jsontext.Pointer) []byte {
 }
 
 // HasBlindingKeys reports whether blinded values can be read and written.
-func (l *Log) HasBlindingKeys() bool { return l.keys != nil }
+func (l *Log) HasBlindingKeys() bool { return l.keys.Blinding != nil }
 
 // BlindingKeyCheck returns the Check of the log's keys. Without the keys it fails with ErrNoBlindingKeys.
 func (l *Log) BlindingKeyCheck() (string, error) {
-	if l.keys == nil {
+	if l.keys.Blinding == nil {
 		return "", ErrNoBlindingKeys
 	}
-	return l.keys.Check(), nil
+	return l.keys.Blinding.Check(), nil
 }
 
 // HashCommand returns the HMAC-SHA-256 of a command's name and body under a key that is derived from the secret of the
 // blinding keys. Without the keys it fails with ErrNoBlindingKeys.
 func (l *Log) HashCommand(message []byte) ([]byte, error) {
-	if l.keys == nil {
+	if l.keys.Blinding == nil {
 		return nil, ErrNoBlindingKeys
 	}
-	mac := hmac.New(sha256.New, l.keys.hashKey)
+	mac := hmac.New(sha256.New, l.keys.Blinding.hashKey)
 	mac.Write(message)
 	return mac.Sum(nil), nil
 }
@@ -177,10 +178,10 @@ func (l *Log) HashCommand(message []byte) ([]byte, error) {
 // CodeBreakKey returns a key of 32 bytes for a use of code break envelopes. It is derived from the secret of the blinding keys, so
 // that all programs with the secret have the same. Without the keys it fails with ErrNoBlindingKeys.
 func (l *Log) CodeBreakKey(use string) ([]byte, error) {
-	if l.keys == nil {
+	if l.keys.Blinding == nil {
 		return nil, ErrNoBlindingKeys
 	}
-	return hkdf.Key(sha256.New, l.keys.secret, nil, "casebook/codebreak/"+use, sha256.Size)
+	return hkdf.Key(sha256.New, l.keys.Blinding.secret, nil, "casebook/codebreak/"+use, sha256.Size)
 }
 
 // place is where a blinded value is sealed or opened: an event of this name at an origin. It has JSON options of its own, which do
@@ -256,23 +257,27 @@ func (k *BlindingKeys) unmarshal(at Origin, name string, data []byte, event any)
 	return json.Unmarshal(data, event, p.options)
 }
 
-var sealer = reflect.TypeFor[blind.Sealer]()
+// The interfaces by which values are found that are sealed.
+var (
+	blindedSealer  = reflect.TypeFor[blind.Sealer]()
+	personalSealer = reflect.TypeFor[personal.Sealer]()
+)
 
-// holdsBlinded reports whether the type is blinded or contains a blinded type. seen holds the types already visited.
-func holdsBlinded(t reflect.Type, seen map[reflect.Type]bool) bool {
-	if t.Implements(sealer) {
+// holds reports whether the type is of a kind of sealed values, or contains one. seen holds the types already visited.
+func holds(t, kind reflect.Type, seen map[reflect.Type]bool) bool {
+	if t.Implements(kind) {
 		return true
 	}
-	if seen[t] {
+	if seen[t] || t.Implements(blindedSealer) || t.Implements(personalSealer) {
 		return false
 	}
 	seen[t] = true
 	switch t.Kind() {
 	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
-		return holdsBlinded(t.Elem(), seen)
+		return holds(t.Elem(), kind, seen)
 	case reflect.Struct:
 		for i := range t.NumField() {
-			if holdsBlinded(t.Field(i).Type, seen) {
+			if holds(t.Field(i).Type, kind, seen) {
 				return true
 			}
 		}

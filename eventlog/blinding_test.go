@@ -41,7 +41,7 @@ func TestR27_BlindedValuesAreSealed(t *testing.T) {
 	at := eventlog.Origin{Study: "S1", Stream: "draw-1", CommandID: "c1"}
 	encode := func(arm domain.ArmID) []byte {
 		t.Helper()
-		_, _, data, err := r.Encode(drawn{Patient: "P1", Arm: blind.Of(arm)}, keys, at)
+		_, _, data, err := r.Encode(drawn{Patient: "P1", Arm: blind.Of(arm)}, eventlog.Keys{Blinding: keys}, at)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -57,7 +57,7 @@ func TestR27_BlindedValuesAreSealed(t *testing.T) {
 	if bytes.Contains(long, []byte("<<")) {
 		t.Errorf("the sealed value shows the arm: %s", long)
 	}
-	back, err := r.Decode("Drawn", 1, short, keys, at)
+	back, err := r.Decode("Drawn", 1, short, eventlog.Keys{Blinding: keys}, at)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func TestR27_BlindedValuesAreSealed(t *testing.T) {
 		"not sealed":         {keys, at, "Drawn", []byte(`{"arm":"A"}`)},
 		"not a string":       {keys, at, "Drawn", []byte(`{"arm":7}`)},
 	} {
-		if event, err := r.Decode(c.as, 1, c.data, c.keys, c.at); err == nil {
+		if event, err := r.Decode(c.as, 1, c.data, eventlog.Keys{Blinding: c.keys}, c.at); err == nil {
 			t.Errorf("%s: it opens as %+v", name, event)
 		} else if strings.Contains(err.Error(), "A\"") {
 			t.Errorf("%s: the error shows the arm: %v", name, err)
@@ -109,7 +109,7 @@ const formerlySealed = `{"patient":"P1","arm":"` +
 func TestFormerlySealedValuesOpen(t *testing.T) {
 	r, keys := blindRegistry(), keysOf(t, 1)
 	for _, at := range []eventlog.Origin{{Study: "S1"}, {Study: "S1", Stream: "draw-1", CommandID: "c1"}} {
-		event, err := r.Decode("Drawn", 1, []byte(formerlySealed), keys, at)
+		event, err := r.Decode("Drawn", 1, []byte(formerlySealed), eventlog.Keys{Blinding: keys}, at)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -117,7 +117,7 @@ func TestFormerlySealedValuesOpen(t *testing.T) {
 			t.Errorf("it opens as %q, %v", arm, open)
 		}
 	}
-	if _, err := r.Decode("Swapped", 1, []byte(formerlySealed), keys, eventlog.Origin{Study: "S1"}); err == nil {
+	if _, err := r.Decode("Swapped", 1, []byte(formerlySealed), eventlog.Keys{Blinding: keys}, eventlog.Origin{Study: "S1"}); err == nil {
 		t.Error("it opens as another type of event")
 	}
 }

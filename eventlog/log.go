@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"casebook/domain"
+	"casebook/domain/personal"
 	"casebook/eventlog/leader"
 
 	"github.com/EventStore/EventStore-Client-Go/v4/esdb"
@@ -24,8 +25,8 @@ import (
 // for the next one, and are sent again. It is safe for concurrent use.
 type Log struct {
 	registry *Registry
-	keys     *BlindingKeys // nil where blinded values stay sealed
-	proofKey []byte        // nil where the proofs of resolutions cannot be checked
+	keys     Keys
+	proofKey []byte // nil where the proofs of resolutions cannot be checked
 	settings *esdb.Configuration
 	finder   *leader.Finder
 	inside   grpc.ClientConnInterface // nil where the event store is reached over the network
@@ -66,6 +67,8 @@ type Options struct {
 	Registry *Registry
 	// BlindingKeys seal and open blinded values. If nil, these values are read sealed and cannot be written.
 	BlindingKeys *BlindingKeys
+	// PersonalKeys seal personal values. If nil, these values cannot be written.
+	PersonalKeys personal.Keys
 	// Logger receives warnings about broken connections; nil for none.
 	Logger *slog.Logger
 	// Timeout bounds each append and read whose context has no deadline; 10 seconds when 0.
@@ -116,7 +119,7 @@ func Open(o Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{registry: o.Registry, keys: o.BlindingKeys, settings: settings, finder: leader.NewFinder(settings), inside: o.InProcess,
+	l := &Log{registry: o.Registry, keys: Keys{Blinding: o.BlindingKeys, Personal: o.PersonalKeys}, settings: settings, finder: leader.NewFinder(settings), inside: o.InProcess,
 		logger: o.Logger, timeout: o.Timeout, patience: o.Patience, changed: make(chan struct{}), supervised: make(chan struct{}),
 		lost: time.Now()}
 	if o.BlindingKeys != nil {

@@ -20,8 +20,8 @@ type Schema struct {
 	// Version is the current schema version, from 1.
 	Version int
 
-	// blinded is true if such events have blinded values.
-	blinded bool
+	// blinded is true if such events have blinded values, personal if they have personal ones. No event has both.
+	blinded, personal bool
 }
 
 // Registry maps events to their stored form. It is made at start-up, and safe for concurrent use.
@@ -44,7 +44,11 @@ func NewRegistry(streams ...domain.StreamType) *Registry {
 		for _, event := range stream.Events {
 			s := &Schema{
 				EventType: event, Category: stream.Category, Version: event.Version(),
-				blinded: holdsBlinded(event.Go, map[reflect.Type]bool{}),
+				blinded:  holds(event.Go, blindedSealer, map[reflect.Type]bool{}),
+				personal: holds(event.Go, personalSealer, map[reflect.Type]bool{}),
+			}
+			if s.blinded && s.personal {
+				panic(fmt.Sprintf("eventlog: %s holds both blinded and personal values, which nobody may read together", s.Name))
 			}
 			if r.byName[s.Name] != nil || r.byType[s.Go] != nil {
 				panic(fmt.Sprintf("eventlog: %s (%v) is declared twice", s.Name, s.Go))
@@ -131,15 +135,15 @@ func (r *Registry) CategoryOf(event any) (string, bool) {
 
 // Encode returns the event's stable name, schema version and JSON. Blinded values are sealed with the study's key and
 // bound to the origin; keys may be nil for an event without blinded values.
-func (r *Registry) Encode(event any, keys *BlindingKeys, at Origin) (
+func (r *Registry) Encode(event any, keys Keys, at Origin) (
 	name string, version int, data []byte, err error,
 ) {
 	s, ok := r.byType[reflect.TypeOf(event)]
 	if !ok {
 		return "", 0, nil, fmt.Errorf("event type %T is not registered", event)
 	}
-	if s.blinded {
-		data, err = keys.marshal(at, s.Name, event)
+	if s.blinded || s.personal {
+		data, err = keys.marshal(at, s, event)
 	} else {
 		data, err = json.Marshal(event)
 	}
@@ -153,7 +157,7 @@ func (r *Registry) Encode(event any, keys *BlindingKeys, at Origin) (
 // version is a domain.ErrUnknownVersion: an older program must not take an event of a newer one for nothing. Blinded values are
 // opened with the study's key; without keys they stay sealed. They open only at the origin where they were sealed, and
 // under the field's name of that time: an upcast must not rename or move a blinded field.
-func (r *Registry) Decode(name string, version int, data []byte, keys *BlindingKeys, at Origin) (any, error) {
+func (r *Registry) Decode(name string, version int, data []byte, keys Keys, at Origin) (any, error) {
 	s, ok := r.byName[name]
 	if !ok {
 		return nil, fmt.Errorf("event type %q: %w of the record; this program does not know such events", name, domain.ErrUnknownVersion)
@@ -163,8 +167,8 @@ func (r *Registry) Decode(name string, version int, data []byte, keys *BlindingK
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	event, err := s.Read(func(into any) error {
-		if s.blinded {
-			return keys.unmarshal(at, name, data, into)
+		if s.blinded || s.personal {
+			return keys.unmarshal(at, s, data, into)
 		}
 		return json.Unmarshal(data, into)
 	})
@@ -176,3 +180,6 @@ func (r *Registry) Decode(name string, version int, data []byte, keys *BlindingK
 
 // Blinded reports whether such events have blinded values.
 func (s *Schema) Blinded() bool { return s.blinded }
+
+// Personal reports whether such events have personal values.
+func (s *Schema) Personal() bool { return s.personal }

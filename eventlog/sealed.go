@@ -39,7 +39,7 @@ func (l *Log) SealedEvents(ctx context.Context, atMost int) (found []Recorded, a
 
 // AnyOpens reports whether the keys open the blinded values of at least one of the events.
 func (l *Log) AnyOpens(events []Recorded, keys *BlindingKeys) bool {
-	with := &Log{registry: l.registry, keys: keys}
+	with := &Log{registry: l.registry, keys: Keys{Blinding: keys}}
 	for _, r := range events {
 		if _, err := with.decode(r); err == nil {
 			return true
@@ -54,7 +54,7 @@ func (l *Log) CountOpened(ctx context.Context, keys *BlindingKeys) (opened, all 
 	if err != nil || !complete {
 		return 0, 0, cmp.Or(err, ctx.Err())
 	}
-	with := &Log{registry: l.registry, keys: keys}
+	with := &Log{registry: l.registry, keys: Keys{Blinding: keys}}
 	for _, r := range events {
 		if _, err := with.decode(r); err == nil {
 			opened++

@@ -402,7 +402,7 @@ func goldenEvents(t testing.TB, context string) (all []projections.Envelope) {
 		if err := strictly(line, &g); err != nil {
 			t.Fatalf("projections/%s:%d: %v", file, i+1, err)
 		}
-		event, err := registry.Decode(g.Type, g.Schema, g.Data, nil, eventlog.Origin{Study: g.Study})
+		event, err := registry.Decode(g.Type, g.Schema, g.Data, eventlog.Keys{}, eventlog.Origin{Study: g.Study})
 		if err != nil {
 			t.Fatalf("projections/%s:%d: %v", file, i+1, err)
 		}

@@ -49,7 +49,7 @@ func anything(who domain.PatientID) []any {
 			if err := json.Unmarshal([]byte(line), &g); err != nil {
 				panic(err)
 			}
-			event, err := registry.Decode(g.Type, g.Schema, g.Data, nil, eventlog.Origin{Study: g.Study})
+			event, err := registry.Decode(g.Type, g.Schema, g.Data, eventlog.Keys{}, eventlog.Origin{Study: g.Study})
 			if err != nil {
 				panic(err)
 			}

@@ -24,6 +24,8 @@ const (
 	mongoDir          = "mongo"
 	tokenKeyFile      = "token.key"
 	blindingKeyFile   = "blinding.key"
+	identityKeyFile   = "identity.key"     // the master key
+	identityKeysFile  = "identity-keys.db" // the keys that it wraps
 	demoLogFile       = "casebook.log"
 	scenarioFile      = "demo.json"
 	eventStoreAddress = "eventstore.address" // written while the embedded event store runs
@@ -83,7 +85,7 @@ func (d dataDir) mayBeFilled() error {
 
 // ours reports whether a file or folder has a name that it has in a data directory.
 func ours(name string) bool {
-	return slices.Contains([]string{eventStoreDir, mongoDir, tokenKeyFile, blindingKeyFile, demoLogFile, scenarioFile,
+	return slices.Contains([]string{eventStoreDir, mongoDir, tokenKeyFile, blindingKeyFile, identityKeyFile, identityKeysFile, demoLogFile, scenarioFile,
 		eventStoreAddress, mongoAddress, credentials.File, credentials.AuthorityFile}, name)
 }
 

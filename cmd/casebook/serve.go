@@ -20,6 +20,7 @@ import (
 	"casebook/commands"
 	"casebook/domain"
 	"casebook/eventlog"
+	"casebook/keystore"
 	"casebook/notify"
 	"casebook/projections"
 	"casebook/readmodels"
@@ -87,7 +88,8 @@ func (s *server) url() string { return s.scheme + "://" + s.httpAddress }
 type server struct {
 	stores                    *stores
 	log                       *eventlog.Log
-	blindLog                  *eventlog.Log // without the blinding keys; the views are built from it
+	blindLog                  *eventlog.Log   // without the blinding keys; the views are built from it
+	identities                *keystore.Store // nil if the process has no keys of personal data
 	channels                  []notify.Channel
 	views                     *readmodels.Store
 	verifier                  *eventlog.Verifier
@@ -354,6 +356,14 @@ func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger
 		log.BlindingKeys = key.keys
 		s.blindLog.CheckProofsWith(log.BlindingKeys)
 	}
+	if slices.Contains(f.Roles, "api") {
+		if s.identities, err = f.Stores.identityKeys(connect); err != nil {
+			return err
+		}
+		if s.identities != nil {
+			log.PersonalKeys = s.identities
+		}
+	}
 	log.Registerer = s.metrics
 	if s.log, err = eventlog.Connect(connect, log); err != nil {
 		return err
@@ -462,7 +472,7 @@ func (s *server) end() error {
 	return s.parts.Wait()
 }
 
-// release closes what the parts ran on: channels, logs, views and embedded stores.
+// release closes what the parts ran on: channels, logs, keys, views and embedded stores.
 func (s *server) release() error {
 	if s.stop != nil {
 		s.stop() // frees its context, when the parts ended by themselves
@@ -475,6 +485,9 @@ func (s *server) release() error {
 		if log != nil {
 			errs = append(errs, log.Close())
 		}
+	}
+	if s.identities != nil {
+		errs = append(errs, s.identities.Close())
 	}
 	if s.views != nil {
 		closing, cancel := context.WithTimeout(context.Background(), 5*time.Second)

@@ -28,6 +28,8 @@ type storeFlags struct {
 	MongoDatabase string `help:"Database of the read models." default:"casebook"`
 	// Processes that take commands need the key. Views are built without it.
 	BlindingKeyFile string `help:"Key that seals arms and kit contents in the log. The embedded event store gets one in --data with its first start; with --eventstore it must exist. All processes with the roles api or sagas need the same. Without it, all arms are lost." type:"path" placeholder:"FILE"`
+	IdentityKeys    string `help:"Where the keys of patients' personal data are: a file, or a MongoDB, mongodb://..., which is not that of the views. By default a file in --data, but none with --eventstore: then nobody can record or read who a patient is." placeholder:"FILE or URL"`
+	IdentityKeyFile string `help:"Master key that wraps the keys of patients' personal data; made in --data by default, but not with --eventstore. All processes with the role api need the same. Without it, all personal data are lost." type:"path" placeholder:"FILE"`
 	NodeListen      string `help:"Address of the embedded event store." default:"127.0.0.1:2113" placeholder:"HOST:PORT"`
 	MongoListen     string `help:"Address of the embedded MongoDB." default:"127.0.0.1:27017" placeholder:"HOST:PORT"`
 }

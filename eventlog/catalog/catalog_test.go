@@ -4,6 +4,9 @@ package catalog_test
 
 import (
 	"bytes"
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -16,6 +19,7 @@ import (
 
 	"casebook/cmd/casebook/contexts"
 	"casebook/domain/blind"
+	"casebook/domain/personal"
 	"casebook/domain/scenario"
 	"casebook/domain/study"
 	"casebook/eventlog"
@@ -130,10 +134,24 @@ func TestRegisteredEventsKeepAllFields(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(value.Interface(), back); diff != "" {
+		before, after := value.Interface(), back
+		if s.Personal() { // what is read is sealed
+			before, after = inTheOpen(t, before), inTheOpen(t, after)
+		}
+		if diff := cmp.Diff(before, after); diff != "" {
 			t.Errorf("%s changed when it was encoded and decoded (-encoded +decoded):\n%s", name, diff)
 		}
 	}
+}
+
+// inTheOpen returns the JSON of an event in which nothing is sealed.
+func inTheOpen(t *testing.T, event any) any {
+	t.Helper()
+	text, err := jsonv2.Marshal(event, jsonv1.DefaultOptionsV1(), openly)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 func TestUnknownTypesAndVersionsAreRefused(t *testing.T) {
@@ -142,7 +160,7 @@ func TestUnknownTypesAndVersionsAreRefused(t *testing.T) {
 		name    string
 		version int
 	}{{"DiarySubmitted", 99}, {"DiarySubmitted", 0}, {"SomethingNew", 1}} {
-		if _, err := registry.Decode(c.name, c.version, []byte(`{}`), nil, eventlog.Origin{}); err == nil {
+		if _, err := registry.Decode(c.name, c.version, []byte(`{}`), eventlog.Keys{}, eventlog.Origin{}); err == nil {
 			t.Errorf("%s version %d was decoded, and this program does not know it", c.name, c.version)
 		}
 	}
@@ -157,7 +175,7 @@ func TestR21_EveryEventHasARegisteredCategory(t *testing.T) {
 			t.Errorf("%s has the category %q", s.Name, s.Category)
 		}
 	}
-	if _, _, _, err := registry.Encode(struct{ X int }{1}, nil, eventlog.Origin{}); err == nil {
+	if _, _, _, err := registry.Encode(struct{ X int }{1}, eventlog.Keys{}, eventlog.Origin{}); err == nil {
 		t.Error("an unregistered event was encoded")
 	}
 }
@@ -167,7 +185,7 @@ func TestAnUnchangedVersionKeepsTheBytes(t *testing.T) {
 	const definition = `{"b": "<", "a": 1.0}`
 	stored := `{"study":"S","protocol":{"version":1,"consentVersion":"1","forms":[{"id":"f","title":"F","definition":` +
 		definition + `}]}}`
-	event, err := contexts.Registry().Decode("ProtocolVersionPublished", 1, []byte(stored), nil, eventlog.Origin{})
+	event, err := contexts.Registry().Decode("ProtocolVersionPublished", 1, []byte(stored), eventlog.Keys{}, eventlog.Origin{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -179,7 +197,7 @@ func TestAnUnchangedVersionKeepsTheBytes(t *testing.T) {
 func TestUpcastRefusesWhatItCannotRead(t *testing.T) {
 	registry := contexts.Registry()
 	for _, stored := range []string{`{"scores":[1]}`, `{"scores":"x"}`, `[`, `7`} {
-		if event, err := registry.Decode("DiarySubmitted", 1, []byte(stored), nil, eventlog.Origin{}); err == nil {
+		if event, err := registry.Decode("DiarySubmitted", 1, []byte(stored), eventlog.Keys{}, eventlog.Origin{}); err == nil {
 			t.Errorf("%s was read as %v", stored, event)
 		}
 	}
@@ -202,29 +220,63 @@ func nameAndVersion(t *testing.T, file string) (string, int) {
 var goldenOrigin = eventlog.Origin{Study: "GOLDEN", Stream: "golden", CommandID: "golden"}
 
 // goldenKeys returns the keys with which the golden files' blinded values are sealed.
-func goldenKeys(t *testing.T) *eventlog.BlindingKeys {
+func goldenKeys(t *testing.T) eventlog.Keys {
 	t.Helper()
 	keys, err := eventlog.NewBlindingKeys([]byte("the golden files' blinding secret"[:eventlog.BlindingKeyBytes]))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return keys
+	return eventlog.Keys{Blinding: keys, Personal: goldenPersonalKeys{}}
 }
 
-// openly encodes blinded values as what they hold, not sealed.
-var openly = jsonv2.WithMarshalers(jsonv2.MarshalToFunc(func(enc *jsontext.Encoder, v blind.Sealer) error {
+// goldenPersonalKeys are personal.Keys with one key, which is never destroyed.
+type goldenPersonalKeys struct{ personal.Keys }
+
+func (goldenPersonalKeys) cipher() cipher.AEAD {
+	block, err := aes.NewCipher([]byte("the golden files' key of persons"))
+	if err != nil {
+		panic(err)
+	}
+	c, err := cipher.NewGCMWithRandomNonce(block)
+	if err != nil {
+		panic(err)
+	}
+	return c
+}
+
+func (k goldenPersonalKeys) Seal(_ context.Context, _ personal.KeyID, plain, bound []byte) ([]byte, error) {
+	return k.cipher().Seal(nil, nil, plain, bound), nil
+}
+
+func (k goldenPersonalKeys) Open(_ context.Context, _ personal.KeyID, sealed, bound []byte) ([]byte, error) {
+	return k.cipher().Open(nil, nil, sealed, bound)
+}
+
+// openly encodes blinded and personal values as what they hold, not sealed.
+var openly = jsonv2.WithMarshalers(jsonv2.JoinMarshalers(jsonv2.MarshalToFunc(func(enc *jsontext.Encoder, v revealer) error {
+	plain, err := v.RevealJSON(context.Background(), goldenPersonalKeys{})
+	if err != nil {
+		return err
+	}
+	return enc.WriteValue(jsontext.Value(bytes.TrimSpace(plain)))
+}), jsonv2.MarshalToFunc(func(enc *jsontext.Encoder, v blind.Sealer) error {
 	plain, err := v.SealWith(func(plain []byte) (string, error) { return string(plain), nil })
 	if err != nil {
 		return err
 	}
 	return enc.WriteValue(jsontext.Value(plain))
-}))
+})))
+
+// revealer is a personal.Value of any type.
+type revealer interface {
+	RevealJSON(ctx context.Context, keys personal.Keys) ([]byte, error)
+}
 
 // TestEventsAreReadAsTheStandardLibraryReadsThem reads the events of today, and what damage or another program may make of them, by
 // encoding/json and by the library that reads the log. Both find the same event, or refuse.
 func TestEventsAreReadAsTheStandardLibraryReadsThem(t *testing.T) {
 	for _, s := range contexts.Registry().Schemas() {
-		if s.Blinded() {
+		if s.Blinded() || s.Personal() {
 			continue // only one library can open what is sealed
 		}
 		stored, err := os.ReadFile(fmt.Sprintf("testdata/golden/%s.v%d.stored.json", s.Name, s.Version))

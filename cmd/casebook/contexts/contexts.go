@@ -8,6 +8,7 @@ import (
 	"casebook/commands"
 	diarycommands "casebook/commands/diary"
 	enrollmentcommands "casebook/commands/enrollment"
+	identitycommands "casebook/commands/identity"
 	instrumentcommands "casebook/commands/instrument"
 	patientcommands "casebook/commands/patient"
 	processcommands "casebook/commands/process"
@@ -22,6 +23,7 @@ import (
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/enrollment"
+	"casebook/domain/identity"
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
 	"casebook/domain/process"
@@ -76,6 +78,7 @@ func Streams() []domain.StreamType {
 		enrollment.Streams,
 		patient.Streams,
 		diary.Streams,
+		identity.Streams,
 		user.Streams,
 		security.Streams,
 		randomisation.Streams,
@@ -98,6 +101,7 @@ func Commands() []commands.Command {
 		enrollmentcommands.Commands,
 		patientcommands.Commands,
 		diarycommands.Commands,
+		identitycommands.Commands,
 		supplycommands.Commands,
 		randomisationcommands.Commands,
 		safetycommands.Commands,

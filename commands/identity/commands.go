@@ -1,0 +1,142 @@
+// Package identity declares the commands of the context identity: which decision, which facts, which roles.
+package identity
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"casebook/access"
+	"casebook/commands"
+	"casebook/domain"
+	"casebook/domain/identity"
+	"casebook/domain/personal"
+	"casebook/domain/refuse"
+)
+
+// Commands are the commands on who a patient is. They are open to the patient's site alone: what they hold may not be with the sponsor
+// (ICH E6(R3) 2.12.4 and 3.16.1: confidentiality of participants). Their bodies are secret, because a hash of a name and a birth date can
+// be guessed, also when the key of the data is destroyed.
+var Commands = []commands.Command{
+	commands.Handle(identity.Decider, identity.Record).
+		AllowedTo(access.SiteStaff).
+		PreparedWith(makeKey).
+		Secret().
+		Described("Record who a patient is, apart from clinical data",
+			identity.RecordIdentity{OfPatient: domain.ForPatient("PAIN1.S-0001"), Details: exampleDetails}),
+	commands.HandleWithFacts(identity.Decider, inForce, identity.Correct).
+		AllowedTo(access.SiteStaff).
+		Secret().
+		Described("Correct who a patient is; a field that is not given is removed",
+			identity.CorrectIdentity{OfPatient: domain.ForPatient("PAIN1.S-0001"), Details: exampleDetails, Reason: "Moved house"}),
+	commands.Handle(identity.Decider, identity.Show).
+		AllowedTo(access.SiteStaff).
+		Revealing(shown).
+		ShownAgain(showAgainFor, func(c identity.ReadIdentity) identity.ReadIdentity { return c }).
+		Described("Show who a patient is; each reading is recorded",
+			identity.ReadIdentity{OfPatient: domain.ForPatient("PAIN1.S-0001"), Purpose: identity.ToContact}),
+}
+
+var exampleDetails = identity.Details{Name: "Erika Mustermann", BirthDate: "1964-08-12", Email: "erika@example.org", Phone: "+49 30 1234567",
+	Address: "Heidestrasse 17, 51147 Koeln"}
+
+// showAgainFor is how long a repeat of ReadIdentity shows again what a lost answer held.
+const showAgainFor = 10 * time.Minute
+
+// makeKey makes the key of the patient's data. It is stored before anything is sealed with it. A key whose command is then refused
+// protects nothing, and stays unused.
+func makeKey(ctx context.Context, h *commands.Handler, _ commands.Request, c *identity.RecordIdentity) error {
+	reader := h.Reader()
+	recorded, err := commands.Read(ctx, reader, identity.Decider, string(c.Patient))
+	if err != nil || recorded.Key != "" {
+		return err
+	}
+	keys := reader.PersonalKeys()
+	if keys == nil {
+		return refusalOf(personal.ErrNoKeys)
+	}
+	c.Key, err = keys.Create(ctx)
+	return refusalOf(err)
+}
+
+// inForce returns the details that a correction replaces.
+func inForce(ctx context.Context, reader commands.Reader, c identity.CorrectIdentity) (identity.Details, error) {
+	all, err := recorded(ctx, reader, c.Patient)
+	if err != nil || len(all) == 0 {
+		return identity.Details{}, err
+	}
+	return all[0].Details, nil
+}
+
+// Shown is who a patient is, and how it was corrected.
+type Shown struct {
+	Recorded
+	Former []Recorded `json:"former,omitempty" doc:"What was recorded before, the newest first"`
+}
+
+// Recorded is who a patient is, as it was recorded at a time.
+type Recorded struct {
+	identity.Details
+	RecordedAt time.Time     `json:"recordedAt" doc:"When it was recorded"`
+	RecordedBy domain.UserID `json:"recordedBy" doc:"Who recorded it"`
+	Reason     string        `json:"reason,omitempty" doc:"Why it was corrected; absent where it is what was recorded first"`
+}
+
+// shown returns what ReadIdentity shows.
+func shown(ctx context.Context, reader commands.Reader, _ identity.Identity, c identity.ReadIdentity) (any, error) {
+	all, err := recorded(ctx, reader, c.Patient)
+	if err != nil {
+		return nil, err
+	}
+	return Shown{Recorded: all[0], Former: all[1:]}, nil
+}
+
+// recorded returns all that was recorded of a patient, the newest first. It reads the log, because states do not hold it.
+func recorded(ctx context.Context, reader commands.Reader, who domain.PatientID) (all []Recorded, err error) {
+	events, err := commands.ReadEvents(ctx, reader, identity.Decider, string(who))
+	if err != nil {
+		return nil, err
+	}
+	for _, event := range events {
+		var r Recorded
+		switch e := event.(type) {
+		case identity.Recorded:
+			r.RecordedAt, r.RecordedBy = e.At, e.By
+			r.Details, err = reveal(ctx, reader, e.Details)
+		case identity.Corrected:
+			r.RecordedAt, r.RecordedBy = e.At, e.By
+			if r.Details, err = reveal(ctx, reader, e.Details); err == nil {
+				r.Reason, err = reveal(ctx, reader, e.Reason)
+			}
+		default:
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, r)
+	}
+	slices.Reverse(all)
+	return all, nil
+}
+
+func reveal[T any](ctx context.Context, reader commands.Reader, v personal.Value[T]) (T, error) {
+	content, err := personal.Reveal(ctx, reader.PersonalKeys(), v)
+	return content, refusalOf(err)
+}
+
+// refusalOf makes of an error of the keys the refusal identity_erased, identity_unavailable or identity_key_missing.
+func refusalOf(err error) error {
+	switch {
+	case errors.Is(err, personal.ErrDestroyed):
+		return refuse.WrongState("identity_erased", "who the patient is was erased").Do("ask the site's own source documents")
+	case errors.Is(err, personal.ErrNoKeys):
+		return refuse.Overload("identity_unavailable", "this server has no keys of personal data").
+			Do("tell those who run the system; the server needs the store of personal keys")
+	case errors.Is(err, personal.ErrUnknownKey):
+		return refuse.Overload("identity_key_missing", "the store of personal keys does not have the key of this patient").
+			Do("tell those who run the system; the store may be the wrong one, or restored from an old backup")
+	}
+	return err
+}

@@ -1,0 +1,159 @@
+// Package keystore keeps the data keys of personal values: one random key for each person, wrapped by a master key. It is a store of its
+// own, apart from the log and from the views, so that an erased person stays erased when those are restored from a backup, and it has
+// no copy of a key that was destroyed.
+package keystore
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"encoding/base32"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"casebook/domain/personal"
+)
+
+// KeyBytes is the length of the master key, and of each data key.
+const KeyBytes = 32
+
+// ErrWrongMasterKey means that the keys of the store are wrapped by another master key.
+var ErrWrongMasterKey = errors.New("the store of personal keys belongs to another master key; put the right one back from your backup")
+
+// Store is a personal.Keys. It keeps no key in memory: a key that another process destroys is gone here at once.
+type Store struct {
+	records records
+	master  cipher.AEAD
+}
+
+// records are where wrapped keys are kept.
+type records interface {
+	// add stores a new record for good.
+	add(ctx context.Context, id personal.KeyID, wrapped []byte) error
+	// find returns a record. Wrapped is nil if the key was destroyed. It fails with personal.ErrUnknownKey.
+	find(ctx context.Context, id personal.KeyID) (wrapped []byte, err error)
+	// destroy replaces a record by the moment when its key was destroyed, and leaves no copy of it in the store.
+	destroy(ctx context.Context, id personal.KeyID, at time.Time) error
+	close() error
+}
+
+// check is the id of a record by which the master key is recognised.
+const check personal.KeyID = "check"
+
+// open returns the store on these records.
+func open(ctx context.Context, r records, master []byte) (*Store, error) {
+	if len(master) != KeyBytes {
+		return nil, fmt.Errorf("the master key of personal data has %d bytes; it needs %d", len(master), KeyBytes)
+	}
+	aead, err := aeadOf(master)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{records: r, master: aead}
+	wrapped, err := r.find(ctx, check)
+	if errors.Is(err, personal.ErrUnknownKey) {
+		if err = r.add(ctx, check, s.wrap(check, make([]byte, KeyBytes))); err != nil { // of two processes, one may come too late
+			wrapped, err = r.find(ctx, check)
+		} else {
+			return s, nil
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if _, err := s.unwrap(check, wrapped); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Close closes the store.
+func (s *Store) Close() error { return s.records.close() }
+
+// Create implements personal.Keys.
+func (s *Store) Create(ctx context.Context) (personal.KeyID, error) {
+	var name [20]byte
+	key := make([]byte, KeyBytes)
+	rand.Read(name[:])
+	rand.Read(key)
+	id := personal.KeyID(strings.ToLower(base32.StdEncoding.EncodeToString(name[:])))
+	if err := s.records.add(ctx, id, s.wrap(id, key)); err != nil {
+		return "", fmt.Errorf("store the key of personal data: %w", err)
+	}
+	return id, nil
+}
+
+// Seal implements personal.Keys.
+func (s *Store) Seal(ctx context.Context, id personal.KeyID, plain, bound []byte) ([]byte, error) {
+	c, err := s.cipher(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	return c.Seal(nil, nil, plain, bound), nil // #nosec G407 -- the cipher makes the nonce itself
+}
+
+// Open implements personal.Keys.
+func (s *Store) Open(ctx context.Context, id personal.KeyID, sealed, bound []byte) ([]byte, error) {
+	c, err := s.cipher(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := c.Open(nil, nil, sealed, bound)
+	if err != nil {
+		return nil, errors.New("the personal data were altered, or copied from another place")
+	}
+	return plain, nil
+}
+
+// Destroy implements personal.Keys.
+func (s *Store) Destroy(ctx context.Context, id personal.KeyID) error {
+	if err := s.records.destroy(ctx, id, time.Now().UTC()); err != nil {
+		return fmt.Errorf("destroy the key of personal data: %w", err)
+	}
+	wrapped, err := s.records.find(ctx, id)
+	if err == nil && wrapped != nil {
+		err = errors.New("the store still has the key after it was destroyed")
+	}
+	return err
+}
+
+// cipher returns the cipher of a data key. The key itself is not kept.
+func (s *Store) cipher(ctx context.Context, id personal.KeyID) (cipher.AEAD, error) {
+	wrapped, err := s.records.find(ctx, id)
+	switch {
+	case err != nil:
+		return nil, err
+	case wrapped == nil:
+		return nil, personal.ErrDestroyed
+	}
+	key, err := s.unwrap(id, wrapped)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(key)
+	return aeadOf(key)
+}
+
+func (s *Store) wrap(id personal.KeyID, key []byte) []byte {
+	return s.master.Seal(nil, nil, key, []byte(id)) // #nosec G407 -- the cipher makes the nonce itself
+}
+
+func (s *Store) unwrap(id personal.KeyID, wrapped []byte) ([]byte, error) {
+	key, err := s.master.Open(nil, nil, wrapped, []byte(id))
+	if err != nil {
+		return nil, ErrWrongMasterKey
+	}
+	return key, nil
+}
+
+// aeadOf returns AES-256-GCM with a random nonce before each content.
+func aeadOf(key []byte) (cipher.AEAD, error) {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCMWithRandomNonce(block)
+}
