@@ -31,8 +31,8 @@ func TestDailyLifeOfIdentities(t *testing.T) {
 	in.must(s.manager, study.PublishProtocolVersion{InStudy: inStudy, Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0",
 		Criteria: []study.Criterion{{ID: "adult"}}}})
 	for _, at := range []domain.SiteID{"01", "02"} {
-		in.must(s.manager, study.AddSite{InStudy: inStudy, Site: at, Name: "Hospital " + string(at), Country: "DE", Zone: "UTC"})
-		in.must(s.manager, study.ActivateSite{InStudy: inStudy, Site: at, On: "2026-01-01"})
+		in.must(s.manager, study.AddSite{AtSite: domain.ForSite(id, at), Name: "Hospital " + string(at), Country: "DE", Zone: "UTC"})
+		in.must(s.manager, study.ActivateSite{AtSite: domain.ForSite(id, at), On: "2026-01-01"})
 	}
 	of := s.screened(nil)
 	anna := identity.Details{Name: "Anna Beispielhuber", BirthDate: "1964-08-12", Email: "anna.b@example.org", Phone: "+49 30 99887766",
