@@ -2,6 +2,7 @@ package sagas_test
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"testing"
 
 	"casebook/domain"
@@ -9,6 +10,7 @@ import (
 	"casebook/domain/safety"
 	"casebook/domain/study"
 	"casebook/domain/supply"
+	"casebook/sagas"
 )
 
 // extended is a world in which a patient who has the kit of the enrolment can be drawn for a stage with one arm, whose kits are there.
@@ -71,6 +73,87 @@ func TestADrawGoesOnAfterAnEndThatIsUndone(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A draw that was requested is answered, whatever ends and undoings come between, and in whatever order processes are told. One that was
+// not possible can be requested again.
+func TestARequestedDrawIsAnsweredWhateverComesBetween(t *testing.T) {
+	for seed := range uint64(6) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			w, c, of := extended(t)
+			c.mustSettle()
+			p := &postman{courier: c, t: t, runners: []*sagas.Runner{w.runner(w.part)}, random: rand.New(rand.NewPCG(seed, 30))}
+			ask := patient.RequestRandomisation{OfPatient: of, Stage: "ext"}
+			w.must(w.crc, ask)
+			for range 2 {
+				if seed%2 == 1 {
+					p.round(true)
+				}
+				w.must(w.crc, patient.EndParticipation{OfPatient: of, On: "2026-02-03", Reason: patient.EndedByLossToFollowUp})
+				p.round(true)
+				w.must(w.crc, patient.UndoPatientStep{OfPatient: of, Step: patient.StepParticipationEnd, Reasoned: domain.Because("another's")})
+				p.round(true)
+			}
+			p.round(false)
+			events := w.events("patient-" + string(of.Patient))
+			if patient.Decider.Fold(patientEvents(events)...).Drawing {
+				t.Fatalf("the draw is not answered; the process has come to %+v", w.lastStep(of.Patient))
+			}
+			if len(ofType[patient.RandomisationConfirmed](events)) == 0 {
+				w.must(w.crc, ask)
+				p.round(false)
+			}
+			confirmed := ofType[patient.RandomisationConfirmed](w.events("patient-" + string(of.Patient)))
+			if step := w.lastStep(of.Patient); len(confirmed) != 1 || step.Stage != "randomised" {
+				t.Errorf("it was confirmed %d times, and the process has come to %s: %s", len(confirmed), step.Stage, step.Note)
+			}
+			if _, err := (&traveller{world: w, postman: p, who: of.Patient}).allocatedKit("A", supply.KitOfStage("ext")); err != nil {
+				t.Errorf("the kit of the draw: %v", err)
+			}
+		})
+	}
+}
+
+// The failure of a draw that an end broke off does not answer the one that goes on after the undoing.
+func TestALateFailureDoesNotAnswerTheDrawThatGoesOn(t *testing.T) {
+	w, c, of := extended(t)
+	c.mustSettle()
+	w.must(w.crc, patient.RequestRandomisation{OfPatient: of, Stage: "ext"})
+	w.must(w.crc, patient.EndParticipation{OfPatient: of, On: "2026-02-03", Reason: patient.EndedByLossToFollowUp})
+	w.must(w.crc, patient.UndoPatientStep{OfPatient: of, Step: patient.StepParticipationEnd, Reasoned: domain.Because("another's")})
+	asked := c.fresh()
+	for i, e := range asked { // those of the undoing come late
+		if _, undone := e.Event.(patient.StepUndone); undone {
+			for _, e := range c.fresh() {
+				if err := c.deal(e); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, e := range asked[i:] {
+				if err := c.deal(e); err != nil {
+					t.Fatal(err)
+				}
+			}
+			break
+		}
+		if err := c.deal(e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.mustSettle()
+	events := w.events("patient-" + string(of.Patient))
+	if n := len(ofType[patient.RandomisationNotPossible](events)); n != 0 || len(ofType[patient.RandomisationConfirmed](events)) != 1 {
+		t.Errorf("the draw failed %d times; the process has come to %+v", n, w.lastStep(of.Patient))
+	}
+}
+
+// patientEvents are events of a patient's stream.
+func patientEvents(events []any) (all []patient.Event) {
+	for _, e := range events {
+		all = append(all, e.(patient.Event))
+	}
+	return all
 }
 
 // Supply is told of kits that a site loses one after another before they are given out, and lets them be replaced again.

@@ -49,6 +49,7 @@ var Commands = []commands.Command{
 	commands.HandleWithFacts(patient.Decider, commands.StudyOfPatient, patient.ConfirmDraw).
 		AllowedTo(access.Processes),
 	commands.Handle(patient.Decider, patient.FailDraw).
+		Upcast(domain.Unchanged).
 		AllowedTo(access.Processes),
 	commands.Handle(patient.Decider, patient.Fail).
 		AllowedTo(access.Processes),

@@ -233,9 +233,7 @@ type StepUndone struct {
 	EndedOn          domain.Date `json:"endedOn,omitempty"`
 	TreatmentEndedOn domain.Date `json:"treatmentEndedOn,omitempty"`
 	Withdrawn        []Extent    `json:"withdrawn,omitempty"`
-	// DrawGoesOn says that a draw which the step had broken off is under way again. Earlier programs left it broken off.
-	DrawGoesOn bool   `json:"drawGoesOn,omitempty"`
-	Reason     string `json:"reason"`
+	Reason           string      `json:"reason"`
 }
 
 // Transferred moves a patient to another site of the study. What was recorded before stays with the former site.

@@ -119,7 +119,7 @@ func mustFollow(t *rapid.T, s study.Study, before, p patient.Patient, event pati
 		}
 	case patient.RandomisationRequested:
 		switch {
-		case waits || before.Drawing || !before.Participating() || slices.Contains(before.Stages, e.Stage):
+		case waits && before.Draws == 0 || before.Drawing || !before.Participating() || slices.Contains(before.Stages, e.Stage):
 			t.Fatalf("%+v is requested for %+v", e, before)
 		case (e.Stage == "") != (before.Treatment == patient.TreatmentNotStarted):
 			t.Fatalf("stage %q is requested while the treatment is %s", e.Stage, before.Treatment)

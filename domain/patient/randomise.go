@@ -31,6 +31,7 @@ type ConfirmRandomisation struct {
 type FailRandomisation struct {
 	domain.OfPatient
 	Stage           string `json:"stage,omitempty" doc:"The stage of the protocol"`
+	Attempt         int    `json:"attempt,omitempty" doc:"Which of the patient's requests it answers; the last one where it is left out"`
 	Code            string `json:"code" doc:"Stable code of the reason"`
 	domain.Reasoned `doc:"The reason as a sentence"`
 }
@@ -42,7 +43,7 @@ type RandomisationRequested struct {
 	Site    domain.SiteID    `json:"site"`
 	// Stage is the stage of the protocol; "" is the first draw.
 	Stage string `json:"stage,omitempty"`
-	// Attempt counts the patient's requests for a draw, from 1.
+	// Attempt counts the patient's requests for a draw, from 1, with those of draws that go on after an undoing.
 	Attempt  int `json:"attempt"`
 	Protocol int `json:"protocol"`
 	// Kits says that the patient gets a kit with the draw.
@@ -184,12 +185,12 @@ func ConfirmDraw(p Patient, s study.Study, cmd ConfirmRandomisation, _ domain.Ca
 }
 
 // FailDraw records that a patient cannot be drawn at present. It records nothing if no draw is requested, for example when it
-// is sent twice or the treatment has ended in the meantime. It refuses patient_not_found.
+// is sent twice or the treatment has ended in the meantime, or if it answers an earlier request. It refuses patient_not_found.
 func FailDraw(p Patient, cmd FailRandomisation, _ domain.Call) ([]Event, error) {
 	if !p.Exists() {
 		return nil, patientNotFound()
 	}
-	if !p.Drawing {
+	if !p.Drawing || cmd.Attempt != 0 && cmd.Attempt != p.Draws {
 		return nil, nil
 	}
 	return []Event{RandomisationNotPossible{Patient: cmd.Patient, Stage: cmd.Stage, Code: cmd.Code, Reason: cmd.Reason}}, nil

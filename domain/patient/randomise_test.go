@@ -178,7 +178,9 @@ func TestADrawGoesOnAfterAnUndoing(t *testing.T) {
 	asked := in(t, patient.StatusConsented).Given(
 		patient.EnrollmentRequested{Patient: anna, On: "2026-02-10", Attempt: 1, DrawnLater: true},
 		patient.Enrolled{Patient: anna, On: "2026-02-10", PatientNumber: "1", RunIn: true})
-	asked = asked.Given(drawRequest(t, asked, s, ""))
+	again := drawRequest(t, asked, s, "").(patient.RandomisationRequested)
+	asked = asked.Given(again)
+	again.Attempt = 2
 	if got := asked.State().DrawnFor(); !slices.Equal(got, []string{""}) {
 		t.Errorf("the patient is drawn for %v", got)
 	}
@@ -189,7 +191,9 @@ func TestADrawGoesOnAfterAnUndoing(t *testing.T) {
 	}
 	undone := left.When(undoing(patient.StepParticipationEnd, "another's")).Then(patient.StepUndone{Patient: anna,
 		Step: patient.StepParticipationEnd, On: "2026-03-01", From: patient.StatusDiscontinued, FromTreatment: patient.TreatmentNotStarted,
-		Status: patient.StatusEnrolled, Treatment: patient.TreatmentNotStarted, DrawGoesOn: true, Reason: "another's"})
+		Status: patient.StatusEnrolled, Treatment: patient.TreatmentNotStarted, Reason: "another's"}, again)
+	late := patient.FailRandomisation{OfPatient: domain.ForPatient(anna), Attempt: 1, Code: "patient_ended", Reasoned: domain.Because("left")}
+	undone.When(scenario.Sent(patient.FailDraw, late, call)).Then()
 	undone.When(requestingDraw(s, "")).ThenRefused("randomisation_requested")
 	without := undone.Given(patient.ConsentVoided{Patient: anna, ConsentVersion: "1.0"})
 	_, err := transferring(s, "B", "2026-03-01")(without.State())

@@ -47,7 +47,9 @@ type Patient struct {
 	// DrawStage is the stage of the draw that was requested last, "" for the first.
 	DrawStage string
 	Draws     int
-	Stages    []string
+	// drawRequest is the last of these requests.
+	drawRequest RandomisationRequested
+	Stages      []string
 	// DrawnOn is the day of the first draw; "" without one, and in older logs.
 	DrawnOn domain.Date
 	// Extended says that the last draw was for an open extension.
@@ -158,6 +160,7 @@ func evolve(before Patient, e Event) Patient {
 		}
 	case RandomisationRequested:
 		p.Factors, p.Drawing, p.DrawStage, p.Draws = e.Factors, true, e.Stage, e.Attempt
+		p.drawRequest = e
 	case RandomisationConfirmed:
 		if p.Stages, p.Drawing = append(slices.Clone(p.Stages), e.Stage), false; e.Stage == "" {
 			p.DrawnOn = e.On
@@ -193,7 +196,6 @@ func evolve(before Patient, e Event) Patient {
 		p.EndedOn = e.ScreenedOn
 	case StepUndone:
 		p.EndedOn, p.TreatmentEndedOn, p.Withdrawn, p.Died = e.EndedOn, e.TreatmentEndedOn, e.Withdrawn, false
-		p.Drawing = p.Drawing || e.DrawGoesOn
 	case Transferred:
 		p.former = append(slices.Clip(p.former), formerSite{site: p.Site, until: e.On})
 		p.Site = e.To

@@ -52,7 +52,7 @@ type undoable struct {
 // Undoing is the facts of Undo: the earlier record of a person, for the registration of a later one that was voided in error.
 type Undoing struct{ Earlier Patient }
 
-// Undo decides about UndoPatientStep. It refuses reason_required, value_too_long, unknown_code, patient_not_found,
+// Undo decides about UndoPatientStep. A draw that the step broke off is requested again. It refuses reason_required, value_too_long, unknown_code, patient_not_found,
 // nothing_to_undo, later_step if another step has to be undone first, and patient_rescreened for the screen failure of a person who
 // goes on under another record. The registration of a person whose earlier record goes on is refused too (earlier_record_open if that
 // one is open itself): nobody takes part twice.
@@ -88,8 +88,7 @@ func Undo(p Patient, facts Undoing, cmd UndoPatientStep, _ domain.Call) ([]Event
 	}
 	undone := StepUndone{Patient: cmd.Patient, Step: cmd.Step, On: last.on, From: p.Status,
 		FromTreatment: p.Treatment, Status: p.Status, Treatment: p.Treatment,
-		EndedOn: last.endedOn, TreatmentEndedOn: last.treatmentEndedOn, Withdrawn: last.withdrawn, Reason: cmd.Reason,
-		DrawGoesOn: last.drawing}
+		EndedOn: last.endedOn, TreatmentEndedOn: last.treatmentEndedOn, Withdrawn: last.withdrawn, Reason: cmd.Reason}
 	if last.status != "" {
 		undone.Status = last.status
 	}
@@ -106,6 +105,11 @@ func Undo(p Patient, facts Undoing, cmd UndoPatientStep, _ domain.Call) ([]Event
 		undone.Treatment = last.treatment
 	}
 	events := []Event{undone}
+	if last.drawing { // what answers the request that was broken off does not answer this one
+		again := p.drawRequest
+		again.Site, again.Attempt = p.Site, p.Draws+1
+		events = append(events, again)
+	}
 	for _, c := range last.candidates {
 		events = append(events, DeviationCandidateJudgedAgain{Patient: p.ID, Candidate: c.ID, What: c.What, On: p.dayOfCandidate(c.ID)})
 	}

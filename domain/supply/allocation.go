@@ -186,7 +186,7 @@ func (s Stock) placesOf(slot Slot, f Facts) (places []place, has bool) {
 			if i == len(places) {
 				places = append(places, place{})
 			}
-			if k, _ := at.Kits.Get(n); places[i].kit == "" && k.Dispensed && at.serves(n, slot.Visit, newest.visit == slot.Visit && !later) {
+			if k, _ := at.Kits.Get(n); !places[i].serves && k.Dispensed && at.serves(n, slot.Visit, newest.visit == slot.Visit && !later) {
 				places[i] = place{serves: true, otherStep: k.ofOtherStep(step)}
 			}
 		}

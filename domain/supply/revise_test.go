@@ -281,6 +281,28 @@ func TestKitsOfAVisitAtAFormerSite(t *testing.T) {
 	}
 }
 
+// What was given out at a former site counts where the patient has come back, and the kits that were here before were set aside.
+func TestKitsOfAVisitThereAndBack(t *testing.T) {
+	low := string(x) + "-low"
+	here := typedStock(t, low, low, low, low)
+	kits := decided(t, here, allocate(withPlan(nil), anna, "week-4"))
+	here = here.Given(kits...)
+	here = here.Given(decided(t, here, settingAside("week-4"))...)
+	there := typedStock(t, low, low)
+	others := decided(t, there, allocate(withPlan(nil), anna, "week-4"))
+	there = there.Given(others...)
+	for n := range 3 {
+		f := withPlan(func(f *supply.Facts) { f.Former = []supply.Stock{there.State()} })
+		if got := given(decided(t, here, allocate(f, anna, "week-4"))); len(got) != 2-n {
+			t.Errorf("after %d of 2 kits were given out there, the patient gets %v", n, got)
+		}
+		if n < 2 {
+			there = there.Given(supply.KitDispensed{OfStock: site, Patient: anna, Kit: others[len(others)-2+n].(supply.KitAllocated).Kit,
+				Visit: "week-4", On: "2026-03-10"})
+		}
+	}
+}
+
 // The kits of a later draw take the place of what a patient still waited for.
 func TestWhatWasWaitedForBeforeALaterDraw(t *testing.T) {
 	slot := supply.KitOfStage("second")

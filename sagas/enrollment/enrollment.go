@@ -3,6 +3,7 @@ package enrollment
 
 import (
 	"fmt"
+	"maps"
 	"time"
 
 	"casebook/domain"
@@ -60,6 +61,8 @@ type enrolling struct {
 	Later       bool   `json:"later,omitempty"`
 	DrawStage   string `json:"drawStage,omitempty"`
 	DrawAttempt int    `json:"drawAttempt,omitempty"`
+	// Earlier is when arms were drawn by stage, where the answer came when nobody waited for it.
+	Earlier map[string]time.Time `json:"earlier,omitempty"`
 	// Since is where the log has the request. An end before it was undone.
 	Since uint64 `json:"since,omitempty"`
 }
@@ -92,9 +95,9 @@ var Enrollment = sagas.Define("enrollment",
 	sagas.On[patient.ConsentWithdrawn](sagas.ByPatient, enrolling.consentWithdrawn),
 	sagas.On[patient.Discontinued](sagas.ByPatient, left),
 	sagas.On[patient.ParticipationEnded](sagas.ByPatient, left),
-	sagas.On[patient.StepUndone](sagas.ByPatient, enrolling.stepUndone),
 	sagas.OnUnchanged(enrolling.needsNoHold),
 	sagas.OnUnchanged(enrolling.hasKit),
+	sagas.OnUnchanged(enrolling.isConfirmed),
 	sagas.OnRefusal[enrollment.ReservePlace](enrolling.refusedBeforeDraw),
 	sagas.OnRefusal[supply.HoldStock](enrolling.refusedBeforeDraw),
 	sagas.OnRefusal[randomisation.RandomisePatient](enrolling.refusedBeforeDraw),
@@ -102,13 +105,16 @@ var Enrollment = sagas.Define("enrollment",
 	sagas.On[patient.RandomisationConfirmed](sagas.ByPatient, enrolling.drawConfirmed),
 	sagas.OnRefusal[patient.ConfirmRandomisation](enrolling.confirmationRefused),
 	sagas.OnRefusal[enrollment.ReleasePlace](enrolling.releaseRefused),
-).OfPatients().InGroup("enrollment-4").Upcast(drewAtTheEnrolment, knewNoEarlierEnd)
+).OfPatients().InGroup("enrollment-4").Upcast(drewAtTheEnrolment, knewNoEarlierEnd, keptNoLateDraw)
 
 // drewAtTheEnrolment reads what an instance remembered in version 1, before patients could be drawn later.
 func drewAtTheEnrolment(state map[string]any) (map[string]any, error) { return state, nil }
 
 // knewNoEarlierEnd reads what an instance remembered in version 2, which took every end for a later one.
 func knewNoEarlierEnd(state map[string]any) (map[string]any, error) { return state, nil }
+
+// keptNoLateDraw reads what an instance remembered in version 3, which forgot a draw that nobody waited for any more.
+func keptNoLateDraw(state map[string]any) (map[string]any, error) { return state, nil }
 
 // firstKit names the instance of a patient who gets the kit of a draw, or of an enrolment without one. Kits of visits are the
 // business of the dispensing.
@@ -140,13 +146,26 @@ func (s enrolling) requested(e patient.EnrollmentRequested, o sagas.Occurrence) 
 	return s.await(stagePlace, s.reserve()), true
 }
 
-// drawRequested begins the draw of a patient who is enrolled. The confirmation of the enrolment may come after it.
+// drawRequested begins the draw of a patient who is enrolled, also where an earlier request is under way: it was answered, or broken off
+// by an end that was undone. An arm that was drawn for it stands. The confirmation of the enrolment may come after it.
 func (s enrolling) drawRequested(e patient.RandomisationRequested, o sagas.Occurrence) (reaction, bool) {
-	if s.underWay() && s.Stage != stageConfirmation || e.Attempt <= s.DrawAttempt {
+	if s.underWay() && !s.Later && s.Stage != stageConfirmation || e.Attempt <= s.DrawAttempt ||
+		s.Stage == stageRandomised && s.DrawStage == e.Stage {
 		return none() // an older request that comes late
 	}
+	drawnAt := s.DrawnAt
+	if !s.Later || !s.Drawn || s.DrawStage != e.Stage {
+		drawnAt = nil
+		if at, drawn := s.Earlier[e.Stage]; drawn {
+			drawnAt = &at
+		}
+	}
 	s = enrolling{Attempt: s.Attempt, Study: e.Study, Site: e.Site, Patient: e.Patient, Randomise: true, Kits: e.Kits, Factors: e.Factors,
-		Asks: s.Asks, Later: true, DrawStage: e.Stage, DrawAttempt: e.Attempt, Since: o.Position}
+		Asks: s.Asks, Later: true, DrawStage: e.Stage, DrawAttempt: e.Attempt, Since: o.Position,
+		Drawn: drawnAt != nil, DrawnAt: drawnAt, Earlier: s.Earlier}
+	if s.Drawn {
+		return s.next(), true
+	}
 	if s.Kits {
 		return s.await(stageStock, s.hold()), true
 	}
@@ -192,7 +211,7 @@ func (s enrolling) needsNoHold(supply.HoldStock, sagas.Occurrence) (reaction, bo
 
 // hasKit goes on where the patient has the kit of the draw already: nothing was recorded when it was asked for.
 func (s enrolling) hasKit(asked supply.AllocateKit, _ sagas.Occurrence) (reaction, bool) {
-	if s.Stage != stageKit || asked.Visit != supply.KitOfStage(s.DrawStage) {
+	if s.Stage != stageKit && !s.brokenOff() || asked.Visit != supply.KitOfStage(s.DrawStage) {
 		return none()
 	}
 	return s.await(stageConfirmation, s.confirm()), true
@@ -219,12 +238,21 @@ func (s enrolling) notPossible(code, reason string) reaction {
 	return s.fail(code, reason)
 }
 
+// randomised goes on with the arm, also where an earlier request was for it and its answer is late.
 func (s enrolling) randomised(e randomisation.PatientRandomised, o sagas.Occurrence) (reaction, bool) {
-	if s.Stage != stageDraw || e.Stage != s.DrawStage {
-		return none()
+	switch {
+	case e.Stage == s.DrawStage && (s.Stage == stageDraw || s.Later && s.Stage == stageStock):
+		s.Drawn, s.DrawnAt = true, &o.At
+		return s.next(), true
+	case s.Later && e.Stage != "" && !(s.Drawn && s.DrawStage == e.Stage):
+		s.Earlier = maps.Clone(s.Earlier)
+		if s.Earlier == nil {
+			s.Earlier = map[string]time.Time{}
+		}
+		s.Earlier[e.Stage] = o.At
+		return reaction{State: s, Stage: s.Stage, Outcome: o.Outcome, Awaits: o.Awaits}, true
 	}
-	s.Drawn, s.DrawnAt = true, &o.At
-	return s.next(), true
+	return none()
 }
 
 // randomisationRefused fails the enrolment. Only the answer to the last ask says that nothing was drawn, and that nothing
@@ -272,7 +300,15 @@ func (s enrolling) enrolled(patient.Enrolled, sagas.Occurrence) (reaction, bool)
 }
 
 func (s enrolling) drawConfirmed(e patient.RandomisationConfirmed, _ sagas.Occurrence) (reaction, bool) {
-	if s.Stage != stageConfirmation && !s.brokenOff() || !s.Later || e.Stage != s.DrawStage {
+	if !s.underWay() && !s.brokenOff() || !s.Later || e.Stage != s.DrawStage {
+		return none()
+	}
+	return s.end(stageRandomised, "", process.Completed), true
+}
+
+// isConfirmed ends a draw that was confirmed before: nothing was recorded when it was to be confirmed once more.
+func (s enrolling) isConfirmed(patient.ConfirmRandomisation, sagas.Occurrence) (reaction, bool) {
+	if s.Stage != stageConfirmation || !s.Later {
 		return none()
 	}
 	return s.end(stageRandomised, "", process.Completed), true
@@ -305,31 +341,6 @@ func (s enrolling) patientLeft(o sagas.Occurrence) (reaction, bool) {
 
 // brokenOff says that an enrolled patient has left after the arm was drawn, and before the draw was confirmed.
 func (s enrolling) brokenOff() bool { return s.Later && s.Drawn && s.Stage == stageEnded }
-
-// stepUndone goes on with a draw that was under way when the patient left in error. What was asked for since may still be answered as if
-// the patient had left, so it is asked for anew.
-func (s enrolling) stepUndone(e patient.StepUndone, o sagas.Occurrence) (reaction, bool) {
-	if !e.DrawGoesOn || !s.Later || !s.underWay() && !s.brokenOff() && s.Stage != stageNotPossible {
-		return none()
-	}
-	s.Ended = false
-	var r reaction
-	switch {
-	case !s.Drawn && s.underWay():
-		r = reaction{State: s, Stage: s.Stage, Outcome: o.Outcome, Awaits: o.Awaits}
-	case !s.Drawn && s.Kits:
-		s.Held = false // it was given back
-		r = s.await(stageStock, s.hold())
-	case !s.Drawn:
-		r = s.draw()
-	case s.Kits:
-		r = s.await(stageKit, s.allocate())
-	default:
-		r = s.await(stageConfirmation, s.confirm())
-	}
-	r.Note = "the end is undone"
-	return r, true
-}
 
 func (s enrolling) refusedBeforeDraw(why *refuse.Refusal, _ sagas.Occurrence) (reaction, bool) {
 	return s.fail(why.Code, why.Sentence), true
@@ -431,7 +442,8 @@ func (s enrolling) fail(code, reason string) reaction {
 		r.Commands = append(r.Commands, s.releaseHold(reason))
 	}
 	if s.Later {
-		r.Commands = append(r.Commands, patient.FailRandomisation{OfPatient: domain.ForPatient(s.Patient), Stage: s.DrawStage, Code: code,
+		r.Commands = append(r.Commands, patient.FailRandomisation{OfPatient: domain.ForPatient(s.Patient), Stage: s.DrawStage,
+			Attempt: s.DrawAttempt, Code: code,
 			Reasoned: domain.Because(reason)})
 		return r
 	}
