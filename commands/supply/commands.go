@@ -337,7 +337,7 @@ func onPatientKits[C domain.AboutPatient](decide stockDecision[C]) *commands.Dec
 		}
 		switch {
 		case facts.Withheld != "":
-		case facts.Enrolled && len(who.Consents) == 0:
+		case (facts.Enrolled || facts.Screening) && len(who.Consents) == 0: // also after an enrolment that has failed
 			facts.Withheld = supply.ConsentIsMissing
 		case who.Blocked(study.BlocksDispensing):
 			facts.Withheld = supply.ReconsentIsDue
