@@ -702,7 +702,7 @@ func (w *world) askUnscheduled() {
 func (w *world) putBack() {
 	p := w.person()
 	cmd := supply.RecordNotDispensed{Site: p.siteID(), OfPatient: domain.ForPatient(p.id), Kit: w.kitOf(p), Reasoned: reason}
-	decideOn(w, p.site, "", p, withoutFacts(supply.PutBack), cmd)
+	decideOn(w, p.site, "", p, supply.PutBack, cmd)
 }
 
 func (w *world) find() {
