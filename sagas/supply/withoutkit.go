@@ -54,6 +54,7 @@ var WithoutKit = sagas.Define("without-kit",
 	sagas.On[supply.KitPutBack](sagas.ByPatient, withoutKit.kitPutBack),
 	sagas.On(atDispensingVisit, withoutKit.visitRecorded),
 	sagas.On(func(e supply.KitsReleased, _ eventlog.Recorded) []string { return instances(e.Affected) }, withoutKit.kitsReleased),
+	sagas.On(func(e supply.LotRecallEnded, _ eventlog.Recorded) []string { return instances(e.Affected) }, withoutKit.recallEnded),
 	sagas.On(func(e supply.KitFound, _ eventlog.Recorded) []string { return instances(e.Affected) }, withoutKit.kitFound),
 	sagas.On[patient.ConsentWithdrawn](sagas.ByPatient, withoutKit.consentWithdrawn),
 	sagas.On[patient.Discontinued](sagas.ByPatient, needsNone),
@@ -109,13 +110,13 @@ func (s withoutKit) allocationFailed(e supply.AllocationFailed, o sagas.Occurren
 		why = "Patient %s at site %s%s gets no kit before a consent is signed."
 	case "", supply.TreatmentHasEnded, supply.DoseIsHeld, supply.PatientIsTransferred:
 	}
-	return s.raise(e.Visit, domain.SiteID(e.Location), why, o), true
+	return s.raise(o.ID, e.Visit, domain.SiteID(e.Location), why, o), true
 }
 
-// raise raises an alert about a visit. why has places for the patient, the site and the visit.
-func (s withoutKit) raise(visit string, site domain.SiteID, why string, o sagas.Occurrence) sagas.Reaction[withoutKit] {
+// raise raises an alert about a visit, from what has the key. why has places for the patient, the site and the visit.
+func (s withoutKit) raise(key, visit string, site domain.SiteID, why string, o sagas.Occurrence) sagas.Reaction[withoutKit] {
 	s.Since = newest(s.Since, visit, o.Position)
-	of, who := sagas.AlertFrom(o.Study, o.ID), domain.PatientID(o.Of)
+	of, who := sagas.AlertFrom(o.Study, key), domain.PatientID(o.Of)
 	s.Alerts = maps.Clone(s.Alerts)
 	if s.Alerts == nil {
 		s.Alerts = map[string]safety.AlertID{}
@@ -177,7 +178,7 @@ func (s withoutKit) look(at domain.SiteID, r sagas.Reaction[withoutKit], o sagas
 	}
 	_, back := s.PutBack[last]
 	if _, raised := s.Alerts[last]; back && !raised && since > 0 {
-		add(s.raise(last, at, "Patient %s at site %s%s was not given the kit, which was put back.", o))
+		add(s.raise(o.ID+"/put-back", last, at, "Patient %s at site %s%s was not given the kit, which was put back.", o))
 	}
 	return r
 }
@@ -228,6 +229,10 @@ func (s withoutKit) kitAllocated(e supply.KitAllocated, o sagas.Occurrence) (sag
 }
 
 func (s withoutKit) kitsReleased(e supply.KitsReleased, o sagas.Occurrence) (sagas.Reaction[withoutKit], bool) {
+	return s.has(e.Affected, o)
+}
+
+func (s withoutKit) recallEnded(e supply.LotRecallEnded, o sagas.Occurrence) (sagas.Reaction[withoutKit], bool) {
 	return s.has(e.Affected, o)
 }
 
