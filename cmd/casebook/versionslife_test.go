@@ -322,7 +322,9 @@ func TestAmendmentsReachSitesAndPatients(t *testing.T) {
 func (s *site) toApply(behind, leaving, away domain.OfPatient) {
 	s.t.Helper()
 	version := domain.AtSite{Study: s.study, Site: "01"}
-	asOf := func(moment time.Time) string { return "state=to_apply&asOf=" + url.QueryEscape(moment.UTC().Format(time.RFC3339Nano)) }
+	asOf := func(moment time.Time) string {
+		return "state=to_apply&asOf=" + url.QueryEscape(moment.UTC().Format(time.RFC3339Nano))
+	}
 	named := func(when, narrowed string, position uint64, want bool, all ...domain.OfPatient) {
 		s.t.Helper()
 		rows := s.reconsents(s.manager, narrowed, position)
