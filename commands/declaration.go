@@ -77,6 +77,8 @@ type Declaration[S, E, F, C any] struct {
 	showAgainFor time.Duration
 	// recorded are the codes of refusals by the decision that are put into the security log.
 	recorded []string
+	// recordsAll says that each refusal by the decision is.
+	recordsAll bool
 	// evenIfDamaged says that the command is also taken while its stream is damaged.
 	evenIfDamaged bool
 	// secret says that the body holds a secret, so that its hash is not recorded either.
@@ -200,10 +202,10 @@ func (d *Declaration[S, E, F, C]) ShownAgain(within time.Duration, again func(C)
 	return d
 }
 
-// RecordingRefusals puts refusals by the decision with these codes into the security log, like refusals of access: somebody
+// RecordingRefusals puts refusals by the decision with these codes, or all of them, into the security log, like refusals of access: somebody
 // who tries out what is refused in order to learn what is blinded shows there.
 func (d *Declaration[S, E, F, C]) RecordingRefusals(codes ...string) *Declaration[S, E, F, C] {
-	d.recorded = codes
+	d.recorded, d.recordsAll = codes, len(codes) == 0
 	return d
 }
 

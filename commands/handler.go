@@ -334,7 +334,7 @@ func (d *Declaration[S, E, F, C]) runIn(ctx context.Context, h *Handler, r Reque
 	if err == nil && h.log.Past() == past {
 		h.keys.remember(id, hash)
 	}
-	if refusal, ok := refuse.As(err); ok && slices.Contains(d.recorded, refusal.Code) {
+	if refusal, ok := refuse.As(err); ok && (d.recordsAll || slices.Contains(d.recorded, refusal.Code)) {
 		d.recordRefusal(r, scope, err)
 	}
 	if scope.Study != "" && !r.Principal.MayKnowPatient(scope) {

@@ -36,8 +36,7 @@ var Commands = []commands.Command{
 				Reasoned: domain.Because("Inclusion criterion 3 is not met")}),
 	commands.HandleWithFacts(patient.Decider, commands.StudyOfPatient, patient.RequestEnrollment).
 		AllowedTo(access.SiteStaff).
-		RecordingRefusals("not_eligible", "criterion_unanswered", "consent_missing", "enrolled_before_consent", "consent_version_not_in_force",
-			"protocol_not_approved").
+		RecordingRefusals().
 		Described("Request a patient's enrolment",
 			patient.EnrollPatient{OfPatient: domain.ForPatient("PAIN1.S-0001"), On: "2026-02-03"}),
 	commands.Handle(patient.Decider, patient.Confirm).

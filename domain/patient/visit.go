@@ -137,10 +137,9 @@ func Skip(p Patient, s study.Study, cmd SkipVisit, _ domain.Call) ([]Event, erro
 	return []Event{VisitSkipped{Patient: p.ID, Visit: cmd.Visit, Reason: cmd.Reason, Candidate: DeviationVisit}}, nil
 }
 
-// outOfWindow says whether a day lies outside of a visit's window. Visits of the screening, and visits for which the protocol
-// allows no days, have none.
+// outOfWindow says whether a day lies outside of a visit's window.
 func outOfWindow(v study.Visit, enrolledOn, on domain.Date) bool {
-	if v.Day < 0 || v.DaysBefore+v.DaysAfter == 0 || enrolledOn == "" {
+	if !v.HasWindow() || enrolledOn == "" {
 		return false
 	}
 	day := on.DaysSince(enrolledOn)

@@ -218,6 +218,10 @@ type Visit struct {
 	OutOfWindow WindowPolicy `json:"outOfWindow,omitempty" doc:"What becomes of the visit if it takes place earlier or later: it is flagged if left out"`
 }
 
+// HasWindow says whether a visit is to take place within a window of days. Visits of the screening, and visits for which the protocol
+// allows no other days, have none.
+func (v Visit) HasWindow() bool { return v.Day >= 0 && v.DaysBefore+v.DaysAfter > 0 }
+
 // WindowPolicy is what becomes of a visit outside of its window.
 type WindowPolicy string
 

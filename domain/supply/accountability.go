@@ -103,8 +103,9 @@ func EndRecallOfLot(s Stock, f Facts, cmd EndLotRecall, _ domain.Call) ([]StockE
 		return nil, nil
 	}
 	slices.Sort(kits)
-	return []StockEvent{LotRecallEnded{OfStock: cmd.stock(), Lot: cmd.Lot, Reason: cmd.Reason, AtHome: kits,
-		Holders: PatientsOf(s.slotsOf(kits))}}, nil
+	ended := LotRecallEnded{OfStock: cmd.stock(), Lot: cmd.Lot, Reason: cmd.Reason, AtHome: kits, Holders: PatientsOf(s.slotsOf(kits))}
+	ended.Affected = s.backBy(ended, kits)
+	return []StockEvent{ended}, nil
 }
 
 // ReleaseFromQuarantine gives kits back the status that they had before. It refuses reason_required, value_too_long,

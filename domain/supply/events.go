@@ -390,6 +390,8 @@ type LotRecallEnded struct {
 	// AtHome are the kits of the lot that were recalled while patients had them, and Holders these patients.
 	AtHome  []KitNumber        `json:"atHome,omitempty"`
 	Holders []domain.PatientID `json:"holders,omitempty"`
+	// Affected are the patients and visits that need no other kits any more. Earlier events name none.
+	Affected []Slot `json:"affected,omitempty"`
 }
 
 // KitsReleased ends the quarantine of kits and gives them back the status that they had before.

@@ -186,7 +186,7 @@ func TestARecallAfterAWithdrawnRecall(t *testing.T) {
 		return decisionWith(supply.EndRecallOfLot, f, supply.EndLotRecall{AtLocation: atLocation("A"), Lot: "L1",
 			Reasoned: domain.Because("by error")})
 	}
-	ended := supply.LotRecallEnded{OfStock: site, Lot: "L1", Reason: "by error", AtHome: kits("K1"), Holders: []domain.PatientID{anna}}
+	ended := supply.LotRecallEnded{OfStock: site, Lot: "L1", Reason: "by error", AtHome: kits("K1"), Holders: []domain.PatientID{anna}, Affected: []supply.Slot{{Patient: anna}}}
 	home := strictStockAt(t, site, "K1", "K2").Given(kitAllocated(anna, "K1"), kitDispensed(anna, "K1", "")).
 		When(quarantineLot("A", "L1", "r")).Then(recalled())
 	home.When(ending(facts(withRecalled("L1")))).Then() // it is recalled again by now
@@ -201,7 +201,8 @@ func TestARecallAfterAWithdrawnRecall(t *testing.T) {
 	back.When(quarantineLot("A", "L1", "r")).Then(again)
 	// An earlier program recorded nobody who has a kit at home. When its recall is withdrawn and made again, they are told.
 	old, endedForNobody := recalled(), ended
-	old.AtHome, old.Holders, endedForNobody.AtHome, endedForNobody.Holders = nil, nil, nil, nil
+	old.AtHome, old.Holders = nil, nil
+	endedForNobody.AtHome, endedForNobody.Holders, endedForNobody.Affected = nil, nil, nil
 	strictStockAt(t, site, "K1", "K2").Given(kitAllocated(anna, "K1"), kitDispensed(anna, "K1", ""), old).
 		When(ending(facts(nil))).Then(endedForNobody).When(quarantineLot("A", "L1", "r")).Then(recalled())
 	// What never came back may still be at home.

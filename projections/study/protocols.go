@@ -68,7 +68,10 @@ func factors(t study.Treatment) (all []studyviews.ProtocolFactor) {
 func visits(p study.Protocol) (all []studyviews.ProtocolVisit) {
 	for _, v := range p.Visits {
 		policy := v.OutOfWindow
-		if policy == "" {
+		switch {
+		case !v.HasWindow():
+			policy = ""
+		case policy == "":
 			policy = study.FlagVisit
 		}
 		all = append(all, studyviews.ProtocolVisit{ID: v.ID, Title: v.Title, Day: v.Day, Earliest: v.Day - v.DaysBefore,

@@ -45,8 +45,8 @@ type PatientVisit struct {
 	On    domain.Date `json:"on,omitempty" doc:"The day on which it took place"`
 	// The days follow from the enrolment.
 	Planned   domain.Date `json:"planned,omitempty" doc:"Planned day; none before the enrolment"`
-	Earliest  domain.Date `json:"earliest,omitempty" doc:"First day of its window: it is due from then on"`
-	Latest    domain.Date `json:"latest,omitempty" doc:"Last day of its window: a visit that is planned still is late after it"`
+	Earliest  domain.Date `json:"earliest,omitempty" doc:"First day of its window: it is due from then on; absent for a visit without a window"`
+	Latest    domain.Date `json:"latest,omitempty" doc:"Last day of its window: a visit that is planned still is late after it; absent for a visit without a window"`
 	Dispenses bool        `json:"dispenses" doc:"Whether the patient gets drug at it while treated"`
 }
 
@@ -79,7 +79,10 @@ func LoadPatientVisits(ctx context.Context, r readmodels.Request, q PatientVisit
 	for _, v := range version.Visits {
 		is := PatientVisit{Visit: v.ID, Title: v.Title, State: VisitPlanned, Dispenses: v.Dispenses}
 		if on := p.EnrolledOn; on != "" {
-			is.Planned, is.Earliest, is.Latest = on.AddDays(v.Day), on.AddDays(v.Earliest), on.AddDays(v.Latest)
+			is.Planned = on.AddDays(v.Day)
+			if v.OutOfWindow != "" {
+				is.Earliest, is.Latest = on.AddDays(v.Earliest), on.AddDays(v.Latest)
+			}
 		}
 		if at := slices.IndexFunc(was, func(o patientviews.Visit) bool { return o.Visit == v.ID }); at >= 0 {
 			is.became(was[at])

@@ -88,7 +88,7 @@ type ProtocolVisit struct {
 	Day         int                `bson:"day" json:"day" doc:"Planned day, counted from the enrolment, which is day 0"`
 	Earliest    int                `bson:"earliest" json:"earliest" doc:"First day of its window"`
 	Latest      int                `bson:"latest" json:"latest" doc:"Last day of its window"`
-	OutOfWindow study.WindowPolicy `bson:"outOfWindow" json:"outOfWindow" doc:"What becomes of it outside of the window"`
+	OutOfWindow study.WindowPolicy `bson:"outOfWindow,omitempty" json:"outOfWindow,omitempty" doc:"What becomes of it outside of the window; absent for a visit that has none, which may take place on any day"`
 	Dispenses   bool               `bson:"dispenses,omitempty" json:"dispenses" doc:"Whether the patient gets drug"`
 }
 

@@ -56,7 +56,7 @@ func (s spoilt) tell(at supply.OfStock, kits []supply.KitNumber, o sagas.Occurre
 		return sagas.Reaction[spoilt]{}, false
 	}
 	r, _ := s.settle("One more kit was lost, and another alert names all of them.")
-	of := sagas.AlertFrom(at.Study, o.ID)
+	of := sagas.AlertFrom(at.Study, o.ID+"/spoilt") // the patients whose kits were quarantined are told of in another alert
 	names := make([]string, 0, mostNamed)
 	for _, n := range kits[max(0, len(kits)-mostNamed):] {
 		names = append(names, string(n))

@@ -44,6 +44,7 @@ var WithoutKit = sagas.Define("without-kit",
 	sagas.On[supply.AllocationFailed](sagas.ByPatient, withoutKit.allocationFailed),
 	sagas.On[supply.KitAllocated](sagas.ByPatient, withoutKit.kitAllocated),
 	sagas.On(func(e supply.KitsReleased, _ eventlog.Recorded) []string { return instances(e.Affected) }, withoutKit.kitsReleased),
+	sagas.On(func(e supply.LotRecallEnded, _ eventlog.Recorded) []string { return instances(e.Affected) }, withoutKit.recallEnded),
 	sagas.On(func(e supply.KitFound, _ eventlog.Recorded) []string { return instances(e.Affected) }, withoutKit.kitFound),
 	sagas.On[patient.ConsentWithdrawn](sagas.ByPatient, withoutKit.consentWithdrawn),
 	sagas.On[patient.Discontinued](sagas.ByPatient, needsNone),
@@ -141,6 +142,10 @@ func (s withoutKit) kitAllocated(e supply.KitAllocated, o sagas.Occurrence) (sag
 }
 
 func (s withoutKit) kitsReleased(e supply.KitsReleased, o sagas.Occurrence) (sagas.Reaction[withoutKit], bool) {
+	return s.has(e.Affected, o)
+}
+
+func (s withoutKit) recallEnded(e supply.LotRecallEnded, o sagas.Occurrence) (sagas.Reaction[withoutKit], bool) {
 	return s.has(e.Affected, o)
 }
 
