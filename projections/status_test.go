@@ -286,7 +286,7 @@ func (w *stocks) acts() []func() {
 				Seed: strings.Repeat("5e", 32)})
 		},
 		func() {
-			act(w, site, "", knowing(supply.PutBack), supply.RecordNotDispensed{Site: siteID, OfPatient: ofPatient, Kit: kit, Reasoned: reason})
+			act(w, site, "", supply.PutBack, supply.RecordNotDispensed{Site: siteID, OfPatient: ofPatient, Kit: kit, Reasoned: reason})
 		},
 		func() {
 			if evenly([]bool{true, 9: false}).Draw(w.T, "recall") { // most walks go on without

@@ -176,8 +176,16 @@ func TestSupplyDecidesAboutKitsThatAreLostAgainAndAgain(t *testing.T) {
 	}
 	for i := range supply.MaxSpoilt + 1 {
 		given := w.allocated("A")
-		w.lost(given[len(given)-1].Kit)
+		if kit := given[len(given)-1].Kit; i == 2 { // then its patient is told of, beside the series
+			w.must(w.supplier(), supply.QuarantineKits{AtLocation: supply.AtLocation{Study: w.study, Location: "A"}, Kits: []supply.KitNumber{kit},
+				Cause: supply.CauseExcursion, Reasoned: domain.Because("too warm")})
+		} else {
+			w.lost(kit)
+		}
 		c.mustSettle()
+		if affected := c.openAlerts(func(e safety.AlertRaised) bool { return e.Kind == safety.KitsAffected }); i == 2 && len(affected) != 1 {
+			t.Fatalf("of the quarantined kit tell the open alerts %v", affected)
+		}
 		if open := told(); len(open) != min(i, 1) {
 			t.Fatalf("after %d kits, the open alerts are %v", i+1, open)
 		}

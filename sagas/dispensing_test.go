@@ -6,6 +6,7 @@ import (
 	"casebook/domain"
 	"casebook/domain/patient"
 	"casebook/domain/process"
+	"casebook/domain/refuse"
 	"casebook/domain/safety"
 	"casebook/domain/study"
 	"casebook/domain/supply"
@@ -71,6 +72,31 @@ func TestAnEndBeforeTheTreatmentIsUndone(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An enrolment that has failed leaves the kit of the run-in. Nobody gets it, or another one, whose only consent was recorded in error.
+func TestNobodyGetsAKitOfTheRunInWithoutAConsent(t *testing.T) {
+	w, c := leadIn(t)
+	w.ship("1001") // there is no kit for the enrolment, which fails
+	who := w.consented()
+	of := domain.ForPatient(who)
+	w.must(w.crc, patient.RecordVisit{OfPatient: of, Visit: "run-in", On: "2026-02-01"})
+	c.mustSettle()
+	w.must(w.crc, patient.EnrollPatient{OfPatient: of, On: "2026-02-02"})
+	c.mustSettle()
+	if failed := ofType[patient.EnrollmentFailed](w.events("patient-" + string(who))); len(failed) != 1 {
+		t.Fatalf("the enrolment has failed %d times", len(failed))
+	}
+	w.must(w.crc, patient.VoidConsent{OfPatient: of, ConsentVersion: "1.0", Reasoned: domain.Because("Another patient's form")})
+	give := supply.DispenseKit{Site: "A", OfPatient: of, Kit: "1001", On: "2026-02-03"}
+	for _, command := range []any{give, supply.DispenseUnscheduled{Site: "A", OfPatient: of, Reasoned: domain.Because("Travels")}} {
+		_, err := w.do(w.crc, command)
+		if refusal, refused := refuse.As(err); !refused || refusal.Code != "consent_missing" {
+			t.Errorf("%T: %v", command, err)
+		}
+	}
+	w.must(w.crc, patient.RecordConsent{OfPatient: of, ConsentVersion: "1.0", On: "2026-02-01"})
+	w.must(w.crc, give)
 }
 
 // kit returns a kit of site A.

@@ -86,6 +86,42 @@ func TestTheNewSiteIsAskedForWhatATransferredPatientLacks(t *testing.T) {
 	}
 }
 
+// A kit that was put back leaves its patient without one. Somebody is told until the patient gets a kit, or the next visit has its own.
+func TestAPatientWhoseKitWasPutBackHasAnAlert(t *testing.T) {
+	w, c, who := supplied(t)
+	of := domain.ForPatient(who)
+	w.dispense(who)
+	w.visit(who)
+	c.mustSettle()
+	kit := w.allocated("A")[1].Kit
+	putBack := supply.RecordNotDispensed{Site: "A", OfPatient: of, Kit: kit, Reasoned: domain.Because("The patient did not come")}
+	unscheduled := supply.DispenseUnscheduled{Site: "A", OfPatient: of, Reasoned: domain.Because("Came a day later")}
+	void := patient.VoidVisit{OfPatient: of, Visit: "week-4", Reasoned: domain.Because("The patient did not come")}
+	for _, step := range []struct {
+		command any
+		want    int
+	}{
+		{putBack, 1},
+		{unscheduled, 0}, // the same kit, for its patient
+		{putBack, 1},     // nor was it given then
+		{void, 0},
+		{patient.RecordVisit{OfPatient: of, Visit: "week-4", On: "2026-02-03"}, 0},
+		{putBack, 1},
+		{patient.DiscontinueTreatment{OfPatient: of, On: "2026-02-03", Reason: patient.EndedByAdverseEvent}, 0},
+		{patient.UndoPatientStep{OfPatient: of, Step: patient.StepTreatmentEnd, Reasoned: domain.Because("Another patient's")}, 0},
+		{putBack, 1},
+	} {
+		w.must(w.crc, step.command)
+		c.mustSettle()
+		if open := c.waits(who); len(open) != step.want {
+			t.Fatalf("after %+v, the open alerts are %v", step.command, open)
+		}
+		if all := w.allocated("A"); all[len(all)-1].Kit != kit {
+			t.Fatalf("after %+v, the patient gets %s", step.command, all[len(all)-1].Kit)
+		}
+	}
+}
+
 // Whatever happens, nobody on treatment is without a due kit and without an open alert, and nobody else has one.
 func TestNobodyOnTreatmentLacksAKitAndAnAlert(t *testing.T) {
 	for seed := range uint64(6) {

@@ -110,10 +110,16 @@ func (s *site) withheld(of domain.OfPatient) {
 func TestAmendmentsReachSitesAndPatients(t *testing.T) {
 	s := openSites(t)
 	early, supplied, unwilling, untouched, moving := s.enrolled(), s.enrolled(), s.enrolled(), s.enrolled(), s.enrolled()
+	behind, leaving, away := s.enrolled(), s.enrolled(), s.enrolled()
 	s.dispense(s.crc, supplied, "01", "2026-02-04")
 	elsewhere := domain.ForPatient(domain.NewPatientID(s.study, "E-1"))
 	s.must(s.otherCRC, patient.ScreenPatient{AtSite: domain.ForSite(s.study, "02"), ScreeningNumber: "E-1", On: "2026-02-01", AgeYears: 54})
 	s.amend()
+
+	t.Run("amendment that nobody has applied", func(t *testing.T) {
+		s.t = t
+		s.toApply(behind, leaving, away)
+	})
 
 	t.Run("re-consent", func(t *testing.T) {
 		s.t = t
@@ -310,6 +316,54 @@ func TestAmendmentsReachSitesAndPatients(t *testing.T) {
 		s.t = t
 		s.armDropped()
 	})
+}
+
+// toApply plays what becomes of patients who follow the version before, while the site has approved the amendment.
+func (s *site) toApply(behind, leaving, away domain.OfPatient) {
+	s.t.Helper()
+	version := domain.AtSite{Study: s.study, Site: "01"}
+	asOf := func(moment time.Time) string {
+		return "state=to_apply&asOf=" + url.QueryEscape(moment.UTC().Format(time.RFC3339Nano))
+	}
+	named := func(when, narrowed string, position uint64, want bool, all ...domain.OfPatient) {
+		s.t.Helper()
+		rows := s.reconsents(s.manager, narrowed, position)
+		for _, of := range all {
+			if row, listed := rows[of.Patient]; listed != want {
+				s.t.Errorf("%s, it is %t that %q lists %s: %+v", when, listed, narrowed, of.Patient, row)
+			}
+		}
+	}
+	position := s.must(s.crc, patient.RecordVisit{OfPatient: behind, Visit: "week-4", On: "2026-03-03"}).Position
+	row := s.reconsents(s.crc, "site=01&state=to_apply", position)[behind.Patient]
+	if row.State != patientviews.ReconsentToApply || row.Protocol != 2 || row.ConsentVersion != "2.0" || row.Since != "2026-03-05" ||
+		row.By != "2026-03-19" {
+		s.t.Errorf("the worklist has %+v", row)
+	}
+	named("at first", "site=01", position, false, behind) // nothing is to be signed
+	named("at first", "state=to_apply&dueBefore=2026-03-19", position, false, behind)
+	named("at first", "state=to_apply&dueBefore=2026-03-20", position, true, behind, leaving, away)
+	named("at first", "state=to_apply&site=02", position, false, behind, leaving, away)
+
+	moment := time.Now()
+	time.Sleep(2 * time.Millisecond) // times are recorded in whole milliseconds
+	s.must(s.crc, apply(behind, "2026-03-10"))
+	s.must(s.crc, patient.EndParticipation{OfPatient: leaving, On: "2026-03-10", Reason: patient.EndedBySubject})
+	position = s.must(s.manager, patient.TransferPatient{OfPatient: away, To: "02", On: "2026-03-10", Reasoned: domain.Because("Moved")}).Position
+	named("applied, ended and transferred", "state=to_apply", position, false, behind, leaving, away)
+	named("applied", "state=due", position, true, behind)
+	named("before", asOf(moment), position, true, behind, leaving, away)
+
+	position = s.must(s.manager, patient.UndoPatientStep{OfPatient: leaving, Step: patient.StepParticipationEnd, Reasoned: domain.Because("The wrong patient")}).Position
+	named("the end is undone", "state=to_apply", position, true, leaving)
+	moment = time.Now()
+	time.Sleep(2 * time.Millisecond)
+	position = s.must(s.manager, study.WithdrawSiteApproval{AtSite: version, Version: 2, Reasoned: domain.Because("The wrong site")}).Position
+	named("the approval is withdrawn", "state=to_apply", position, false, leaving)
+	named("before the withdrawal", asOf(moment), position, true, leaving)
+	position = s.must(s.manager, study.ApproveProtocolAtSite{AtSite: version, Version: 2, ApprovedOn: "2026-03-05",
+		By: "Ethics committee of Berlin"}).Position
+	named("the approval is recorded again", "state=to_apply", position, true, leaving)
 }
 
 // armDropped plays an amendment that drops the arm of a patient who was drawn: the arm stays the patient's.

@@ -231,7 +231,7 @@ var Commands = []commands.Command{
 		Described("Allocate a kit for a patient between the visits of the protocol",
 			supply.DispenseUnscheduled{Site: "DE-01", OfPatient: domain.ForPatient("PAIN1.S-0001"),
 				Reasoned: domain.Because("Travels for six weeks")}),
-	commands.Handle(supply.StockDecider, supply.PutBack).
+	onStock(supply.PutBack).
 		AllowedTo(access.SiteStaff).
 		Described("Put an allocated kit back that the patient was not given",
 			supply.RecordNotDispensed{Site: "DE-01", OfPatient: domain.ForPatient("PAIN1.S-0001"), Kit: exampleKits[0],
@@ -337,7 +337,7 @@ func onPatientKits[C domain.AboutPatient](decide stockDecision[C]) *commands.Dec
 		}
 		switch {
 		case facts.Withheld != "":
-		case facts.Enrolled && len(who.Consents) == 0:
+		case (facts.Enrolled || facts.Screening) && len(who.Consents) == 0: // also after an enrolment that has failed
 			facts.Withheld = supply.ConsentIsMissing
 		case who.Blocked(study.BlocksDispensing):
 			facts.Withheld = supply.ReconsentIsDue

@@ -222,6 +222,33 @@ func (s Study) InForceAt(site domain.SiteID, on domain.Date) int {
 	return 0
 }
 
+// applyWithinDays is within how many days after a version has reached a site it is to be applied to the site's patients, where the
+// version asks nobody to sign again.
+const applyWithinDays = 14
+
+// ToApply is a version of the protocol that is to be applied to a patient.
+type ToApply struct {
+	Version int
+	// Since is the day on which the version has reached the patient's site, and By the last day on which it is applied in time: as many
+	// days later as patients have for signing again, otherwise 14.
+	Since, By domain.Date
+}
+
+// ToApply returns the version that is to be applied to an enrolled patient at a site who follows a version: the one in force there, if
+// it is newer. It returns the zero value if there is none.
+func (s Study) ToApply(site domain.SiteID, follows int) ToApply {
+	v := s.InForceAt(site, "")
+	if v <= s.Following(follows) {
+		return ToApply{}
+	}
+	within := applyWithinDays
+	if r := s.Version(v).Reconsent; r != nil {
+		within = r.WithinDays
+	}
+	since, _ := s.Reached(v, site)
+	return ToApply{Version: v, Since: since, By: since.AddDays(within)}
+}
+
 // MustBeApproved refuses a site that has no approved version of the protocol (code protocol_not_approved).
 func (s Study) MustBeApproved(site domain.SiteID) error {
 	if len(s.versions) == 0 || s.InForceAt(site, "") > 0 {

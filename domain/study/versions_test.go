@@ -156,3 +156,33 @@ func codeOf(err error) string {
 	}
 	return ""
 }
+
+// A version waits for the patients of the sites that work by it, and for nobody else. Nobody waits for one that was in force for everybody.
+func TestVersionsThatAreToBeApplied(t *testing.T) {
+	s := study.Decider.Fold(
+		study.ProtocolVersionPublished{Protocol: study.Protocol{Version: 1}},
+		study.ProtocolVersionPublished{Protocol: study.Protocol{Version: 2}},
+		study.ProtocolVersionPublished{ByPatient: true, Protocol: study.Protocol{Version: 3, PublishedOn: "2026-03-01"}},
+		study.ProtocolVersionPublished{ByPatient: true, Protocol: study.Protocol{Version: 4, PublishedOn: "2026-03-10", SiteApproval: true,
+			Reconsent: &study.Reconsent{Who: study.ReconsentEverybody, WithinDays: 5}}},
+		study.ProtocolApprovedAtSite{Site: "01", Version: 4, ApprovedOn: "2026-03-20"})
+	third := study.ToApply{Version: 3, Since: "2026-03-01", By: "2026-03-15"}
+	fourth := study.ToApply{Version: 4, Since: "2026-03-20", By: "2026-03-25"}
+	for _, c := range []struct {
+		site    domain.SiteID
+		follows int
+		want    study.ToApply
+	}{
+		{"01", 0, fourth}, {"01", 3, fourth}, {"01", 4, study.ToApply{}},
+		{"02", 1, third}, {"02", 3, study.ToApply{}}, {"02", 4, study.ToApply{}}, // who was transferred stays on the newer one
+	} {
+		if got := s.ToApply(c.site, c.follows); got != c.want {
+			t.Errorf("at site %s, who follows version %d waits for %+v, want %+v", c.site, c.follows, got, c.want)
+		}
+	}
+	before := study.Decider.Fold(study.ProtocolVersionPublished{Protocol: study.Protocol{Version: 1}},
+		study.ProtocolVersionPublished{Protocol: study.Protocol{Version: 2}})
+	if got := before.ToApply("01", 1); got != (study.ToApply{}) {
+		t.Errorf("an amendment of the time for everybody waits: %+v", got)
+	}
+}

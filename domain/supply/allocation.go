@@ -233,7 +233,7 @@ func (s Stock) due(f Facts, slot Slot, has []place) (sets [][]wanted) {
 // plannedFor returns the visit as whose kits those of a visit are planned, "" for the enrolment: the last one of the protocol for what
 // was asked for between its visits, and the enrolment for the kits of a draw.
 func (s Stock) plannedFor(p domain.PatientID, visit string) string {
-	if unscheduled(visit) {
+	if IsUnscheduled(visit) {
 		newest, _ := s.Newest.Get(p)
 		visit = newest.planned
 	}
@@ -287,7 +287,7 @@ func (f Facts) takesPart(visit string) bool {
 // tookPlace says whether kits can be due at a visit: it is recorded, or is none of the protocol's.
 func (f Facts) tookPlace(visit string) bool {
 	_, recorded := f.Visits[visit]
-	return recorded || f.Visits == nil || visit == "" || IsKitOfStage(visit) || unscheduled(visit)
+	return recorded || f.Visits == nil || visit == "" || IsKitOfStage(visit) || IsUnscheduled(visit)
 }
 
 // drawnFor says whether the patient was drawn, or is being drawn, for the stage whose kit this is. A draw that was broken off between
@@ -391,8 +391,8 @@ func (f Facts) keepDays(at domain.SiteID, kind study.Kind, visit string, on doma
 	return f.Study.KeepDays(kind, visit, f.Study.Sites[at].Country, on, f.EnrolledOn)
 }
 
-// unscheduled says whether a kit was asked for between the visits of the protocol.
-func unscheduled(visit string) bool { return strings.HasPrefix(visit, unscheduledVisit) }
+// IsUnscheduled says whether a slot is a kit that was asked for between the visits of the protocol.
+func IsUnscheduled(visit string) bool { return strings.HasPrefix(visit, unscheduledVisit) }
 
 // unscheduledVisit begins the names of the occasions between the visits of the protocol.
 const unscheduledVisit = "unscheduled-"

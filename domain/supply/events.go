@@ -593,13 +593,15 @@ type KitReplacementAsked struct {
 	Again []KitNumber `json:"again,omitempty"`
 }
 
-// KitPutBack takes an allocated kit from a patient who was not given it. Nobody but this patient may get it later.
+// KitPutBack takes an allocated kit from a patient who was not given it. Nobody but this patient may get it later, unless it is shelved.
 type KitPutBack struct {
 	OfStock
 	Patient domain.PatientID `json:"patient"`
 	Kit     KitNumber        `json:"kit"`
 	Visit   string           `json:"visit,omitempty"`
 	Reason  string           `json:"reason"`
+	// Shelved says that the kit shows nothing and is available again. No earlier one is.
+	Shelved bool `json:"shelved,omitempty"`
 }
 
 // UnscheduledKitAsked says that a patient is to get a kit between the visits of the protocol. It is followed by the allocation, or by

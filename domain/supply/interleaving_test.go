@@ -40,6 +40,19 @@ type person struct {
 	drawn, left bool
 	// step is the step of the titration, and version that of the protocol.
 	step, version int
+	// voided are the visits that were recorded in error.
+	voided map[string]bool
+}
+
+// visits are those that took place.
+func (p *person) visits() map[string]domain.Date {
+	all := map[string]domain.Date{}
+	for _, visit := range theVisits {
+		if visit != "" && !p.voided[visit] {
+			all[visit] = "2026-02-03"
+		}
+	}
+	return all
 }
 
 func (p *person) siteID() domain.SiteID { return domain.SiteID(p.site) }
@@ -290,7 +303,7 @@ func decideOn[C any](w *world, at, other supply.LocationID, who *person, decide 
 	}
 	if who != nil {
 		f.Study, f.Closed = w.study.As(who.version), w.closed
-		f.Participating, f.Dosing.Step = !who.left, who.step
+		f.Participating, f.Dosing.Step, f.Visits = !who.left, who.step, who.visits()
 		if who.drawn {
 			f.Arm = who.arm
 		}
@@ -307,6 +320,9 @@ func decideOn[C any](w *world, at, other supply.LocationID, who *person, decide 
 		w.stocks[at], w.stockEvents[at] = append(w.stocks[at], s), append(w.stockEvents[at], e)
 		if _, given := e.(supply.KitAllocated); given && !slices.Contains(w.armsOf(who.version), who.arm) {
 			w.seen["a kit for a patient of a dropped arm"]++
+		}
+		if given, is := e.(supply.KitDispensed); is && who.voided[given.Visit] {
+			w.t.Fatalf("kit %s is given out for %q, which did not take place", given.Kit, given.Visit)
 		}
 		w.account.follow(w.t, e, exact)
 		w.seen[fmt.Sprintf("%T", e)]++
@@ -579,7 +595,7 @@ func (w *world) allocatePlanned(p *person, visit string) {
 			}
 			items[e.Item] = true
 		case supply.AllocationFailed:
-			if len(events) > 1 || !p.left && p.drawn && !e.Waits {
+			if len(events) > 1 || !p.left && p.drawn && !p.voided[visit] && !e.Waits {
 				w.t.Fatalf("the answer for %+v is %+v", p, events)
 			}
 			return
@@ -595,6 +611,37 @@ func (w *world) allocatePlanned(p *person, visit string) {
 func (w *world) changeDose() {
 	p := w.person()
 	p.step = 3 - max(1, p.step)
+}
+
+// voidVisit takes a visit back, whose kits are set aside, or records it again.
+func (w *world) voidVisit() {
+	p, visit := w.person(), evenly([]string{"week-4", "week-8", "week-12"}).Draw(w.t, "visit")
+	if p.voided[visit] {
+		delete(p.voided, visit)
+		w.seen["a visit takes place after all"]++
+		return
+	}
+	if p.voided == nil {
+		p.voided = map[string]bool{}
+	}
+	p.voided[visit] = true
+	cmd := supply.SetKitsAside{Study: pain, Site: p.siteID(), OfPatient: domain.ForPatient(p.id), Visit: visit, Reasoned: reason}
+	if between(0, 2).Draw(w.t, "set aside") > 0 { // or a moment later
+		decideOn(w, p.site, "", p, supply.SetAside, cmd)
+	}
+}
+
+// pause stops the dispensing of the study, or lets it go on.
+func (w *world) pause() {
+	all := []study.Activity{study.ActivityDispensing}
+	var e study.Event = study.Suspended{Study: pain, Activities: all}
+	switch {
+	case !w.account.paused && between(0, 2).Draw(w.t, "pause") > 0: // most of the time it goes on
+		return
+	case w.account.paused:
+		e = study.Resumed{Study: pain, Activities: all}
+	}
+	w.study, w.account.paused = study.Decider.Evolve(w.study, e), !w.account.paused
 }
 
 // maybeUnreleased says whether the kit's lot is recalled, or a lot of its delivery unreleased, in one of the versions that a decision
@@ -628,8 +675,8 @@ func (w *world) leave() {
 }
 
 func (w *world) dispense() {
-	p := w.person()
-	cmd := supply.DispenseKit{Site: p.siteID(), OfPatient: domain.ForPatient(p.id), Kit: w.kitOf(p), On: w.today()}
+	p, n := w.kitWhere(func(k *entry) bool { return k.status() == supply.KitIsAllocated })
+	cmd := supply.DispenseKit{Site: p.siteID(), OfPatient: domain.ForPatient(p.id), Kit: n, On: w.today()}
 	decideOn(w, p.site, "", p, supply.Dispense, cmd)
 }
 
@@ -683,7 +730,7 @@ func (w *world) replace() {
 			w.t.Fatalf("the answer for %+v is %+v", p, e)
 		}
 	case supply.AllocationFailed:
-		if !e.Waits {
+		if !e.Waits && !p.voided[e.Visit] {
 			w.t.Fatalf("%s gets no kit: %+v", p.id, e)
 		}
 	default:
@@ -702,7 +749,7 @@ func (w *world) askUnscheduled() {
 func (w *world) putBack() {
 	p := w.person()
 	cmd := supply.RecordNotDispensed{Site: p.siteID(), OfPatient: domain.ForPatient(p.id), Kit: w.kitOf(p), Reasoned: reason}
-	decideOn(w, p.site, "", p, withoutFacts(supply.PutBack), cmd)
+	decideOn(w, p.site, "", p, supply.PutBack, cmd)
 }
 
 func (w *world) find() {
@@ -730,8 +777,8 @@ func (w *world) relabel() {
 }
 
 func (w *world) recordRecallAction() {
-	p := w.person()
-	cmd := supply.RecordRecallAction{Site: p.siteID(), OfPatient: domain.ForPatient(p.id), Kit: w.kitOf(p), On: w.today(),
+	p, n := w.kitWhere(func(k *entry) bool { return k.dispensed && k.recalled })
+	cmd := supply.RecordRecallAction{Site: p.siteID(), OfPatient: domain.ForPatient(p.id), Kit: n, On: w.today(),
 		Action: evenly(supply.RecallActions).Draw(w.t, "action")}
 	decideOn(w, p.site, "", p, withoutFacts(supply.RecordAction), cmd)
 }
@@ -949,6 +996,7 @@ func (w *world) actions() []func() {
 		times(2, w.quarantine), times(2, w.releaseKits), times(1, w.expire), times(1, w.destroy), times(1, w.approveDestruction),
 		times(1, w.loseKit),
 		times(1, w.find), times(3, w.replace), times(1, w.askUnscheduled), times(2, w.putBack), times(1, w.relabel),
+		times(1, w.voidVisit), times(1, w.pause),
 		times(1, w.recordRecallAction), times(1, w.withdrawRecall),
 		times(1, w.changeLight), times(1, w.setShipDays), times(2, w.endKinds),
 		times(1, w.amend), times(2, w.amendSite), times(4, w.amendPatient),
@@ -995,6 +1043,9 @@ func TestR36_R37_KitsAreAccountedForInEveryOrder(t *testing.T) {
 		supply.KitsSetAside{}, supply.KitDispensed{}, supply.KitReturned{}, supply.KitReconciled{}, supply.KitsExpired{},
 		supply.KitsDestroyed{}, supply.KitLost{}, supply.KitPartlyReturned{}, supply.KitNotReturned{}, supply.KitRecounted{},
 		supply.ResupplyWithheld{}, supply.DoNotShipDaysOfTypeSet{}, supply.ResupplyOfKitTypesEnded{}, supply.ResupplyOfKitTypesResumed{},
+		supply.KitFound{}, supply.KitReplacementAsked{}, supply.KitPutBack{}, supply.UnscheduledKitAsked{}, supply.KitsRelabelled{},
+		supply.DestructionApproved{}, "activity_paused",
+		"a visit takes place after all",
 		supply.ResupplyOfArmEnded{}, supply.ResupplyOfArmResumed{}, "an arm is dropped", "an arm is added",
 		"a kit for a patient of a dropped arm",
 	} {

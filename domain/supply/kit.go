@@ -118,6 +118,9 @@ func (k Kit) After(n KitNumber, event StockEvent) Kit {
 	case KitsSetAside:
 		k.Status, k.Reconciled = KitUnavailable, true
 	case KitPutBack:
+		if e.Shelved {
+			return Kit{Status: KitAvailable}
+		}
 		k.Status, k.Reconciled = KitUnavailable, true
 	case KitReplacementAsked:
 		return k.unserviceable(e.Cause)

@@ -204,7 +204,7 @@ func TestOneOfSeveralKitsIsReplaced(t *testing.T) {
 		t.Errorf("unscheduled, the patient gets %v, %v", got, err)
 	}
 	// One that was put back is given to its patient after all, at its place.
-	back, err := decision(supply.PutBack, supply.RecordNotDispensed{Site: "A", OfPatient: domain.ForPatient(anna), Kit: first,
+	back, err := decisionWith(supply.PutBack, f, supply.RecordNotDispensed{Site: "A", OfPatient: domain.ForPatient(anna), Kit: first,
 		Reasoned: domain.Because("r")})(s.State())
 	if err != nil {
 		t.Fatal(err)

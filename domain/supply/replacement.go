@@ -111,8 +111,8 @@ func (a RecallAction) validate() error {
 }
 
 // PutBack puts an allocated kit back that the patient was not given. It goes to nobody else: a kit that was allocated once shows what
-// its patient gets. It refuses reason_required, value_too_long, kit_not_at_location, kit_not_allocated_to_patient and kit_status.
-func PutBack(s Stock, cmd RecordNotDispensed, _ domain.Call) ([]StockEvent, error) {
+// its patient gets. Where no version of the protocol draws patients, it shows nothing, and is available again. It refuses reason_required, value_too_long, kit_not_at_location, kit_not_allocated_to_patient and kit_status.
+func PutBack(s Stock, f Facts, cmd RecordNotDispensed, _ domain.Call) ([]StockEvent, error) {
 	if err := domain.Reason(cmd.Reason); err != nil {
 		return nil, err
 	}
@@ -121,7 +121,17 @@ func PutBack(s Stock, cmd RecordNotDispensed, _ domain.Call) ([]StockEvent, erro
 		return nil, err
 	}
 	return []StockEvent{KitPutBack{OfStock: OfStock{cmd.Patient.Study(), LocationID(cmd.Site)}, Patient: cmd.Patient, Kit: cmd.Kit,
-		Visit: k.Visit, Reason: cmd.Reason}}, nil
+		Visit: k.Visit, Reason: cmd.Reason, Shelved: !f.drawsAnybody()}}, nil
+}
+
+// drawsAnybody says whether a version of the protocol draws patients, so that kits can show who gets what.
+func (f Facts) drawsAnybody() bool {
+	for n := range f.Study.Newest() {
+		if t := f.Study.Version(n + 1).Treatment; t != nil && t.Randomised {
+			return true
+		}
+	}
+	return false
 }
 
 // RecordAction records what was done about a recalled kit that a patient has at home. It may be recorded as often as something is

@@ -6,6 +6,7 @@ import (
 	"casebook/domain"
 	"casebook/domain/blind"
 	"casebook/domain/scenario"
+	"casebook/domain/study"
 	"casebook/domain/supply"
 )
 
@@ -95,7 +96,7 @@ func TestRecallReachesThePatient(t *testing.T) {
 
 // A false alarm is not a destruction: what was not given out may go to its patient later, and to nobody else.
 func TestAKitThatWasNotGivenOutStaysItsPatients(t *testing.T) {
-	putBack := decision(supply.PutBack, supply.RecordNotDispensed{Site: "A", OfPatient: domain.ForPatient(anna), Kit: "K2",
+	putBack := decisionWith(supply.PutBack, inArm(x), supply.RecordNotDispensed{Site: "A", OfPatient: domain.ForPatient(anna), Kit: "K2",
 		Reasoned: domain.Because("r")})
 	at := strictStockAt(t, site, "K2", "K1").Given(kitAllocated(anna, "K2"))
 	back := at.When(putBack).Then(supply.KitPutBack{OfStock: site, Patient: anna, Kit: "K2", Reason: "r"})
@@ -106,6 +107,29 @@ func TestAKitThatWasNotGivenOutStaysItsPatients(t *testing.T) {
 	given.Visit = "week 4"
 	again.When(decisionWith(supply.Dispense, inArm(x), dispenseKit(anna, "K2", "2026-03-10"))).Then(given)
 	at.Given(kitDispensed(anna, "K2", "")).When(putBack).ThenRefused("kit_status")
+}
+
+// Where nobody is drawn, a kit shows nothing, and what was not given out is there for everybody again.
+func TestAKitThatShowsNothingGoesBackToTheShelf(t *testing.T) {
+	open := facts(func(f *supply.Facts) { f.Study = undrawn(t) })
+	putBack := decisionWith(supply.PutBack, open, supply.RecordNotDispensed{Site: "A", OfPatient: domain.ForPatient(anna), Kit: "K2",
+		Reasoned: domain.Because("r")})
+	at := strictStockAt(t, site, "K2").Given(kitAllocated(anna, "K2"))
+	back := at.When(putBack).Then(supply.KitPutBack{OfStock: site, Patient: anna, Kit: "K2", Reason: "r", Shelved: true})
+	if k, _ := back.State().Kits.Get("K2"); k.Status != supply.KitAvailable || k.Patient != "" || k.Reconciled {
+		t.Errorf("the kit is %+v", k)
+	}
+	back.When(putBack).ThenRefused("kit_not_allocated_to_patient")
+	back.When(allocate(inArm(x), ben, "")).Then(supply.KitAllocated{OfStock: site, Patient: ben, Kit: "K2"})
+}
+
+// undrawn returns a study whose protocol draws nobody.
+func undrawn(t *testing.T) study.Study {
+	t.Helper()
+	p := *facts(nil).Study.Protocol
+	treatment := *p.Treatment
+	treatment.Randomised, p.Treatment = false, &treatment
+	return study.Decider.Fold(study.Created{Study: pain}, study.ProtocolVersionPublished{Study: pain, Protocol: p})
 }
 
 func TestDispenseUnscheduled(t *testing.T) {

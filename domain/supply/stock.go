@@ -194,7 +194,9 @@ func (s Stock) after(event StockEvent, kits []KitNumber) (_ Stock, held []KitNum
 	case KitsSetAside:
 		s = s.keeping(e.Patient, e.Kits...)
 	case KitPutBack:
-		s = s.keeping(e.Patient, e.Kit)
+		if !e.Shelved {
+			s = s.keeping(e.Patient, e.Kit)
+		}
 		s = s.putBack(Slot{e.Patient, e.Visit}, e.Kit)
 	case UnscheduledKitAsked:
 		n, _ := s.Unscheduled.Get(e.Patient)
@@ -273,7 +275,7 @@ func (s Stock) allocated(slot Slot, e KitAllocated) Stock {
 		}
 	}
 	now := latest{visit: slot.Visit, planned: slot.Visit}
-	if unscheduled(slot.Visit) {
+	if IsUnscheduled(slot.Visit) {
 		now.planned = was.planned
 	}
 	s.Newest = s.Newest.Set(slot.Patient, now)

@@ -237,7 +237,8 @@ func (s dispensing) end(o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
 }
 
 // kitsSetAside remembers for which visits a patient has no kit any more. A patient who is still treated, at another site or
-// after an end that was undone, gets another one at once.
+// after an end that was undone, gets another one at once. So does one whose visit was recorded again before its kits were set aside: the
+// answer may have been that there are kits.
 func (s dispensing) kitsSetAside(e supply.KitsSetAside, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
 	if len(e.Affected) == 0 {
 		return sagas.Reaction[dispensing]{}, false
@@ -257,10 +258,27 @@ func (s dispensing) kitsSetAside(e supply.KitsSetAside, o sagas.Occurrence) (sag
 		}
 		return s.askAgain(e.Study, site, e.Patient, "the patient is treated on"), true
 	}
+	if r, asks := s.askForWanted(e); asks && !s.Ended {
+		return r, true
+	}
 	if o.Stage == "" { // the enrolment has failed
 		return sagas.Reaction[dispensing]{State: s, Stage: "kits set aside", Outcome: process.Completed}, true
 	}
 	return s.remember(o), true
+}
+
+// askForWanted asks for the kits of recorded visits that were set aside. Where nothing is due, there is no answer.
+func (s dispensing) askForWanted(e supply.KitsSetAside) (sagas.Reaction[dispensing], bool) {
+	r := sagas.Reaction[dispensing]{Stage: stageKitWanted, Note: "the visit took place", Awaits: true}
+	for _, slot := range e.Affected {
+		if slices.Contains(s.Wanted, slot.Visit) && slices.Contains(s.SetAside, slot.Visit) {
+			s.SetAside, s.Unanswered = without(s.SetAside, slot.Visit), append(without(s.Unanswered, slot.Visit), slot.Visit)
+			r.Commands = append(r.Commands, supply.AllocateKit{Study: e.Study, Site: domain.SiteID(e.Location),
+				OfPatient: domain.ForPatient(e.Patient), Visit: slot.Visit})
+		}
+	}
+	r.State = s
+	return r, len(r.Commands) > 0
 }
 
 // doseResumed asks for the kits that were due while the dose was held.

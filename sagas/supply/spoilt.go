@@ -11,10 +11,15 @@ import (
 	"casebook/sagas"
 )
 
-// spoilt is what the process of a site's spoilt kits remembers: the open alert.
+// spoilt is what the process of a site's spoilt kits remembers: the open alert, and where the log has the last loss, or what ended the
+// losses last. What is older is no news.
 type spoilt struct {
 	Alert safety.AlertID `json:"alert,omitempty"`
+	Since uint64         `json:"since,omitempty"`
 }
+
+// knowsNoPosition reads what an instance remembered in version 1, which took events in the order in which they came.
+func knowsNoPosition(state map[string]any) (map[string]any, error) { return state, nil }
 
 // Spoilt is the process that tells supply of kits which a site has lost or quarantined, one after another, before their patients were
 // given them. One alert names all of them, until kits arrive or somebody of supply lets them be replaced again.
@@ -25,7 +30,7 @@ var Spoilt = sagas.Define("spoilt-kits",
 	sagas.On[supply.KitReplacementAsked](byStock, spoilt.replacementAsked),
 	sagas.On[supply.ReplacementsAllowed](byStock, spoilt.allowed),
 	sagas.On[supply.ShipmentReceived](byStock, spoilt.shipmentReceived),
-)
+).Upcast(knowsNoPosition)
 
 func (s spoilt) kitLost(e supply.KitLost, o sagas.Occurrence) (sagas.Reaction[spoilt], bool) {
 	return s.tell(e.OfStock, e.Again, o)
@@ -39,12 +44,12 @@ func (s spoilt) replacementAsked(e supply.KitReplacementAsked, o sagas.Occurrenc
 	return s.tell(e.OfStock, e.Again, o)
 }
 
-func (s spoilt) allowed(supply.ReplacementsAllowed, sagas.Occurrence) (sagas.Reaction[spoilt], bool) {
-	return s.settle("Supply lets the kits be replaced.")
+func (s spoilt) allowed(_ supply.ReplacementsAllowed, o sagas.Occurrence) (sagas.Reaction[spoilt], bool) {
+	return s.end("Supply lets the kits be replaced.", o)
 }
 
-func (s spoilt) shipmentReceived(supply.ShipmentReceived, sagas.Occurrence) (sagas.Reaction[spoilt], bool) {
-	return s.settle("Kits have arrived.")
+func (s spoilt) shipmentReceived(_ supply.ShipmentReceived, o sagas.Occurrence) (sagas.Reaction[spoilt], bool) {
+	return s.end("Kits have arrived.", o)
 }
 
 // mostNamed bounds the kits that an alert names: the last ones.
@@ -52,11 +57,11 @@ const mostNamed = 20
 
 // tell raises an alert in place of the one that is open.
 func (s spoilt) tell(at supply.OfStock, kits []supply.KitNumber, o sagas.Occurrence) (sagas.Reaction[spoilt], bool) {
-	if len(kits) == 0 {
+	if len(kits) == 0 || o.Position < s.Since { // the alert names it, or it is over
 		return sagas.Reaction[spoilt]{}, false
 	}
-	r, _ := s.settle("One more kit was lost, and another alert names all of them.")
-	of := sagas.AlertFrom(at.Study, o.ID)
+	r := s.settle("One more kit was lost, and another alert names all of them.", o)
+	of := sagas.AlertFrom(at.Study, o.ID+"/spoilt") // the patients whose kits were quarantined are told of in another alert
 	names := make([]string, 0, mostNamed)
 	for _, n := range kits[max(0, len(kits)-mostNamed):] {
 		names = append(names, string(n))
@@ -74,10 +79,18 @@ func (s spoilt) tell(at supply.OfStock, kits []supply.KitNumber, o sagas.Occurre
 	return r, true
 }
 
-func (s spoilt) settle(why string) (sagas.Reaction[spoilt], bool) {
-	r := sagas.Reaction[spoilt]{State: spoilt{}, Stage: "nothing to look at", Outcome: process.Completed}
+// end settles the alert, and remembers that what was lost before is not told any more.
+func (s spoilt) end(why string, o sagas.Occurrence) (sagas.Reaction[spoilt], bool) {
+	if o.Position < s.Since {
+		return sagas.Reaction[spoilt]{}, false
+	}
+	return s.settle(why, o), true
+}
+
+func (s spoilt) settle(why string, o sagas.Occurrence) sagas.Reaction[spoilt] {
+	r := sagas.Reaction[spoilt]{State: spoilt{Since: o.Position}, Stage: "nothing to look at", Outcome: process.Completed}
 	if s.Alert != "" {
 		r.Commands = []any{safety.SettleAlert{OfAlert: safety.OfAlert{Alert: s.Alert}, Outcome: why}}
 	}
-	return r, s.Alert != ""
+	return r
 }

@@ -28,6 +28,11 @@ type withoutKit struct {
 	// Site is where the patient was transferred to, and Moved where the log says so.
 	Site  domain.SiteID `json:"site,omitempty"`
 	Moved uint64        `json:"moved,omitempty"`
+	// PutBack are the visits whose kit was put back, Given and Begun those whose kits were allocated last, and whose kits are due since,
+	// each with where the log says so. A visit is over when the kits of another one are due.
+	PutBack map[string]uint64 `json:"putBack,omitempty"`
+	Given   map[string]uint64 `json:"given,omitempty"`
+	Begun   map[string]uint64 `json:"begun,omitempty"`
 	// Settled are the last alerts that were settled: one of them may be raised late.
 	Settled sagas.Settled `json:"settled,omitempty"`
 }
@@ -35,14 +40,19 @@ type withoutKit struct {
 // knowsNoOrder reads what an instance remembered in version 1, which took events in the order in which they came.
 func knowsNoOrder(state map[string]any) (map[string]any, error) { return state, nil }
 
+// knowsOfNothingPutBack reads what an instance remembered in version 2, which did not hear of kits that were put back.
+func knowsOfNothingPutBack(state map[string]any) (map[string]any, error) { return state, nil }
+
 // WithoutKit is the process that raises one alert as soon as a kit is due that a patient cannot get, for want of stock or before the
-// consent is signed again, and settles it when the patient has the kit, has it again, or needs none any more. Somebody who closes
+// consent is signed again, or did not get because it was put back, and settles it when the patient has the kit, has it again, or needs none any more. Somebody who closes
 // the alert has decided otherwise; it is not raised again for the same visit until there was a kit. It asks for what was due again
 // when a patient is transferred, and when the end of a treatment is undone. It does not matter in which order it is told of all this.
 var WithoutKit = sagas.Define("without-kit",
 	sagas.Sends(safety.RaiseAlert{}, safety.SettleAlert{}, supply.AllocateKit{}),
 	sagas.On[supply.AllocationFailed](sagas.ByPatient, withoutKit.allocationFailed),
 	sagas.On[supply.KitAllocated](sagas.ByPatient, withoutKit.kitAllocated),
+	sagas.On[supply.KitPutBack](sagas.ByPatient, withoutKit.kitPutBack),
+	sagas.On(atDispensingVisit, withoutKit.visitRecorded),
 	sagas.On(func(e supply.KitsReleased, _ eventlog.Recorded) []string { return instances(e.Affected) }, withoutKit.kitsReleased),
 	sagas.On(func(e supply.LotRecallEnded, _ eventlog.Recorded) []string { return instances(e.Affected) }, withoutKit.recallEnded),
 	sagas.On(func(e supply.KitFound, _ eventlog.Recorded) []string { return instances(e.Affected) }, withoutKit.kitFound),
@@ -58,7 +68,7 @@ var WithoutKit = sagas.Define("without-kit",
 	sagas.On[patient.VisitVoided](sagas.ByPatient, withoutKit.visitVoided),
 	sagas.On(sagas.AboutPatientOf(safety.PatientWithoutKit), withoutKit.alertRaised),
 	sagas.OnRefusal[safety.RaiseAlert](withoutKit.raiseRefused),
-).OfPatients().InGroup("without-kit-4").Upcast(knowsNoOrder)
+).OfPatients().InGroup("without-kit-5").Upcast(knowsNoOrder, knowsOfNothingPutBack)
 
 const (
 	stageWithoutKit = "without a kit"
@@ -84,23 +94,10 @@ func (s withoutKit) allocationFailed(e supply.AllocationFailed, o sagas.Occurren
 	case !lacks:
 		return sagas.Reaction[withoutKit]{}, false
 	}
-	s.Since = maps.Clone(s.Since)
-	if s.Since == nil {
-		s.Since = map[string]uint64{}
-	}
-	s.Since[e.Visit] = o.Position
+	s.PutBack = unless(s.PutBack, e.Visit, o.Position) // it is asked for again, and waits as others do
 	if raised {
+		s.Since = newest(s.Since, e.Visit, o.Position)
 		return s.react(nil), true
-	}
-	of := sagas.AlertFrom(o.Study, o.ID)
-	s.Alerts = maps.Clone(s.Alerts)
-	if s.Alerts == nil {
-		s.Alerts = map[string]safety.AlertID{}
-	}
-	s.Alerts[e.Visit] = of.Alert
-	at := ""
-	if e.Visit != "" {
-		at = ", visit " + e.Visit
 	}
 	why := "There is no kit for patient %s at site %s%s."
 	if e.Code == supply.ReplacementNotAllowed {
@@ -113,9 +110,87 @@ func (s withoutKit) allocationFailed(e supply.AllocationFailed, o sagas.Occurren
 		why = "Patient %s at site %s%s gets no kit before a consent is signed."
 	case "", supply.TreatmentHasEnded, supply.DoseIsHeld, supply.PatientIsTransferred:
 	}
-	return s.react([]any{safety.RaiseAlert{OfAlert: of, Study: o.Study, Site: domain.SiteID(e.Location), Patient: e.Patient,
-		Kind: safety.PatientWithoutKit, Visit: &e.Visit, Severity: safety.Urgent, Source: o.ID, OccurredAt: o.At,
-		Summary: fmt.Sprintf(why, e.Patient, e.Location, at)}}), true
+	return s.raise(o.ID, e.Visit, domain.SiteID(e.Location), why, o), true
+}
+
+// raise raises an alert about a visit, from what has the key. why has places for the patient, the site and the visit.
+func (s withoutKit) raise(key, visit string, site domain.SiteID, why string, o sagas.Occurrence) sagas.Reaction[withoutKit] {
+	s.Since = newest(s.Since, visit, o.Position)
+	of, who := sagas.AlertFrom(o.Study, key), domain.PatientID(o.Of)
+	s.Alerts = maps.Clone(s.Alerts)
+	if s.Alerts == nil {
+		s.Alerts = map[string]safety.AlertID{}
+	}
+	s.Alerts[visit] = of.Alert
+	at := ""
+	if visit != "" {
+		at = ", visit " + visit
+	}
+	return s.react([]any{safety.RaiseAlert{OfAlert: of, Study: o.Study, Site: site, Patient: who,
+		Kind: safety.PatientWithoutKit, Visit: &visit, Severity: safety.Urgent, Source: o.ID, OccurredAt: o.At,
+		Summary: fmt.Sprintf(why, who, site, at)}})
+}
+
+// kitPutBack raises the alert of a patient who was not given the kit of the last visit, or what was given in its place. Where the patient
+// was transferred meanwhile, the present site is asked for one.
+func (s withoutKit) kitPutBack(e supply.KitPutBack, o sagas.Occurrence) (sagas.Reaction[withoutKit], bool) {
+	if o.Position < s.Given[e.Visit] {
+		return sagas.Reaction[withoutKit]{}, false
+	}
+	if s.Site != "" && s.Site != domain.SiteID(e.Location) {
+		return s.react(allocate(o.Study, s.Site, e.Patient, []string{e.Visit})), true
+	}
+	s.Given = newest(s.Given, e.Visit, o.Position)
+	if supply.IsUnscheduled(e.Visit) {
+		s.Begun = unless(s.Begun, e.Visit, o.Position)
+	} else {
+		s.PutBack = newest(s.PutBack, e.Visit, o.Position)
+	}
+	return s.look(domain.SiteID(e.Location), s.react(nil), o), true
+}
+
+// visitRecorded ends the visit before.
+func (s withoutKit) visitRecorded(e patient.VisitRecorded, o sagas.Occurrence) (sagas.Reaction[withoutKit], bool) {
+	if o.Position < s.Begun[e.Visit] {
+		return sagas.Reaction[withoutKit]{}, false
+	}
+	s.Begun = newest(s.Begun, e.Visit, o.Position)
+	return s.look(o.Site, s.react(nil), o), true
+}
+
+// look adds to a reaction the alert about the kit of the last visit, if it was put back, and settles those about former visits.
+func (s withoutKit) look(at domain.SiteID, r sagas.Reaction[withoutKit], o sagas.Occurrence) sagas.Reaction[withoutKit] {
+	s = r.State
+	last, since := "", uint64(0)
+	for visit, position := range s.Begun {
+		if position > since {
+			last, since = visit, position
+		}
+	}
+	add := func(more sagas.Reaction[withoutKit]) {
+		more.Commands = append(r.Commands, more.Commands...)
+		r, s = more, more.State
+	}
+	for _, visit := range slices.Sorted(maps.Keys(s.PutBack)) {
+		if _, raised := s.Alerts[visit]; raised && visit != last && s.Begun[visit] > 0 {
+			add(s.settle("The patient was due for other kits since.", visit))
+		}
+	}
+	_, back := s.PutBack[last]
+	if _, raised := s.Alerts[last]; back && !raised && since > 0 {
+		add(s.raise(o.ID+"/put-back", last, at, "Patient %s at site %s%s was not given the kit, which was put back.", o))
+	}
+	return r
+}
+
+// unless returns the positions without that of a visit, unless it is a higher one.
+func unless(at map[string]uint64, visit string, position uint64) map[string]uint64 {
+	if known, has := at[visit]; !has || known > position {
+		return at
+	}
+	at = maps.Clone(at)
+	delete(at, visit)
+	return at
 }
 
 // alertRaised settles an alert that was raised when it had been settled.
@@ -133,12 +208,24 @@ func (s withoutKit) raiseRefused(_ *refuse.Refusal, o sagas.Occurrence) (sagas.R
 		return s.react(nil), true
 	}
 	s = s.forget(*raise.Visit)
+	s.PutBack = unless(s.PutBack, *raise.Visit, o.Position)
 	s.Ended = append(without(s.Ended, *raise.Visit), *raise.Visit)
 	return s.react(nil), true
 }
 
 func (s withoutKit) kitAllocated(e supply.KitAllocated, o sagas.Occurrence) (sagas.Reaction[withoutKit], bool) {
-	return s.has([]supply.Slot{{Patient: domain.PatientID(o.Of), Visit: e.Visit}}, o)
+	if o.Position < s.Given[e.Visit] {
+		return sagas.Reaction[withoutKit]{}, false
+	}
+	s.Given, s.PutBack = newest(s.Given, e.Visit, o.Position), unless(s.PutBack, e.Visit, o.Position)
+	if _, begun := s.Begun[e.Visit]; !begun && (supply.IsKitOfStage(e.Visit) || supply.IsUnscheduled(e.Visit)) {
+		s.Begun = newest(s.Begun, e.Visit, o.Position)
+	}
+	r, has := s.has([]supply.Slot{{Patient: domain.PatientID(o.Of), Visit: e.Visit}}, o)
+	if !has {
+		r = s.react(nil)
+	}
+	return s.look(domain.SiteID(e.Location), r, o), true
 }
 
 func (s withoutKit) kitsReleased(e supply.KitsReleased, o sagas.Occurrence) (sagas.Reaction[withoutKit], bool) {
@@ -169,10 +256,12 @@ func (s withoutKit) has(slots []supply.Slot, o sagas.Occurrence) (sagas.Reaction
 
 // visitVoided settles the alert about a visit that was recorded in error.
 func (s withoutKit) visitVoided(e patient.VisitVoided, o sagas.Occurrence) (sagas.Reaction[withoutKit], bool) {
-	if _, raised := s.Alerts[e.Visit]; !raised || o.Position < s.Since[e.Visit] {
-		return sagas.Reaction[withoutKit]{}, false
+	s.Begun, s.PutBack = unless(s.Begun, e.Visit, o.Position), unless(s.PutBack, e.Visit, o.Position)
+	r := s.react(nil)
+	if _, raised := s.Alerts[e.Visit]; raised && o.Position >= s.Since[e.Visit] {
+		r = s.settle(didNotTakePlace, e.Visit)
 	}
-	return s.settle(didNotTakePlace, e.Visit), true
+	return s.look(o.Site, r, o), true
 }
 
 // consentWithdrawn does nothing unless the patient withdrew from the treatment.
@@ -188,7 +277,7 @@ func needsNone[E any](s withoutKit, _ E, o sagas.Occurrence) (sagas.Reaction[wit
 	if len(s.Alerts) == 0 || o.Position < s.Back {
 		return sagas.Reaction[withoutKit]{}, false
 	}
-	s.Ended = s.visits()
+	s.Ended, s.PutBack = s.visits(), nil
 	return s.settle("The treatment has ended, and the patient needs no kit.", s.Ended...), true
 }
 
@@ -209,6 +298,9 @@ func (s withoutKit) transferred(e patient.Transferred, o sagas.Occurrence) (saga
 	}
 	s.Site, s.Moved = e.To, o.Position
 	visits := slices.DeleteFunc(s.visits(), func(visit string) bool { return s.Since[visit] > o.Position }) // the new site said so
+	for _, visit := range visits {
+		s.PutBack = unless(s.PutBack, visit, o.Position)
+	}
 	r := s.settle(fmt.Sprintf("The patient was transferred to site %s, which is asked for a kit.", e.To), visits...)
 	r.Commands = append(r.Commands, allocate(o.Study, e.To, e.Patient, visits)...)
 	return r, true
