@@ -194,7 +194,7 @@ var entitled = map[string]struct {
 	"Patients":                {theSite, readers},
 	"Patient":                 {thePatient, append([]user.Role{user.PatientRole}, readers...)},
 	"PatientDiaries":          {thePatient, append([]user.Role{user.PatientRole}, readers...)},
-	"PatientVisits":           {thePatient, append([]user.Role{user.PatientRole}, readers...)},
+	"PatientVisits":           {thePatient, readers},
 	"Compliance":              {theSite, readers},
 	"ComplianceBySite":        {ownSites, readers},
 	"Processes":               {theSite, members},

@@ -40,15 +40,15 @@ func TestEveryRefusalSaysWhyAndRecordsNothing(t *testing.T) {
 		{"not JSON", func() reply { return self.post(submit, `{"patient":`) }, 400, "malformed_json", "at byte 11"},
 		{"two objects", func() reply { return self.post(submit, `{}{}`) }, 400, "malformed_json", "not JSON"},
 		{"an answer twice", func() reply { return self.post(submit, body+`"worst":2,"worst":9}}`) }, 400, "malformed_json", "twice"},
-		{"an unknown field", func() reply { return self.post(submit, `{"dose":1}`) }, 400, "unknown_field", `no field "dose"`},
+		{"an unknown field", func() reply { return self.post(submit, `{"dose":1}`) }, 400, "unknown_field", `has a field "dose"`},
 		{"a field that is missing", func() reply { return self.post(submit, `{"patient":"`+string(tr.patient)+`"}`) }, 400,
-			"value_missing", `no field "instrument"`},
+			"value_missing", `field "instrument" is missing`},
 		{"no patient", func() reply { return self.post(submit, strings.Replace(body, `"patient"`, `"zone"`, 1)+`}}`) }, 400,
-			"value_missing", `no field "patient"`},
+			"value_missing", `field "patient" is missing`},
 		{"null for a field", func() reply {
 			return c.as(tr.manager).post("/api/v1/commands/SetEnrollmentTarget", `{"study":"`+
 				string(tr.study)+`","caps":null}`)
-		}, 400, "value_missing", `no field "caps"`},
+		}, 400, "value_missing", `field "caps" is missing`},
 		{"a wrong type", func() reply { return self.post(submit, `{"patient":7}`) }, 400, "wrong_type", "must be a string"},
 		{"a time that is none", func() reply { return self.post(submit, `{"capturedAt":"yesterday"}`) }, 400, "wrong_type", "a time such as"},
 		{"an unknown command", func() reply { return self.post("/api/v1/commands/StopTheWorld", `{}`) }, 404, "command_not_found",

@@ -218,11 +218,10 @@ func TestDailyLifeOfDispensing(t *testing.T) {
 		s.must(s.crc, visit)
 		kit := s.waiting(of, 1)[0]
 		s.must(s.crc, supply.RecordNotDispensed{Site: "01", OfPatient: of, Kit: kit, Reasoned: domain.Because("False alarm")})
+		s.stands(kit, supply.KitAvailable) // nobody is drawn in this study, so that whoever gets it learns nothing
 		s.must(s.crc, void)
 		s.must(s.crc, visit)
-		if again := s.waiting(of, 1)[0]; again != kit {
-			t.Errorf("put back was %s, and the patient gets %s", kit, again)
-		}
+		kit = s.waiting(of, 1)[0]
 		s.must(s.crc, void) // typed wrongly, and put right at once
 		s.must(s.crc, visit)
 		s.waiting(of, 1)

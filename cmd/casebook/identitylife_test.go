@@ -66,7 +66,9 @@ func TestDailyLifeOfIdentities(t *testing.T) {
 		}
 	}
 	position := in.must(s.crc, read).Position
-	var trail struct{ Items []struct{ Type, Actor, About string } }
+	var trail struct {
+		Items []struct{ Type, Actor, About string }
+	}
 
 	// Nobody but the site's own staff may know, and nobody else finds out whether it is recorded.
 	others := map[string]string{"another site": s.otherCRC, "data manager": s.manager, "monitor": at("01", user.Monitor, "monitor"),

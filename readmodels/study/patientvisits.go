@@ -55,7 +55,7 @@ var patientVisits = readmodels.Declare(readmodels.Query{
 	Name: "PatientVisits", Path: "/api/v1/patients/{patient}/visits", Summary: "The visits of a patient, planned and past",
 	Doc: "The visits of the version of the protocol that the patient follows, with the days of their windows, and what became of them. " +
 		"Before the enrolment is requested, it is the version that is in force at the site.",
-	OpenTo: access.To(access.ClinicalReaders, access.ThePatient), Reach: readmodels.ReachPatient,
+	OpenTo: access.ClinicalReaders, Reach: readmodels.ReachPatient,
 	Views: []readmodels.View{patientviews.PatientViews, Protocols, StudyOverviews},
 }, LoadPatientVisits)
 
