@@ -80,14 +80,15 @@ func opened(event any) any {
 	return open.Interface()
 }
 
-// others are empty events of the types that are not among some. Only the audit index folds them, and not what they say.
+// others are empty events of the types that are not among some. Only the audit index folds them, and not what they say. Events with
+// personal values are left out: they are sealed with keys that no part of the views has.
 func others(than []any) (all []any) {
 	known := map[reflect.Type]bool{}
 	for _, event := range than {
 		known[reflect.TypeOf(event)] = true
 	}
 	for _, s := range contexts.Registry().Schemas() {
-		if !known[s.Go] && auditprojections.AuditIndex(contexts.Streams()).Folds(s.Go) {
+		if !known[s.Go] && !s.Personal() && auditprojections.AuditIndex(contexts.Streams()).Folds(s.Go) {
 			all = append(all, opened(reflect.Zero(s.Go).Interface()))
 		}
 	}

@@ -71,10 +71,10 @@ var KitInventory = projections.New(supplyviews.KitInventories,
 	}),
 	projections.On(func(k *kit, e supply.KitPutBack, at projections.Envelope) {
 		k.Reconciled = 1
-		follow(k, e, at, supplyviews.Custody{At: e.Location, Note: e.Reason})
 		if e.Shelved { // it is nobody's again
 			k.Reconciled, k.Patient, k.Visit = 0, "", ""
 		}
+		follow(k, e, at, supplyviews.Custody{At: e.Location, Note: e.Reason})
 	}),
 	projections.On(func(k *kit, e supply.RecallActionRecorded, at projections.Envelope) {
 		k.RecallAction = e.Action
