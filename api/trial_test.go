@@ -117,8 +117,8 @@ func (tr trial) transcription(day int) diary.TranscribeDiary {
 
 // path is that of a query about the trial.
 func (tr trial) path(q readmodels.Query) string {
-	return strings.NewReplacer("{version}", "1", "{study}", string(tr.study), "{patient}", string(tr.patient), "{kit}", string(tr.kit), "{site}",
-		"01").Replace(q.Path)
+	return strings.NewReplacer("{version}", "1", "{study}", string(tr.study), "{patient}", string(tr.patient), "{kit}", string(tr.kit),
+		"{site}", "01").Replace(q.Path)
 }
 
 func patientID(tr trial, number string) domain.PatientID {

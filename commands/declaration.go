@@ -202,8 +202,8 @@ func (d *Declaration[S, E, F, C]) ShownAgain(within time.Duration, again func(C)
 	return d
 }
 
-// RecordingRefusals puts refusals by the decision with these codes, or all of them, into the security log, like refusals of access: somebody
-// who tries out what is refused in order to learn what is blinded shows there.
+// RecordingRefusals puts refusals by the decision with these codes, or all of them, into the security log, like refusals of access:
+// somebody who tries out what is refused in order to learn what is blinded shows there.
 func (d *Declaration[S, E, F, C]) RecordingRefusals(codes ...string) *Declaration[S, E, F, C] {
 	d.recorded, d.recordsAll = codes, len(codes) == 0
 	return d

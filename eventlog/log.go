@@ -119,8 +119,9 @@ func Open(o Options) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{registry: o.Registry, keys: Keys{Blinding: o.BlindingKeys, Personal: o.PersonalKeys}, settings: settings, finder: leader.NewFinder(settings), inside: o.InProcess,
-		logger: o.Logger, timeout: o.Timeout, patience: o.Patience, changed: make(chan struct{}), supervised: make(chan struct{}),
+	l := &Log{registry: o.Registry, keys: Keys{Blinding: o.BlindingKeys, Personal: o.PersonalKeys}, settings: settings,
+		finder: leader.NewFinder(settings), inside: o.InProcess, logger: o.Logger, timeout: o.Timeout, patience: o.Patience,
+		changed: make(chan struct{}), supervised: make(chan struct{}),
 		lost: time.Now()}
 	if o.BlindingKeys != nil {
 		l.CheckProofsWith(o.BlindingKeys)

@@ -101,7 +101,8 @@ func TestWhatIsSealedOpensUntilItsKeyIsDestroyed(t *testing.T) {
 			t.Errorf("a destroyed key seals: %v", err)
 		}
 		opens(berta, ofBerta, "place", "Berta")
-		for _, err := range []error{s.Destroy(ctx, "unknown"), second(s.Open(ctx, "unknown", ofBerta, nil)), second(s.Seal(ctx, "unknown", nil, nil))} {
+		for _, err := range []error{s.Destroy(ctx, "unknown"), second(s.Open(ctx, "unknown", ofBerta, nil)),
+			second(s.Seal(ctx, "unknown", nil, nil))} {
 			if !errors.Is(err, personal.ErrUnknownKey) {
 				t.Errorf("an unknown key: %v", err)
 			}

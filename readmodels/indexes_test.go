@@ -249,7 +249,7 @@ func stored(r *rand.Rand, field string, view readmodels.View) any {
 		return fmt.Sprintf("2026-03-%02d", 1+r.IntN(28))
 	case "users":
 		return one("nurse.one", "nurse.two")
-	case "few":
+	case "few", "enrolled":
 		return r.IntN(2) == 0
 	case "level":
 		return one("patient", "site")

@@ -134,7 +134,8 @@ func TestNobodyOnTreatmentLacksAKitAndAnAlert(t *testing.T) {
 				{Role: user.CRC, Study: w.study, Site: "B"}}}
 			people, left := []domain.PatientID{first}, []supply.KitNumber{"1003", "1004"}
 			stocks := func() map[domain.SiteID]supply.Stock {
-				return map[domain.SiteID]supply.Stock{"A": supply.StockDecider.Fold(stockOf(w, "A")...), "B": supply.StockDecider.Fold(stockOf(w, "B")...)}
+				return map[domain.SiteID]supply.Stock{"A": supply.StockDecider.Fold(stockOf(w, "A")...),
+					"B": supply.StockDecider.Fold(stockOf(w, "B")...)}
 			}
 			kitOf := func(at domain.SiteID, who domain.PatientID) supply.KitNumber {
 				kits := stocks()[at].KitsOf(who)

@@ -85,8 +85,8 @@ func (d dataDir) mayBeFilled() error {
 
 // ours reports whether a file or folder has a name that it has in a data directory.
 func ours(name string) bool {
-	return slices.Contains([]string{eventStoreDir, mongoDir, tokenKeyFile, blindingKeyFile, identityKeyFile, identityKeysFile, demoLogFile, scenarioFile,
-		eventStoreAddress, mongoAddress, credentials.File, credentials.AuthorityFile}, name)
+	return slices.Contains([]string{eventStoreDir, mongoDir, tokenKeyFile, blindingKeyFile, identityKeyFile, identityKeysFile,
+		demoLogFile, scenarioFile, eventStoreAddress, mongoAddress, credentials.File, credentials.AuthorityFile}, name)
 }
 
 // isNoStore fails if the directory is the folder of a store, or lies inside of one or inside of another data directory.

@@ -506,7 +506,8 @@ func TestDailyLifeOfDispensing(t *testing.T) {
 	t.Run("resupply ended per kit type", func(t *testing.T) {
 		s.t = t
 		because := domain.Because("Nobody gets the high dose any more")
-		s.must(s.manager, study.AddSite{AtSite: domain.ForSite(ofStudy.Study, "02"), Name: "Second hospital", Country: "DE", Zone: "Europe/Berlin"})
+		s.must(s.manager, study.AddSite{AtSite: domain.ForSite(ofStudy.Study, "02"), Name: "Second hospital",
+			Country: "DE", Zone: "Europe/Berlin"})
 		s.must(s.manager, study.ActivateSite{AtSite: domain.ForSite(ofStudy.Study, "02"), On: "2026-01-01"})
 		end := supply.EndResupplyOfKitTypes{InStudy: ofStudy, Types: supply.KitTypes{"high", "lead-in", "rescue"}, Country: "DE",
 			Reasoned: because}

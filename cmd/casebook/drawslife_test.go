@@ -58,7 +58,8 @@ func (in installation) trial(t *testing.T, id domain.StudyID, treatment *study.T
 		Criteria: []study.Criterion{{ID: "adult"}}}
 	s.amend(arms...)
 	for at, country := range map[domain.SiteID]string{"01": "DE", "02": "FR"} {
-		in.must(s.manager, study.AddSite{AtSite: domain.ForSite(inStudy.Study, at), Name: "Hospital " + string(at), Country: country, Zone: "Europe/Berlin"})
+		in.must(s.manager, study.AddSite{AtSite: domain.ForSite(inStudy.Study, at), Name: "Hospital " + string(at),
+			Country: country, Zone: "Europe/Berlin"})
 		in.must(s.manager, study.ActivateSite{AtSite: domain.ForSite(inStudy.Study, at), On: "2026-01-01"})
 	}
 	in.must(s.sponsor, enrollment.OpenEnrollment{InStudy: inStudy, Caps: enrollment.Caps{Target: 10, Study: 20}})

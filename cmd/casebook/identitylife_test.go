@@ -61,7 +61,8 @@ func TestDailyLifeOfIdentities(t *testing.T) {
 	}
 	for range 2 { // the second time, the first answer was lost
 		who := shown("call-1").Revealed
-		if who.Details != married || who.Reason != reason || who.RecordedBy != "crc.one" || len(who.Former) != 1 || who.Former[0].Details != anna {
+		if who.Details != married || who.Reason != reason || who.RecordedBy != "crc.one" || len(who.Former) != 1 ||
+			who.Former[0].Details != anna {
 			t.Fatalf("it shows %+v", who)
 		}
 	}

@@ -32,7 +32,9 @@ import (
 // has a recalled kit to tell somebody of is left to chance.
 func mustLiveThroughAll(t *testing.T, s simulation.Summary) {
 	t.Helper()
-	for what, n := range map[string]int{"signed again": s.Reconsented, "given another kit": s.KitsReplaced, "given another dose": s.DosesChanged, "followed up without treatment": s.TreatmentStopped, "transcribed": s.Transcribed} {
+	for what, n := range map[string]int{"signed again": s.Reconsented, "given another kit": s.KitsReplaced,
+		"given another dose": s.DosesChanged,
+		"followed up without treatment": s.TreatmentStopped, "transcribed": s.Transcribed} {
 		if n == 0 {
 			t.Errorf("nobody was %s: %+v", what, s.Counts)
 		}

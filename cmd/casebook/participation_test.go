@@ -80,7 +80,8 @@ func openSites(t *testing.T) *site {
 	in.must(supplier, supply.ReleaseBatch{InStudy: inStudy, Lot: "L1", Certificate: "C-1"})
 	from := supply.FromLocation{Study: id, From: "D"}
 	for _, at := range []domain.SiteID{"01", "02"} {
-		in.must(s.manager, study.AddSite{AtSite: domain.ForSite(inStudy.Study, at), Name: "Hospital " + string(at), Country: "DE", Zone: "Europe/Berlin"})
+		in.must(s.manager, study.AddSite{AtSite: domain.ForSite(inStudy.Study, at), Name: "Hospital " + string(at),
+			Country: "DE", Zone: "Europe/Berlin"})
 		in.must(s.manager, study.ActivateSite{AtSite: domain.ForSite(inStudy.Study, at), On: "2026-01-01"})
 		create := supply.CreateShipment{FromLocation: from, To: supply.LocationID(at), Kits: kits[at], Reasoned: domain.Because("Initial supply")}
 		s.eventually("the depot has the kits", func() bool {

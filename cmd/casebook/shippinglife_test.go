@@ -46,7 +46,8 @@ func openShipping(t *testing.T) *shipping {
 		Visits:    []study.Visit{{ID: "month-1", Day: 30, DaysAfter: 700}},
 		Treatment: &study.Treatment{Kits: true, GreenLights: true, DoNotDispenseDays: 10, DispensingVisits: []string{"month-1"}}}})
 	for at, country := range map[domain.SiteID]string{"01": "DE", "02": "AT", "03": "DE"} {
-		in.must(s.manager, study.AddSite{AtSite: domain.ForSite(inStudy.Study, at), Name: "Hospital " + string(at), Country: country, Zone: "Europe/Berlin"})
+		in.must(s.manager, study.AddSite{AtSite: domain.ForSite(inStudy.Study, at), Name: "Hospital " + string(at),
+			Country: country, Zone: "Europe/Berlin"})
 		if at != "03" {
 			in.must(s.manager, study.ActivateSite{AtSite: domain.ForSite(inStudy.Study, at), On: "2026-01-01"})
 		}

@@ -349,12 +349,14 @@ func (s *site) toApply(behind, leaving, away domain.OfPatient) {
 	time.Sleep(2 * time.Millisecond) // times are recorded in whole milliseconds
 	s.must(s.crc, apply(behind, "2026-03-10"))
 	s.must(s.crc, patient.EndParticipation{OfPatient: leaving, On: "2026-03-10", Reason: patient.EndedBySubject})
-	position = s.must(s.manager, patient.TransferPatient{OfPatient: away, To: "02", On: "2026-03-10", Reasoned: domain.Because("Moved")}).Position
+	position = s.must(s.manager, patient.TransferPatient{OfPatient: away, To: "02", On: "2026-03-10",
+		Reasoned: domain.Because("Moved")}).Position
 	named("applied, ended and transferred", "state=to_apply", position, false, behind, leaving, away)
 	named("applied", "state=due", position, true, behind)
 	named("before", asOf(moment), position, true, behind, leaving, away)
 
-	position = s.must(s.manager, patient.UndoPatientStep{OfPatient: leaving, Step: patient.StepParticipationEnd, Reasoned: domain.Because("The wrong patient")}).Position
+	position = s.must(s.manager, patient.UndoPatientStep{OfPatient: leaving, Step: patient.StepParticipationEnd,
+		Reasoned: domain.Because("The wrong patient")}).Position
 	named("the end is undone", "state=to_apply", position, true, leaving)
 	moment = time.Now()
 	time.Sleep(2 * time.Millisecond)

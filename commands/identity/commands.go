@@ -38,8 +38,8 @@ var Commands = []commands.Command{
 			identity.ReadIdentity{OfPatient: domain.ForPatient("PAIN1.S-0001"), Purpose: identity.ToContact}),
 }
 
-var exampleDetails = identity.Details{Name: "Erika Mustermann", BirthDate: "1964-08-12", Email: "erika@example.org", Phone: "+49 30 1234567",
-	Address: "Heidestrasse 17, 51147 Koeln"}
+var exampleDetails = identity.Details{Name: "Erika Mustermann", BirthDate: "1964-08-12", Email: "erika@example.org",
+	Phone: "+49 30 1234567", Address: "Heidestrasse 17, 51147 Koeln"}
 
 // showAgainFor is how long a repeat of ReadIdentity shows again what a lost answer held.
 const showAgainFor = 10 * time.Minute

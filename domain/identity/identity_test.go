@@ -33,8 +33,9 @@ func TestRecordIdentity(t *testing.T) {
 		When(record(details)).ThenRefused("identity_recorded")
 	nobody.When(record(identity.Details{Name: "A"})).Then(recorded(identity.Details{Name: "A"}))
 	for code, wrong := range map[string][]func(*identity.Details){
-		"value_missing":      {func(d *identity.Details) { d.Name = " " }},
-		"value_too_long":     {func(d *identity.Details) { d.Name = strings.Repeat("a", 201) }, func(d *identity.Details) { d.Address = strings.Repeat("a", 501) }},
+		"value_missing": {func(d *identity.Details) { d.Name = " " }},
+		"value_too_long": {func(d *identity.Details) { d.Name = strings.Repeat("a", 201) },
+			func(d *identity.Details) { d.Address = strings.Repeat("a", 501) }},
 		"value_unprintable":  {func(d *identity.Details) { d.Name = "Anna\u202e" }},
 		"malformed_date":     {func(d *identity.Details) { d.BirthDate = "1964-02-30" }, func(d *identity.Details) { d.BirthDate = "Anna" }},
 		"captured_in_future": {func(d *identity.Details) { d.BirthDate = "2026-03-04" }},

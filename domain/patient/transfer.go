@@ -28,7 +28,8 @@ func Transfer(p Patient, s study.Study, cmd TransferPatient, call domain.Call) (
 			Do("wait until the enrolment has ended")
 	case p.Drawing && (len(p.Consents) == 0 || p.Blocked(study.BlocksDispensing)):
 		return nil, refuse.WrongState("randomisation_requested", "the draw of the patient at site %s waits for the signature of the consent",
-			p.Site).At("patient").Do("record the signature, here or typed from the paper; the patient can be transferred as soon as the draw is confirmed")
+			p.Site).At("patient").
+			Do("record the signature, here or typed from the paper; the patient can be transferred as soon as the draw is confirmed")
 	case p.Drawing:
 		return nil, refuse.WrongState("randomisation_requested", "the patient is being drawn at site %s", p.Site).At("patient").
 			Do("wait until the draw is confirmed; where the patient lacks its kit, send the site one, or have the draw answered first")

@@ -52,10 +52,10 @@ type undoable struct {
 // Undoing is the facts of Undo: the earlier record of a person, for the registration of a later one that was voided in error.
 type Undoing struct{ Earlier Patient }
 
-// Undo decides about UndoPatientStep. A draw that the step broke off is requested again. It refuses reason_required, value_too_long, unknown_code, patient_not_found,
-// nothing_to_undo, later_step if another step has to be undone first, and patient_rescreened for the screen failure of a person who
-// goes on under another record. The registration of a person whose earlier record goes on is refused too (earlier_record_open if that
-// one is open itself): nobody takes part twice.
+// Undo decides about UndoPatientStep. A draw that the step broke off is requested again. It refuses reason_required,
+// value_too_long, unknown_code, patient_not_found, nothing_to_undo, later_step if another step has to be undone first, and
+// patient_rescreened for the screen failure of a person who goes on under another record. The registration of a person whose
+// earlier record goes on is refused too (earlier_record_open if that one is open itself): nobody takes part twice.
 func Undo(p Patient, facts Undoing, cmd UndoPatientStep, _ domain.Call) ([]Event, error) {
 	if err := domain.Reason(cmd.Reason); err != nil {
 		return nil, err

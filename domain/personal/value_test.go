@@ -29,7 +29,7 @@ func TestNothingShowsTheContent(t *testing.T) {
 		}
 	}
 	for _, form := range []string{secret, fmt.Sprintf("%x", secret), fmt.Sprintf("%X", secret), fmt.Sprintf("% x", secret),
-		strings.Trim(fmt.Sprint([]byte(secret)), "[]")} {
+		strings.Trim(fmt.Sprintf("%d", []byte(secret)), "[]")} {
 		if strings.Contains(text.String(), form) {
 			t.Fatalf("it shows %s", form)
 		}

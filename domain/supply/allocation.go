@@ -35,7 +35,7 @@ func Hold(s Stock, f Facts, cmd HoldStock, call domain.Call) ([]StockEvent, erro
 	if hold, held := s.Holds.Get(cmd.Patient); held {
 		return []StockEvent{hold}, nil // the enrolment process may ask again, for example in a second attempt
 	}
-	if _, has := s.kitsFor(Slot{Patient: cmd.Patient, Visit: KitOfStage(cmd.Stage)}); has {
+	if s.hasKitsFor(Slot{Patient: cmd.Patient, Visit: KitOfStage(cmd.Stage)}) {
 		return nil, nil
 	}
 	refused := func(code, reason string) ([]StockEvent, error) {
@@ -99,11 +99,12 @@ func ReleaseHeld(s Stock, cmd ReleaseHold, _ domain.Call) ([]StockEvent, error) 
 }
 
 // Allocate gives a patient the kits that are due at a visit: the held ones, or else, by chance, those that expire first. The answer is
-// KitAllocated for each of them, or AllocationFailed with the code no_stock, replacement_not_allowed, not_randomised, nothing_planned, patient_ended,
-// treatment_started for a visit of the screening, draw_not_confirmed, drawn_again, visit_not_recorded, treatment_ended, dose_held, reconsent_due,
-// consent_missing or patient_transferred: a patient gets all of them, or waits. A patient who has the kits of the visit gets no
-// others, unless one was never given out and no longer can be, or is of no use any more: then it is replaced. What was given out for the
-// visit at a former site counts. A kit that was set aside when the patient left in error is the patient's again.
+// KitAllocated for each of them, or AllocationFailed with the code no_stock, replacement_not_allowed, not_randomised,
+// nothing_planned, patient_ended, treatment_started for a visit of the screening, draw_not_confirmed, drawn_again,
+// visit_not_recorded, treatment_ended, dose_held, reconsent_due, consent_missing or patient_transferred: a patient gets all of
+// them, or waits. A patient who has the kits of the visit gets no others, unless one was never given out and no longer can be, or
+// is of no use any more: then it is replaced. What was given out for the visit at a former site counts. A kit that was set aside
+// when the patient left in error is the patient's again.
 func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent, error) {
 	at := OfStock{cmd.Study, LocationID(cmd.Site)}
 	slot := Slot{cmd.Patient, cmd.Visit}
@@ -113,7 +114,8 @@ func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent
 	}
 	failed := func(code, reason string) ([]StockEvent, error) {
 		// An enrolment without a draw fails if there is no kit. In all other cases the patient waits for one.
-		waits := code == ReplacementNotAllowed || code == "no_stock" && (f.Study.Treatment().Randomised || cmd.Visit != "" || len(kits) > 0 || f.Enrolled)
+		waits := code == ReplacementNotAllowed ||
+			code == "no_stock" && (f.Study.Treatment().Randomised || cmd.Visit != "" || len(kits) > 0 || f.Enrolled)
 		return []StockEvent{AllocationFailed{OfStock: at, Patient: cmd.Patient, Visit: cmd.Visit, Code: code, Reason: reason,
 			Waits: waits, Withheld: f.withheldAs(code)}}, nil
 	}
@@ -405,20 +407,19 @@ func (f Facts) withheldAs(code string) Withholding {
 	return ""
 }
 
-// kitsFor returns the kits that were allocated last for a slot, each at its place, and whether the patient needs no others.
-func (s Stock) kitsFor(slot Slot) (kits []KitNumber, has bool) {
+// hasKitsFor says whether the patient needs no other kits for a slot than those that were allocated last for it.
+func (s Stock) hasKitsFor(slot Slot) bool {
 	kits, got := s.Allocated.Get(slot)
 	newest, _ := s.Newest.Get(slot.Patient)
-	return kits, got && !slices.ContainsFunc(kits, func(n KitNumber) bool { return !s.serves(n, slot.Visit, newest.visit == slot.Visit) })
+	return got && !slices.ContainsFunc(kits, func(n KitNumber) bool { return !s.serves(n, slot.Visit, newest.visit == slot.Visit) })
 }
 
 // NeedsNone says that nothing is due for a slot: the patient has the kits, was drawn again since, or the visit did not take place.
 func (s Stock) NeedsNone(slot Slot, visits map[string]domain.Date) bool {
-	_, has := s.kitsFor(slot)
 	if visits == nil {
 		visits = map[string]domain.Date{}
 	}
-	return has || s.isSuperseded(slot.Patient, slot.Visit) || !Facts{Visits: visits}.tookPlace(slot.Visit)
+	return s.hasKitsFor(slot) || s.isSuperseded(slot.Patient, slot.Visit) || !Facts{Visits: visits}.tookPlace(slot.Visit)
 }
 
 // serves says that a patient needs no other kit for a visit in place of this one, which may have been given out at another visit after
@@ -606,7 +607,6 @@ func (s Stock) slotsOf(kits []KitNumber) []Slot {
 func (s Stock) backBy(event StockEvent, kits []KitNumber) []Slot {
 	after := evolveStock(s, event)
 	return slices.DeleteFunc(s.slotsOf(kits), func(slot Slot) bool {
-		_, has := after.kitsFor(slot)
-		return !has
+		return !after.hasKitsFor(slot)
 	})
 }

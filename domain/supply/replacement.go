@@ -111,7 +111,8 @@ func (a RecallAction) validate() error {
 }
 
 // PutBack puts an allocated kit back that the patient was not given. It goes to nobody else: a kit that was allocated once shows what
-// its patient gets. Where no version of the protocol draws patients, it shows nothing, and is available again. It refuses reason_required, value_too_long, kit_not_at_location, kit_not_allocated_to_patient and kit_status.
+// its patient gets. Where no version of the protocol draws patients, it shows nothing, and is available again. It refuses
+// reason_required, value_too_long, kit_not_at_location, kit_not_allocated_to_patient and kit_status.
 func PutBack(s Stock, f Facts, cmd RecordNotDispensed, _ domain.Call) ([]StockEvent, error) {
 	if err := domain.Reason(cmd.Reason); err != nil {
 		return nil, err

@@ -210,7 +210,8 @@ func TestARecallAfterAWithdrawnRecall(t *testing.T) {
 		return decisionWith(supply.EndRecallOfLot, f, supply.EndLotRecall{AtLocation: atLocation("A"), Lot: "L1",
 			Reasoned: domain.Because("by error")})
 	}
-	ended := supply.LotRecallEnded{OfStock: site, Lot: "L1", Reason: "by error", AtHome: kits("K1"), Holders: []domain.PatientID{anna}, Affected: []supply.Slot{{Patient: anna}}}
+	ended := supply.LotRecallEnded{OfStock: site, Lot: "L1", Reason: "by error", AtHome: kits("K1"), Holders: []domain.PatientID{anna},
+		Affected: []supply.Slot{{Patient: anna}}}
 	home := strictStockAt(t, site, "K1", "K2").Given(kitAllocated(anna, "K1"), kitDispensed(anna, "K1", "")).
 		When(quarantineLot("A", "L1", "r")).Then(recalled())
 	home.When(ending(facts(withRecalled("L1")))).Then() // it is recalled again by now

@@ -189,7 +189,9 @@ func ListReconsents(ctx context.Context, r readmodels.Request, q ReconsentsQuery
 }
 
 // listToApply returns a page of the patients to whom a version is to be applied, as it was at a time if the query names one.
-func listToApply(ctx context.Context, r readmodels.Request, q ReconsentsQuery, filter bson.D) (list readmodels.List[ReconsentRow], err error) {
+func listToApply(ctx context.Context, r readmodels.Request, q ReconsentsQuery, filter bson.D) (
+	list readmodels.List[ReconsentRow], err error,
+) {
 	var rollout Rollout
 	err = r.Store.Collection(Rollouts).FindOne(ctx, bson.D{{Key: "_id", Value: string(q.Study)}}).Decode(&rollout)
 	if err != nil && !errors.Is(err, mongo.ErrNoDocuments) {

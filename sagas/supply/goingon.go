@@ -17,8 +17,8 @@ type goingOn struct {
 }
 
 // GoingOn is the process that has rules looked at again when something ends that kept kits from sites: a pause, a site that was not
-// active, a depot without kits, a lot that was not released, an arm, or a type of kits, of which nothing was sent. Without it, who waits for a kit would
-// wait for the next night. Nothing is decided where no site has a rule.
+// active, a depot without kits, a lot that was not released, an arm, or a type of kits, of which nothing was sent. Without it, who
+// waits for a kit would wait for the next night. Nothing is decided where no site has a rule.
 var GoingOn = sagas.Define("resupply-goes-on",
 	sagas.Sends(supply.PlanResupply{}),
 	sagas.On(inStudy[supply.ResupplyRuleSet], goingOn.ruleSet),

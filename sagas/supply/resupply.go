@@ -80,7 +80,8 @@ func (s resupplying) transferred(e patient.Transferred, o sagas.Occurrence) (sag
 // looksNotAhead reads what an instance remembered in version 1, when no rule looked ahead.
 func looksNotAhead(state map[string]any) (map[string]any, error) { return state, nil }
 
-// tookShipmentsAsTheyCame reads what an instance remembered in version 2, which forgot what had arrived, and did not see patients who came from other sites.
+// tookShipmentsAsTheyCame reads what an instance remembered in version 2, which forgot what had arrived, and did not see patients
+// who came from other sites.
 func tookShipmentsAsTheyCame(state map[string]any) (map[string]any, error) { return state, nil }
 
 // aboutStock is an event about the kits of a place.

@@ -44,9 +44,10 @@ func knowsNoOrder(state map[string]any) (map[string]any, error) { return state, 
 func knowsOfNothingPutBack(state map[string]any) (map[string]any, error) { return state, nil }
 
 // WithoutKit is the process that raises one alert as soon as a kit is due that a patient cannot get, for want of stock or before the
-// consent is signed again, or did not get because it was put back, and settles it when the patient has the kit, has it again, or needs none any more. Somebody who closes
-// the alert has decided otherwise; it is not raised again for the same visit until there was a kit. It asks for what was due again
-// when a patient is transferred, and when the end of a treatment is undone. It does not matter in which order it is told of all this.
+// consent is signed again, or did not get because it was put back, and settles it when the patient has the kit, has it again, or
+// needs none any more. Somebody who closes the alert has decided otherwise; it is not raised again for the same visit until there
+// was a kit. It asks for what was due again when a patient is transferred, and when the end of a treatment is undone. It does not
+// matter in which order it is told of all this.
 var WithoutKit = sagas.Define("without-kit",
 	sagas.Sends(safety.RaiseAlert{}, safety.SettleAlert{}, supply.AllocateKit{}),
 	sagas.On[supply.AllocationFailed](sagas.ByPatient, withoutKit.allocationFailed),
