@@ -33,7 +33,7 @@ import (
 func mustLiveThroughAll(t *testing.T, s simulation.Summary) {
 	t.Helper()
 	for what, n := range map[string]int{"signed again": s.Reconsented, "given another kit": s.KitsReplaced,
-		"given another dose": s.DosesChanged,
+		"given another dose":            s.DosesChanged,
 		"followed up without treatment": s.TreatmentStopped, "transcribed": s.Transcribed} {
 		if n == 0 {
 			t.Errorf("nobody was %s: %+v", what, s.Counts)
