@@ -617,9 +617,9 @@ func TestDailyLifeOfDraws(t *testing.T) {
 			s.must(s.otherCRC, screen(number))
 			s.must(s.otherCRC, patient.RecordConsent{OfPatient: french(number), ConsentVersion: "1.0", On: "2026-02-02"})
 		}
-		s.must(s.otherCRC, enrol(french("FR-1")))
+		requested := s.must(s.otherCRC, enrol(french("FR-1"))).Position
 		s.eventually("the French patient is enrolled", func() bool {
-			return s.patient(s.otherCRC, french("FR-1"), 0).Status == patient.StatusEnrolled
+			return s.patient(s.otherCRC, french("FR-1"), requested).Status == patient.StatusEnrolled
 		})
 
 		stop := study.SuspendStudy{InStudy: domain.ForStudy(s.study), Country: "FR", Activities: study.Activities,
