@@ -211,62 +211,53 @@ func (s *simulation) amend(ctx context.Context, day domain.Date) error {
 	return nil
 }
 
-// recall recalls a lot when the patients' days are over. The first site tells its patients who have a kit of it at home; the
-// alerts of the others stay open.
+// recall recalls a lot when the patients' days are over. The first site that has a patient with a kit of it at home tells its
+// patients; the alerts of the others stay open.
 func (s *simulation) recall(ctx context.Context) error {
 	if s.Days < shortestWithEvents {
 		return nil
 	}
-	on := s.lastDay()
 	err := s.send(ctx, s.accounts[unblindedManagerID].token, "supply/recall", supply.RecallLot{InStudy: domain.ForStudy(studyID),
 		Lot: recalledLot, Reasoned: domain.Because("Assay below specification at nine months")})
 	if err != nil {
 		return err
 	}
-	recalled := map[supply.KitNumber]bool{}
+	ofLot := map[string]bool{}
 	for line := range strings.Lines(kitsCSV(s.Options)) {
 		kit, rest, _ := strings.Cut(line, ",")
-		recalled[supply.KitNumber(kit)] = strings.Contains(rest, ","+recalledLot+",")
+		ofLot[kit] = strings.Contains(rest, ","+recalledLot+",")
 	}
-	for _, c := range s.courses {
-		if c.site.id != sites[0].id || !recalled[c.kit] {
-			continue
-		}
-		told := supply.RecordRecallAction{Site: c.site.id, OfPatient: domain.ForPatient(c.id()), Kit: c.kit, Action: supply.PatientTold,
-			On: on, Note: "Brings it to the next visit"}
-		// The recall reaches the site by a process.
-		err := s.waitUntil(ctx, func() (bool, error) {
-			err := s.send(ctx, s.accounts[c.site.crc].token, "patient/"+c.number+"/recall", told)
-			if r, ok := errors.AsType[*refusal](err); ok && r.Code == "kit_not_recalled" {
-				return false, nil
-			}
-			return err == nil, err
-		})
-		if err != nil {
-			return fmt.Errorf("the recall of kit %s: %w", c.kit, err)
-		}
-	}
-	return s.countRecalled(ctx)
-}
-
-// countRecalled counts the patients who have a recalled kit at home, and those of them who were told.
-func (s *simulation) countRecalled(ctx context.Context) error {
-	var page struct {
-		Items []struct {
-			Patient domain.PatientID    `json:"patient"`
-			Action  supply.RecallAction `json:"recallAction"`
-		} `json:"items"`
-	}
-	err := s.api.get(ctx, s.accounts[managerID].token, "/api/v1/studies/"+string(studyID)+"/recalled-kits",
-		url.Values{"status": {string(supply.KitIsDispensed)}, "limit": {"200"}}, s.lastPosition(), &page)
+	given, err := s.kits(ctx, s.accounts[managerID].token, "", string(supply.KitIsDispensed), "")
 	if err != nil {
 		return err
 	}
+	given = slices.DeleteFunc(given, func(k kitRow) bool { return !ofLot[k.Kit] })
+	var recalled []recalledRow
+	err = s.waitUntil(ctx, func() (bool, error) { // the recall reaches the sites by a process
+		recalled, err = listed[recalledRow](ctx, s, s.accounts[managerID].token, "recalled-kits",
+			url.Values{"status": {string(supply.KitIsDispensed)}})
+		return len(recalled) >= len(given), err
+	})
+	if err != nil {
+		return fmt.Errorf("the kits of the recalled lot: %w", err)
+	}
 	have, told := map[domain.PatientID]bool{}, map[domain.PatientID]bool{}
-	for _, kit := range page.Items {
-		have[kit.Patient] = true
-		if kit.Action == supply.PatientTold {
-			told[kit.Patient] = true
+	for _, at := range sites {
+		for _, k := range recalled {
+			have[k.Patient] = true
+			if k.Location != at.id {
+				continue
+			}
+			err := s.send(ctx, s.accounts[at.crc].token, "kit/"+k.Kit+"/recall", supply.RecordRecallAction{Site: at.id,
+				OfPatient: domain.ForPatient(k.Patient), Kit: supply.KitNumber(k.Kit), Action: supply.PatientTold, On: s.lastDay(),
+				Note: "Brings it to the next visit"})
+			if err != nil {
+				return fmt.Errorf("the recall of kit %s: %w", k.Kit, err)
+			}
+			told[k.Patient] = true
+		}
+		if len(told) > 0 {
+			break
 		}
 	}
 	s.report("", 0, 0, func(c *Counts) { c.RecalledAtHome, c.ToldOfRecall = len(have), len(told) })

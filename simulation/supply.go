@@ -332,47 +332,48 @@ type shipmentRow struct {
 	Status   string `json:"status"`
 }
 
+// recalledRow holds the fields that the simulation needs from the list of recalled kits.
+type recalledRow struct {
+	Kit      string           `json:"kit"`
+	Location domain.SiteID    `json:"location"`
+	Patient  domain.PatientID `json:"patient"`
+}
+
 // kits lists kits. It filters them by location, status and patient; an empty filter matches all.
-func (s *simulation) kits(ctx context.Context, token, location, status string, of domain.PatientID) (all []kitRow, err error) {
-	parameters := url.Values{"limit": {"200"}}
-	if location != "" {
-		parameters.Set("location", location)
-	}
-	if status != "" {
-		parameters.Set("status", status)
-	}
-	for cursor := ""; ; {
-		var page struct {
-			Items []kitRow `json:"items"`
-			Next  string   `json:"next"`
-		}
-		if cursor != "" {
-			parameters.Set("cursor", cursor)
-		}
-		if err := s.api.get(ctx, token, "/api/v1/studies/"+string(studyID)+"/kits", parameters, s.lastPosition(), &page); err != nil {
-			return nil, err
-		}
-		for _, k := range page.Items {
-			if of == "" || k.Patient == of {
-				all = append(all, k)
-			}
-		}
-		if cursor = page.Next; cursor == "" {
-			return all, nil
+func (s *simulation) kits(ctx context.Context, token, location, status string, of domain.PatientID) ([]kitRow, error) {
+	parameters := url.Values{}
+	for name, value := range map[string]string{"location": location, "status": status, "patient": string(of)} {
+		if value != "" {
+			parameters.Set(name, value)
 		}
 	}
+	return listed[kitRow](ctx, s, token, "kits", parameters)
 }
 
 func (s *simulation) shipments(ctx context.Context, token, to, status string) ([]shipmentRow, error) {
-	parameters := url.Values{"to": {to}, "limit": {"200"}}
+	parameters := url.Values{"to": {to}}
 	if status != "" {
 		parameters.Set("status", status)
 	}
-	var page struct {
-		Items []shipmentRow `json:"items"`
+	return listed[shipmentRow](ctx, s, token, "shipments", parameters)
+}
+
+// listed returns all lines of a list of the study.
+func listed[T any](ctx context.Context, s *simulation, token, list string, parameters url.Values) (all []T, err error) {
+	parameters.Set("limit", "200")
+	for {
+		var page struct {
+			Items []T    `json:"items"`
+			Next  string `json:"next"`
+		}
+		if err := s.api.get(ctx, token, "/api/v1/studies/"+string(studyID)+"/"+list, parameters, s.lastPosition(), &page); err != nil {
+			return nil, err
+		}
+		if all = append(all, page.Items...); page.Next == "" {
+			return all, nil
+		}
+		parameters.Set("cursor", page.Next)
 	}
-	err := s.api.get(ctx, token, "/api/v1/studies/"+string(studyID)+"/shipments", parameters, s.lastPosition(), &page)
-	return page.Items, err
 }
 
 // processTimeout is how long the simulation waits for a process.
