@@ -9,9 +9,6 @@ type Described interface{ About() string }
 // Scoped is an event that holds the study, site and patient to which it belongs, instead of its metadata.
 type Scoped interface{ Scope() Scope }
 
-// AtOneSite is an event that is about one site, but has no field site that says so.
-type AtOneSite interface{ OfSite() SiteID }
-
 // ShownElsewhere is an event that views show in other scopes than the one in which it was recorded. A shipment, for
 // example, is shown at both of its ends.
 type ShownElsewhere interface {

@@ -137,7 +137,7 @@ func TestEventsOfASiteAreFoundByIt(t *testing.T) {
 			at := projections.Envelope{Stream: stream.Category + "-S", Type: event.Name, Event: value.Interface(),
 				Metadata: eventlog.Metadata{Study: "S"}, Position: domain.Position{Commit: 77, Prepare: 77}}
 			if got := indexed(t, at).Site; got != "07" {
-				t.Errorf("%s is about site 07, and found by site %q: give its field the name site, or let it be a domain.AtOneSite", event.Name, got)
+				t.Errorf("%s is about site 07, and found by site %q: give its field the name site, or let it be domain.Scoped", event.Name, got)
 			}
 		}
 	}

@@ -70,7 +70,7 @@ func ForgottenAt(field string, moment time.Time, conditions ...bson.E) bson.D {
 
 // Forgetful is a state that says of itself that it is not known.
 type Forgetful[S any] interface {
-	// Forgotten returns what is shown in place of the state at a moment that is not remembered any more.
+	// Forgotten returns what is shown in place of the state at a moment that is not remembered any more. It is asked of the present state.
 	Forgotten() S
 }
 
@@ -87,8 +87,7 @@ func ListedAsOf[T, S any](ctx context.Context, c *mongo.Collection, page Page, f
 	}
 	then := bson.D{WasAt("past", moment, of...)}
 	var none S
-	forgetful, forgets := any(none).(Forgetful[S])
-	if forgets {
+	if _, forgets := any(none).(Forgetful[S]); forgets {
 		then = bson.D{{Key: "$or", Value: bson.A{then, ForgottenAt("past", moment, of...)}}}
 	}
 	list, err := Listed(ctx, c, page, append(filter, then...), orders)
@@ -96,8 +95,8 @@ func ListedAsOf[T, S any](ctx context.Context, c *mongo.Collection, page Page, f
 		past, present := state(&list.Items[i])
 		if was, known := past.At(moment); known {
 			*present = was
-		} else if forgets {
-			*present = forgetful.Forgotten()
+		} else if is, forgets := any(*present).(Forgetful[S]); forgets {
+			*present = is.Forgotten()
 		}
 	}
 	return list, err

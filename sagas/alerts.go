@@ -14,9 +14,15 @@ type Settled []safety.AlertID
 // maxSettled bounds Settled.
 const maxSettled = 16
 
-// With returns the alerts with one more.
-func (s Settled) With(alert safety.AlertID) Settled {
-	return append(slices.Clone(s[max(0, len(s)-maxSettled+1):]), alert)
+// Settle returns the command that settles an alert whose cause is gone, and notes the alert.
+func (s *Settled) Settle(alert safety.AlertID, why string) safety.SettleAlert {
+	*s = append(slices.Clone((*s)[max(0, len(*s)-maxSettled+1):]), alert)
+	return Settle(alert, why)
+}
+
+// Settle returns the command that settles an alert whose cause is gone.
+func Settle(alert safety.AlertID, why string) safety.SettleAlert {
+	return safety.SettleAlert{OfAlert: safety.OfAlert{Alert: alert}, Outcome: why}
 }
 
 // Has says whether an alert is among them.

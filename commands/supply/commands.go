@@ -421,7 +421,7 @@ func resupplyFacts(ctx context.Context, reader commands.Reader, c supply.PlanRes
 	}
 	patients := slices.Clone(c.Patients)
 	for id := range f.Other.Newest.All() {
-		if !slices.Contains(patients, id) {
+		if !slices.Contains(c.Patients, id) {
 			patients = append(patients, id)
 		}
 	}

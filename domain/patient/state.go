@@ -44,9 +44,7 @@ type Patient struct {
 	// DrawnLater says that the patient is enrolled without a draw. Drawing says that a draw is requested and not answered,
 	// Draws counts these requests, and Stages are the stages for which the patient was drawn; "" is the first draw.
 	DrawnLater, Drawing bool
-	// DrawStage is the stage of the draw that was requested last, "" for the first.
-	DrawStage string
-	Draws     int
+	Draws               int
 	// drawRequest is the last of these requests.
 	drawRequest RandomisationRequested
 	Stages      []string
@@ -111,7 +109,7 @@ func (p Patient) Participating() bool { return p.Status == StatusEnrolled }
 func (p Patient) DrawnFor() []string {
 	stages := slices.Clone(p.Stages)
 	if p.Drawing {
-		stages = append(stages, p.DrawStage)
+		stages = append(stages, p.drawRequest.Stage)
 	}
 	if !p.DrawnLater { // the first draw, if there is one, is part of the enrolment
 		stages = append(stages, "")
@@ -159,7 +157,7 @@ func evolve(before Patient, e Event) Patient {
 			p.Stages = append(slices.Clone(p.Stages), "")
 		}
 	case RandomisationRequested:
-		p.Factors, p.Drawing, p.DrawStage, p.Draws = e.Factors, true, e.Stage, e.Attempt
+		p.Factors, p.Drawing, p.Draws = e.Factors, true, e.Attempt
 		p.drawRequest = e
 	case RandomisationConfirmed:
 		if p.Stages, p.Drawing = append(slices.Clone(p.Stages), e.Stage), false; e.Stage == "" {

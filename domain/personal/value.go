@@ -146,7 +146,7 @@ type Sealer interface {
 
 // Reader is a pointer to a Value of any type as the event log sees it.
 type Reader interface {
-	// Read makes the value the sealed one that was read from a place.
+	// Read makes the value the sealed one that was read from a place. It keeps sealed and bound.
 	Read(key KeyID, sealed, bound []byte)
 }
 
@@ -169,5 +169,5 @@ func (v Value[T]) Seal(ctx context.Context, keys Keys, bound []byte) (KeyID, []b
 
 // Read implements Reader.
 func (v *Value[T]) Read(key KeyID, sealed, bound []byte) {
-	*v = Value[T]{key: key, sealed: bytes.Clone(sealed), bound: bytes.Clone(bound)}
+	*v = Value[T]{key: key, sealed: sealed, bound: bound}
 }

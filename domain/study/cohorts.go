@@ -44,10 +44,7 @@ var ofCohort = []Activity{ActivityRandomisation, ActivityDispensing}
 
 // mustHaveCohort refuses a cohort of levels that the protocol does not have, and activities that cannot be stopped for one.
 func (s Study) mustHaveCohort(c Cohort, country string, activities []Activity) error {
-	if c == nil {
-		return nil
-	}
-	if err := notEmpty(c); err != nil {
+	if err := notEmpty(c); c == nil || err != nil {
 		return err
 	}
 	if country != "" {

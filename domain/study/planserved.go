@@ -9,7 +9,7 @@ import (
 // change leaves one arm out: who waits in a case in which the patients of all other arms get their kits would be of this one.
 func (s Study) LeavesOneArm(before, after func(Kind) bool) bool {
 	return slices.ContainsFunc(s.versions, func(v published) bool {
-		return v.LeavesOneArm(before, after) || v.comesTo(before, after, func(served, arms int) bool { return served == arms-1 })
+		return v.singlesOut(before, after, func(served, arms int) bool { return served == 1 || served == arms-1 })
 	})
 }
 
@@ -17,31 +17,23 @@ func (s Study) LeavesOneArm(before, after func(Kind) bool) bool {
 // some case of the dispensing plan only its patients could be given what is due to them, and so far those of several arms or of none. Who
 // gets a kit in this case would be of this arm. The arms are those of one draw: everybody sees for which stage a patient was drawn last.
 func (p *Protocol) LeavesOneArm(before, after func(Kind) bool) bool {
-	return p.comesTo(before, after, func(served, _ int) bool { return served == 1 })
+	return p.singlesOut(before, after, func(served, _ int) bool { return served == 1 })
 }
 
-// comesTo says whether, after a change and not before it, so many arms of several that are drawn are served in some case.
-func (p *Protocol) comesTo(before, after func(Kind) bool, tells func(served, arms int) bool) bool {
+// singlesOut says whether a change leads, in some case, to a number of served arms that tells one of several that are drawn, and so far it
+// was another number.
+func (p *Protocol) singlesOut(before, after func(Kind) bool, tells func(served, arms int) bool) bool {
 	if p == nil || p.Treatment == nil || !p.Treatment.Randomised {
 		return false
 	}
 	t := p.Treatment
-	told := func(stage, visit string, d Dosing, sent func(Kind) bool) bool {
-		served, arms := p.served(stage, visit, d, sent)
-		return arms > 1 && tells(served, arms)
+	if t.Plan != nil && !t.blinded() {
+		return false
 	}
 	for _, stage := range append([]Stage{{}}, t.Stages...) {
-		if t.Plan == nil {
-			if told(stage.ID, "", Dosing{}, after) && !told(stage.ID, "", Dosing{}, before) {
-				return true
-			}
-			continue
-		}
-		if !t.blinded() {
-			return false
-		}
 		for visit, d := range t.cases() {
-			if told(stage.ID, visit, d, after) && !told(stage.ID, visit, d, before) {
+			was, _ := p.served(stage.ID, visit, d, before)
+			if is, arms := p.served(stage.ID, visit, d, after); arms > 1 && is != was && tells(is, arms) {
 				return true
 			}
 		}
@@ -49,8 +41,11 @@ func (p *Protocol) comesTo(before, after func(Kind) bool, tells func(served, arm
 	return false
 }
 
-// cases are those that blinded people can tell apart: visits, and what is known of a patient.
+// cases are those that blinded people can tell apart: visits, and what is known of a patient. Without a plan there is one.
 func (t *Treatment) cases() iter.Seq2[string, Dosing] {
+	if t.Plan == nil {
+		return func(yield func(string, Dosing) bool) { yield("", Dosing{}) }
+	}
 	visits, weights, levels := t.caseValues()
 	return func(yield func(string, Dosing) bool) {
 		for _, visit := range visits {

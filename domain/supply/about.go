@@ -165,5 +165,5 @@ func (e ShippingApprovalWithdrawn) OfApproval() (domain.StudyID, string, domain.
 	return e.Study, e.Country, e.Site
 }
 
-// OfSite implements domain.AtOneSite.
-func (e ResupplyRuleSet) OfSite() domain.SiteID { return e.Rule.Site }
+// Scope implements domain.Scoped: the command is about the whole study, and the rule of a site.
+func (e ResupplyRuleSet) Scope() domain.Scope { return domain.Scope{Study: e.Study, Site: e.Rule.Site} }

@@ -323,12 +323,8 @@ func (s Stock) isSuperseded(p domain.PatientID, visit string) bool {
 // next kits: without it, the patient would have none where the rescue is out of stock. The dose of a run-in is not changed.
 func (s Stock) ofOtherDose(k Kit, f Facts) bool {
 	step, rescue := f.dose()
-	return k.ofOtherDose(step, rescue) && !f.Study.InScreening(s.plannedFor(k.Patient, k.Visit))
-}
-
-// ofOtherDose says whether a kit was allocated for another dose than this one; not where one of them is not known.
-func (k Kit) ofOtherDose(step int, rescue bool) bool {
-	return k.ofOtherStep(step) || k.Step != 0 && step != 0 && k.Rescue && !rescue
+	other := k.ofOtherStep(step) || k.Step != 0 && step != 0 && k.Rescue && !rescue // not where one of them is not known
+	return other && !f.Study.InScreening(s.plannedFor(k.Patient, k.Visit))
 }
 
 // ofOtherStep says whether a kit was allocated for another step of the titration; not where one of them is not known.
@@ -344,6 +340,12 @@ func Revise(s Stock, f Facts, cmd ReviseKits, call domain.Call) ([]StockEvent, e
 		wrong[k.Visit] = append(wrong[k.Visit], n)
 	}
 	var events []StockEvent
+	take := func(more ...StockEvent) {
+		for _, e := range more {
+			s = evolveStock(s, e)
+		}
+		events = append(events, more...)
+	}
 	for _, visit := range slices.Sorted(maps.Keys(wrong)) {
 		kits, _ := s.Allocated.Get(Slot{cmd.Patient, visit})
 		superseded := s.isSuperseded(cmd.Patient, visit)
@@ -354,17 +356,14 @@ func Revise(s Stock, f Facts, cmd ReviseKits, call domain.Call) ([]StockEvent, e
 			Reason: "the dose was changed", Affected: s.slotsOf(wrong[visit])}
 		if superseded {
 			aside.Reason = "the patient was drawn again"
-			s, events = evolveStock(s, aside), append(events, aside)
+			take(aside)
 			continue
 		}
 		others, err := s.allocatedAfter(aside, f, cmd.Patient, cmd.Site, visit, cmd.Seed, call)
 		if err != nil {
 			return nil, err
 		}
-		for _, e := range others {
-			s = evolveStock(s, e)
-		}
-		events = append(events, others...)
+		take(others...)
 	}
 	waiting, _ := s.Waiting.Get(cmd.Patient)
 	for _, visit := range waiting {
@@ -375,15 +374,11 @@ func Revise(s Stock, f Facts, cmd ReviseKits, call domain.Call) ([]StockEvent, e
 		if err != nil {
 			return nil, err
 		}
-		if len(others) == 1 {
-			if failed, is := others[0].(AllocationFailed); is && (failed.Waits || failed.Withheld != "") {
-				continue // as before
-			}
+		waits := slices.ContainsFunc(others, func(e StockEvent) bool { failed, is := e.(AllocationFailed); return is && failed.waiting() })
+		if waits { // as before
+			continue
 		}
-		for _, e := range others {
-			s = evolveStock(s, e)
-		}
-		events = append(events, others...)
+		take(others...)
 	}
 	return events, nil
 }

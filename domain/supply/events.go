@@ -462,6 +462,9 @@ type AllocationFailed struct {
 	Withheld Withholding `json:"withheld,omitempty"`
 }
 
+// waiting says that the patient waits for the kits.
+func (e AllocationFailed) waiting() bool { return e.Waits || e.Withheld != "" }
+
 // KitsSetAside takes allocated kits that were never given out from a patient who no longer needs them. They go to no
 // other patient: a kit that was allocated once is never allocated again.
 type KitsSetAside struct {

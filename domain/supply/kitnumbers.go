@@ -54,7 +54,7 @@ func marksMustNotRevealArms(contents KitContents, in study.Study, code, what str
 			continue
 		}
 		as := seen{group, mark(n)}
-		arms[group], marked[as] = with(arms[group], c.Arm), with(marked[as], c.Arm)
+		arms[group], marked[as] = with(arms[group], c.Arm, true), with(marked[as], c.Arm, true)
 	}
 	for as, some := range marked {
 		if len(some) < len(arms[as.group]) {

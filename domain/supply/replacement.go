@@ -122,17 +122,7 @@ func PutBack(s Stock, f Facts, cmd RecordNotDispensed, _ domain.Call) ([]StockEv
 		return nil, err
 	}
 	return []StockEvent{KitPutBack{OfStock: OfStock{cmd.Patient.Study(), LocationID(cmd.Site)}, Patient: cmd.Patient, Kit: cmd.Kit,
-		Visit: k.Visit, Reason: cmd.Reason, Shelved: !f.drawsAnybody()}}, nil
-}
-
-// drawsAnybody says whether a version of the protocol draws patients, so that kits can show who gets what.
-func (f Facts) drawsAnybody() bool {
-	for n := range f.Study.Newest() {
-		if t := f.Study.Version(n + 1).Treatment; t != nil && t.Randomised {
-			return true
-		}
-	}
-	return false
+		Visit: k.Visit, Reason: cmd.Reason, Shelved: !f.Study.Randomises()}}, nil
 }
 
 // RecordAction records what was done about a recalled kit that a patient has at home. It may be recorded as often as something is

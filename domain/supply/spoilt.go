@@ -1,7 +1,6 @@
 package supply
 
 import (
-	"maps"
 	"slices"
 
 	"casebook/domain"
@@ -74,15 +73,10 @@ func (s Stock) spoiling(before Stock, event StockEvent) Stock {
 			kits = e.Kits
 		}
 	case ShipmentReceived:
-		arrived := maps.Clone(s.arrivals)
-		if arrived == nil {
-			arrived = map[LocationID]int{}
-		}
-		arrived[e.From] = len(s.spoilt)
-		s.arrivals = arrived
+		s.arrivals = with(s.arrivals, e.From, len(s.spoilt))
 	case ReplacementsAllowed:
 		for _, n := range e.Kits {
-			s.allowed = with(s.allowed, n)
+			s.allowed = with(s.allowed, n, true)
 		}
 	}
 	for _, n := range kits {

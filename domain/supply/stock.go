@@ -147,23 +147,17 @@ func (s Stock) after(event StockEvent, kits []KitNumber) (_ Stock, held []KitNum
 	case StockSeedRecorded:
 		s = s.seeded(e)
 	case DeliveryTakenIn:
-		s.Delivered = with(s.Delivered, e.Delivery)
+		s.Delivered = with(s.Delivered, e.Delivery, true)
 		s = s.take(e.Contents)
 	case ShipmentCreated:
 		s.LastShipment++
 		s = s.chosen(e.Choice)
 		if e.Raises > 0 {
-			raised := map[LocationID]int{}
-			maps.Copy(raised, s.Raised)
-			raised[e.To] += e.Raises
-			s.Raised = raised
+			s.Raised = with(s.Raised, e.To, s.Raised[e.To]+e.Raises)
 		}
 		s.Sent = s.Sent.Set(e.Shipment, Sent{ShipmentCreated: e, Status: ShipmentStatus("").After(e)})
 	case ResupplyWithheld:
-		withheld := map[LocationID]int{}
-		maps.Copy(withheld, s.Withheld)
-		withheld[e.To] = e.Changes
-		s.Withheld = withheld
+		s.Withheld = with(s.Withheld, e.To, e.Changes)
 	case ShipmentCancelled:
 		s = s.sentAfter(e, e.Shipment, "")
 	case ShipmentDispatched:
@@ -178,7 +172,7 @@ func (s Stock) after(event StockEvent, kits []KitNumber) (_ Stock, held []KitNum
 		}
 	case KitsQuarantined:
 		if e.Cause == CauseRecall {
-			s.Recalled = with(s.Recalled, e.Lot)
+			s.Recalled = with(s.Recalled, e.Lot, true)
 		}
 	case LotRecallEnded:
 		s.Recalled = withValue(s.Recalled, e.Lot, false)
@@ -205,7 +199,7 @@ func (s Stock) after(event StockEvent, kits []KitNumber) (_ Stock, held []KitNum
 		s, held = s.relabelled(e)
 	case AllocationFailed:
 		s, held = s.holding(e.Patient, nil)
-		s = s.waiting(Slot{e.Patient, e.Visit}, e.Waits || e.Withheld != "")
+		s = s.waiting(Slot{e.Patient, e.Visit}, e.waiting())
 	}
 	return s, held
 }
@@ -351,9 +345,11 @@ func (s Stock) sentAfter(event StockEvent, id ShipmentID, dispatchedOn domain.Da
 	return s
 }
 
-func with[K comparable](set map[K]bool, key K) map[K]bool {
-	next := map[K]bool{key: true}
-	maps.Copy(next, set)
+// with returns a copy of a map in which a key has a value.
+func with[K comparable, V any](m map[K]V, key K, value V) map[K]V {
+	next := make(map[K]V, len(m)+1)
+	maps.Copy(next, m)
+	next[key] = value
 	return next
 }
 

@@ -64,12 +64,7 @@ func siteOf(event reflect.Type) func(any) domain.SiteID {
 			return func(e any) domain.SiteID { return domain.SiteID(reflect.ValueOf(e).FieldByIndex(field.Index).String()) }
 		}
 	}
-	return func(e any) domain.SiteID {
-		if of, is := e.(domain.AtOneSite); is {
-			return of.OfSite()
-		}
-		return ""
-	}
+	return func(any) domain.SiteID { return "" }
 }
 
 func index(a *audited, stream domain.StreamType, at projections.Envelope) {

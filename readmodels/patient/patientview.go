@@ -300,7 +300,7 @@ type LeftOut struct {
 
 // LoadPatientView returns all that is known of a patient; it refuses patient_not_found.
 func LoadPatientView(ctx context.Context, r readmodels.Request, q PatientQuery) (shown PatientView, err error) {
-	if shown.PatientDocument, err = loadPatient(ctx, r, q); err != nil {
+	if shown.PatientDocument, err = LoadPatient(ctx, r, q); err != nil {
 		return shown, err
 	}
 	if r.Caller.IsPatient() {
@@ -337,7 +337,8 @@ const (
 	unblindingProcess = domain.UserID("process:unblinding")
 )
 
-func loadPatient(ctx context.Context, r readmodels.Request, q PatientQuery) (v PatientDocument, err error) {
+// LoadPatient returns the document of a patient, as it was at the moment that the query names. It refuses patient_not_found.
+func LoadPatient(ctx context.Context, r readmodels.Request, q PatientQuery) (v PatientDocument, err error) {
 	if !q.AsOf.IsPresent() {
 		past, err := r.AsOf(ctx, PatientViews, q.Patient, q.AsOf)
 		if err != nil {

@@ -2,7 +2,6 @@ package patient
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -192,12 +191,10 @@ func ListReconsents(ctx context.Context, r readmodels.Request, q ReconsentsQuery
 func listToApply(ctx context.Context, r readmodels.Request, q ReconsentsQuery, filter bson.D) (
 	list readmodels.List[ReconsentRow], err error,
 ) {
-	var rollout Rollout
-	err = r.Store.Collection(Rollouts).FindOne(ctx, bson.D{{Key: "_id", Value: string(q.Study)}}).Decode(&rollout)
-	if err != nil && !errors.Is(err, mongo.ErrNoDocuments) {
+	in, err := LoadVersions(ctx, r, q.Study, q.AsOf)
+	if err != nil {
 		return list, err
 	}
-	in := rollout.At(q.AsOf)
 	prefix := ""
 	if !q.AsOf.IsZero() {
 		prefix = "state."

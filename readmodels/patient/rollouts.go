@@ -1,11 +1,16 @@
 package patient
 
 import (
+	"context"
+	"errors"
 	"time"
 
 	"casebook/domain"
 	"casebook/domain/study"
 	"casebook/readmodels"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
 )
 
 // Rollouts is the view of how the versions of a study's protocol reach its sites, with one document per study. Worklists of patients are
@@ -53,21 +58,28 @@ func (r *Rollout) Withdraw(site domain.SiteID, version int, at time.Time) {
 // At returns the study as it was at a moment, as it is for the zero time. It has nothing but the versions and the approvals, so that the
 // rules of the domain say who is to follow what.
 func (r Rollout) At(moment time.Time) study.Study {
+	known := func(at time.Time) bool { return moment.IsZero() || !at.After(moment) }
 	var events []study.Event
 	for _, v := range r.Versions {
-		if moment.IsZero() || !v.From.After(moment) {
+		if known(v.From) {
 			events = append(events, study.ProtocolVersionPublished{ByPatient: v.ByPatient, Protocol: study.Protocol{Version: v.Version,
 				ConsentVersion: v.ConsentVersion, PublishedOn: v.PublishedOn, SiteApproval: v.SiteApproval, Reconsent: v.Reconsent}})
 		}
 	}
 	for _, a := range r.Approvals {
-		holds := a.Withdrawn == nil
-		if !moment.IsZero() {
-			holds = !a.From.After(moment) && (holds || a.Withdrawn.After(moment))
-		}
-		if holds {
+		if known(a.From) && (a.Withdrawn == nil || !known(*a.Withdrawn)) {
 			events = append(events, study.ProtocolApprovedAtSite{Site: a.Site, Version: a.Version, ApprovedOn: a.ApprovedOn})
 		}
 	}
 	return study.Decider.Fold(events...)
+}
+
+// LoadVersions returns the study as Rollout.At does.
+func LoadVersions(ctx context.Context, r readmodels.Request, id domain.StudyID, moment time.Time) (study.Study, error) {
+	var rollout Rollout
+	err := r.Store.Collection(Rollouts).FindOne(ctx, bson.D{{Key: "_id", Value: string(id)}}).Decode(&rollout)
+	if err != nil && !errors.Is(err, mongo.ErrNoDocuments) {
+		return study.Study{}, err
+	}
+	return rollout.At(moment), nil
 }

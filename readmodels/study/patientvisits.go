@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"casebook/access"
 	"casebook/domain"
@@ -56,7 +57,7 @@ var patientVisits = readmodels.Declare(readmodels.Query{
 	Doc: "The visits of the version of the protocol that the patient follows, with the days of their windows, and what became of them. " +
 		"Before the enrolment is requested, it is the version that is in force at the site.",
 	OpenTo: access.ClinicalReaders, Reach: readmodels.ReachPatient,
-	Views: []readmodels.View{patientviews.PatientViews, Protocols, StudyOverviews},
+	Views: []readmodels.View{patientviews.PatientViews, patientviews.Rollouts, Protocols},
 }, LoadPatientVisits)
 
 // PatientVisitsQuery asks for the visits of a patient.
@@ -66,16 +67,16 @@ type PatientVisitsQuery struct {
 
 // LoadPatientVisits returns the visits of a patient; it refuses patient_not_found.
 func LoadPatientVisits(ctx context.Context, r readmodels.Request, q PatientVisitsQuery) (shown PatientVisits, err error) {
-	p, err := patientviews.LoadPatientView(ctx, r, patientviews.PatientQuery{Patient: q.Patient})
+	p, err := patientviews.LoadPatient(ctx, r, patientviews.PatientQuery{Patient: q.Patient})
 	if err != nil {
 		return shown, err
 	}
-	version, err := followed(ctx, r, p.PatientDocument)
+	version, err := followed(ctx, r, p)
 	if err != nil {
 		return shown, err
 	}
 	shown = PatientVisits{Patient: p.Patient, ProtocolVersion: version.Version, EnrolledOn: p.EnrolledOn}
-	was := slices.Clone(p.Visits)
+	was := p.Visits
 	for _, v := range version.Visits {
 		is := PatientVisit{Visit: v.ID, Title: v.Title, State: VisitPlanned, Dispenses: v.Dispenses}
 		if on := p.EnrolledOn; on != "" {
@@ -106,32 +107,19 @@ func (v *PatientVisit) became(was patientviews.Visit) {
 	}
 }
 
-// followed returns the version of the protocol that a patient follows, by the rules of study.Study; the zero document for none.
+// followed returns the version of the protocol that a patient follows; the zero document for none.
 func followed(ctx context.Context, r readmodels.Request, p patientviews.PatientDocument) (version ProtocolDocument, err error) {
-	cursor, err := r.Store.Collection(Protocols).Find(ctx, bson.D{{Key: "study", Value: string(p.Study)}})
+	in, err := patientviews.LoadVersions(ctx, r, p.Study, time.Time{})
 	if err != nil {
 		return version, err
 	}
-	var all []ProtocolDocument
-	if err := cursor.All(ctx, &all); err != nil {
-		return version, err
+	n := in.InForceAt(p.Site, "")
+	if p.ProtocolVersion > 0 {
+		n = in.Following(p.ProtocolVersion)
 	}
-	slices.SortFunc(all, func(a, b ProtocolDocument) int { return b.Version - a.Version })
-	approved := map[int]bool{}
-	if p.ProtocolVersion == 0 {
-		var o StudyOverview
-		err := r.Store.Collection(StudyOverviews).FindOne(ctx, bson.D{{Key: "_id", Value: string(p.Study)}}).Decode(&o)
-		if err != nil && !errors.Is(err, mongo.ErrNoDocuments) {
-			return version, err
-		}
-		for _, a := range o.SiteOf(p.Site).Approvals {
-			approved[a.Version] = true
-		}
+	err = r.Store.Collection(Protocols).FindOne(ctx, bson.D{{Key: "_id", Value: ProtocolKey(p.Study, n)}}).Decode(&version)
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		err = nil
 	}
-	for _, v := range all {
-		if v.ForEverybody || v.Version == p.ProtocolVersion || p.ProtocolVersion == 0 && (!v.SiteApproval || approved[v.Version]) {
-			return v, nil
-		}
-	}
-	return version, nil
+	return version, err
 }

@@ -81,10 +81,14 @@ func ListAccountability(ctx context.Context, r readmodels.Request, q Accountabil
 	if !q.AsOf.IsZero() {
 		by = bson.D{{Key: "location", Value: of + "location"}, {Key: "status", Value: of + "status"}}
 	}
-	counts, err := aggregate[struct {
-		Of   LocationStatus `bson:"_id"`
-		Kits int            `bson:"kits"`
-	}](ctx, r.Store, kits, by, bson.D{{Key: "kits", Value: bson.D{{Key: "$sum", Value: 1}}}})
+	counts, err := countedKits(ctx, r, kits, by)
+	if err == nil && !q.AsOf.IsZero() { // and those whose state then is not remembered any more, where they are now
+		var unknown []kitCount
+		unknown, err = countedKits(ctx, r, []bson.D{{{Key: "$match",
+			Value: append(append(filter, here...), readmodels.ForgottenAt("past", q.AsOf)...)}}},
+			bson.D{{Key: "location", Value: "$location"}, {Key: "status", Value: unknownThen}})
+		counts = append(counts, unknown...)
+	}
 	if err != nil {
 		return list, err
 	}
@@ -99,34 +103,22 @@ func ListAccountability(ctx context.Context, r readmodels.Request, q Accountabil
 		list.Items[at].Kits += c.Kits
 		list.Items[at].Statuses[c.Of.Status] += c.Kits
 	}
-	if !q.AsOf.IsZero() {
-		err = list.forgotten(ctx, r, append(filter, here...), q.AsOf)
-	}
 	slices.SortFunc(list.Items, func(a, b Accountability) int { return cmp.Compare(a.Location, b.Location) })
-	return list, err
+	return list, nil
+}
+
+// kitCount is a number of kits with one status at a location.
+type kitCount struct {
+	Of   LocationStatus `bson:"_id"`
+	Kits int            `bson:"kits"`
+}
+
+func countedKits(ctx context.Context, r readmodels.Request, kits []bson.D, by any) ([]kitCount, error) {
+	return aggregate[kitCount](ctx, r.Store, kits, by, bson.D{{Key: "kits", Value: bson.D{{Key: "$sum", Value: 1}}}})
 }
 
 // unknownThen is how a kit is counted whose state at the moment is not remembered any more.
 const unknownThen = "unknown"
-
-// forgotten adds the kits whose state at a moment is not remembered any more, where they are now.
-func (l *AccountabilityList) forgotten(ctx context.Context, r readmodels.Request, filter bson.D, moment time.Time) error {
-	kits := []bson.D{{{Key: "$match", Value: append(filter, readmodels.ForgottenAt("past", moment)...)}}}
-	counts, err := aggregate[struct {
-		At   supply.LocationID `bson:"_id"`
-		Kits int               `bson:"kits"`
-	}](ctx, r.Store, kits, "$location", bson.D{{Key: "kits", Value: bson.D{{Key: "$sum", Value: 1}}}})
-	for _, c := range counts {
-		i := slices.IndexFunc(l.Items, func(a Accountability) bool { return a.Location == c.At })
-		if i < 0 {
-			i = len(l.Items)
-			l.Items = append(l.Items, Accountability{Location: c.At, Statuses: map[supply.KitStatus]int{}})
-		}
-		l.Items[i].Kits += c.Kits
-		l.Items[i].Statuses[unknownThen] += c.Kits
-	}
-	return err
-}
 
 var accountsOrder = readmodels.Ascending("accounts",
 	func(a PatientAccountability) []any { return []any{string(a.Patient), string(a.Site)} }, "given.patient", "given.site")

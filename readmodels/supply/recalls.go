@@ -25,18 +25,30 @@ var recalls = readmodels.Declare(readmodels.Query{
 	Sort:  readmodels.SortBy(recallOrders, "By number;"),
 }, ListRecalledKits)
 
+// recallActionAsked is an action of a recall, or noRecallAction.
+type recallActionAsked supply.RecallAction
+
 // noRecallAction asks for the kits about which nothing was done yet: whose patients wait to be told.
-const noRecallAction = "none"
+const noRecallAction recallActionAsked = "none"
+
+// Schema implements domain.HasSchema.
+func (recallActionAsked) Schema() domain.Schema {
+	all := []recallActionAsked{noRecallAction}
+	for _, a := range supply.RecallActions {
+		all = append(all, recallActionAsked(a))
+	}
+	return domain.OneOf(all...)
+}
 
 var recallOrders = kitOrders[:1]
 
 // RecalledKitsQuery asks for the recalled kits that patients have; empty fields do not narrow the list.
 type RecalledKitsQuery struct {
-	Study  domain.StudyID   `path:"study" doc:"The study"`
-	Site   domain.SiteID    `query:"site" doc:"Only kits of patients who are at this site now, wherever they got them"`
-	Status supply.KitStatus `query:"status" doc:"Only kits with this status; dispensed for those that patients still have"`
-	Action string           `query:"action" enum:"none,told,not_reached,will_return,used_up,thrown_away" doc:"Only kits about which this was done last; none for those about which nothing was done"`
-	AsOf   time.Time        `query:"asOf" doc:"As they were at this moment; with a site, kits of patients who were and are there"`
+	Study  domain.StudyID    `path:"study" doc:"The study"`
+	Site   domain.SiteID     `query:"site" doc:"Only kits of patients who are at this site now, wherever they got them"`
+	Status supply.KitStatus  `query:"status" doc:"Only kits with this status; dispensed for those that patients still have"`
+	Action recallActionAsked `query:"action" doc:"Only kits about which this was done last; none for those about which nothing was done"`
+	AsOf   time.Time         `query:"asOf" doc:"As they were at this moment; with a site, kits of patients who were and are there"`
 	readmodels.Page
 }
 

@@ -38,7 +38,9 @@ type AccountedState struct {
 }
 
 // Forgotten implements readmodels.Forgetful.
-func (AccountedState) Forgotten() AccountedState { return AccountedState{Unknown: true} }
+func (s AccountedState) Forgotten() AccountedState {
+	return AccountedState{Given: s.Given, Unknown: true}
+}
 
 var sheetOrders = []readmodels.Order[AccountedKit]{readmodels.Ascending("patient", func(k AccountedKit) []any {
 	return []any{string(k.Given.Patient), string(k.Given.Site), k.ID}
@@ -69,22 +71,17 @@ func ListReconciliation(ctx context.Context, r readmodels.Request, q Reconciliat
 	} else {
 		given = append(given, bson.E{Key: "given.patient", Value: bson.D{{Key: "$gt", Value: ""}}}) // those that somebody got
 	}
-	var is []Given // what the lines are now
 	filter, kits := append(bson.D{{Key: "study", Value: string(q.Study)}}, given...), r.Store.Collection(KitInventories)
 	if q.AsOf.IsZero() {
 		list, err = readmodels.Listed(ctx, kits, q.Page, filter, sheetOrders)
 	} else {
 		list, err = readmodels.ListedAsOf(ctx, kits, q.Page, filter, sheetOrders, q.AsOf, given,
 			func(k *AccountedKit) (readmodels.History[AccountedState], *AccountedState) {
-				is = append(is, k.Given)
 				return k.Past, &k.AccountedState
 			})
 	}
 	for i := range list.Items {
 		k := &list.Items[i]
-		if k.Unknown {
-			k.Given = is[i]
-		}
 		k.Patient, k.Site, k.Reconciled = k.Given.Patient, domain.SiteID(k.Given.Site), k.Count > 0
 	}
 	return list, err

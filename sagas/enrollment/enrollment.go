@@ -3,7 +3,6 @@ package enrollment
 
 import (
 	"fmt"
-	"maps"
 	"time"
 
 	"casebook/domain"
@@ -105,16 +104,9 @@ var Enrollment = sagas.Define("enrollment",
 	sagas.On[patient.RandomisationConfirmed](sagas.ByPatient, enrolling.drawConfirmed),
 	sagas.OnRefusal[patient.ConfirmRandomisation](enrolling.confirmationRefused),
 	sagas.OnRefusal[enrollment.ReleasePlace](enrolling.releaseRefused),
-).OfPatients().InGroup("enrollment-4").Upcast(drewAtTheEnrolment, knewNoEarlierEnd, keptNoLateDraw)
-
-// drewAtTheEnrolment reads what an instance remembered in version 1, before patients could be drawn later.
-func drewAtTheEnrolment(state map[string]any) (map[string]any, error) { return state, nil }
-
-// knewNoEarlierEnd reads what an instance remembered in version 2, which took every end for a later one.
-func knewNoEarlierEnd(state map[string]any) (map[string]any, error) { return state, nil }
-
-// keptNoLateDraw reads what an instance remembered in version 3, which forgot a draw that nobody waited for any more.
-func keptNoLateDraw(state map[string]any) (map[string]any, error) { return state, nil }
+	// Version 1 is from before patients could be drawn later, version 2 took every end for a later one, and version 3 forgot a draw that
+	// nobody waited for any more.
+).OfPatients().InGroup("enrollment-4").Upcast(domain.Unchanged, domain.Unchanged, domain.Unchanged)
 
 // firstKit names the instance of a patient who gets the kit of a draw, or of an enrolment without one. Kits of visits are the
 // business of the dispensing.
@@ -245,11 +237,7 @@ func (s enrolling) randomised(e randomisation.PatientRandomised, o sagas.Occurre
 		s.Drawn, s.DrawnAt = true, &o.At
 		return s.next(), true
 	case s.Later && e.Stage != "" && !(s.Drawn && s.DrawStage == e.Stage):
-		s.Earlier = maps.Clone(s.Earlier)
-		if s.Earlier == nil {
-			s.Earlier = map[string]time.Time{}
-		}
-		s.Earlier[e.Stage] = o.At
+		s.Earlier = sagas.Put(s.Earlier, e.Stage, o.At)
 		return reaction{State: s, Stage: s.Stage, Outcome: o.Outcome, Awaits: o.Awaits}, true
 	}
 	return none()

@@ -33,9 +33,6 @@ type awaiting struct {
 	Settled sagas.Settled `json:"settled,omitempty"`
 }
 
-// knowsNoOrder reads what an instance remembered in version 1, which took events in the order in which they came.
-func knowsNoOrder(state map[string]any) (map[string]any, error) { return state, nil }
-
 type reaction = sagas.Reaction[awaiting]
 
 // overdueTimer fires when the last day for the signature has ended everywhere.
@@ -59,7 +56,8 @@ var Reconsent = sagas.Define("reconsent",
 	sagas.On(sagas.AboutPatientOf(safety.ReconsentOverdue), awaiting.alertRaised),
 	sagas.OnRefusal[safety.RaiseAlert](awaiting.raiseRefused),
 	sagas.OnTimer(awaiting.overdue),
-).OfPatients().InGroup("reconsent-3").Upcast(knowsNoOrder)
+	// Version 1 took events in the order in which they came.
+).OfPatients().InGroup("reconsent-3").Upcast(domain.Unchanged)
 
 const (
 	stageWaits   = "waits for the consent"
@@ -157,9 +155,7 @@ func (s awaiting) transferred(e patient.Transferred, o sagas.Occurrence) (reacti
 	}
 	s.Site, s.Moved = e.To, o.Position
 	if s.Alert != "" {
-		settle := safety.SettleAlert{OfAlert: safety.OfAlert{Alert: s.Alert},
-			Outcome: fmt.Sprintf("The patient was transferred to site %s, which is told.", e.To)}
-		s.Settled = s.Settled.With(s.Alert)
+		settle := s.Settled.Settle(s.Alert, fmt.Sprintf("The patient was transferred to site %s, which is told.", e.To))
 		r := s.raise(o)
 		r.Commands, r.Note = append([]any{settle}, r.Commands...), "the patient is at another site"
 		return r, true
@@ -176,8 +172,8 @@ func (s awaiting) alertRaised(e safety.AlertRaised, o sagas.Occurrence) (reactio
 	if !s.Settled.Has(e.Alert) {
 		return none()
 	}
-	return reaction{State: s, Stage: o.Stage, Outcome: o.Outcome, Commands: []any{
-		safety.SettleAlert{OfAlert: safety.OfAlert{Alert: e.Alert}, Outcome: "The consent is not awaited any more."}}}, true
+	return reaction{State: s, Stage: o.Stage, Outcome: o.Outcome,
+		Commands: []any{sagas.Settle(e.Alert, "The consent is not awaited any more.")}}, true
 }
 
 // raiseRefused forgets an alert whose cause is gone: what has ended the wait is told late, or was told too early to be understood.
@@ -218,8 +214,7 @@ func (s awaiting) undone(e patient.StepUndone, o sagas.Occurrence) (reaction, bo
 func (s awaiting) settled(outcome string) reaction {
 	r := reaction{Outcome: process.Completed, Cancel: []string{overdueTimer}}
 	if s.Alert != "" {
-		r.Commands = []any{safety.SettleAlert{OfAlert: safety.OfAlert{Alert: s.Alert}, Outcome: outcome}}
-		s.Settled = s.Settled.With(s.Alert)
+		r.Commands = []any{s.Settled.Settle(s.Alert, outcome)}
 	}
 	s.Alert = ""
 	r.State = s

@@ -17,9 +17,6 @@ type rescreening struct {
 	At     uint64 `json:"at,omitempty"`
 }
 
-// knewNoVoid reads what an instance remembered in version 1.
-func knewNoVoid(state map[string]any) (map[string]any, error) { return state, nil }
-
 // Rescreening is the process that notes in a person's earlier record which record goes on with the person, so that nobody takes part
 // twice: the earlier record is not opened again, and no second record goes on from it.
 var Rescreening = sagas.Define("rescreening",
@@ -27,7 +24,8 @@ var Rescreening = sagas.Define("rescreening",
 	sagas.On(again, rescreening.screened),
 	sagas.On[patient.RegistrationVoided](sagas.ByPatient, rescreening.voided),
 	sagas.On[patient.StepUndone](sagas.ByPatient, rescreening.undone),
-).Upcast(knewNoVoid)
+	// Version 1 knew of no voided registration.
+).Upcast(domain.Unchanged)
 
 // again names the instance of a record that goes on from another.
 func again(e patient.Screened, _ eventlog.Recorded) []string {

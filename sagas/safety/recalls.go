@@ -29,9 +29,6 @@ type recalled struct {
 	Settled sagas.Settled `json:"settled,omitempty"`
 }
 
-// knowsNoOrder reads what an instance remembered in version 2, which took events in the order in which they came.
-func knowsNoOrder(state map[string]any) (map[string]any, error) { return state, nil }
-
 // namesAllKits reads what an instance remembered in version 1: one kit of each recall.
 func namesAllKits(state map[string]any) (map[string]any, error) {
 	alerts, _ := state["alerts"].(map[string]any)
@@ -50,7 +47,8 @@ var RecalledAtHome = sagas.Define("recalled-at-home",
 	sagas.On[patient.Transferred](sagas.ByPatient, recalled.transferred),
 	sagas.On(aboutPatient, recalled.closed),
 	sagas.On(sagas.AboutPatientOf(safety.RecalledKitAtHome), recalled.alertRaised),
-).OfPatients().InGroup("recalled-at-home-2").Upcast(namesAllKits, knowsNoOrder)
+	// Version 2 took events in the order in which they came.
+).OfPatients().InGroup("recalled-at-home-2").Upcast(namesAllKits, domain.Unchanged)
 
 // named are the instances of patients.
 func named(patients []domain.PatientID) (all []string) {
@@ -66,11 +64,9 @@ func aboutPatient(_ safety.AlertClosed, at eventlog.Recorded) []string {
 }
 
 func (s recalled) lotRecalled(e supply.KitsQuarantined, o sagas.Occurrence) (sagas.Reaction[recalled], bool) {
-	over := func(kit supply.KitNumber) bool { return s.Ended[kit] > o.Position }
-	if len(e.AtHome) == 0 || !slices.ContainsFunc(e.AtHome, func(kit supply.KitNumber) bool { return !over(kit) }) {
+	if !slices.ContainsFunc(e.AtHome, func(kit supply.KitNumber) bool { return s.Ended[kit] <= o.Position }) { // all are over
 		return sagas.Reaction[recalled]{}, false
 	}
-	s.Alerts = maps.Clone(s.Alerts)
 	raised := s.raise(cmp.Or(s.Site, domain.SiteID(e.Location)), o.ID+"/"+o.Of, e.AtHome, o)
 	return s.react(raised), true
 }
@@ -78,30 +74,22 @@ func (s recalled) lotRecalled(e supply.KitsQuarantined, o sagas.Occurrence) (sag
 // raise returns the command that raises an alert about the patient of the instance, and notes it. source says what it comes from.
 func (s *recalled) raise(at domain.SiteID, source string, kits []supply.KitNumber, o sagas.Occurrence) safety.RaiseAlert {
 	p, of := domain.PatientID(o.Of), sagas.AlertFrom(o.Study, source)
-	if s.Alerts == nil {
-		s.Alerts = map[safety.AlertID][]supply.KitNumber{}
-	}
-	s.Alerts[of.Alert] = kits
+	s.Alerts = sagas.Put(s.Alerts, of.Alert, kits)
 	return safety.RaiseAlert{OfAlert: of, Study: o.Study, Site: at, Patient: p, Kind: safety.RecalledKitAtHome,
 		Severity: safety.Urgent, Source: o.ID, OccurredAt: o.At,
 		Summary: fmt.Sprintf("Patient %s has a recalled kit at home. Tell the patient, and record what was done.", p)}
 }
 
 func (s recalled) recallEnded(e supply.LotRecallEnded, o sagas.Occurrence) (sagas.Reaction[recalled], bool) {
-	s.Ended = maps.Clone(s.Ended)
-	if s.Ended == nil {
-		s.Ended = map[supply.KitNumber]uint64{}
-	}
 	for _, kit := range e.AtHome {
-		s.Ended[kit] = max(s.Ended[kit], o.Position)
+		s.Ended = sagas.Newest(s.Ended, kit, o.Position)
 	}
 	ended := func(kit supply.KitNumber) bool { return slices.Contains(e.AtHome, kit) }
 	var settled []any
 	left := map[safety.AlertID][]supply.KitNumber{}
 	for _, alert := range slices.Sorted(maps.Keys(s.Alerts)) {
 		if kits := s.Alerts[alert]; slices.ContainsFunc(kits, ended) {
-			settled = append(settled, settle(alert, "The recall was withdrawn: the patient may use the kit."))
-			s.Settled = s.Settled.With(alert)
+			settled = append(settled, s.Settled.Settle(alert, "The recall was withdrawn: the patient may use the kit."))
 		} else {
 			left[alert] = kits
 		}
@@ -120,9 +108,8 @@ func (s recalled) transferred(e patient.Transferred, o sagas.Occurrence) (sagas.
 	s.Alerts = nil
 	var all []any
 	for n, alert := range slices.Sorted(maps.Keys(former)) {
-		all = append(all, settle(alert, fmt.Sprintf("The patient was transferred to site %s, which is told.", e.To)),
+		all = append(all, s.Settled.Settle(alert, fmt.Sprintf("The patient was transferred to site %s, which is told.", e.To)),
 			s.raise(e.To, fmt.Sprintf("%s/%s/%d", o.ID, o.Of, n), former[alert], o))
-		s.Settled = s.Settled.With(alert)
 	}
 	return s.react(all...), true
 }
@@ -132,7 +119,7 @@ func (s recalled) alertRaised(e safety.AlertRaised, _ sagas.Occurrence) (sagas.R
 	if !s.Settled.Has(e.Alert) {
 		return sagas.Reaction[recalled]{}, false
 	}
-	return s.react(settle(e.Alert, "The recall does not concern the patient here any more.")), true
+	return s.react(sagas.Settle(e.Alert, "The recall does not concern the patient here any more.")), true
 }
 
 // closed forgets an alert that people have closed.
@@ -143,10 +130,6 @@ func (s recalled) closed(e safety.AlertClosed, _ sagas.Occurrence) (sagas.Reacti
 	s.Alerts = maps.Clone(s.Alerts)
 	delete(s.Alerts, e.Alert)
 	return s.react(), true
-}
-
-func settle(alert safety.AlertID, why string) safety.SettleAlert {
-	return safety.SettleAlert{OfAlert: safety.OfAlert{Alert: alert}, Outcome: why}
 }
 
 func (s recalled) react(all ...any) sagas.Reaction[recalled] {

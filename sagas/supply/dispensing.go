@@ -1,7 +1,6 @@
 package supply
 
 import (
-	"maps"
 	"slices"
 
 	"casebook/domain"
@@ -73,16 +72,8 @@ var Dispensing = sagas.Define("dispensing",
 	sagas.On[patient.DoseChanged](sagas.ByPatient, revises),
 	sagas.On(drawnAgain, revises),
 	sagas.OnUnchanged(dispensing.hasKits),
-).OfPatients().InGroup("dispensing-7").Upcast(awaitsNothingYet, stayedAtOneSite, tookEventsAsTheyCame)
-
-// awaitsNothingYet reads what an instance remembered in version 1, which awaited no answers.
-func awaitsNothingYet(state map[string]any) (map[string]any, error) { return state, nil }
-
-// stayedAtOneSite reads what an instance remembered in version 2, before patients could be transferred or come back.
-func stayedAtOneSite(state map[string]any) (map[string]any, error) { return state, nil }
-
-// tookEventsAsTheyCame reads what an instance remembered in version 3, which knew no positions.
-func tookEventsAsTheyCame(state map[string]any) (map[string]any, error) { return state, nil }
+	// Version 1 awaited no answers, version 2 is from before patients could be transferred or come back, and version 3 knew no positions.
+).OfPatients().InGroup("dispensing-7").Upcast(domain.Unchanged, domain.Unchanged, domain.Unchanged)
 
 func kitsOfPatient(e supply.KitsSetAside, _ eventlog.Recorded) []string {
 	return sagas.Instance(e.Patient)
@@ -107,18 +98,14 @@ func instances(slots []supply.Slot) []string {
 // visitRecorded asks for the kits of a visit, also of one that is recorded again after it was recorded in error.
 func (s dispensing) visitRecorded(e patient.VisitRecorded, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
 	s.Wanted = append(without(s.Wanted, e.Visit), e.Visit)
-	s.At.Recorded = newest(s.At.Recorded, e.Visit, o.Position)
+	s.At.Recorded = sagas.Newest(s.At.Recorded, e.Visit, o.Position)
 	if s.Ended || !e.Dispense { // should the end be undone, the kit is asked for
 		s.SetAside = append(without(s.SetAside, e.Visit), e.Visit)
-		r := s.remember(o)
-		if r.Stage == "" {
-			r.Stage, r.Outcome = stageEnded, process.Completed
-		}
-		return r, true
+		return s.rememberOr(stageEnded, o), true
 	}
 	s.Unanswered = append(without(s.Unanswered, e.Visit), e.Visit)
-	return sagas.Reaction[dispensing]{State: s, Stage: stageKitWanted, Awaits: true, Commands: []any{
-		supply.AllocateKit{Study: o.Study, Site: o.Site, OfPatient: domain.ForPatient(e.Patient), Visit: e.Visit}}}, true
+	return sagas.Reaction[dispensing]{State: s, Stage: stageKitWanted, Awaits: true,
+		Commands: allocate(o.Study, o.Site, e.Patient, e.Visit)}, true
 }
 
 func (s dispensing) kitsQuarantined(e supply.KitsQuarantined, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
@@ -145,8 +132,7 @@ func (s dispensing) replace(at supply.OfStock, affected []supply.Slot, o sagas.O
 			continue
 		}
 		s.Unanswered = append(without(s.Unanswered, slot.Visit), slot.Visit)
-		r.Commands = append(r.Commands, supply.AllocateKit{Study: at.Study, Site: domain.SiteID(at.Location),
-			OfPatient: domain.ForPatient(slot.Patient), Visit: slot.Visit})
+		r.Commands = append(r.Commands, allocate(at.Study, domain.SiteID(at.Location), slot.Patient, slot.Visit)...)
 	}
 	if s.Ended {
 		return s.remember(o), len(s.SetAside) > 0
@@ -179,7 +165,7 @@ func (s dispensing) kitAllocated(e supply.KitAllocated, o sagas.Occurrence) (sag
 	if o.Position < s.At.Kits[e.Visit] {
 		return sagas.Reaction[dispensing]{}, false
 	}
-	s.At.Kits = newest(s.At.Kits, e.Visit, o.Position)
+	s.At.Kits = sagas.Newest(s.At.Kits, e.Visit, o.Position)
 	r, goesOn := s.hasKitsOf(e.Visit)
 	return r, goesOn && asked
 }
@@ -189,7 +175,7 @@ func (s dispensing) allocationFailed(e supply.AllocationFailed, o sagas.Occurren
 	if o.Position < s.At.Kits[e.Visit] {
 		return sagas.Reaction[dispensing]{}, false
 	}
-	s.At.Kits = newest(s.At.Kits, e.Visit, o.Position)
+	s.At.Kits = sagas.Newest(s.At.Kits, e.Visit, o.Position)
 	answered := slices.Contains(s.Unanswered, e.Visit) ||
 		e.Withheld != "" // the enrolment, the draw or somebody else asked for it, and does not ask again
 	s.Unanswered = without(s.Unanswered, e.Visit)
@@ -248,7 +234,7 @@ func (s dispensing) kitsSetAside(e supply.KitsSetAside, o sagas.Occurrence) (sag
 			continue
 		}
 		s.SetAside = append(without(s.SetAside, slot.Visit), slot.Visit)
-		s.At.Kits = newest(s.At.Kits, slot.Visit, o.Position)
+		s.At.Kits = sagas.Newest(s.At.Kits, slot.Visit, o.Position)
 	}
 	moved := s.Site != "" && (s.Site != domain.SiteID(e.Location) || o.Position < s.At.Moved) // and may be back
 	if !s.Ended && (moved || s.Back) {
@@ -261,10 +247,7 @@ func (s dispensing) kitsSetAside(e supply.KitsSetAside, o sagas.Occurrence) (sag
 	if r, asks := s.askForWanted(e); asks && !s.Ended {
 		return r, true
 	}
-	if o.Stage == "" { // the enrolment has failed
-		return sagas.Reaction[dispensing]{State: s, Stage: "kits set aside", Outcome: process.Completed}, true
-	}
-	return s.remember(o), true
+	return s.rememberOr("kits set aside", o), true // without a stage, the enrolment has failed
 }
 
 // askForWanted asks for the kits of recorded visits that were set aside. Where nothing is due, there is no answer.
@@ -273,8 +256,7 @@ func (s dispensing) askForWanted(e supply.KitsSetAside) (sagas.Reaction[dispensi
 	for _, slot := range e.Affected {
 		if slices.Contains(s.Wanted, slot.Visit) && slices.Contains(s.SetAside, slot.Visit) {
 			s.SetAside, s.Unanswered = without(s.SetAside, slot.Visit), append(without(s.Unanswered, slot.Visit), slot.Visit)
-			r.Commands = append(r.Commands, supply.AllocateKit{Study: e.Study, Site: domain.SiteID(e.Location),
-				OfPatient: domain.ForPatient(e.Patient), Visit: slot.Visit})
+			r.Commands = append(r.Commands, allocate(e.Study, domain.SiteID(e.Location), e.Patient, slot.Visit)...)
 		}
 	}
 	r.State = s
@@ -301,11 +283,7 @@ func (s dispensing) goOn(who domain.PatientID, o sagas.Occurrence, why string) (
 	}
 	s.At.WentOn = o.Position
 	if s.Ended || len(s.Paused) == 0 { // what is withheld may be heard of late
-		r := s.remember(o)
-		if r.Stage == "" {
-			r.Stage, r.Outcome = "treated on", process.Completed
-		}
-		return r, true
+		return s.rememberOr("treated on", o), true
 	}
 	return s.askAgain(o.Study, o.Site, who, why), true
 }
@@ -372,25 +350,9 @@ func revises[E domain.AboutPatient](s dispensing, e E, o sagas.Occurrence) (saga
 	if s.Ended {
 		return sagas.Reaction[dispensing]{}, false
 	}
-	r := s.remember(o)
-	if r.Stage == "" {
-		r.Stage, r.Outcome = "treated on", process.Completed
-	}
+	r := s.rememberOr("treated on", o)
 	r.Commands = []any{supply.ReviseKits{Study: o.Study, Site: o.Site, OfPatient: domain.ForPatient(e.AboutPatient())}}
 	return r, true
-}
-
-// newest returns the positions with that of a visit, unless there is a higher one.
-func newest(at map[string]uint64, visit string, position uint64) map[string]uint64 {
-	if position <= at[visit] {
-		return at
-	}
-	at = maps.Clone(at)
-	if at == nil {
-		at = map[string]uint64{}
-	}
-	at[visit] = position
-	return at
 }
 
 // remember goes on waiting, or not, as before.
@@ -398,13 +360,22 @@ func (s dispensing) remember(o sagas.Occurrence) sagas.Reaction[dispensing] {
 	return sagas.Reaction[dispensing]{State: s, Stage: o.Stage, Outcome: o.Outcome, Awaits: o.Awaits}
 }
 
+// rememberOr is remember for what may be the first that the instance is told of: it has ended then, at a stage.
+func (s dispensing) rememberOr(stage string, o sagas.Occurrence) sagas.Reaction[dispensing] {
+	r := s.remember(o)
+	if r.Stage == "" {
+		r.Stage, r.Outcome = stage, process.Completed
+	}
+	return r
+}
+
 // askAgain asks for the kits that the patient lacks.
 func (s dispensing) askAgain(study domain.StudyID, site domain.SiteID, who domain.PatientID, why string) sagas.Reaction[dispensing] {
-	r := sagas.Reaction[dispensing]{Stage: stageKitWanted, Note: why}
-	for _, visit := range append(slices.Clone(s.SetAside), s.Paused...) {
+	visits := append(slices.Clone(s.SetAside), s.Paused...)
+	for _, visit := range visits {
 		s.Unanswered = append(without(s.Unanswered, visit), visit)
-		r.Commands = append(r.Commands, supply.AllocateKit{Study: study, Site: site, OfPatient: domain.ForPatient(who), Visit: visit})
 	}
+	r := sagas.Reaction[dispensing]{Stage: stageKitWanted, Note: why, Commands: allocate(study, site, who, visits...)}
 	s.SetAside, s.Paused = nil, nil
 	r.State, r.Awaits = s, len(s.Unanswered) > 0
 	if len(r.Commands) == 0 && !r.Awaits {

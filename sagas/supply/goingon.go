@@ -45,11 +45,7 @@ func (s goingOn) ruleSet(e supply.ResupplyRuleSet, _ sagas.Occurrence) (goes, bo
 	if s.Depots[e.Rule.Site] == e.Rule.Depot {
 		return goes{}, false
 	}
-	s.Depots = maps.Clone(s.Depots)
-	if s.Depots == nil {
-		s.Depots = map[domain.SiteID]supply.LocationID{}
-	}
-	s.Depots[e.Rule.Site] = e.Rule.Depot
+	s.Depots = sagas.Put(s.Depots, e.Rule.Site, e.Rule.Depot)
 	return goes{State: s, Stage: s.stage()}, true
 }
 

@@ -1,7 +1,6 @@
 package supply
 
 import (
-	"casebook/domain"
 	"casebook/domain/process"
 	"casebook/domain/supply"
 	"casebook/eventlog"
@@ -28,5 +27,5 @@ func askedElsewhere(e supply.KitReplacementAsked, at eventlog.Recorded) []string
 
 func (s replacing) asked(e supply.KitReplacementAsked, _ sagas.Occurrence) (sagas.Reaction[replacing], bool) {
 	return sagas.Reaction[replacing]{State: s, Stage: "asked for at the patient's site", Outcome: process.Completed,
-		Commands: []any{supply.AllocateKit{Study: e.Study, Site: e.At, OfPatient: domain.ForPatient(e.Patient), Visit: e.Visit}}}, true
+		Commands: allocate(e.Study, e.At, e.Patient, e.Visit)}, true
 }

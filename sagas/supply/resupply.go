@@ -51,12 +51,13 @@ var Resupply = sagas.Define("resupply",
 	sagas.On(byDestination, resupplying.shipmentDispatched),
 	sagas.On[supply.ShipmentReceived](byStock, resupplying.shipmentReceived),
 	sagas.On[supply.ShipmentLost](byStock, resupplying.shipmentLost),
-	sagas.On[supply.HoldReleased](byStock, bringsStock),
+	sagas.On[supply.HoldReleased](byStock, resupplying.holdReleased),
 	sagas.On[supply.ReplacementsAllowed](byStock, bringsStock),
 	sagas.On(bySitesOfTransfer, resupplying.transferred),
 	sagas.OnUnchanged(resupplying.hasKit),
 	sagas.OnTimer(resupplying.timeHasCome),
-).InGroup("resupply-3").Upcast(looksNotAhead, tookShipmentsAsTheyCame)
+	// Version 1 is from before rules looked ahead. Version 2 forgot what had arrived, and did not see patients who came from other sites.
+).InGroup("resupply-3").Upcast(domain.Unchanged, domain.Unchanged)
 
 // bySitesOfTransfer names the instances of the site that a patient comes to, and of the one that the patient leaves.
 func bySitesOfTransfer(e patient.Transferred, at eventlog.Recorded) []string {
@@ -76,13 +77,6 @@ func (s resupplying) transferred(e patient.Transferred, o sagas.Occurrence) (sag
 	s.Study, s.Site, s.Came = o.Study, e.To, append(s.Came, e.Patient)
 	return s.react(s.plan(), nil, nil), true
 }
-
-// looksNotAhead reads what an instance remembered in version 1, when no rule looked ahead.
-func looksNotAhead(state map[string]any) (map[string]any, error) { return state, nil }
-
-// tookShipmentsAsTheyCame reads what an instance remembered in version 2, which forgot what had arrived, and did not see patients
-// who came from other sites.
-func tookShipmentsAsTheyCame(state map[string]any) (map[string]any, error) { return state, nil }
 
 // aboutStock is an event about the kits of a place.
 type aboutStock interface{ AboutStock() supply.OfStock }
@@ -175,9 +169,13 @@ func lowersStock[E aboutStock](s resupplying, e E, _ sagas.Occurrence) (sagas.Re
 func bringsStock[E aboutStock](s resupplying, e E, o sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
 	s = s.at(e)
 	s.BroughtAt = max(s.BroughtAt, o.Position)
-	retry := s.retry()
-	_, hold := any(e).(supply.HoldReleased) // too frequent to be remembered
-	return s.react(retry, nil, nil), len(retry) > 0 || !hold
+	return s.react(s.retry(), nil, nil), true
+}
+
+// holdReleased is too frequent to be remembered where nobody waits.
+func (s resupplying) holdReleased(e supply.HoldReleased, o sagas.Occurrence) (sagas.Reaction[resupplying], bool) {
+	r, _ := bringsStock(s, e, o)
+	return r, len(r.Commands) > 0
 }
 
 func (s resupplying) shipmentDispatched(e supply.ShipmentDispatched, o sagas.Occurrence) (sagas.Reaction[resupplying], bool) {

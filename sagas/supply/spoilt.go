@@ -18,9 +18,6 @@ type spoilt struct {
 	Since uint64         `json:"since,omitempty"`
 }
 
-// knowsNoPosition reads what an instance remembered in version 1, which took events in the order in which they came.
-func knowsNoPosition(state map[string]any) (map[string]any, error) { return state, nil }
-
 // Spoilt is the process that tells supply of kits which a site has lost or quarantined, one after another, before their patients were
 // given them. One alert names all of them, until kits arrive or somebody of supply lets them be replaced again.
 var Spoilt = sagas.Define("spoilt-kits",
@@ -30,7 +27,8 @@ var Spoilt = sagas.Define("spoilt-kits",
 	sagas.On[supply.KitReplacementAsked](byStock, spoilt.replacementAsked),
 	sagas.On[supply.ReplacementsAllowed](byStock, spoilt.allowed),
 	sagas.On[supply.ShipmentReceived](byStock, spoilt.shipmentReceived),
-).Upcast(knowsNoPosition)
+	// Version 1 took events in the order in which they came.
+).Upcast(domain.Unchanged)
 
 func (s spoilt) kitLost(e supply.KitLost, o sagas.Occurrence) (sagas.Reaction[spoilt], bool) {
 	return s.tell(e.OfStock, e.Again, o)
@@ -90,7 +88,7 @@ func (s spoilt) end(why string, o sagas.Occurrence) (sagas.Reaction[spoilt], boo
 func (s spoilt) settle(why string, o sagas.Occurrence) sagas.Reaction[spoilt] {
 	r := sagas.Reaction[spoilt]{State: spoilt{Since: o.Position}, Stage: "nothing to look at", Outcome: process.Completed}
 	if s.Alert != "" {
-		r.Commands = []any{safety.SettleAlert{OfAlert: safety.OfAlert{Alert: s.Alert}, Outcome: why}}
+		r.Commands = []any{sagas.Settle(s.Alert, why)}
 	}
 	return r
 }

@@ -37,12 +37,6 @@ type withoutKit struct {
 	Settled sagas.Settled `json:"settled,omitempty"`
 }
 
-// knowsNoOrder reads what an instance remembered in version 1, which took events in the order in which they came.
-func knowsNoOrder(state map[string]any) (map[string]any, error) { return state, nil }
-
-// knowsOfNothingPutBack reads what an instance remembered in version 2, which did not hear of kits that were put back.
-func knowsOfNothingPutBack(state map[string]any) (map[string]any, error) { return state, nil }
-
 // WithoutKit is the process that raises one alert as soon as a kit is due that a patient cannot get, for want of stock or before the
 // consent is signed again, or did not get because it was put back, and settles it when the patient has the kit, has it again, or
 // needs none any more. Somebody who closes the alert has decided otherwise; it is not raised again for the same visit until there
@@ -69,7 +63,8 @@ var WithoutKit = sagas.Define("without-kit",
 	sagas.On[patient.VisitVoided](sagas.ByPatient, withoutKit.visitVoided),
 	sagas.On(sagas.AboutPatientOf(safety.PatientWithoutKit), withoutKit.alertRaised),
 	sagas.OnRefusal[safety.RaiseAlert](withoutKit.raiseRefused),
-).OfPatients().InGroup("without-kit-5").Upcast(knowsNoOrder, knowsOfNothingPutBack)
+	// Version 1 took events in the order in which they came, and version 2 did not hear of kits that were put back.
+).OfPatients().InGroup("without-kit-5").Upcast(domain.Unchanged, domain.Unchanged)
 
 const (
 	stageWithoutKit = "without a kit"
@@ -87,7 +82,7 @@ func (s withoutKit) allocationFailed(e supply.AllocationFailed, o sagas.Occurren
 	case raised && o.Position < s.Since[e.Visit]:
 		return sagas.Reaction[withoutKit]{}, false
 	case lacks && !raised && o.Position < s.Moved && domain.SiteID(e.Location) != s.Site: // the former site could not say so in time
-		return s.react(allocate(o.Study, s.Site, e.Patient, []string{e.Visit})), true
+		return s.react(allocate(o.Study, s.Site, e.Patient, e.Visit)), true
 	case raised && e.Code == "visit_not_recorded":
 		return s.settle(didNotTakePlace, e.Visit), true
 	case raised && e.Code == "drawn_again":
@@ -95,9 +90,9 @@ func (s withoutKit) allocationFailed(e supply.AllocationFailed, o sagas.Occurren
 	case !lacks:
 		return sagas.Reaction[withoutKit]{}, false
 	}
-	s.PutBack = unless(s.PutBack, e.Visit, o.Position) // it is asked for again, and waits as others do
+	s.PutBack = sagas.Unless(s.PutBack, e.Visit, o.Position) // it is asked for again, and waits as others do
 	if raised {
-		s.Since = newest(s.Since, e.Visit, o.Position)
+		s.Since = sagas.Newest(s.Since, e.Visit, o.Position)
 		return s.react(nil), true
 	}
 	why := "There is no kit for patient %s at site %s%s."
@@ -116,13 +111,9 @@ func (s withoutKit) allocationFailed(e supply.AllocationFailed, o sagas.Occurren
 
 // raise raises an alert about a visit, from what has the key. why has places for the patient, the site and the visit.
 func (s withoutKit) raise(key, visit string, site domain.SiteID, why string, o sagas.Occurrence) sagas.Reaction[withoutKit] {
-	s.Since = newest(s.Since, visit, o.Position)
+	s.Since = sagas.Newest(s.Since, visit, o.Position)
 	of, who := sagas.AlertFrom(o.Study, key), domain.PatientID(o.Of)
-	s.Alerts = maps.Clone(s.Alerts)
-	if s.Alerts == nil {
-		s.Alerts = map[string]safety.AlertID{}
-	}
-	s.Alerts[visit] = of.Alert
+	s.Alerts = sagas.Put(s.Alerts, visit, of.Alert)
 	at := ""
 	if visit != "" {
 		at = ", visit " + visit
@@ -139,13 +130,13 @@ func (s withoutKit) kitPutBack(e supply.KitPutBack, o sagas.Occurrence) (sagas.R
 		return sagas.Reaction[withoutKit]{}, false
 	}
 	if s.Site != "" && s.Site != domain.SiteID(e.Location) {
-		return s.react(allocate(o.Study, s.Site, e.Patient, []string{e.Visit})), true
+		return s.react(allocate(o.Study, s.Site, e.Patient, e.Visit)), true
 	}
-	s.Given = newest(s.Given, e.Visit, o.Position)
+	s.Given = sagas.Newest(s.Given, e.Visit, o.Position)
 	if supply.IsUnscheduled(e.Visit) {
-		s.Begun = unless(s.Begun, e.Visit, o.Position)
+		s.Begun = sagas.Unless(s.Begun, e.Visit, o.Position)
 	} else {
-		s.PutBack = newest(s.PutBack, e.Visit, o.Position)
+		s.PutBack = sagas.Newest(s.PutBack, e.Visit, o.Position)
 	}
 	return s.look(domain.SiteID(e.Location), s.react(nil), o), true
 }
@@ -155,7 +146,7 @@ func (s withoutKit) visitRecorded(e patient.VisitRecorded, o sagas.Occurrence) (
 	if o.Position < s.Begun[e.Visit] {
 		return sagas.Reaction[withoutKit]{}, false
 	}
-	s.Begun = newest(s.Begun, e.Visit, o.Position)
+	s.Begun = sagas.Newest(s.Begun, e.Visit, o.Position)
 	return s.look(o.Site, s.react(nil), o), true
 }
 
@@ -184,22 +175,12 @@ func (s withoutKit) look(at domain.SiteID, r sagas.Reaction[withoutKit], o sagas
 	return r
 }
 
-// unless returns the positions without that of a visit, unless it is a higher one.
-func unless(at map[string]uint64, visit string, position uint64) map[string]uint64 {
-	if known, has := at[visit]; !has || known > position {
-		return at
-	}
-	at = maps.Clone(at)
-	delete(at, visit)
-	return at
-}
-
 // alertRaised settles an alert that was raised when it had been settled.
 func (s withoutKit) alertRaised(e safety.AlertRaised, _ sagas.Occurrence) (sagas.Reaction[withoutKit], bool) {
 	if !s.Settled.Has(e.Alert) {
 		return sagas.Reaction[withoutKit]{}, false
 	}
-	return s.react([]any{safety.SettleAlert{OfAlert: safety.OfAlert{Alert: e.Alert}, Outcome: "The patient lacks no kit any more."}}), true
+	return s.react([]any{sagas.Settle(e.Alert, "The patient lacks no kit any more.")}), true
 }
 
 // raiseRefused forgets an alert whose cause is gone. Should it be gone because of an end that is undone, it comes again.
@@ -209,7 +190,7 @@ func (s withoutKit) raiseRefused(_ *refuse.Refusal, o sagas.Occurrence) (sagas.R
 		return s.react(nil), true
 	}
 	s = s.forget(*raise.Visit)
-	s.PutBack = unless(s.PutBack, *raise.Visit, o.Position)
+	s.PutBack = sagas.Unless(s.PutBack, *raise.Visit, o.Position)
 	s.Ended = append(without(s.Ended, *raise.Visit), *raise.Visit)
 	return s.react(nil), true
 }
@@ -218,9 +199,9 @@ func (s withoutKit) kitAllocated(e supply.KitAllocated, o sagas.Occurrence) (sag
 	if o.Position < s.Given[e.Visit] {
 		return sagas.Reaction[withoutKit]{}, false
 	}
-	s.Given, s.PutBack = newest(s.Given, e.Visit, o.Position), unless(s.PutBack, e.Visit, o.Position)
+	s.Given, s.PutBack = sagas.Newest(s.Given, e.Visit, o.Position), sagas.Unless(s.PutBack, e.Visit, o.Position)
 	if _, begun := s.Begun[e.Visit]; !begun && (supply.IsKitOfStage(e.Visit) || supply.IsUnscheduled(e.Visit)) {
-		s.Begun = newest(s.Begun, e.Visit, o.Position)
+		s.Begun = sagas.Newest(s.Begun, e.Visit, o.Position)
 	}
 	r, has := s.has([]supply.Slot{{Patient: domain.PatientID(o.Of), Visit: e.Visit}}, o)
 	if !has {
@@ -257,7 +238,7 @@ func (s withoutKit) has(slots []supply.Slot, o sagas.Occurrence) (sagas.Reaction
 
 // visitVoided settles the alert about a visit that was recorded in error.
 func (s withoutKit) visitVoided(e patient.VisitVoided, o sagas.Occurrence) (sagas.Reaction[withoutKit], bool) {
-	s.Begun, s.PutBack = unless(s.Begun, e.Visit, o.Position), unless(s.PutBack, e.Visit, o.Position)
+	s.Begun, s.PutBack = sagas.Unless(s.Begun, e.Visit, o.Position), sagas.Unless(s.PutBack, e.Visit, o.Position)
 	r := s.react(nil)
 	if _, raised := s.Alerts[e.Visit]; raised && o.Position >= s.Since[e.Visit] {
 		r = s.settle(didNotTakePlace, e.Visit)
@@ -289,7 +270,7 @@ func (s withoutKit) stepUndone(e patient.StepUndone, o sagas.Occurrence) (sagas.
 	}
 	visits := s.Ended
 	s.Ended, s.Back = nil, o.Position
-	return s.react(allocate(o.Study, o.Site, e.Patient, visits)), true
+	return s.react(allocate(o.Study, o.Site, e.Patient, visits...)), true
 }
 
 // transferred asks at the new site for what is due.
@@ -300,14 +281,14 @@ func (s withoutKit) transferred(e patient.Transferred, o sagas.Occurrence) (saga
 	s.Site, s.Moved = e.To, o.Position
 	visits := slices.DeleteFunc(s.visits(), func(visit string) bool { return s.Since[visit] > o.Position }) // the new site said so
 	for _, visit := range visits {
-		s.PutBack = unless(s.PutBack, visit, o.Position)
+		s.PutBack = sagas.Unless(s.PutBack, visit, o.Position)
 	}
 	r := s.settle(fmt.Sprintf("The patient was transferred to site %s, which is asked for a kit.", e.To), visits...)
-	r.Commands = append(r.Commands, allocate(o.Study, e.To, e.Patient, visits)...)
+	r.Commands = append(r.Commands, allocate(o.Study, e.To, e.Patient, visits...)...)
 	return r, true
 }
 
-func allocate(study domain.StudyID, at domain.SiteID, who domain.PatientID, visits []string) (all []any) {
+func allocate(study domain.StudyID, at domain.SiteID, who domain.PatientID, visits ...string) (all []any) {
 	for _, visit := range visits {
 		all = append(all, supply.AllocateKit{Study: study, Site: at, OfPatient: domain.ForPatient(who), Visit: visit})
 	}
@@ -321,8 +302,7 @@ func (s withoutKit) visits() []string { return slices.Sorted(maps.Keys(s.Alerts)
 func (s withoutKit) settle(why string, visits ...string) sagas.Reaction[withoutKit] {
 	var all []any
 	for _, visit := range visits {
-		all = append(all, safety.SettleAlert{OfAlert: safety.OfAlert{Alert: s.Alerts[visit]}, Outcome: why})
-		s.Settled = s.Settled.With(s.Alerts[visit])
+		all = append(all, s.Settled.Settle(s.Alerts[visit], why))
 		s = s.forget(visit)
 	}
 	return s.react(all)
