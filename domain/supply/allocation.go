@@ -108,6 +108,7 @@ func ReleaseHeld(s Stock, cmd ReleaseHold, _ domain.Call) ([]StockEvent, error) 
 func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent, error) {
 	at := OfStock{cmd.Study, LocationID(cmd.Site)}
 	slot := Slot{cmd.Patient, cmd.Visit}
+	f = f.forSlot(cmd.Visit)
 	kits, has := s.placesOf(slot, f)
 	if has {
 		return nil, nil
@@ -299,6 +300,15 @@ func (f Facts) drawnFor(visit string) bool {
 		slices.Contains(f.DrawnFor, strings.TrimPrefix(visit, stageSlot))
 }
 
+// forSlot returns the facts of a decision about the kits of a slot. From a draw to its confirmation there are only those that come with
+// it: the patient's arm is the new one already, and would show in what is given out for other slots, or double the dose.
+func (f Facts) forSlot(visit string) Facts {
+	if f.Unconfirmed != nil && visit != KitOfStage(*f.Unconfirmed) && f.Withheld != TreatmentHasEnded && f.Withheld != PatientIsTransferred {
+		f.Withheld = DrawIsNotConfirmed // whatever else there is: it lasts until the draw is confirmed
+	}
+	return f
+}
+
 // dose returns the step of the titration that the patient is on, and whether there is a rescue medication; 0 where the protocol has no
 // titration.
 func (f Facts) dose() (step int, rescue bool) {
@@ -472,10 +482,9 @@ func SetAside(s Stock, f Facts, cmd SetKitsAside, _ domain.Call) ([]StockEvent, 
 
 // Dispense hands a patient the allocated kit. It refuses malformed_date, captured_in_future, kit_not_at_location,
 // kit_not_allocated_to_patient, kit_status, patient_ended, treatment_ended, dose_held, patient_transferred, reconsent_required,
-// consent_missing, visit_not_recorded, drawn_again, dose_changed, dispensed_before_enrollment, lot_recalled, kit_expired and
-// kit_expires_soon.
-// No patient gets a kit that has expired or soon will (R37; ICH E6(R3) 3.15.3(c)), and none is dispensed before the draw and the
-// allocation (R8).
+// consent_missing, draw_not_confirmed, visit_not_recorded, drawn_again, dose_changed, dispensed_before_enrollment, lot_recalled,
+// kit_expired and kit_expires_soon. No patient gets a kit that has expired or soon will (R37; ICH E6(R3) 3.15.3(c)), and none is
+// dispensed before the draw and the allocation (R8).
 func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent, error) {
 	if err := cmd.On.NotAfterToday("on", call.At); err != nil {
 		return nil, err
@@ -485,6 +494,7 @@ func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent
 		return nil, err
 	}
 	planned := s.plannedFor(cmd.Patient, k.Visit)
+	f = f.forSlot(k.Visit)
 	if err := domain.First(f.mustGetKits(cmd.Patient, planned),
 		f.Study.MustNotBePausedFor(cmd.Site, f.Dosing.Levels, study.ActivityDispensing, "site")); err != nil {
 		return nil, err
@@ -526,7 +536,7 @@ func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent
 }
 
 // mustGetKits refuses a patient who gets no kits now (codes patient_ended, treatment_ended, patient_transferred, dose_held,
-// reconsent_required, consent_missing).
+// reconsent_required, consent_missing, draw_not_confirmed).
 func (f Facts) mustGetKits(p domain.PatientID, visit string) error {
 	if !f.takesPart(visit) {
 		return refuse.WrongState("patient_ended", "patient %s does not take part any more", p).At("patient").Do("set the kit aside")
@@ -546,6 +556,9 @@ func (f Facts) mustGetKits(p domain.PatientID, visit string) error {
 	case ReconsentIsDue:
 		return refuse.WrongState("reconsent_required", "patient %s has not signed the consent again", p).At("patient").
 			Do("record the signature first; keep the kit until then")
+	case DrawIsNotConfirmed:
+		return refuse.WrongState("draw_not_confirmed", "patient %s was drawn, and the draw is not confirmed", p).At("patient").
+			Do("give out the kit that comes with the draw, as soon as there is one")
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"casebook/domain"
+	"casebook/domain/scenario"
 	"casebook/domain/study"
 	"casebook/domain/supply"
 )
@@ -331,6 +332,60 @@ func TestTheKitOfADrawNeedsTheDraw(t *testing.T) {
 	for _, f := range []supply.Facts{drawn("", "second"), drawn("second")} {
 		if got := decided(t, at, allocate(f, anna, slot)); len(got) == 0 || got[len(got)-1].(supply.KitAllocated).Visit != slot {
 			t.Errorf("the draw leads to %v", got)
+		}
+	}
+}
+
+// From a draw to its confirmation, the patient gets the kits of the draw alone. Who waited for others before it gets them no more, and
+// who was due for some since gets them after it.
+func TestFromADrawToItsConfirmationOnlyItsKitsAreGiven(t *testing.T) {
+	slot, on := supply.KitOfStage("second"), domain.Date("2026-03-10")
+	drawn := func(unconfirmed bool) supply.Facts {
+		return facts(func(f *supply.Facts) {
+			f.Arm, f.DrawnFor = x, []string{"", "second"}
+			if stage := "second"; unconfirmed {
+				f.Unconfirmed = &stage
+			}
+		})
+	}
+	withheld := supply.AllocationFailed{OfStock: site, Patient: anna, Visit: "week-4", Code: "draw_not_confirmed",
+		Reason: "the patient was drawn, and the kits that come with the draw are given first", Withheld: supply.DrawIsNotConfirmed}
+	at := strictStockAt(t, site, "K1", "K2", "K5")
+	before := at.Given(supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K1", Visit: ""})
+	for name, refused := range map[string]func(stock) scenario.Outcome[supply.Stock, supply.StockEvent]{
+		"the kit of the enrolment is not given out": func(at stock) scenario.Outcome[supply.Stock, supply.StockEvent] {
+			return at.When(decisionWith(supply.Dispense, drawn(true), dispenseKit(anna, "K1", on)))
+		},
+		"nor replaced": func(at stock) scenario.Outcome[supply.Stock, supply.StockEvent] {
+			return at.When(decisionWith(supply.Replace, drawn(true), supply.ReplaceKit{Site: "A", OfPatient: domain.ForPatient(anna),
+				Kit: "K1", Cause: supply.KitMisallocated, Reasoned: domain.Because("r")}))
+		},
+		"none is given between visits": func(at stock) scenario.Outcome[supply.Stock, supply.StockEvent] {
+			return at.When(decisionWith(supply.AskUnscheduled, drawn(true), supply.DispenseUnscheduled{Site: "A",
+				OfPatient: domain.ForPatient(anna), Reasoned: domain.Because("r")}))
+		},
+	} {
+		t.Run(name, func(t *testing.T) { refused(before).ThenRefused("draw_not_confirmed") })
+	}
+	at.When(allocate(drawn(true), anna, "week-4")).Then(withheld)
+	kits := decided(t, before.Given(withheld), allocate(drawn(true), anna, slot))
+	if last, is := kits[len(kits)-1].(supply.KitAllocated); !is || last.Visit != slot {
+		t.Fatalf("the draw leads to %v", kits)
+	}
+	confirmed := before.Given(withheld).Given(kits...)
+	confirmed.When(decisionWith(supply.Dispense, drawn(false), dispenseKit(anna, "K1", on))).ThenRefused("drawn_again")
+	for _, c := range []struct {
+		before []supply.StockEvent
+		want   string
+	}{
+		{nil, "no_stock"}, // it is due, and would come
+		{[]supply.StockEvent{supply.AllocationFailed{OfStock: site, Patient: anna, Visit: "week-4", Code: "no_stock", Waits: true}},
+			"drawn_again"},
+	} {
+		all := decided(t, before.Given(c.before...).Given(withheld).Given(kits...).Given(supply.KitLost{OfStock: site, Kit: "K2"}),
+			allocate(drawn(false), anna, "week-4"))
+		if got := given(all); !slices.Equal(got, []string{c.want}) {
+			t.Errorf("after %v and the confirmation, the patient gets %v, want %s", c.before, got, c.want)
 		}
 	}
 }

@@ -19,8 +19,8 @@ type dispensing struct {
 	// Unanswered are the visits for which the answer has not come yet.
 	Unanswered []string `json:"unanswered,omitempty"`
 	// SetAside are the visits whose kits were set aside before they were given out, and Paused those for which a kit was
-	// withheld: the dose was held, the treatment had ended, the consent was to be signed again, or the patient was at another site. ""
-	// is the kit of the enrolment.
+	// withheld: the dose was held, the treatment had ended, the consent was to be signed again, a draw was not confirmed, or the patient
+	// was at another site. "" is the kit of the enrolment.
 	SetAside []string `json:"setAside,omitempty"`
 	Paused   []string `json:"paused,omitempty"`
 	// Site is where the patient was transferred to.
@@ -45,9 +45,9 @@ type dispensingAt struct {
 
 // Dispensing is the process that allocates a patient's next kit at each visit that dispenses one. It allocates another kit
 // if the allocated one can no longer be given out, or was left behind at the site that the patient was transferred from. It
-// ends with the treatment. It asks again for what is due when a held dose is resumed, the consent is signed again, or an end is
-// undone, has kits exchanged when the dose is changed, and forgets a visit that was recorded in error. It does not matter in which order
-// it is told of all this: whether a kit is due, the decision about it knows.
+// ends with the treatment. It asks again for what is due when a held dose is resumed, the consent is signed again, a draw is confirmed, or
+// an end is undone, has kits exchanged when the dose is changed, and forgets a visit that was recorded in error. It does not matter
+// in which order it is told of all this: whether a kit is due, the decision about it knows.
 var Dispensing = sagas.Define("dispensing",
 	sagas.Sends(supply.AllocateKit{}, supply.ReviseKits{}),
 	sagas.On(atDispensingVisit, dispensing.visitRecorded),
@@ -69,8 +69,8 @@ var Dispensing = sagas.Define("dispensing",
 	sagas.On[patient.StepUndone](sagas.ByPatient, dispensing.stepUndone),
 	sagas.On[patient.Transferred](sagas.ByPatient, dispensing.transferred),
 	sagas.On[patient.VisitVoided](sagas.ByPatient, dispensing.visitVoided),
-	sagas.On[patient.DoseChanged](sagas.ByPatient, revises),
-	sagas.On(drawnAgain, revises),
+	sagas.On[patient.DoseChanged](sagas.ByPatient, dispensing.doseChanged),
+	sagas.On[patient.RandomisationConfirmed](sagas.ByPatient, dispensing.drawConfirmed),
 	sagas.OnUnchanged(dispensing.hasKits),
 	// Version 1 awaited no answers, version 2 is from before patients could be transferred or come back, and version 3 knew no positions.
 ).OfPatients().InGroup("dispensing-7").Upcast(domain.Unchanged, domain.Unchanged, domain.Unchanged)
@@ -170,26 +170,28 @@ func (s dispensing) kitAllocated(e supply.KitAllocated, o sagas.Occurrence) (sag
 	return r, goesOn && asked
 }
 
-// allocationFailed ends the wait for the answer. The site's resupply asks for a kit again as soon as there are kits.
+// allocationFailed ends the wait for the answer. The site's resupply asks for a kit again as soon as there are kits. An end may be undone,
+// and this may be told before it.
 func (s dispensing) allocationFailed(e supply.AllocationFailed, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
 	if o.Position < s.At.Kits[e.Visit] {
 		return sagas.Reaction[dispensing]{}, false
 	}
 	s.At.Kits = sagas.Newest(s.At.Kits, e.Visit, o.Position)
+	paused := e.Withheld != "" || e.Code == "patient_ended"
 	answered := slices.Contains(s.Unanswered, e.Visit) ||
-		e.Withheld != "" // the enrolment, the draw or somebody else asked for it, and does not ask again
+		paused // the enrolment, the draw or somebody else asked for it, and does not ask again
 	s.Unanswered = without(s.Unanswered, e.Visit)
-	if e.Withheld != "" {
+	if paused {
 		s.Paused = append(without(s.Paused, e.Visit), e.Visit)
 	}
-	if e.Withheld != "" && !s.Ended && s.Site != "" && (s.Site != domain.SiteID(e.Location) || o.Position < s.At.Moved) {
+	if paused && !s.Ended && s.Site != "" && (s.Site != domain.SiteID(e.Location) || o.Position < s.At.Moved) {
 		return s.askAgain(e.Study, s.Site, e.Patient, "the patient is at another site"), true
 	}
-	if e.Withheld != "" && !s.Ended && o.Position < s.At.WentOn {
+	if paused && !s.Ended && o.Position < s.At.WentOn {
 		return s.askAgain(e.Study, domain.SiteID(e.Location), e.Patient, "the kit is not withheld any more"), true
 	}
 	if s.Ended { // should the end be undone, the kit is asked for
-		return s.remember(o), e.Withheld != ""
+		return s.remember(o), paused
 	}
 	r := sagas.Reaction[dispensing]{State: s, Stage: stageNoKit, Note: e.Code + ": " + e.Reason, Outcome: process.Held}
 	switch {
@@ -337,22 +339,35 @@ func (s dispensing) visitVoided(e patient.VisitVoided, o sagas.Occurrence) (saga
 	return sagas.Reaction[dispensing]{State: s, Stage: "the visit did not take place", Outcome: process.Completed}, true
 }
 
-// drawnAgain names the instance of a patient who was drawn for a later stage.
-func drawnAgain(e patient.RandomisationConfirmed, at eventlog.Recorded) []string {
-	if e.Stage == "" {
-		return nil
+// drawConfirmed asks for the kits that were withheld until the draw was confirmed. After the draw of a later stage, those from before it
+// are set aside. Before the first draw there are kits only where the protocol has a run-in.
+func (s dispensing) drawConfirmed(e patient.RandomisationConfirmed, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
+	if e.Stage == "" && o.Stage == "" {
+		return sagas.Reaction[dispensing]{}, false
 	}
-	return sagas.ByPatient(e, at)
+	r, treated := s.goOn(e.Patient, o, "the draw is confirmed")
+	if e.Stage == "" || s.Ended {
+		return r, treated
+	}
+	if !treated {
+		r = s.rememberOr("treated on", o)
+	}
+	r.Commands = append([]any{revise(o, e.Patient)}, r.Commands...)
+	return r, true
 }
 
-// revises has kits exchanged, or set aside, that are there and not given out: of a former dose, or from before a later draw.
-func revises[E domain.AboutPatient](s dispensing, e E, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
+// doseChanged has kits exchanged that are there and not given out, and are of the former dose.
+func (s dispensing) doseChanged(e patient.DoseChanged, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
 	if s.Ended {
 		return sagas.Reaction[dispensing]{}, false
 	}
 	r := s.rememberOr("treated on", o)
-	r.Commands = []any{supply.ReviseKits{Study: o.Study, Site: o.Site, OfPatient: domain.ForPatient(e.AboutPatient())}}
+	r.Commands = []any{revise(o, e.Patient)}
 	return r, true
+}
+
+func revise(o sagas.Occurrence, who domain.PatientID) any {
+	return supply.ReviseKits{Study: o.Study, Site: o.Site, OfPatient: domain.ForPatient(who)}
 }
 
 // remember goes on waiting, or not, as before.

@@ -104,7 +104,7 @@ func (s withoutKit) allocationFailed(e supply.AllocationFailed, o sagas.Occurren
 		why = "Patient %s at site %s%s gets no kit before the consent is signed again."
 	case supply.ConsentIsMissing:
 		why = "Patient %s at site %s%s gets no kit before a consent is signed."
-	case "", supply.TreatmentHasEnded, supply.DoseIsHeld, supply.PatientIsTransferred:
+	case "", supply.TreatmentHasEnded, supply.DoseIsHeld, supply.PatientIsTransferred, supply.DrawIsNotConfirmed:
 	}
 	return s.raise(o.ID, e.Visit, domain.SiteID(e.Location), why, o), true
 }
