@@ -376,8 +376,8 @@ type KitsQuarantined struct {
 	// name none.
 	AtHome  []KitNumber        `json:"atHome,omitempty"`
 	Holders []domain.PatientID `json:"holders,omitempty"`
-	// Again are the kits, with these, that were taken from patients before they were given out since a shipment has arrived, if there are
-	// several. Earlier events name none.
+	// Again are the kits, with these, that were taken from patients or the shelf before they were given out since a shipment has
+	// arrived, if there are several. Earlier events name none.
 	Again []KitNumber `json:"again,omitempty"`
 }
 
@@ -524,8 +524,8 @@ type KitLost struct {
 	// Affected is the patient and visit that the kit was allocated to, if any.
 	Affected []Slot `json:"affected,omitempty"`
 	Reason   string `json:"reason"`
-	// Again are the kits, with this one, that were taken from patients before they were given out since a shipment has arrived, if there are
-	// several. Earlier events name none.
+	// Again are the kits, with this one, that were taken from patients or the shelf before they were given out since a shipment has
+	// arrived, if there are several. Earlier events name none.
 	Again []KitNumber `json:"again,omitempty"`
 }
 
@@ -591,8 +591,8 @@ type KitReplacementAsked struct {
 	Reason  string           `json:"reason"`
 	// At is the site that gives the patient another one, where that is not the one that gave this one out: the patient was transferred.
 	At domain.SiteID `json:"at,omitempty"`
-	// Again are the kits, with this one, that were taken from patients before they were given out since a shipment has arrived, if there are
-	// several. Earlier events name none.
+	// Again are the kits, with this one, that were taken from patients or the shelf before they were given out since a shipment has
+	// arrived, if there are several. Earlier events name none.
 	Again []KitNumber `json:"again,omitempty"`
 }
 

@@ -259,8 +259,12 @@ func needsNone[E any](s withoutKit, _ E, o sagas.Occurrence) (sagas.Reaction[wit
 	if len(s.Alerts) == 0 || o.Position < s.Back {
 		return sagas.Reaction[withoutKit]{}, false
 	}
-	s.Ended, s.PutBack = s.visits(), nil
-	return s.settle("The treatment has ended, and the patient needs no kit.", s.Ended...), true
+	visits := s.visits()
+	for _, visit := range visits { // beside those whose alert was refused because of the end
+		s.Ended = append(without(s.Ended, visit), visit)
+	}
+	s.PutBack = nil
+	return s.settle("The treatment has ended, and the patient needs no kit.", visits...), true
 }
 
 // stepUndone asks again for what was due when the treatment ended. The answer says whether there is a kit now.
