@@ -486,7 +486,7 @@ func SetAside(s Stock, f Facts, cmd SetKitsAside, _ domain.Call) ([]StockEvent, 
 // kit_expired and kit_expires_soon. No patient gets a kit that has expired or soon will (R37; ICH E6(R3) 3.15.3(c)), and none is
 // dispensed before the draw and the allocation (R8).
 func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent, error) {
-	if err := cmd.On.NotAfterToday("on", call.At); err != nil {
+	if err := cmd.On.NotAfterToday("on", call); err != nil {
 		return nil, err
 	}
 	k, err := s.ofPatient(cmd.Kit, cmd.Patient, "dispensing it", KitIsAllocated)

@@ -132,7 +132,7 @@ func PutBack(s Stock, f Facts, cmd RecordNotDispensed, _ domain.Call) ([]StockEv
 // done. It refuses unknown_code, malformed_date, captured_in_future, value_too_long, kit_not_at_location,
 // kit_not_allocated_to_patient, kit_status, kit_not_recalled and before_dispensing.
 func RecordAction(s Stock, cmd RecordRecallAction, call domain.Call) ([]StockEvent, error) {
-	if err := domain.First(cmd.Action.validate(), cmd.On.NotAfterToday("on", call.At), domain.OptionalText("note", cmd.Note,
+	if err := domain.First(cmd.Action.validate(), cmd.On.NotAfterToday("on", call), domain.OptionalText("note", cmd.Note,
 		500)); err != nil {
 		return nil, err
 	}
