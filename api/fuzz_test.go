@@ -25,7 +25,7 @@ func FuzzCommandsOverHTTP(f *testing.F) {
 		{"SubmitDiary", string(entry), "application/json"},
 		{"SubmitDiary", `{"patient":"` + string(tr.patient) + `","answers":{"worst":1e400}}`, ""},
 		{"SubmitDiary", `{"capturedAt":"0000-01-01T00:00:00Z","answers":null}`, "application/json;charset=utf-8"},
-		{"CorrectDiary", `{"patient":"` + string(tr.patient) + `","window":"\u0000","answers":{"worst":null},"reason":"x"}`, ""},
+		{"AskDiaryCorrection", `{"patient":"` + string(tr.patient) + `","window":"\u0000","answers":{"worst":null},"reason":"x"}`, ""},
 		{"ScreenPatient", `{"study":"` + string(tr.study) + `","site":"01","screeningNumber":"S-9","on":"2026-02-30"}`, ""},
 		{"AssignInstrument", `{"patient":"` + string(tr.patient) + `","from":"9999-12-31","until":"0001-01-01"}`, ""},
 		{"CloseDiaryWindows", `{"patient":"` + string(tr.patient) + `","through":"2026-02-05T00:00:00Z"}`, ""},

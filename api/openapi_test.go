@@ -227,7 +227,7 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 		tr.position = read[commands.Answer](t, r).Position
 	}
 	do(t, diary.CloseDiaryWindows{OfPatient: domain.ForPatient(tr.patient), Through: now})
-	tr.position = do(t, diary.CorrectDiary{OfPatient: domain.ForPatient(tr.patient), Instrument: painDiary.ID, Window: "2026-02-04/evening",
+	tr.position = do(t, diary.AskDiaryCorrection{OfPatient: domain.ForPatient(tr.patient), Instrument: painDiary.ID, Window: "2026-02-04/evening",
 		Answers: map[instrument.ItemID]any{"worst": 7}, Reasoned: domain.Because("mistyped")}).Position
 	caughtUp(t, tr.position)
 	manager := c.as(account(t, "manager", user.Grant{Role: user.DataManager, Study: tr.study}))

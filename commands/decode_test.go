@@ -68,7 +68,7 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 		decode(&diary.SubmitDiary{})
-		decode(&diary.CorrectDiary{})
+		decode(&diary.AskDiaryCorrection{})
 		decode(&study.PublishProtocolVersion{})
 	})
 }

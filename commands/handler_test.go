@@ -307,7 +307,7 @@ func TestCallersMayUseTheSameKey(t *testing.T) {
 	if _, err := tr.as(tr.self, key, tr.entry(4, 5)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := tr.as(tr.crc, key, diary.CorrectDiary{OfPatient: domain.ForPatient(tr.patient), Instrument: painDiary,
+	if _, err := tr.as(tr.crc, key, diary.AskDiaryCorrection{OfPatient: domain.ForPatient(tr.patient), Instrument: painDiary,
 		Window: "2026-02-04/evening", Answers: diary.Answers{"worst": 4}, Reasoned: domain.Because("mistyped")}); err != nil {
 		t.Errorf("a key that another caller has used is refused: %v", err)
 	}
@@ -657,13 +657,15 @@ func TestR6_R18_CorrectionsKeepOldValuesAndReasons(t *testing.T) {
 			window = e.Window.ID
 		}
 	}
-	correct := func(worst int, reason string) diary.CorrectDiary {
-		return diary.CorrectDiary{OfPatient: domain.ForPatient(tr.patient), Instrument: painDiary, Window: window,
+	correct := func(worst int, reason string) diary.AskDiaryCorrection {
+		return diary.AskDiaryCorrection{OfPatient: domain.ForPatient(tr.patient), Instrument: painDiary, Window: window,
 			Answers: diary.Answers{"worst": worst}, Reasoned: domain.Because(reason)}
 	}
 	tr.refused("reason_required", tr.crc, correct(6, ""))
+	investigator := access.Principal{User: "dr", Grants: []user.Grant{{Role: user.Investigator, Study: tr.study, Site: "01"}}}
 	for worst := 6; worst <= 8; worst++ {
 		tr.must(tr.crc, correct(worst, fmt.Sprintf("misread %d", worst)))
+		tr.must(investigator, diary.CorrectDiary{OfPatient: domain.ForPatient(tr.patient), Request: worst - 5, Reasoned: domain.Because("right")})
 	}
 	values := []any{}
 	for _, r := range tr.events() {

@@ -20,7 +20,7 @@ import (
 )
 
 // correctable is a trial with a diary, seen by two processes, and a correction of it.
-func correctable(t *testing.T) (one, other trial, correct func(worst int) diary.CorrectDiary) {
+func correctable(t *testing.T) (one, other trial, correct func(worst int) diary.AskDiaryCorrection) {
 	t.Helper()
 	one = newTrial(t, run(t))
 	one.must(one.self, one.entry(4, 5))
@@ -32,8 +32,8 @@ func correctable(t *testing.T) (one, other trial, correct func(worst int) diary.
 	}
 	other = one
 	other.process = run(t)
-	return one, other, func(worst int) diary.CorrectDiary {
-		return diary.CorrectDiary{OfPatient: domain.ForPatient(one.patient), Instrument: painDiary, Window: window,
+	return one, other, func(worst int) diary.AskDiaryCorrection {
+		return diary.AskDiaryCorrection{OfPatient: domain.ForPatient(one.patient), Instrument: painDiary, Window: window,
 			Answers: diary.Answers{"worst": worst}, Reasoned: domain.Because(fmt.Sprintf("misread %d", worst))}
 	}
 }
@@ -92,7 +92,7 @@ func TestARefusalLooksForItsOwnCommand(t *testing.T) {
 	var first commands.Answer
 	attempt := 0
 	slow := commands.HandleWithFacts(diary.Decider,
-		func(ctx context.Context, reader commands.Reader, c diary.CorrectDiary) (entry *diary.Entry, err error) {
+		func(ctx context.Context, reader commands.Reader, c diary.AskDiaryCorrection) (entry *diary.Entry, err error) {
 			attempt++
 			events, err := commands.ReadEvents(ctx, reader, diary.Decider, string(c.Patient))
 			switch attempt {
@@ -104,13 +104,13 @@ func TestARefusalLooksForItsOwnCommand(t *testing.T) {
 				}
 			}
 			return diary.EntryOf(events, c.Instrument, c.Window), err
-		}, diary.Correct).AllowedTo(access.SiteStaff)
+		}, diary.AskCorrection).AllowedTo(access.SiteStaff)
 	h := commands.NewHandler(commands.Options{Log: log, Commands: []commands.Command{slow}, Now: func() time.Time { return now }})
 	body, err := json.Marshal(correct(7))
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := h.Do(t.Context(), commands.Request{Name: "CorrectDiary", Body: body, Key: key, Principal: one.crc})
+	second, err := h.Do(t.Context(), commands.Request{Name: "AskDiaryCorrection", Body: body, Key: key, Principal: one.crc})
 	if err != nil || attempt != 2 {
 		t.Fatalf("after %d attempts: %v", attempt, err)
 	}
@@ -121,7 +121,7 @@ func TestARefusalLooksForItsOwnCommand(t *testing.T) {
 
 func corrections(tr trial) (n int) {
 	for _, r := range tr.events() {
-		if _, is := r.Event.(diary.Corrected); is {
+		if _, is := r.Event.(diary.CorrectionAsked); is {
 			n++
 		}
 	}

@@ -178,7 +178,7 @@ func (s *simulation) answer(ctx context.Context, c *course, day domain.Date) err
 
 // correctAndClose lets the site correct a patient's diaries and close the windows of missed ones.
 func (s *simulation) correctAndClose(ctx context.Context, c *course, crc string, day domain.Date, key string) error {
-	for _, e := range c.evenings {
+	for i, e := range c.evenings {
 		if e.day < c.enrolledOn {
 			continue
 		}
@@ -192,10 +192,16 @@ func (s *simulation) correctAndClose(ctx context.Context, c *course, crc string,
 			}
 		}
 		if e.correction > 0 && e.sentOn == day {
-			err := s.send(ctx, crc, key+"/correct/"+string(e.day), diary.CorrectDiary{
+			err := s.send(ctx, crc, key+"/correct/"+string(e.day), diary.AskDiaryCorrection{
 				OfPatient: domain.ForPatient(c.id()), Instrument: instrument.PainDiary().ID,
 				Window: string(e.day) + "/evening", Reasoned: domain.Because("Patient called: slipped on the scale"), Answers: correction(e),
 			})
+			if err != nil {
+				return err
+			}
+			investigator := s.accounts[c.site.investigator].token
+			err = s.send(ctx, investigator, key+"/corrected/"+string(e.day), diary.CorrectDiary{OfPatient: domain.ForPatient(c.id()),
+				Request: c.corrections(i, day), Reasoned: domain.Because("The patient confirms it")})
 			if err != nil {
 				return err
 			}
@@ -209,6 +215,16 @@ func (s *simulation) correctAndClose(ctx context.Context, c *course, crc string,
 		}
 	}
 	return nil
+}
+
+// corrections counts the corrections that were asked for until the day's of an evening.
+func (c *course) corrections(evening int, day domain.Date) (n int) {
+	for i, e := range c.evenings {
+		if e.correction > 0 && e.day >= c.enrolledOn && (e.sentOn < day || e.sentOn == day && i <= evening) {
+			n++
+		}
+	}
+	return n
 }
 
 // correction returns the answers of a correction: the lower worst pain, and the other answers that must not exceed it.

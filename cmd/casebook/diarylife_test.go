@@ -282,8 +282,8 @@ func TestDailyLifeOfDiaries(t *testing.T) {
 			t.Errorf("the rate is %v after eleven diaries by staff and one by the patient", rate)
 		}
 		// A correction changes the answers, not who entered them.
-		corrected := s.must(s.crc, diary.CorrectDiary{OfPatient: of, Instrument: "pain", Window: ofDay(s.ago(5)),
-			Answers: diary.Answers{"worst": 5}, Reasoned: domain.Because("Misread")}).Position
+		corrected := s.corrected(s.crc, diary.AskDiaryCorrection{OfPatient: of, Instrument: "pain", Window: ofDay(s.ago(5)),
+			Answers: diary.Answers{"worst": 5}, Reasoned: domain.Because("Misread")})
 		s.counts(of, corrected, want)
 		d := s.diary(of, "pain", ofDay(s.ago(5)), corrected)
 		if d.Mode != diary.ByTranscription || d.Source != diary.SourcePaper || d.Reason != "The phone was broken" || d.By != "crc.one" ||
@@ -340,7 +340,7 @@ func TestDailyLifeOfDiaries(t *testing.T) {
 		s.counts(of, last, diaryviews.Compliance{Closed: 3, Completed: 3, OnTime: 3})
 		// A caregiver answers for one patient, and sees nothing.
 		s.refused(mother, "not_allowed", s.filledIn(other, "pain", s.ago(4)))
-		s.refused(mother, "not_allowed", diary.CorrectDiary{OfPatient: of, Instrument: "pain", Window: ofDay(s.ago(4)),
+		s.refused(mother, "not_allowed", diary.AskDiaryCorrection{OfPatient: other, Instrument: "pain", Window: ofDay(s.ago(4)),
 			Answers: diary.Answers{"worst": 5}, Reasoned: because})
 		for _, path := range []string{"/patients/" + string(of.Patient), "/patients/" + string(of.Patient) + "/diaries",
 			"/studies/" + string(s.study), "/studies/" + string(s.study) + "/patients?site=01",
@@ -438,12 +438,55 @@ func TestDailyLifeOfDiaries(t *testing.T) {
 		s.counts(forgotten, counted, diaryviews.Compliance{Closed: 1, Completed: 1, Late: 1})
 	})
 
+	t.Run("a correction is asked for and decided", func(t *testing.T) {
+		s.t = t
+		of := s.takesPart(56, "pain")
+		s.must(s.phone(of), s.filledIn(of, "pain", s.ago(6)))
+		window, why := ofDay(s.ago(6)), domain.Because("I slipped")
+		ask := diary.AskDiaryCorrection{OfPatient: of, Instrument: "pain", Window: window, Answers: diary.Answers{"worst": 7}, Reasoned: why}
+		for who, token := range map[string]string{"data manager": s.manager, "another patient": s.phone(s.takesPart(57, "pain"))} {
+			s.t.Logf("asked by the %s", who)
+			s.refused(token, "not_allowed", ask)
+		}
+		asked := s.must(s.phone(of), ask).Position
+		d := s.diary(of, "pain", window, asked)
+		if len(d.Requests) != 1 || d.Requests[0].Status != diaryviews.RequestWaits || d.Corrected != 0 || d.Answers["worst"] != 3.0 {
+			t.Errorf("the diary is %+v", d)
+		}
+		if n := len(s.diaries(of, "?only=asked", asked)); n != 1 {
+			t.Errorf("%d diaries are listed as asked", n)
+		}
+		apply := diary.CorrectDiary{OfPatient: of, Request: 1, Reasoned: domain.Because("The patient confirms it")}
+		for _, token := range []string{s.phone(of), s.crc, s.manager} {
+			s.refused(token, "not_allowed", apply)
+		}
+		// An investigator who asks does not decide either.
+		s.must(s.investigator(false), diary.AskDiaryCorrection{OfPatient: of, Instrument: "pain", Window: window,
+			Answers: diary.Answers{"worst": 8}, Reasoned: why})
+		own := apply
+		own.Request = 2
+		s.refused(s.investigator(false), "own_correction", own)
+		applied := s.must(s.investigator(false), apply).Position
+		d = s.diary(of, "pain", window, applied)
+		if r := d.Requests[0]; r.Status != diaryviews.RequestApplied || r.DecidedBy != "dr.one" || r.Decision == "" || d.Answers["worst"] != 7.0 {
+			t.Errorf("the diary is %+v", d)
+		}
+		if n := len(s.diaries(of, "?only=asked", applied)); n != 1 { // that of the investigator waits
+			t.Errorf("%d diaries are listed as asked", n)
+		}
+		var own2 readmodels.List[diaryviews.Diary]
+		s.query(s.phone(of), "/api/v1/patients/"+string(of.Patient)+"/diaries", applied, &own2)
+		if len(own2.Items) != 1 || len(own2.Items[0].Requests) != 2 {
+			t.Errorf("the patient sees %+v", own2.Items)
+		}
+	})
+
 	t.Run("corrections of a count, the day and the patient", func(t *testing.T) {
 		s.t = t
 		of, right := s.takesPart(54, "pain"), s.takesPart(54, "pain")
 		s.must(s.phone(of), s.filledIn(of, "pain", s.ago(6)))
-		count := s.must(s.crc, diary.CorrectDiary{OfPatient: of, Instrument: "pain", Window: ofDay(s.ago(6)),
-			Answers: diary.Answers{"worst": 7}, Reasoned: domain.Because("The patient called: mistyped")}).Position
+		count := s.corrected(s.phone(of), diary.AskDiaryCorrection{OfPatient: of, Instrument: "pain", Window: ofDay(s.ago(6)),
+			Answers: diary.Answers{"worst": 7}, Reasoned: domain.Because("The patient called: mistyped")})
 		if d := s.diary(of, "pain", ofDay(s.ago(6)), count); len(d.Corrections) != 1 || d.Corrections[0].Changes[0].Old != 3.0 ||
 			*d.Scores[0].Value != 3 {
 			t.Errorf("the diary is %+v", d)
@@ -508,4 +551,13 @@ func TestDailyLifeOfDiaries(t *testing.T) {
 		s.closeWindows(of, s.ago(10)) // 14, 12 and 10 days ago, and never two in a row
 		s.eventually("the site is told", func() bool { return told() == 1 })
 	})
+}
+
+// corrected asks for a correction, and has the investigator agree. It returns where the log has the correction.
+func (s *diarySite) corrected(by string, ask diary.AskDiaryCorrection) uint64 {
+	s.t.Helper()
+	asked := s.must(by, ask).Position
+	requests := s.diary(ask.OfPatient, ask.Instrument, ask.Window, asked).Requests
+	return s.must(s.investigator(false), diary.CorrectDiary{OfPatient: ask.OfPatient, Request: requests[len(requests)-1].Request,
+		Reasoned: domain.Because("The source says so")}).Position
 }

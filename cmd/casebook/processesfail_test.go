@@ -227,6 +227,7 @@ func (tr *trial) setUp() {
 	admin, deputy := tr.sign(demoAdmin), tr.sign(demoDeputy)
 	for name, grant := range map[domain.UserID]user.Grant{
 		"manager": {Role: user.DataManager, Study: trialStudy}, "crc": {Role: user.CRC, Study: trialStudy, Site: "01"},
+		"dr": {Role: user.Investigator, Study: trialStudy, Site: "01"},
 		"supplier": {Role: user.UnblindedSupplyManager, Study: trialStudy}, "statistician": {Role: user.Statistician, Study: trialStudy},
 	} {
 		in.must(admin, user.RegisterUser{OfUser: domain.ForUser(name), Name: string(name)})
@@ -359,7 +360,7 @@ func pause(ctx context.Context, d time.Duration) {
 
 // phone submits one diary after the other. A few of them are corrected, and for a few a query has to show what was acknowledged.
 func (tr *trial) phone(loaded, patience context.Context, who domain.PatientID) {
-	crc, of := tr.sign("crc"), domain.ForPatient(who)
+	crc, dr, of, asked := tr.sign("crc"), tr.sign("dr"), domain.ForPatient(who), 0
 	for day := firstDay; loaded.Err() == nil; day = day.AddDays(1) {
 		worst := 1 + rand.IntN(7)
 		if rand.IntN(50) == 0 {
@@ -376,8 +377,13 @@ func (tr *trial) phone(loaded, patience context.Context, who domain.PatientID) {
 		window := string(day) + "/evening"
 		if accepted && rand.IntN(20) == 0 {
 			worst = worst%7 + 1
-			r, accepted = tr.send(patience, crc, string(who)+string(day)+"/correct", diary.CorrectDiary{OfPatient: of, Instrument: "pain-diary",
-				Window: window, Answers: diary.Answers{"worst": worst}, Reasoned: domain.Because("mistyped")})
+			r, accepted = tr.send(patience, crc, string(who)+string(day)+"/ask", diary.AskDiaryCorrection{OfPatient: of,
+				Instrument: "pain-diary", Window: window, Answers: diary.Answers{"worst": worst}, Reasoned: domain.Because("mistyped")})
+			if accepted {
+				asked++
+				r, accepted = tr.send(patience, dr, string(who)+string(day)+"/correct", diary.CorrectDiary{OfPatient: of, Request: asked,
+					Reasoned: domain.Because("the source says so")})
+			}
 		}
 		if !accepted {
 			return

@@ -30,11 +30,20 @@ var Commands = []commands.Command{
 			diary.SubmitDiary{OfPatient: domain.ForPatient("PAIN1.S-0001"), Instrument: "pain-diary",
 				CapturedAt: exampleMoment, Zone: "Europe/Berlin",
 				Answers: diary.Answers{"worst": 6, "least": 2, "average": 4, "now": 3, "rescue": false}}),
-	commands.HandleWithFacts(diary.Decider, diaryEntry, diary.Correct).
-		AllowedTo(access.SiteStaff).
-		Described("Change answers of a recorded diary, with the reason",
-			diary.CorrectDiary{OfPatient: domain.ForPatient("PAIN1.S-0001"), Instrument: "pain-diary", Window: "2026-03-01/evening",
+	commands.HandleWithFacts(diary.Decider, diaryEntry, diary.AskCorrection).
+		AllowedTo(access.ThePatient, access.Caregivers, access.SiteStaff).
+		Described("Ask for other answers in a recorded diary; an investigator of the site decides",
+			diary.AskDiaryCorrection{OfPatient: domain.ForPatient("PAIN1.S-0001"), Instrument: "pain-diary", Window: "2026-03-01/evening",
 				Answers: map[instrument.ItemID]any{"worst": 5}, Reasoned: domain.Because("The patient called: mistyped")}),
+	commands.HandleWithFacts(diary.Decider, requestedEntry, diary.Correct).
+		AllowedTo(access.Investigators).
+		Described("Change answers of a recorded diary as somebody else has asked",
+			diary.CorrectDiary{OfPatient: domain.ForPatient("PAIN1.S-0001"), Request: 1, Reasoned: domain.Because("The patient confirms it")}),
+	commands.Handle(diary.Decider, diary.DeclineCorrection).
+		AllowedTo(access.Investigators).
+		Described("Leave a diary as it is, although somebody has asked for a correction",
+			diary.DeclineDiaryCorrection{OfPatient: domain.ForPatient("PAIN1.S-0001"), Request: 1,
+				Reasoned: domain.Because("The patient does not remember it")}),
 	commands.HandleWithFacts(diary.Decider, commands.PatientOf, diary.Transcribe).
 		AllowedTo(access.SiteStaff).
 		Described("Record a diary from paper, an interview or a call; it never counts as on time",
@@ -168,9 +177,22 @@ func voidedEntry(ctx context.Context, reader commands.Reader, c diary.VoidDiary)
 	return entryOf(ctx, reader, c.Patient, c.Instrument, c.Window)
 }
 
-// diaryEntry reads the entry that CorrectDiary changes.
-func diaryEntry(ctx context.Context, reader commands.Reader, c diary.CorrectDiary) (*diary.Entry, error) {
+// diaryEntry reads the entry that a correction is asked for.
+func diaryEntry(ctx context.Context, reader commands.Reader, c diary.AskDiaryCorrection) (*diary.Entry, error) {
 	return entryOf(ctx, reader, c.Patient, c.Instrument, c.Window)
+}
+
+// requestedEntry reads the entry that CorrectDiary changes.
+func requestedEntry(ctx context.Context, reader commands.Reader, c diary.CorrectDiary) (*diary.Entry, error) {
+	d, err := commands.Read(ctx, reader, diary.Decider, string(c.Patient))
+	if err != nil {
+		return nil, err
+	}
+	asked, found := d.Request(c.Request)
+	if !found {
+		return nil, nil
+	}
+	return entryOf(ctx, reader, c.Patient, asked.Instrument, asked.Window)
 }
 
 // entryOf reads an entry. It is read after the state, so it may be newer than the state; then the append conflicts, and both are

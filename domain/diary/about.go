@@ -18,6 +18,12 @@ func (e RiskFlagged) OfWindow() (instrument.ID, string) { return e.Instrument, e
 func (e Corrected) OfWindow() (instrument.ID, string) { return e.Instrument, e.Window }
 
 // OfWindow implements OfWindow.
+func (e CorrectionAsked) OfWindow() (instrument.ID, string) { return e.Instrument, e.Window }
+
+// OfWindow implements OfWindow.
+func (e CorrectionDeclined) OfWindow() (instrument.ID, string) { return e.Instrument, e.Window }
+
+// OfWindow implements OfWindow.
 func (e WindowMissed) OfWindow() (instrument.ID, string) { return e.Instrument, e.Window.ID }
 
 // OfWindow implements OfWindow.
@@ -52,6 +58,12 @@ func (e RiskFlagged) About() string { return about(e) }
 
 // About implements domain.Described.
 func (e Corrected) About() string { return about(e) }
+
+// About implements domain.Described.
+func (e CorrectionAsked) About() string { return about(e) }
+
+// About implements domain.Described.
+func (e CorrectionDeclined) About() string { return about(e) }
 
 // About implements domain.Described.
 func (e WindowMissed) About() string { return about(e) }

@@ -34,13 +34,28 @@ type SubmitDiary struct {
 	Sender Sender `json:"-"`
 }
 
-// CorrectDiary changes answers of a recorded diary, with the reason. It needs a role at the patient's site.
-type CorrectDiary struct {
+// AskDiaryCorrection asks for other answers in a recorded diary. The patient, a caregiver or the site may ask; an investigator of the
+// site decides.
+type AskDiaryCorrection struct {
 	domain.OfPatient
 	Instrument      instrument.ID `json:"instrument" doc:"The instrument"`
 	Window          string        `json:"window" doc:"Id of the window, such as 2026-03-01/evening"`
 	Answers         Answers       `json:"answers" doc:"New answers for the items that change; null clears one"`
-	domain.Reasoned `doc:"Why the data are changed"`
+	domain.Reasoned `doc:"Why the data are wrong"`
+}
+
+// CorrectDiary changes answers of a recorded diary as somebody else has asked.
+type CorrectDiary struct {
+	domain.OfPatient
+	Request         int `json:"request" minimum:"1" doc:"Number of the request"`
+	domain.Reasoned `doc:"Why the request is right, such as what the source shows"`
+}
+
+// DeclineDiaryCorrection leaves a diary as it is.
+type DeclineDiaryCorrection struct {
+	domain.OfPatient
+	Request         int `json:"request" minimum:"1" doc:"Number of the request"`
+	domain.Reasoned `doc:"Why the diary stays as it is"`
 }
 
 // RemindOfDiaries records that the patient is due for reminders. The diary follow-up sends it when a window has opened.

@@ -72,43 +72,139 @@ func (entry *Entry) apply(e Corrected) {
 	entry.Corrections++
 }
 
-// Correct changes answers of a recorded diary. The old answers stay readable in the events (21 CFR 11.10(e)), and a
-// change needs a reason (EMA guideline on computerised systems, 2023). The whole corrected diary has to pass the
-// instrument's checks. The scores are computed again, and risks that did not exist before are flagged.
+// Request is a correction that was asked for.
+type Request struct {
+	CorrectionAsked
+	// Decided says that it was applied or declined.
+	Decided bool
+}
+
+// Request returns the request with this number.
+func (d Diary) Request(number int) (Request, bool) {
+	i := d.indexOf(number)
+	if i < 0 {
+		return Request{}, false
+	}
+	return d.requests[i], true
+}
+
+func (d Diary) indexOf(request int) int {
+	return slices.IndexFunc(d.requests, func(r Request) bool { return r.Request == request })
+}
+
+// decided returns the diary after a request was answered.
+func (d Diary) decided(number int) Diary {
+	if i := d.indexOf(number); i >= 0 {
+		d.requests = slices.Clone(d.requests)
+		d.requests[i].Decided = true
+	}
+	return d
+}
+
+// AskCorrection records that somebody asks for a correction. The whole corrected diary has to pass the instrument's checks. Sponsors
+// neither ask nor decide (EMA guideline on computerised systems, 2023, A5.1).
 //
 // entry is the diary that EntryOf returns, or nil. Refusals: reason_required, value_too_long, instrument_unusable,
 // diary_not_found, nothing_changed, and those of instrument.Instrument.Check.
-func Correct(d Diary, entry *Entry, cmd CorrectDiary, _ domain.Call) ([]Event, error) {
+func AskCorrection(d Diary, entry *Entry, cmd AskDiaryCorrection, call domain.Call) ([]Event, error) {
 	reason := strings.TrimSpace(cmd.Reason)
 	if err := domain.Reason(reason); err != nil {
 		return nil, err
 	}
-	if err := d.checkUsable(cmd.Instrument); err != nil {
-		return nil, err
-	}
-	assigned, ok := d.find(cmd.Instrument, cmd.Window)
-	if !ok || entry == nil || assigned.status()&Answered == 0 {
-		return nil, refuse.NotFound("diary_not_found", "there is no diary of %s for the window %q", cmd.Instrument, cmd.Window).At("window")
-	}
-	answers, err := assigned.Instrument.Check(entry.with(cmd.Answers))
+	_, _, changes, err := d.changed(entry, cmd.Instrument, cmd.Window, cmd.Answers)
 	if err != nil {
 		return nil, err
 	}
+	return []Event{CorrectionAsked{Patient: cmd.Patient, Instrument: cmd.Instrument, Window: cmd.Window, Request: len(d.requests) + 1,
+		By: call.Actor, Changes: changes, Reason: reason}}, nil
+}
+
+// changed returns where a diary is, all its answers with others, and what would change. It refuses instrument_unusable, diary_not_found, nothing_changed,
+// and what instrument.Instrument.Check refuses.
+func (d Diary) changed(entry *Entry, id instrument.ID, window string, others Answers) (place, Answers, []Change, error) {
+	if err := d.checkUsable(id); err != nil {
+		return place{}, nil, nil, err
+	}
+	assigned, ok := d.find(id, window)
+	if !ok || entry == nil || assigned.status()&Answered == 0 {
+		return place{}, nil, nil, refuse.NotFound("diary_not_found", "there is no diary of %s for the window %q", id, window).At("window")
+	}
+	answers, err := assigned.Instrument.Check(entry.with(others))
+	if err != nil {
+		return place{}, nil, nil, err
+	}
 	changes := changesBetween(assigned.Instrument.Definition(), entry.Answers, answers)
 	if len(changes) == 0 {
-		return nil, refuse.Because("nothing_changed", "the diary of the window %s has these answers already", cmd.Window).At("answers")
+		return place{}, nil, nil, refuse.Because("nothing_changed", "the diary of the window %s has these answers already", window).At("answers")
+	}
+	return assigned, answers, changes, nil
+}
+
+// Correct changes answers of a recorded diary as was asked for. The old answers stay readable in the events (21 CFR 11.10(e)). An
+// investigator of the site decides, who did not ask (EMA guideline on computerised systems, 2023, A5.1). The scores are computed again,
+// and risks that did not exist before are flagged.
+//
+// entry is the diary of the request that EntryOf returns, or nil. Refusals: reason_required, value_too_long, correction_not_found,
+// correction_decided, own_correction, diary_changed, and those of AskCorrection.
+func Correct(d Diary, entry *Entry, cmd CorrectDiary, call domain.Call) ([]Event, error) {
+	asked, reason, err := d.deciding(cmd.Request, cmd.Reason, call)
+	if err != nil {
+		return nil, err
+	}
+	others := Answers{}
+	for _, change := range asked.Changes {
+		others[change.Item] = change.New
+	}
+	assigned, answers, changes, err := d.changed(entry, asked.Instrument, asked.Window, others)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.Equal(changes, asked.Changes) {
+		return nil, refuse.WrongState("diary_changed", "the diary of the window %s was changed after the request", asked.Window).At("request").
+			Do("decline the request; it may be asked again")
 	}
 	scores := assigned.Instrument.Scores(answers)
-	events := []Event{Corrected{
-		Patient: cmd.Patient, Instrument: cmd.Instrument, Window: cmd.Window, Changes: changes, Reason: reason, Scores: scores,
-	}}
+	events := []Event{Corrected{Patient: cmd.Patient, Instrument: asked.Instrument, Window: asked.Window, Changes: changes,
+		Reason: asked.Reason, Scores: scores, Request: asked.Request, Decision: reason}}
 	before := assigned.Instrument.Risks(entry.Answers, assigned.Instrument.Scores(entry.Answers))
 	for _, risk := range assigned.Instrument.Risks(answers, scores) {
 		if !slices.ContainsFunc(before, func(held instrument.RiskRule) bool { return held.ID == risk.ID }) {
-			events = append(events, flagged(cmd.Patient, cmd.Instrument, cmd.Window, risk))
+			events = append(events, flagged(cmd.Patient, asked.Instrument, asked.Window, risk))
 		}
 	}
 	return events, nil
+}
+
+// DeclineCorrection leaves a diary as it is. It refuses reason_required, value_too_long, correction_not_found, correction_decided and
+// own_correction.
+func DeclineCorrection(d Diary, cmd DeclineDiaryCorrection, call domain.Call) ([]Event, error) {
+	asked, reason, err := d.deciding(cmd.Request, cmd.Reason, call)
+	if err != nil {
+		return nil, err
+	}
+	return []Event{CorrectionDeclined{Patient: cmd.Patient, Instrument: asked.Instrument, Window: asked.Window, Request: asked.Request,
+		Reason: reason}}, nil
+}
+
+// deciding returns a request that waits, and the reason of the decision about it.
+func (d Diary) deciding(number int, why string, call domain.Call) (asked Request, reason string, err error) {
+	reason = strings.TrimSpace(why)
+	if err := domain.Reason(reason); err != nil {
+		return asked, "", err
+	}
+	asked, found := d.Request(number)
+	switch {
+	case !found:
+		return asked, "", refuse.NotFound("correction_not_found", "the patient has no request %d", number).At("request").
+			Do("take the number from the diary")
+	case asked.Decided:
+		return asked, "", refuse.WrongState("correction_decided", "request %d was decided before", number).At("request").
+			Do("nothing is left to do")
+	case asked.By == call.Actor:
+		return asked, "", refuse.Because("own_correction", "who asks for a correction does not decide about it").At("request").
+			Do("have another investigator of the site decide")
+	}
+	return asked, reason, nil
 }
 
 // with returns all answers of the diary with some of them changed; nil clears an answer.

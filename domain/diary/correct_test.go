@@ -13,15 +13,32 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
+// correcting asks for a correction and agrees to it.
 func correcting(entry *diary.Entry, answers diary.Answers, reason string) func(diary.Diary) ([]diary.Event, error) {
-	return scenario.SentWithFacts(diary.Correct, entry, diary.CorrectDiary{OfPatient: domain.ForPatient(anna), Instrument: painNRS,
+	return agreeing(entry, diary.AskDiaryCorrection{OfPatient: domain.ForPatient(anna), Instrument: painNRS,
 		Window: "2026-03-01/evening", Answers: answers, Reasoned: domain.Because(reason)}, diaryCall)
+}
+
+// agreeing is correcting for any request. It returns what the decision records.
+func agreeing(entry *diary.Entry, ask diary.AskDiaryCorrection, at domain.Call) func(diary.Diary) ([]diary.Event, error) {
+	return func(d diary.Diary) ([]diary.Event, error) {
+		at.Actor = "crc"
+		asked, err := diary.AskCorrection(d, entry, ask, at)
+		if err != nil {
+			return nil, err
+		}
+		request := asked[0].(diary.CorrectionAsked)
+		at.Actor = "dr"
+		return diary.Correct(diary.Decider.Evolve(d, request), entry, diary.CorrectDiary{OfPatient: ask.OfPatient, Request: request.Request,
+			Reasoned: domain.Because("the source says so")}, at)
+	}
 }
 
 var diaryCall = call(instantOf("2026-03-02T10:00:00Z"))
 
 func corrected(scores []diary.ScoreResult, reason string, changes ...diary.Change) diary.Corrected {
-	return diary.Corrected{Patient: anna, Instrument: painNRS, Window: "2026-03-01/evening", Changes: changes, Reason: reason, Scores: scores}
+	return diary.Corrected{Patient: anna, Instrument: painNRS, Window: "2026-03-01/evening", Changes: changes, Reason: reason, Scores: scores,
+		Request: 1, Decision: "the source says so"}
 }
 
 func TestCorrect(t *testing.T) {
@@ -140,4 +157,49 @@ func TestEntryOfFindsOneWindow(t *testing.T) {
 	if diff := cmp.Diff(mild(), got.Answers); diff != "" || got.Corrections != 2 {
 		t.Errorf("the entry is %+v\n%s", got, diff)
 	}
+}
+
+// A correction is asked for and decided by two people, once, and only on the answers that it was asked for.
+func TestCorrectionsAreAskedForAndDecided(t *testing.T) {
+	past := submitted(t, "2026-03-01", shanghai(t, "2026-03-01 20:30"))
+	entry := diary.EntryOf([]diary.Event{past}, painNRS, "2026-03-01/evening")
+	of := domain.ForPatient(anna)
+	by := func(who domain.UserID) domain.Call {
+		at := diaryCall
+		at.Actor = who
+		return at
+	}
+	asking := func(worst float64) func(diary.Diary) ([]diary.Event, error) {
+		return scenario.SentWithFacts(diary.AskCorrection, entry, diary.AskDiaryCorrection{OfPatient: of, Instrument: painNRS,
+			Window: "2026-03-01/evening", Answers: diary.Answers{"worst": worst}, Reasoned: domain.Because(" slipped ")}, by("anna"))
+	}
+	asked := func(request int, worst float64) diary.CorrectionAsked {
+		return diary.CorrectionAsked{Patient: anna, Instrument: painNRS, Window: "2026-03-01/evening", Request: request, By: "anna",
+			Changes: []diary.Change{{Item: "worst", Old: 3.0, New: worst}}, Reason: "slipped"}
+	}
+	deciding := func(request int, entry *diary.Entry, who domain.UserID, why string) func(diary.Diary) ([]diary.Event, error) {
+		return scenario.SentWithFacts(diary.Correct, entry, diary.CorrectDiary{OfPatient: of, Request: request, Reasoned: domain.Because(why)},
+			by(who))
+	}
+	declining := func(request int, who domain.UserID, why string) func(diary.Diary) ([]diary.Event, error) {
+		return scenario.Sent(diary.DeclineCorrection, diary.DeclineDiaryCorrection{OfPatient: of, Request: request,
+			Reasoned: domain.Because(why)}, by(who))
+	}
+	waits := march(t).Given(past).When(asking(5)).Then(asked(1, 5)).When(asking(6)).Then(asked(2, 6))
+	waits.When(deciding(1, entry, "dr", " ")).ThenRefused("reason_required")
+	waits.When(deciding(0, entry, "dr", "r")).ThenRefused("correction_not_found")
+	waits.When(deciding(3, entry, "dr", "r")).ThenRefused("correction_not_found")
+	waits.When(deciding(1, entry, "anna", "r")).ThenRefused("own_correction")
+	waits.When(declining(1, "anna", "r")).ThenRefused("own_correction")
+	waits.When(deciding(1, nil, "dr", "r")).ThenRefused("diary_not_found")
+	declined := waits.When(declining(2, "dr", "r")).
+		Then(diary.CorrectionDeclined{Patient: anna, Instrument: painNRS, Window: "2026-03-01/evening", Request: 2, Reason: "r"})
+	declined.When(deciding(2, entry, "dr", "r")).ThenRefused("correction_decided")
+	change := diary.Corrected{Patient: anna, Instrument: painNRS, Window: "2026-03-01/evening", Reason: "slipped", Decision: "r", Request: 1,
+		Changes: asked(1, 5).Changes, Scores: intensity(2.5, "mild")}
+	applied := waits.When(deciding(1, entry, "dr", "r")).Then(change)
+	applied.When(declining(1, "dr", "r")).ThenRefused("correction_decided")
+	after := diary.EntryOf([]diary.Event{past, change}, painNRS, "2026-03-01/evening")
+	applied.When(deciding(2, after, "dr", "r")).ThenRefused("diary_changed")
+	applied.When(declining(2, "dr", "r"))
 }

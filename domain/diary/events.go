@@ -23,7 +23,9 @@ var events = []domain.EventType{
 	domain.Stored[InstrumentAssigned]("InstrumentAssigned", domain.Unchanged),
 	domain.Stored[Submitted]("DiarySubmitted", scoresWithMissing),
 	domain.Stored[RiskFlagged]("RiskFlagged").ForReaders(),
-	domain.Stored[Corrected]("DiaryCorrected").ForReaders(),
+	domain.Stored[CorrectionAsked]("DiaryCorrectionAsked"),
+	domain.Stored[CorrectionDeclined]("DiaryCorrectionDeclined"),
+	domain.Stored[Corrected]("DiaryCorrected"),
 	domain.Stored[WindowMissed]("DiaryWindowMissed"),
 	domain.Stored[Voided]("DiaryVoided"),
 	domain.Stored[Held]("DiaryHeld"),
@@ -93,15 +95,42 @@ type RiskFlagged struct {
 	Message    string              `json:"message"`
 }
 
+// CorrectionAsked says that somebody asks for other answers in a diary. Nothing is changed before an investigator has decided.
+type CorrectionAsked struct {
+	Patient    domain.PatientID `json:"patient"`
+	Instrument instrument.ID    `json:"instrument"`
+	Window     string           `json:"window"`
+	// Request counts the requests about the patient's diaries, from 1.
+	Request int `json:"request"`
+	// By is who asks, and does not decide.
+	By      domain.UserID `json:"by"`
+	Changes []Change      `json:"changes"`
+	Reason  string        `json:"reason"`
+}
+
+// CorrectionDeclined says that a diary stays as it is, and why.
+type CorrectionDeclined struct {
+	Patient    domain.PatientID `json:"patient"`
+	Instrument instrument.ID    `json:"instrument"`
+	Window     string           `json:"window"`
+	Request    int              `json:"request"`
+	Reason     string           `json:"reason"`
+}
+
 // Corrected changes answers of a diary. The old answers stay readable in this event and in the events before it.
 type Corrected struct {
 	Patient    domain.PatientID `json:"patient"`
 	Instrument instrument.ID    `json:"instrument"`
 	Window     string           `json:"window"`
 	Changes    []Change         `json:"changes"`
-	Reason     string           `json:"reason"`
+	// Reason is that of the request.
+	Reason string `json:"reason"`
 	// Scores are the scores of the corrected answers.
 	Scores []ScoreResult `json:"scores,omitempty"`
+	// Request is the request that it answers, and Decision why the investigator agrees. Without a request, a coordinator changed the
+	// answers, as could be done before requests were recorded.
+	Request  int    `json:"request,omitempty"`
+	Decision string `json:"decision,omitempty"`
 }
 
 // WindowMissed says that a window ended without an entry.
@@ -116,6 +145,8 @@ type WindowMissed struct {
 func (InstrumentAssigned) diaryEvent() {}
 func (Submitted) diaryEvent()          {}
 func (RiskFlagged) diaryEvent()        {}
+func (CorrectionAsked) diaryEvent()    {}
+func (CorrectionDeclined) diaryEvent() {}
 func (Corrected) diaryEvent()          {}
 func (WindowMissed) diaryEvent()       {}
 func (ReminderDue) diaryEvent()        {}

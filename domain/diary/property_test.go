@@ -73,13 +73,22 @@ func (tr trial) next(t *rapid.T, d diary.Diary, events []diary.Event) ([]diary.E
 	now := moment.Add(time.Duration(rapid.IntRange(0, 200).Draw(t, "hours until it arrives")) * time.Hour)
 	window := rapid.SampledFrom(tr.windows()).Draw(t, "window")
 	because := domain.Because("source checked")
-	switch rapid.IntRange(0, 7).Draw(t, "what") {
+	switch rapid.IntRange(0, 8).Draw(t, "what") {
 	case 0:
 		return closingFor(tr.who, moment, now)(d)
 	case 1:
-		cmd := diary.CorrectDiary{OfPatient: domain.ForPatient(anna), Instrument: painNRS, Window: window,
+		cmd := diary.AskDiaryCorrection{OfPatient: domain.ForPatient(anna), Instrument: painNRS, Window: window,
 			Reasoned: because, Answers: diary.Answers{"worst": rapid.IntRange(0, 11).Draw(t, "worst")}}
-		return diary.Correct(d, diary.EntryOf(events, painNRS, window), cmd, call(now))
+		return diary.AskCorrection(d, diary.EntryOf(events, painNRS, window), cmd, call(now))
+	case 5:
+		asked, _ := d.Request(rapid.IntRange(1, 5).Draw(t, "request"))
+		at, of := call(now), domain.ForPatient(anna)
+		at.Actor = "dr"
+		if rapid.Bool().Draw(t, "declines") {
+			return diary.DeclineCorrection(d, diary.DeclineDiaryCorrection{OfPatient: of, Request: asked.Request, Reasoned: because}, at)
+		}
+		return diary.Correct(d, diary.EntryOf(events, painNRS, asked.Window), diary.CorrectDiary{OfPatient: of, Request: asked.Request,
+			Reasoned: because}, at)
 	case 2:
 		cmd := diary.VoidDiary{OfPatient: domain.ForPatient(anna), Instrument: painNRS, Window: window, Reasoned: because}
 		return diary.Void(d, diary.EntryOf(events, painNRS, window), cmd, call(now))

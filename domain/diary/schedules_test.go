@@ -46,10 +46,11 @@ func TestAnEntryForEachAttack(t *testing.T) {
 		t.Errorf("a window is due at %s", at)
 	}
 	events := []diary.Event{attack("2026-03-01 08:00", "2026-03-01/08:00:00+08:00")}
-	g.When(scenario.SentWithFacts(diary.Correct, diary.EntryOf(events, painNRS, "2026-03-01/08:00:00+08:00"),
-		diary.CorrectDiary{OfPatient: domain.ForPatient(anna), Instrument: painNRS, Window: "2026-03-01/08:00:00+08:00",
+	g.When(agreeing(diary.EntryOf(events, painNRS, "2026-03-01/08:00:00+08:00"),
+		diary.AskDiaryCorrection{OfPatient: domain.ForPatient(anna), Instrument: painNRS, Window: "2026-03-01/08:00:00+08:00",
 			Answers: diary.Answers{"worst": 4.0}, Reasoned: domain.Because("mistyped")}, call(shanghai(t, "2026-03-02 00:00")))).
 		Then(diary.Corrected{Patient: anna, Instrument: painNRS, Window: "2026-03-01/08:00:00+08:00", Reason: "mistyped",
+			Request: 1, Decision: "the source says so",
 			Changes: []diary.Change{{Item: "worst", Old: 3.0, New: 4.0}}, Scores: intensity(2.25, "mild")})
 }
 

@@ -28,6 +28,8 @@ type Diary struct {
 	language Language
 	// changes counts the assignments and their ends.
 	changes int
+	// requests are the corrections that were asked for, by their numbers from 1.
+	requests []Request
 }
 
 // Assignment is a range of days on which a patient has to answer an instrument. A newer version of the instrument, or a
@@ -169,8 +171,14 @@ func evolve(d Diary, e Event) Diary {
 	case LanguageSet:
 		d.language = e.Language
 		return d
-	case RiskFlagged, Corrected:
-		// The state does not hold answers, which these events are about.
+	case CorrectionAsked:
+		d.requests = append(slices.Clip(d.requests), Request{CorrectionAsked: e})
+		return d
+	case CorrectionDeclined:
+		return d.decided(e.Request)
+	case Corrected: // the state does not hold the answers
+		return d.decided(e.Request)
+	case RiskFlagged:
 		return d
 	}
 	return d

@@ -66,7 +66,11 @@ func sample(goType reflect.Type) any {
 	case reflect.TypeFor[diary.Held]():
 		return diary.Held{Instrument: pain.ID, Version: pain.Version, Window: diary.Window{ID: "held/2026-03-02T08:00:00Z"}}
 	case reflect.TypeFor[diary.Corrected]():
-		return diary.Corrected{Instrument: pain.ID, Window: window}
+		return diary.Corrected{Instrument: pain.ID, Window: window, Request: 1}
+	case reflect.TypeFor[diary.CorrectionAsked]():
+		return diary.CorrectionAsked{Instrument: pain.ID, Window: window, Request: 1}
+	case reflect.TypeFor[diary.CorrectionDeclined]():
+		return diary.CorrectionDeclined{Instrument: pain.ID, Window: window, Request: 1}
 	case reflect.TypeFor[diary.ReminderDue]():
 		return diary.ReminderDue{Instrument: pain.ID, Window: diary.Window{ID: window}}
 	case reflect.TypeFor[diary.RiskFlagged]():

@@ -32,7 +32,15 @@ var Diaries = projections.New(diaryviews.Diaries, projections.KeyOf(func(e diary
 		d.Missed = e.AfterMissed
 	}),
 	projections.On(func(d *entry, e diary.RiskFlagged, _ projections.Envelope) { d.Flag(e.Rule) }),
+	projections.On(func(d *entry, e diary.CorrectionAsked, at projections.Envelope) {
+		d.Ask(diaryviews.CorrectionRequest{Request: e.Request, Status: diaryviews.RequestWaits, Changes: e.Changes, Reason: e.Reason,
+			By: e.By, AskedAt: at.Metadata.RecordedAt})
+	}),
+	projections.On(func(d *entry, e diary.CorrectionDeclined, at projections.Envelope) {
+		d.Decide(e.Request, diaryviews.RequestDeclined, e.Reason, at.Metadata.Actor, at.Metadata.RecordedAt)
+	}),
 	projections.On(func(d *entry, e diary.Corrected, at projections.Envelope) {
+		d.Decide(e.Request, diaryviews.RequestApplied, e.Decision, at.Metadata.Actor, at.Metadata.RecordedAt)
 		d.Correct(diaryviews.Correction{Changes: e.Changes, Reason: e.Reason, By: at.Metadata.Actor, RecordedAt: at.Metadata.RecordedAt},
 			e.Scores)
 	}),

@@ -17,7 +17,7 @@ import (
 )
 
 // Diaries is the view of diaries, with one document per decided window of a patient.
-var Diaries = readmodels.View{Name: "diaries", Version: 4, Indexes: []mongo.IndexModel{
+var Diaries = readmodels.View{Name: "diaries", Version: 5, Indexes: []mongo.IndexModel{
 	{Keys: bson.D{{Key: "patient", Value: 1}, {Key: "instrument", Value: 1}, {Key: "opens", Value: -1}, {Key: "_id", Value: -1}}},
 	{Keys: bson.D{{Key: "patient", Value: 1}, {Key: "opens", Value: -1}, {Key: "_id", Value: -1}}},
 }}
@@ -58,7 +58,50 @@ type Diary struct {
 	Voided            []VoidedDiary       `bson:"voided,omitempty" json:"voided,omitempty" doc:"Diaries of the window that do not count; the newest 20"`
 	Risks             []string            `bson:"risks,omitempty" json:"risks,omitempty" doc:"Rules that flagged a risk"`
 	Corrected         int                 `bson:"corrected,omitempty" json:"corrected,omitempty" doc:"How often it was corrected"`
+	Requests          []CorrectionRequest `bson:"requests,omitempty" json:"requests,omitempty" doc:"Corrections that were asked for, and where they stand; the newest 100"`
 	Corrections       []Correction        `bson:"corrections,omitempty" json:"corrections,omitempty" doc:"What was changed, by whom and why; the newest 100"`
+}
+
+// RequestStatus says where a request for a correction stands.
+type RequestStatus string
+
+// The statuses of a request.
+const (
+	RequestWaits    RequestStatus = "waits"
+	RequestApplied  RequestStatus = "applied"
+	RequestDeclined RequestStatus = "declined"
+)
+
+// Schema implements domain.HasSchema.
+func (RequestStatus) Schema() domain.Schema {
+	return domain.OneOf(RequestWaits, RequestApplied, RequestDeclined)
+}
+
+// CorrectionRequest is a correction that somebody has asked for.
+type CorrectionRequest struct {
+	Request   int            `bson:"request" json:"request" doc:"Its number, for CorrectDiary and DeclineDiaryCorrection"`
+	Status    RequestStatus  `bson:"status" json:"status" doc:"Where it stands"`
+	Changes   []diary.Change `bson:"changes" json:"changes" doc:"Old and new values"`
+	Reason    string         `bson:"reason" json:"reason" doc:"Why it was asked for"`
+	By        domain.UserID  `bson:"by" json:"by" doc:"Who asked"`
+	AskedAt   time.Time      `bson:"askedAt" json:"askedAt" doc:"When"`
+	Decision  string         `bson:"decision,omitempty" json:"decision,omitempty" doc:"Why it was applied or declined"`
+	DecidedBy domain.UserID  `bson:"decidedBy,omitempty" json:"decidedBy,omitempty" doc:"Who decided"`
+	DecidedAt *time.Time     `bson:"decidedAt,omitempty" json:"decidedAt,omitempty" doc:"When it was decided"`
+}
+
+// Ask keeps a request for a correction.
+func (d *Diary) Ask(r CorrectionRequest) {
+	d.Requests = readmodels.LatestOf(append(d.Requests, r), MaxCorrections)
+}
+
+// Decide keeps the decision about a request.
+func (d *Diary) Decide(request int, to RequestStatus, why string, by domain.UserID, at time.Time) {
+	for i := range d.Requests {
+		if r := &d.Requests[i]; r.Request == request {
+			r.Status, r.Decision, r.DecidedBy, r.DecidedAt = to, why, by, &at
+		}
+	}
 }
 
 // Answers are the answers of a diary, by item.
@@ -92,7 +135,7 @@ func (d *Diary) Void(v VoidedDiary) {
 	v.Mode, v.EnteredBy, v.CapturedAt, v.Answers = d.Mode, d.By, d.CapturedAt, d.Answers
 	*d = Diary{Header: d.Header, Patient: d.Patient, Study: d.Study, Site: d.Site, Instrument: d.Instrument, Version: d.Version,
 		Window: d.Window, Opens: d.Opens, Closes: d.Closes, RecordedAt: d.RecordedAt,
-		Voided: readmodels.LatestOf(append(d.Voided, v), maxVoided)}
+		Voided: readmodels.LatestOf(append(d.Voided, v), maxVoided), Requests: d.Requests}
 }
 
 // Correct changes answers and scores, and keeps the correction.
@@ -138,6 +181,8 @@ const (
 	DiaryVoided DiaryEnd = "voided"
 	// DiaryHeld are entries that wait for the site's decision.
 	DiaryHeld DiaryEnd = "held"
+	// DiaryAsked are diaries for which a correction was asked, and not decided.
+	DiaryAsked DiaryEnd = "asked"
 )
 
 // byStaff are the modes of entries by staff.
@@ -145,7 +190,7 @@ var byStaff = []diary.Mode{diary.ByInterviewer, diary.ByTranscription}
 
 // Schema implements domain.HasSchema.
 func (DiaryEnd) Schema() domain.Schema {
-	return domain.OneOf(DiaryAnswered, DiaryLate, DiaryMissed, DiaryTranscribed, DiaryVoided, DiaryHeld)
+	return domain.OneOf(DiaryAnswered, DiaryLate, DiaryMissed, DiaryTranscribed, DiaryVoided, DiaryHeld, DiaryAsked)
 }
 
 // Windows are ordered by time, because their names are not in the order of the day: evening comes before morning.
@@ -189,6 +234,8 @@ func (q DiariesQuery) filter() bson.D {
 		filter = append(filter, bson.E{Key: "voided", Value: bson.D{{Key: "$exists", Value: true}}})
 	case DiaryHeld:
 		filter = append(filter, bson.E{Key: "held", Value: bson.D{{Key: "$exists", Value: true}}})
+	case DiaryAsked:
+		filter = append(filter, bson.E{Key: "requests.status", Value: RequestWaits})
 	case DiaryLate:
 		filter = append(filter, bson.E{Key: "late", Value: true})
 	case DiaryMissed:
@@ -218,6 +265,8 @@ func (d *Diary) endedAs(end DiaryEnd) bool {
 		return len(d.Voided) > 0
 	case DiaryHeld:
 		return d.Held != ""
+	case DiaryAsked:
+		return slices.ContainsFunc(d.Requests, func(r CorrectionRequest) bool { return r.Status == RequestWaits })
 	}
 	return false
 }
