@@ -445,6 +445,8 @@ type KitAllocated struct {
 	// where the protocol has no titration, and in events of version 1.
 	Step   int  `json:"step,omitempty"`
 	Rescue bool `json:"rescue,omitempty"`
+	// Plan is the mark of what was planned for the visit, for all arms together, as study.PlanFor makes it; "" where that is not known.
+	Plan string `json:"plan,omitempty"`
 	// Choice says how the kit was chosen, or would have been if none had been held.
 	Choice blind.Value[Choice] `json:"choice,omitzero"`
 }

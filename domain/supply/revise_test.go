@@ -389,3 +389,66 @@ func TestFromADrawToItsConfirmationOnlyItsKitsAreGiven(t *testing.T) {
 		}
 	}
 }
+
+// Kits that wait follow what is planned: after a change of the weight or of the protocol they are exchanged, those of other arms or of
+// no change are not. A kit whose plan is not known, such as in older logs, is given out as it was allocated.
+func TestKitsThatWaitFollowThePlan(t *testing.T) {
+	low := string(x) + "-low"
+	byWeight := func(t *study.Treatment) {
+		thePlan(t)
+		t.Titration = nil
+		t.Plan.Kits = nil
+		for _, arm := range []domain.ArmID{x, y} {
+			for count, kg := range map[int][2]float64{2: {0, 60}, 3: {60, 1000}} {
+				t.Plan.Kits = append(t.Plan.Kits, study.PlannedKits{Arm: string(arm), FromKg: kg[0], BelowKg: kg[1],
+					Kits: []study.KitsOf{{Type: string(arm) + "-low", Count: count}}})
+			}
+		}
+	}
+	at := func(kg float64, change func(*study.Treatment)) supply.Facts {
+		return withPlan(func(f *supply.Facts) {
+			protocol := f.Study.Protocol
+			f.Study = theStudy(func(t *study.Treatment) {
+				byWeight(t)
+				if change != nil {
+					change(t)
+				}
+			})
+			f.Study.Protocol.Visits, f.Dosing.WeightKg = protocol.Visits, kg
+		})
+	}
+	s := typedStock(t, low, low, low, low, low, low, low, low, low, low)
+	s = s.Given(decided(t, s, allocate(at(50, nil), anna, "week-4"))...)
+	kit := s.Events()[len(s.Events())-1].(supply.KitAllocated).Kit
+	s.When(revising(at(55, nil))).Then()
+	s.When(decisionWith(supply.Dispense, at(70, nil), dispenseKit(anna, kit, "2026-03-10"))).ThenRefused("dose_changed")
+	for _, kg := range []float64{70, 50, 70} {
+		events := decided(t, s, revising(at(kg, nil)))
+		want := []string{"0:" + low, "1:" + low, "2:" + low}
+		if kg == 50 {
+			want = want[:2]
+		}
+		if got := given(events); !slices.Equal(got, want) {
+			t.Fatalf("at %v kg, the patient gets %v", kg, got)
+		}
+		s = s.Given(events...)
+		s.When(allocate(at(kg, nil), anna, "week-4")).Then() // nothing is lacking
+		s.When(revising(at(kg, nil))).Then()
+	}
+	amended := func(arm domain.ArmID) supply.Facts {
+		return at(70, func(t *study.Treatment) {
+			for i := range t.Plan.Kits {
+				if t.Plan.Kits[i].Arm == string(arm) {
+					t.Plan.Kits[i].DosesPerDay = 2
+				}
+			}
+		})
+	}
+	for _, arm := range []domain.ArmID{x, y} { // of whichever arm, patients of all arms have their kits exchanged
+		if got := given(decided(t, s, revising(amended(arm)))); len(got) != 3 {
+			t.Errorf("after an amendment for arm %s, the patient gets %v", arm, got)
+		}
+	}
+	old := typedStock(t, low, low).Given(supply.KitAllocated{OfStock: site, Patient: anna, Kit: supply.KitNumber(low + "/0"), Visit: "week-4"})
+	old.When(revising(at(70, nil))).Then()
+}

@@ -291,7 +291,7 @@ func (s Stock) allocated(slot Slot, e KitAllocated) Stock {
 func (s Stock) ofSameSet(kits []KitNumber, e KitAllocated) []KitNumber {
 	if e.Item > 0 || !slices.ContainsFunc(kits, func(n KitNumber) bool {
 		k, _ := s.Kits.Get(n)
-		return n != "" && n != e.Kit && k.ofOtherStep(e.Step)
+		return n != "" && n != e.Kit && k.ofOther(e.Step, e.Plan)
 	}) {
 		return kits
 	}

@@ -6,6 +6,7 @@ import (
 	"casebook/domain"
 	"casebook/domain/patient"
 	"casebook/domain/process"
+	"casebook/domain/randomisation"
 	"casebook/domain/supply"
 	"casebook/eventlog"
 	"casebook/sagas"
@@ -50,7 +51,7 @@ type dispensingAt struct {
 // in which order it is told of all this: whether a kit is due, the decision about it knows.
 var Dispensing = sagas.Define("dispensing",
 	sagas.Sends(supply.AllocateKit{}, supply.ReviseKits{}),
-	sagas.On(atDispensingVisit, dispensing.visitRecorded),
+	sagas.On(atVisitThatMatters, dispensing.visitRecorded),
 	sagas.On(func(e supply.KitsQuarantined, _ eventlog.Recorded) []string { return instances(e.Affected) }, dispensing.kitsQuarantined),
 	sagas.On(func(e supply.KitsExpired, _ eventlog.Recorded) []string { return instances(e.Affected) }, dispensing.kitsExpired),
 	sagas.On(func(e supply.KitLost, _ eventlog.Recorded) []string { return instances(e.Affected) }, dispensing.kitLost),
@@ -69,14 +70,24 @@ var Dispensing = sagas.Define("dispensing",
 	sagas.On[patient.StepUndone](sagas.ByPatient, dispensing.stepUndone),
 	sagas.On[patient.Transferred](sagas.ByPatient, dispensing.transferred),
 	sagas.On[patient.VisitVoided](sagas.ByPatient, dispensing.visitVoided),
-	sagas.On[patient.DoseChanged](sagas.ByPatient, dispensing.doseChanged),
+	sagas.On[patient.DoseChanged](sagas.ByPatient, planChanged),
+	sagas.On[patient.ProtocolVersionApplied](sagas.ByPatient, planChanged),
+	sagas.On[randomisation.StratumCorrected](sagas.ByPatient, planChanged),
 	sagas.On[patient.RandomisationConfirmed](sagas.ByPatient, dispensing.drawConfirmed),
 	sagas.OnUnchanged(dispensing.hasKits),
 	// Version 1 awaited no answers, version 2 is from before patients could be transferred or come back, and version 3 knew no positions.
-).OfPatients().InGroup("dispensing-7").Upcast(domain.Unchanged, domain.Unchanged, domain.Unchanged)
+).OfPatients().InGroup("dispensing-8").Upcast(domain.Unchanged, domain.Unchanged, domain.Unchanged)
 
 func kitsOfPatient(e supply.KitsSetAside, _ eventlog.Recorded) []string {
 	return sagas.Instance(e.Patient)
+}
+
+// atVisitThatMatters names the instance of a patient for whom kits are due at a visit, or whose weight was recorded.
+func atVisitThatMatters(e patient.VisitRecorded, at eventlog.Recorded) []string {
+	if e.WeightKg > 0 {
+		return sagas.ByPatient(e, at)
+	}
+	return atDispensingVisit(e, at)
 }
 
 func atDispensingVisit(e patient.VisitRecorded, at eventlog.Recorded) []string {
@@ -97,6 +108,9 @@ func instances(slots []supply.Slot) []string {
 
 // visitRecorded asks for the kits of a visit, also of one that is recorded again after it was recorded in error.
 func (s dispensing) visitRecorded(e patient.VisitRecorded, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
+	if !e.Dispense && !e.WouldDispense {
+		return planChanged(s, e, o)
+	}
 	s.Wanted = append(without(s.Wanted, e.Visit), e.Visit)
 	s.At.Recorded = sagas.Newest(s.At.Recorded, e.Visit, o.Position)
 	if s.Ended || !e.Dispense { // should the end be undone, the kit is asked for
@@ -104,8 +118,11 @@ func (s dispensing) visitRecorded(e patient.VisitRecorded, o sagas.Occurrence) (
 		return s.rememberOr(stageEnded, o), true
 	}
 	s.Unanswered = append(without(s.Unanswered, e.Visit), e.Visit)
-	return sagas.Reaction[dispensing]{State: s, Stage: stageKitWanted, Awaits: true,
-		Commands: allocate(o.Study, o.Site, e.Patient, e.Visit)}, true
+	r := sagas.Reaction[dispensing]{State: s, Stage: stageKitWanted, Awaits: true, Commands: allocate(o.Study, o.Site, e.Patient, e.Visit)}
+	if e.WeightKg > 0 { // the kits of other visits may depend on it
+		r.Commands = append(r.Commands, revise(o, e.Patient))
+	}
+	return r, true
 }
 
 func (s dispensing) kitsQuarantined(e supply.KitsQuarantined, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
@@ -326,17 +343,22 @@ func (s dispensing) transferred(e patient.Transferred, o sagas.Occurrence) (saga
 	return s.remember(o), true
 }
 
-// visitVoided forgets a visit that was recorded in error. Its kits are set aside.
+// visitVoided forgets a visit that was recorded in error. Its kits are set aside, and those of other visits may depend on the weight that
+// was recorded with it.
 func (s dispensing) visitVoided(e patient.VisitVoided, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
+	r, knows := planChanged(s, e, o)
 	if !slices.Contains(s.Wanted, e.Visit) || o.Position < s.At.Recorded[e.Visit] {
-		return sagas.Reaction[dispensing]{}, false
+		return r, knows && o.Stage != ""
 	}
 	s.Wanted, s.Unanswered = without(s.Wanted, e.Visit), without(s.Unanswered, e.Visit)
 	s.SetAside, s.Paused = without(s.SetAside, e.Visit), without(s.Paused, e.Visit)
-	if len(s.Unanswered) > 0 || s.Ended {
-		return s.remember(o), true
+	if r.State = s; len(s.Unanswered) > 0 || s.Ended {
+		after := s.remember(o)
+		after.Commands = r.Commands
+		return after, true
 	}
-	return sagas.Reaction[dispensing]{State: s, Stage: "the visit did not take place", Outcome: process.Completed}, true
+	r.Stage, r.Outcome = "the visit did not take place", process.Completed
+	return r, true
 }
 
 // drawConfirmed asks for the kits that were withheld until the draw was confirmed. After the draw of a later stage, those from before it
@@ -356,13 +378,13 @@ func (s dispensing) drawConfirmed(e patient.RandomisationConfirmed, o sagas.Occu
 	return r, true
 }
 
-// doseChanged has kits exchanged that are there and not given out, and are of the former dose.
-func (s dispensing) doseChanged(e patient.DoseChanged, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
+// planChanged has kits exchanged that are there and not given out, and are of a former dose or plan.
+func planChanged[E domain.AboutPatient](s dispensing, e E, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
 	if s.Ended {
 		return sagas.Reaction[dispensing]{}, false
 	}
 	r := s.rememberOr("treated on", o)
-	r.Commands = []any{revise(o, e.Patient)}
+	r.Commands = []any{revise(o, e.AboutPatient())}
 	return r, true
 }
 
