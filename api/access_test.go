@@ -183,6 +183,8 @@ var entitled = map[string]struct {
 	"UnlockUser":          {theSystem, admins},
 	"RemoveSecondFactor":  {theSystem, admins},
 	"RevokeDevice":        {theSystem, admins},
+	"OpenPatientAccount":  {thePatient, siteStaff},
+	"IssueActivationCode": {thePatient, siteStaff},
 	"OfferSecondFactor":   {theSystem, nil}, // open to the owner of the account alone
 	"EnrolSecondFactor":   {theSystem, nil},
 	"RequireSecondFactor": {theStudy, managers},

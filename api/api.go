@@ -172,6 +172,7 @@ func (a *API) routes(proxies []netip.Prefix) (http.Handler, error) {
 	a.route(e, http.MethodPost, "/api/v1/commands/{command}", bounded("Command", a.limits.RequestTimeout), a.postCommand)
 	a.route(e, http.MethodPost, "/api/v1/commands:batch", bounded("Batch", a.limits.BatchTimeout), a.postBatch)
 	a.route(e, http.MethodPost, "/api/v1/sign-in", bounded("SignIn", a.limits.RequestTimeout), a.postSignIn)
+	a.route(e, http.MethodPost, activateRoute, bounded("Activate", a.limits.RequestTimeout), a.postActivation)
 	a.route(e, http.MethodPost, refreshRoute, bounded("Refresh", a.limits.RequestTimeout), a.postRefresh)
 	for _, q := range a.engine.Queries() {
 		a.route(e, http.MethodGet, q.Path, route{action: q.Name, timeout: a.limits.RequestTimeout}, a.getQuery(q))

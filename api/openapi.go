@@ -11,6 +11,7 @@ import (
 
 	"casebook/access"
 	"casebook/commands"
+	usercommands "casebook/commands/user"
 	"casebook/domain"
 	"casebook/readmodels"
 
@@ -178,6 +179,19 @@ func (d *description) session() {
 		Responses: d.responses(d.jsonAnswer(reflect.TypeFor[Session](), "The token"),
 			append([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusConflict, http.StatusRequestTimeout,
 				http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusTooManyRequests}, always...)...),
+		Security: []map[string][]string{},
+	})
+	d.document.AddOperation(&huma.Operation{
+		OperationID: "Activate", Method: http.MethodPost, Path: activateRoute, Tags: []string{tagSession},
+		Summary: "Activate a patient's account", Description: "For the code that OpenPatientAccount or IssueActivationCode has shown: the " +
+			"patient chooses the password, and the device is enrolled, with its public key if it has one. The code is good once. Answers " +
+			"as a sign-in does. Every attempt is recorded; after repeated failures the next one has to wait.",
+		RequestBody: d.jsonBody(reflect.TypeFor[Activation](), Activation{User: "patient.0001", Code: "k3f7-qa2m-xz4d-9tbe",
+			Password: examplePhrase, Device: usercommands.Device{ID: "3f2b8c1e-6d0a-4b57-9a43-c5e1f07d2b88", Name: "My telephone"}}),
+		Responses: d.responses(d.jsonAnswer(reflect.TypeFor[Session](), "The token"),
+			append([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusConflict, http.StatusRequestTimeout,
+				http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity,
+				http.StatusTooManyRequests}, always...)...),
 		Security: []map[string][]string{},
 	})
 	d.document.AddOperation(&huma.Operation{

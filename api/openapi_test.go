@@ -48,7 +48,7 @@ func operations(t *testing.T, d map[string]any, each func(method, path string, o
 func TestEveryCommandAndQueryIsDescribed(t *testing.T) {
 	described := map[string]bool{}
 	operations(t, document(t), func(method, path string, _ map[string]any) { described[method+" "+path] = true })
-	expected := map[string]bool{"post /api/v1/commands:batch": true, "post /api/v1/sign-in": true, "post " + refreshRoute: true,
+	expected := map[string]bool{"post /api/v1/commands:batch": true, "post /api/v1/sign-in": true, "post " + refreshRoute: true, "post " + activateRoute: true,
 		"get /healthz": true,
 		"get /readyz":  true, "get " + changesRoute: true}
 	for _, c := range contexts.Commands() {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"net/http"
@@ -46,7 +47,19 @@ type Session struct {
 // signInBytes bounds the body of a sign-in.
 const signInBytes = 4 << 10
 
-const refreshRoute = "/api/v1/sign-in/refresh"
+const (
+	refreshRoute  = "/api/v1/sign-in/refresh"
+	activateRoute = "/api/v1/activate"
+)
+
+// Activation takes a patient's account with the code that the site has handed out.
+type Activation struct {
+	User     domain.UserID `json:"user" doc:"Id of the account" example:"patient.0001"`
+	Code     string        `json:"code" maxLength:"40" doc:"The activation code" example:"k3f7-qa2m-xz4d-9tbe"`
+	Password string        `json:"password" minLength:"12" maxLength:"200" doc:"The password that the patient chooses; nobody else knows it" format:"password"`
+	// Device is enrolled.
+	Device usercommands.Device `json:"device" doc:"The device to enrol, whose session lasts until it is revoked"`
+}
 
 // postSignIn answers with the tokens of a session for the right password, and the right code if the account has a second
 // factor. The session of a patient's enrolled device lasts until the device is revoked. Every attempt is recorded.
@@ -55,7 +68,25 @@ func (a *API) postSignIn(c *call) error {
 	if err := c.secretBody(&ask); err != nil {
 		return err
 	}
-	if wait, ok := a.signIns.allow(ask.User, c.RealIP(), a.now()); !ok {
+	return a.beginSession(c, usercommands.Entered{User: ask.User, Password: ask.Password, Code: ask.Code, Device: ask.Device},
+		"sign_in_failed", usercommands.SignIn)
+}
+
+// postActivation answers with the tokens of a session for the right activation code.
+func (a *API) postActivation(c *call) error {
+	var ask Activation
+	if err := c.secretBody(&ask); err != nil {
+		return err
+	}
+	return a.beginSession(c, usercommands.Entered{User: ask.User, Password: ask.Password, Code: ask.Code, Device: ask.Device},
+		"activation_failed", usercommands.Activate)
+}
+
+// beginSession answers with the tokens of a session, if what was entered proves somebody. Addresses from which attempts have failed, with
+// the code, are slowed down.
+func (a *API) beginSession(c *call, entered usercommands.Entered, code string,
+	prove func(context.Context, *commands.Handler, usercommands.Entered) (access.Principal, error)) error {
+	if wait, ok := a.signIns.allow(entered.User, c.RealIP(), a.now()); !ok {
 		c.Response().Header().Set("Retry-After", fmt.Sprint(int(math.Ceil(wait.Seconds()))))
 		return refuse.Overload("too_many_sign_ins", "sign-ins to many accounts have failed from this address").
 			Do("wait a moment before the next")
@@ -63,22 +94,22 @@ func (a *API) postSignIn(c *call) error {
 	c.startTimeout()
 	var leave func()
 	err := c.inPause(func() (err error) {
-		leave, err = a.signing.enter(c.network(), a.handler.Attempts().Trusts(ask.User, c.RealIP()))
+		leave, err = a.signing.enter(c.network(), a.handler.Attempts().Trusts(entered.User, c.RealIP()))
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	defer leave()
-	principal, err := usercommands.SignIn(c.ctx(), a.handler, usercommands.Entered{User: ask.User, Password: ask.Password, Code: ask.Code,
-		Device: ask.Device, Address: c.RealIP(), TraceID: c.trace})
+	entered.Address, entered.TraceID = c.RealIP(), c.trace
+	principal, err := prove(c.ctx(), a.handler, entered)
 	if err != nil {
-		if r, is := refuse.As(err); is && r.Code == "sign_in_failed" {
-			a.signIns.failed(ask.User, c.RealIP(), a.now())
+		if r, is := refuse.As(err); is && r.Code == code {
+			a.signIns.failed(entered.User, c.RealIP(), a.now())
 		}
 		return err
 	}
-	a.signIns.succeeded(ask.User, c.RealIP())
+	a.signIns.succeeded(entered.User, c.RealIP())
 	c.principal = principal
 	now := a.now()
 	proof := access.Proof{User: principal.User, AuthenticatedAt: now, InSession: true, Version: principal.Sessions,

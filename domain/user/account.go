@@ -23,6 +23,8 @@ const (
 	noPassword         = "no_password"
 	accountLocked      = "account_locked"
 	accountDeactivated = "account_deactivated"
+	// wrongActivationCode is also that of a code that was used, or is no longer good.
+	wrongActivationCode = "wrong_activation_code"
 )
 
 // Register opens an account. Whoever opens it may be able to use it: by the password, or as the subject of an identity

@@ -41,20 +41,24 @@ type Device struct {
 	Name string
 	// Enrolment numbers the enrolments of the account. A token of an earlier enrolment of the device proves nothing.
 	Enrolment int
+	// Key is its public key; "" of a device that has none.
+	Key DeviceKey
 }
 
 // DeviceAtSignIn is the device that a sign-in names. The zero value is a sign-in without a device.
 type DeviceAtSignIn struct {
 	ID   DeviceID `json:"id" doc:"Id that the app chooses once for the device, such as a UUID"`
 	Name string   `json:"name,omitempty" maxLength:"100" doc:"Name by which people know the device"`
+	// Key stays in the device's keeping with its private half.
+	Key DeviceKey `json:"key,omitempty" maxLength:"200" doc:"Public key of the device, ECDSA on P-256: base64 of its SubjectPublicKeyInfo"`
 }
 
-// Validate refuses malformed_id, value_too_long and what else no text may hold.
+// Validate refuses malformed_id, value_too_long, malformed_key and what else no text may hold.
 func (d DeviceAtSignIn) Validate() error {
 	if d == (DeviceAtSignIn{}) {
 		return nil
 	}
-	return domain.First(domain.At("device.id", d.ID.Validate()), domain.OptionalText("device.name", d.Name, 100))
+	return domain.First(domain.At("device.id", d.ID.Validate()), domain.OptionalText("device.name", d.Name, 100), d.Key.Validate())
 }
 
 // OnlyPatient says that the grants are those of a patient or a caregiver, and of nobody else.
@@ -78,7 +82,7 @@ func (u User) devicesEnrolled(id domain.UserID, d DeviceAtSignIn) []Event {
 	if !u.enrols(d) {
 		return nil
 	}
-	return []Event{DeviceEnrolled{User: id, Device: d.ID, Name: d.Name, Enrolment: u.Enrolments + 1}}
+	return []Event{DeviceEnrolled{User: id, Device: d.ID, Name: d.Name, Enrolment: u.Enrolments + 1, Key: d.Key}}
 }
 
 // Revoke ends the sessions of one device; the account's other devices go on. The device may be enrolled again at a sign-in.
@@ -98,7 +102,7 @@ func Revoke(u User, cmd RevokeDevice, _ domain.Call) ([]Event, error) {
 func (u User) evolveDevices(e Event) User {
 	switch e := e.(type) {
 	case DeviceEnrolled:
-		u.Devices = append(u.devicesWithout(e.Device), Device{ID: e.Device, Name: e.Name, Enrolment: e.Enrolment})
+		u.Devices = append(u.devicesWithout(e.Device), Device{ID: e.Device, Name: e.Name, Enrolment: e.Enrolment, Key: e.Key})
 		u.Enrolments = e.Enrolment
 	case DeviceRevoked:
 		u.Devices = u.devicesWithout(e.Device)

@@ -41,6 +41,8 @@ var events = []domain.EventType{
 	domain.Stored[SecondFactorUsed]("SecondFactorUsed").InNoView(inTrail),
 	domain.Stored[RecoveryCodeUsed]("RecoveryCodeUsed").NeverShown().InNoView(inTrail),
 	domain.Stored[SecondFactorRemoved]("SecondFactorRemoved"),
+	domain.Stored[ActivationCodeIssued]("ActivationCodeIssued").NeverShown().InNoView(inTrail),
+	domain.Stored[AccountActivated]("AccountActivated").InNoView(inTrail),
 }
 
 // inTrail is why no view shows an event.
@@ -80,7 +82,8 @@ type SignedIn struct {
 // SignInFailed records a failed attempt to sign in.
 type SignInFailed struct {
 	User domain.UserID `json:"user"`
-	// Code is wrong_password, wrong_code, code_missing, no_password, account_locked, account_deactivated or too_many_devices.
+	// Code is wrong_password, wrong_code, code_missing, no_password, account_locked, account_deactivated, wrong_activation_code or
+	// too_many_devices.
 	Code string `json:"code"`
 }
 
@@ -107,6 +110,8 @@ type DeviceEnrolled struct {
 	Name   string        `json:"name,omitempty"`
 	// Enrolment numbers the enrolments of the account. It grows by one each time.
 	Enrolment int `json:"enrolment"`
+	// Key is the device's public key; "" of a device that has none.
+	Key DeviceKey `json:"key,omitempty"`
 }
 
 // DeviceRevoked ends the sessions of one device.

@@ -45,6 +45,8 @@ type User struct {
 	LastStep int
 	// RecoveryCodes are the digests of the recovery codes that are left.
 	RecoveryCodes []string
+	// activation is the activation code that was issued last.
+	activation activationCode
 }
 
 // Proposal is a grant that one administrator has proposed.
@@ -105,6 +107,10 @@ func evolve(u User, e Event) User {
 		u.Locked, u.FailedSignIns = false, 0
 	case Deactivated:
 		u.Deactivated = true
+	case ActivationCodeIssued:
+		u.activation = activationCode{digest: e.Digest, until: e.Until}
+	case AccountActivated:
+		u.activation = activationCode{}
 	case SessionsEnded:
 		u.Sessions, u.SessionsEndedAt, u.Devices = e.Version, e.At, nil
 	default:
