@@ -89,6 +89,7 @@ var entitled = map[string]struct {
 	"VoidDiary":                 {thePatient, siteStaff},
 	"StopInstrument":            {thePatient, siteStaff},
 	"ReplaceInstrument":         {thePatient, siteStaff},
+	"ChangeZone":                {thePatient, append([]user.Role{user.PatientRole, user.Caregiver}, siteStaff...)},
 	"SetDiaryLanguage":          {thePatient, append([]user.Role{user.PatientRole, user.Caregiver}, siteStaff...)},
 	"AskDiaryCorrection":        {thePatient, append([]user.Role{user.PatientRole, user.Caregiver}, siteStaff...)},
 	"CorrectDiary":              {thePatient, []user.Role{user.Investigator}},

@@ -438,6 +438,23 @@ func TestDailyLifeOfDiaries(t *testing.T) {
 		s.counts(forgotten, counted, diaryviews.Compliance{Closed: 1, Completed: 1, Late: 1})
 	})
 
+	t.Run("a move to another zone", func(t *testing.T) {
+		s.t = t
+		of := s.takesPart(58, "pain")
+		phone, tomorrow := s.phone(of), s.ago(-2) // also where it is tomorrow already
+		move := patient.ChangeZone{OfPatient: of, Zone: "Pacific/Auckland", From: tomorrow, Reasoned: domain.Because("A move")}
+		late := move
+		late.From = s.ago(0)
+		s.refused(phone, "value_out_of_range", late)
+		s.refused(s.manager, "not_allowed", move)
+		position := s.must(phone, move).Position
+		s.eventually("the diary follows", func() bool {
+			return slices.ContainsFunc(s.patient(s.crc, of, position).Instruments, func(a patientviews.AnsweredBy) bool {
+				return a.Instrument == "pain" && a.Zone == "Pacific/Auckland" && a.From == tomorrow && a.Until == s.ago(-28)
+			})
+		})
+	})
+
 	t.Run("a correction is asked for and decided", func(t *testing.T) {
 		s.t = t
 		of := s.takesPart(56, "pain")

@@ -48,6 +48,11 @@ var Commands = []commands.Command{
 			patient.RequestRandomisation{OfPatient: domain.ForPatient("PAIN1.S-0001"), Factors: map[string]string{"age": "under-50"}}),
 	commands.HandleWithFacts(patient.Decider, commands.StudyOfPatient, patient.ConfirmDraw).
 		AllowedTo(access.Processes),
+	commands.Handle(patient.Decider, patient.Rezone).
+		AllowedTo(access.ThePatient, access.Caregivers, access.SiteStaff).
+		Described("Say by which time zone the patient lives from a day on; diaries follow",
+			patient.ChangeZone{OfPatient: domain.ForPatient("PAIN1.S-0001"), Zone: "Europe/Lisbon", From: "2026-03-02",
+				Reasoned: domain.Because("The patient has moved")}),
 	commands.Handle(patient.Decider, patient.FailDraw).
 		Upcast(domain.Unchanged).
 		AllowedTo(access.Processes),

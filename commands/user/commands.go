@@ -101,11 +101,15 @@ var Commands = []commands.Command{
 			user.DeactivateUser{OfUser: domain.ForUser("nurse.weber"), Reasoned: domain.Because("Has left the hospital")}),
 	activation(user.OpenForPatient, "Open a patient's account; shows once the code with which the patient activates it",
 		user.OpenPatientAccount{OfUser: domain.ForUser("patient.0001"), OfPatient: domain.ForPatient("PAIN1.S-0001")},
-		func(c *user.OpenPatientAccount) (domain.UserID, *string, *string) { return c.User, &c.Code, &c.CodeDigest }),
+		func(c *user.OpenPatientAccount) (domain.UserID, *string, *string) {
+			return c.User, &c.Code, &c.CodeDigest
+		}),
 	activation(user.IssueCode, "Make another activation code for a patient's account, such as for a new phone; shows it once",
 		user.IssueActivationCode{OfUser: domain.ForUser("patient.0001"), OfPatient: domain.ForPatient("PAIN1.S-0001"), PhoneLost: true,
 			Reasoned: domain.Because("The phone was stolen")},
-		func(c *user.IssueActivationCode) (domain.UserID, *string, *string) { return c.User, &c.Code, &c.CodeDigest }),
+		func(c *user.IssueActivationCode) (domain.UserID, *string, *string) {
+			return c.User, &c.Code, &c.CodeDigest
+		}),
 	commands.Handle(user.Decider, user.Activate).
 		Secret().
 		AllowedTo(access.Processes),

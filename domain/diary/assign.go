@@ -48,7 +48,7 @@ func Assign(d Diary, facts Prescription, cmd AssignInstrument, call domain.Call)
 	if err := facts.Definition.Validate(); err != nil {
 		return nil, err
 	}
-	zone, err := localtime.Load(facts.Patient.Zone)
+	zone, err := localtime.Load(facts.Patient.ZoneAt(call.At))
 	if err != nil {
 		return nil, err
 	}
@@ -65,9 +65,30 @@ func Assign(d Diary, facts Prescription, cmd AssignInstrument, call domain.Call)
 			return nil, err
 		}
 	}
-	return []Event{InstrumentAssigned{
+	assigned := InstrumentAssigned{
 		Patient: cmd.Patient, Instrument: *facts.Definition, Zone: zone.Name(), From: cmd.From, Until: cmd.Until, CountsFrom: since,
-	}}, nil
+	}
+	return append([]Event{assigned}, evolve(d, assigned).rezoned(facts.Patient, today)...), nil
+}
+
+// rezoned returns the assignments that follow the patient into other zones, from the day of each change on and never before tomorrow: the
+// windows of today may be answered. Those in the zone already are left alone.
+func (d Diary) rezoned(who patient.Patient, today domain.Date) (events []Event) {
+	for _, change := range who.ZoneChanges() {
+		from := max(change, today.AddDays(1))
+		zone := who.ZoneOn(from)
+		var moved []Event
+		for _, a := range d.assignments {
+			first := max(a.From, from)
+			if a.fault != nil || a.zone.Name() == zone || first > a.Until || who.ZoneOn(first) != zone || a.hasRecordsFrom(first) {
+				continue
+			}
+			moved = append(moved, InstrumentAssigned{Patient: who.ID, Instrument: *a.Instrument.Definition(), Zone: zone, From: first,
+				Until: a.Until, CountsFrom: a.CountsFrom, Phase: a.Phase})
+		}
+		d, events = d.after(moved), append(events, moved...)
+	}
+	return events
 }
 
 // countsFrom returns from when on windows count: from the assignment, or from the day on which the patient was given the

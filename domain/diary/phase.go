@@ -9,8 +9,8 @@ import (
 	"casebook/domain/patient"
 )
 
-// FollowPhase assigns the instruments that the protocol asks for in the patient's phase, and stops those of other phases. The process
-// of phases sends it.
+// FollowPhase assigns the instruments that the protocol asks for in the patient's phase, stops those of other phases, and moves what is
+// assigned into another time zone with the patient. The process of phases sends it.
 type FollowPhase struct {
 	domain.OfPatient
 }
@@ -38,7 +38,7 @@ func Follow(d Diary, plan Plan, cmd FollowPhase, call domain.Call) ([]Event, err
 	if !who.Participating() {
 		return nil, nil
 	}
-	zone, err := localtime.Load(who.Zone)
+	zone, err := localtime.Load(who.ZoneAt(call.At))
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +67,7 @@ func Follow(d Diary, plan Plan, cmd FollowPhase, call domain.Call) ([]Event, err
 		events = append(events, InstrumentAssigned{Patient: cmd.Patient, Instrument: *p.Definition, Zone: zone.Name(), From: from, Until: until,
 			CountsFrom: call.At, Phase: phase})
 	}
-	return events, nil
+	return append(events, d.after(events).rezoned(who, today)...), nil
 }
 
 // FollowsPhase says whether Follow has nothing to record.

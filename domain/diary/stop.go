@@ -41,7 +41,7 @@ func Stop(d Diary, who patient.Patient, cmd StopInstrument, call domain.Call) ([
 	}
 	until := cmd.Until
 	if until == "" {
-		zone, err := localtime.Load(who.Zone)
+		zone, err := localtime.Load(who.ZoneAt(call.At))
 		if err != nil {
 			return nil, err
 		}

@@ -40,6 +40,7 @@ var events = []domain.EventType{
 	domain.Stored[EnrollmentDateCorrected]("EnrollmentDateCorrected"),
 	domain.Stored[AgeCorrected]("PatientAgeCorrected"),
 	domain.Stored[SexCorrected]("PatientSexCorrected"),
+	domain.Stored[ZoneChanged]("PatientZoneChanged"),
 	domain.Stored[Unblinded]("PatientUnblinded"),
 	domain.Stored[EligibilityOverridden]("EligibilityOverridden"),
 	domain.Stored[ProtocolVersionApplied]("ProtocolVersionApplied"),

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"casebook/domain"
-	"casebook/domain/localtime"
 	"casebook/domain/refuse"
 	"casebook/domain/study"
 )
@@ -194,13 +193,4 @@ func FailDraw(p Patient, cmd FailRandomisation, _ domain.Call) ([]Event, error) 
 		return nil, nil
 	}
 	return []Event{RandomisationNotPossible{Patient: cmd.Patient, Stage: cmd.Stage, Code: cmd.Code, Reason: cmd.Reason}}, nil
-}
-
-// DayOf returns the day of a moment where the patient lives.
-func (p Patient) DayOf(at time.Time) domain.Date {
-	zone, err := localtime.Load(p.Zone)
-	if err != nil { // of a record from before zones were checked
-		return domain.DateOf(at.UTC())
-	}
-	return domain.DateOf(zone.In(at))
 }

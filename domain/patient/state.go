@@ -8,9 +8,10 @@ import (
 
 // Patient is the state of a patient's stream.
 type Patient struct {
-	ID              domain.PatientID
-	Study           domain.StudyID
-	Site            domain.SiteID
+	ID    domain.PatientID
+	Study domain.StudyID
+	Site  domain.SiteID
+	// Zone is the IANA time zone at the screening. See ZoneOn.
 	Zone            string
 	ScreeningNumber string
 	PatientNumber   string
@@ -83,6 +84,8 @@ type Patient struct {
 	// Candidates are what may be a deviation, and waits for somebody to look at.
 	Candidates Candidates
 
+	// zones are the later zones, in the order of their days.
+	zones []zoneSince
 	// doses are what was judged of the doses between two visits.
 	doses []judgedDoses
 	// former are the sites that the patient was at before, the oldest first.
@@ -222,6 +225,8 @@ func evolve(before Patient, e Event) Patient {
 		if e.AssessmentsByOthers {
 			p.unblindedAssessors = append(slices.Clone(p.unblindedAssessors), e.KnownTo...)
 		}
+	case ZoneChanged:
+		p = p.inZone(e.To, e.On)
 	case EnrollmentFailed, DoseResumed: // change only the status or the treatment
 	case ProtocolDeviationRecorded, DeviationCandidateDismissed, DeviationCandidateJudgedAgain, DosingJudged: // answer a candidate, or nothing
 	}

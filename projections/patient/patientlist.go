@@ -94,6 +94,7 @@ var PatientList = projections.New(patientviews.PatientLists, projections.ByPatie
 	ofPatient(func(r *row, e patient.EnrollmentDateCorrected) { r.EnrolledOn = e.To }),
 	ofPatient(func(*row, patient.AgeCorrected) {}),
 	ofPatient(func(*row, patient.SexCorrected) {}),
+	ofPatient(func(*row, patient.ZoneChanged) {}),
 	projections.On(func(r *row, e diary.Submitted, at projections.Envelope) {
 		r.LastActivityAt = at.Metadata.RecordedAt
 		if captured := e.CapturedAt.UTC(); r.LastDiaryAt == nil || r.LastDiaryAt.Before(captured) {

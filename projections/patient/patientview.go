@@ -169,6 +169,9 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 		v.AgeYears = e.To
 		propose(v, e, at, "", strconv.Itoa(e.To))
 	}),
+	projections.On(func(v *view, e patient.ZoneChanged, at projections.Envelope) {
+		step(v, e, at, e.On, e.From+" to "+e.To)
+	}),
 	projections.On(func(v *view, e patient.SexCorrected, at projections.Envelope) {
 		corrected(v, e, at, "", string(e.From), string(e.To), e.Reason)
 		v.Sex = e.To

@@ -21,7 +21,7 @@ import (
 )
 
 // PatientViews is the view of whole patients, with one document per patient.
-var PatientViews = readmodels.View{Name: "patient-view", Version: 9}
+var PatientViews = readmodels.View{Name: "patient-view", Version: 10}
 
 const (
 	// TrendLength bounds the windows in the trend of an instrument: a month of a daily diary. The view of diaries has all

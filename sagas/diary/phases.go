@@ -18,7 +18,7 @@ import (
 type phased struct{}
 
 // Phases is the process that assigns the instruments which the protocol asks for in a phase when the patient enters the phase, and
-// stops them when the patient leaves it. It compares what is assigned with what the phase asks for, so it does not matter which of
+// stops them when the patient leaves it. Instruments follow the patient into another time zone. It compares what is assigned with what the phase asks for, so it does not matter which of
 // several events it sees, nor how often. It works by the clock, so that it records nothing about patients of studies whose protocol
 // assigns nothing.
 var Phases = sagas.DefineByClock("diary-phases",
@@ -30,6 +30,7 @@ var Phases = sagas.DefineByClock("diary-phases",
 	sagas.Begin[patient.ConsentWithdrawn](sagas.ByPatient, again[phased, patient.ConsentWithdrawn]),
 	sagas.Begin[patient.StepUndone](sagas.ByPatient, again[phased, patient.StepUndone]),
 	sagas.Begin[patient.ProtocolVersionApplied](sagas.ByPatient, again[phased, patient.ProtocolVersionApplied]),
+	sagas.Begin[patient.ZoneChanged](sagas.ByPatient, again[phased, patient.ZoneChanged]),
 )
 
 // followPhase has the patient's instruments follow the phase, and ends the turns until the next change.
@@ -41,7 +42,10 @@ func followPhase(ctx context.Context, d *sagas.Desk, of string, _ phased) (next 
 		return time.Time{}, fmt.Errorf("read the study: %w", err)
 	}
 	if !s.AssignsByPhase() {
-		return time.Time{}, nil
+		who, err := commands.ReadNewest(ctx, d.Reader(), patient.Decider, of)
+		if err != nil || len(who.ZoneChanges()) == 0 {
+			return time.Time{}, err
+		}
 	}
 	follow := diary.FollowPhase{OfPatient: domain.ForPatient(id)}
 	state, err := commands.ReadNewest(ctx, d.Reader(), diary.Decider, of)
