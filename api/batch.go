@@ -25,8 +25,9 @@ type Batch struct {
 // BatchCommand is one command of a batch.
 type BatchCommand struct {
 	Command string `json:"command" doc:"Name of the command" example:"SubmitDiary"`
-	// Key does for this command what the header Idempotency-Key does for a single one.
-	Key  string          `json:"idempotencyKey,omitempty" maxLength:"200" doc:"The same key gets the same answer, so that the batch can be sent again" example:"7c0f2f0e-diary-2026-03-01"`
+	// Key does for this command what the header Idempotency-Key does for a single one. A batch is sent again as a whole, so that
+	// each of its commands needs one.
+	Key  string          `json:"idempotencyKey" minLength:"1" maxLength:"200" doc:"The same key gets the same answer, so that the batch can be sent again" example:"7c0f2f0e-diary-2026-03-01"`
 	Body json.RawMessage `json:"body" doc:"The command, as for its own path"`
 }
 
@@ -156,6 +157,10 @@ func (a *API) newBatchJob(place int, text jsontext.Value) batchJob {
 	j.refused = commands.Decode(text, &j.command)
 	if j.refused == nil && j.command.Command == "" {
 		j.refused = refuse.Malformed("malformed_json", "the batch's item has no command").At("command").Do("name the command")
+	}
+	if j.refused == nil && j.command.Key == "" {
+		j.refused = refuse.Malformed("value_missing", "the batch's item has no idempotency key, so that it would be done twice if it were sent again").
+			At("idempotencyKey").Do("choose one when the command is made, and keep it")
 	}
 	// Two commands that cannot be read meet in the handler, which puts each stream in order.
 	if declared, ok := a.handler.Find(j.command.Command); ok {
