@@ -32,7 +32,7 @@ var Commands = []commands.Command{
 			diary.SubmitDiary{OfPatient: domain.ForPatient("PAIN1.S-0001"), Instrument: "pain-diary",
 				CapturedAt: exampleMoment, Zone: "Europe/Berlin", Device: "3f2b8c1e-6d0a-4b57-9a43-c5e1f07d2b88", Sequence: 41,
 				MonotonicMs: 86_400_000,
-				Answers: diary.Answers{"worst": 6, "least": 2, "average": 4, "now": 3, "rescue": false}}),
+				Answers:     diary.Answers{"worst": 6, "least": 2, "average": 4, "now": 3, "rescue": false}}),
 	commands.HandleWithFacts(diary.Decider, diaryEntry, diary.Correct).
 		AllowedTo(access.SiteStaff).
 		Described("Change answers of a recorded diary, with the reason",

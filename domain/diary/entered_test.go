@@ -42,10 +42,10 @@ func TestEveryDiarySaysWhoEnteredIt(t *testing.T) {
 		Then(want(diary.Entered{Mode: diary.ByCaregiver, Relation: user.RelationParent, Respondent: diary.RespondentMinor}))
 
 	for code, refused := range map[string]func(diary.Diary) ([]diary.Event, error){
-		"entered_by_staff": from(t, diary.Sender{Staff: true}, nil),
-		"unknown_code":     from(t, diary.Sender{}, func(c *diary.SubmitDiary) { c.Respondent = "dog" }),
-		"malformed_id":           from(t, diary.Sender{}, func(c *diary.SubmitDiary) { c.Device = "my phone" }),
-		"malformed_language":     from(t, diary.Sender{}, func(c *diary.SubmitDiary) { c.Language = "German!" }),
+		"entered_by_staff":   from(t, diary.Sender{Staff: true}, nil),
+		"unknown_code":       from(t, diary.Sender{}, func(c *diary.SubmitDiary) { c.Respondent = "dog" }),
+		"malformed_id":       from(t, diary.Sender{}, func(c *diary.SubmitDiary) { c.Device = "my phone" }),
+		"malformed_language": from(t, diary.Sender{}, func(c *diary.SubmitDiary) { c.Language = "German!" }),
 	} {
 		march(t).When(refused).ThenRefused(code)
 	}

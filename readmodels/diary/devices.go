@@ -77,7 +77,9 @@ func (d *DiaryDevice) Add(sequence int64, captured, recorded time.Time, by domai
 }
 
 // DeviceKey is the key of a device's document.
-func DeviceKey(patient domain.PatientID, device user.DeviceID) string { return string(patient) + "/" + string(device) }
+func DeviceKey(patient domain.PatientID, device user.DeviceID) string {
+	return string(patient) + "/" + string(device)
+}
 
 var deviceOrders = []readmodels.Order[DiaryDevice]{
 	readmodels.Ascending("patient", func(d DiaryDevice) []any { return []any{d.ID} }, "_id"),
