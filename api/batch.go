@@ -158,10 +158,6 @@ func (a *API) newBatchJob(place int, text jsontext.Value) batchJob {
 	if j.refused == nil && j.command.Command == "" {
 		j.refused = refuse.Malformed("malformed_json", "the batch's item has no command").At("command").Do("name the command")
 	}
-	if j.refused == nil && j.command.Key == "" {
-		j.refused = refuse.Malformed("value_missing", "the batch's item has no idempotency key, so that it would be done twice if it were sent again").
-			At("idempotencyKey").Do("choose one when the command is made, and keep it")
-	}
 	// Two commands that cannot be read meet in the handler, which puts each stream in order.
 	if declared, ok := a.handler.Find(j.command.Command); ok {
 		j.patient = declared.Patient(j.command.Body)
@@ -224,6 +220,11 @@ func (a *API) tryInBatch(c *call, j batchJob) (answer commands.Answer, name stri
 		return answer, name, unknownCommand(j.command.Command)
 	}
 	name = declared.Name()
+	if j.command.Key == "" {
+		return answer, name, refuse.Malformed("value_missing",
+			"the batch's item has no idempotency key, and would be done twice if the batch were sent again").At("idempotencyKey").
+			Do("choose one when the command is made, and keep it")
+	}
 	if int64(len(j.command.Body)) > a.limits.CommandBytes {
 		return answer, name, tooLarge(a.limits.CommandBytes)
 	}
