@@ -95,19 +95,39 @@ func (d Diary) withEntry(e Event) Diary {
 	if !ok {
 		return d
 	}
-	d.seen = append(slices.Clip(d.seen), seenEntry{capturedAt: at.UnixNano(), print: printOf(id, device, at, answers)})
+	d.seen = d.seen.with(seenEntry{capturedAt: at.UnixNano(), print: printOf(id, device, at, answers)})
 	return d
+}
+
+// seenEntries are the entries in the order of the events. States share the full chunks, so that a new state copies one chunk at most.
+type seenEntries struct {
+	full [][]seenEntry
+	last []seenEntry
+}
+
+// seenChunk is how many entries a chunk has.
+const seenChunk = 64
+
+func (s seenEntries) with(e seenEntry) seenEntries {
+	s.last = append(slices.Clip(s.last), e)
+	if len(s.last) == seenChunk {
+		s.full, s.last = append(slices.Clip(s.full), s.last), nil
+	}
+	return s
+}
+
+// has says whether there is an entry of this moment, with the print that print returns.
+func (s seenEntries) has(capturedAt int64, print func() uint64) bool {
+	same := func(e seenEntry) bool { return e.capturedAt == capturedAt && e.print == print() }
+	return slices.ContainsFunc(s.last, same) ||
+		slices.ContainsFunc(s.full, func(chunk []seenEntry) bool { return slices.ContainsFunc(chunk, same) })
 }
 
 // hasRecorded says whether the record has this very entry.
 func (d Diary) hasRecorded(cmd SubmitDiary) bool {
-	at := cmd.CapturedAt.UnixNano()
-	for _, s := range d.seen {
-		if s.capturedAt == at && s.print == printOf(cmd.Instrument, cmd.Device, cmd.CapturedAt, cmd.Answers) {
-			return true
-		}
-	}
-	return false
+	return d.seen.has(cmd.CapturedAt.UnixNano(), func() uint64 {
+		return printOf(cmd.Instrument, cmd.Device, cmd.CapturedAt, cmd.Answers)
+	})
 }
 
 // Repeats says whether an event has recorded this very entry, which was sent before.

@@ -31,7 +31,7 @@ type Diary struct {
 	// held are the entries that are held, and those that were.
 	held []heldEntry
 	// seen are all entries from devices.
-	seen []seenEntry
+	seen seenEntries
 }
 
 // Assignment is a range of days on which a patient has to answer an instrument. A newer version of the instrument, or a
