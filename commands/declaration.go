@@ -227,7 +227,8 @@ func (d *Declaration[S, E, F, C]) EvenIfDamaged() *Declaration[S, E, F, C] {
 // BesideDamage says that the command is also taken while its stream is damaged, because what it brings must not be lost. Another
 // function then decides, on the sound part of the stream, and the events are recorded in a stream beside it, which has the name of the
 // damaged one and what key returns behind it. A stream beside takes one command: what comes after it is a repeat.
-func (d *Declaration[S, E, F, C]) BesideDamage(key func(C) string, decide func(S, F, C, domain.Call) ([]E, error)) *Declaration[S, E, F, C] {
+func (d *Declaration[S, E, F, C]) BesideDamage(key func(C) string, decide func(S, F, C, domain.Call) ([]E, error),
+) *Declaration[S, E, F, C] {
 	d.evenIfDamaged, d.besideKey, d.beside = true, key, decide
 	return d
 }

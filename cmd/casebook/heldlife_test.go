@@ -47,7 +47,8 @@ func (s *heldSite) enrolPhone(of domain.OfPatient, device user.DeviceID) *appOf 
 	id := domain.UserID("phone." + strings.ToLower(string(of.Patient)))
 	if s.phones[id] == "" {
 		s.phone(of)
-		s.installation.send(access.Principal{User: id, AuthenticatedAt: time.Now()}, user.ChangePassword{OfUser: domain.ForUser(id), Password: phonePassword})
+		s.installation.send(access.Principal{User: id, AuthenticatedAt: time.Now()},
+			user.ChangePassword{OfUser: domain.ForUser(id), Password: phonePassword})
 	}
 	body, err := json.Marshal(api.SignIn{User: id, Password: phonePassword, Device: user.DeviceAtSignIn{ID: device}})
 	if err != nil {
@@ -200,7 +201,8 @@ func TestNoDiaryIsLost(t *testing.T) {
 			t.Fatalf("the worklist is %+v", all)
 		}
 		if h := all[0]; h.Held != held || h.Device != "phone-2" || h.Zone != "UTC" || h.Offset != "Z" || h.By == "" || h.Sequence != 1 ||
-			h.Monotonic != 60_000 || h.Answers["worst"] != 9.0 || h.Counts == nil || h.Counts.Device != "phone-1" || h.Counts.Answers["worst"] != 3.0 {
+			h.Monotonic != 60_000 || h.Answers["worst"] != 9.0 ||
+			h.Counts == nil || h.Counts.Device != "phone-1" || h.Counts.Answers["worst"] != 3.0 {
 			t.Errorf("the worklist has %+v, and beside it %+v", h, h.Counts)
 		}
 		// The investigator takes the second one in place of the first.
@@ -223,8 +225,8 @@ func TestNoDiaryIsLost(t *testing.T) {
 		of := s.takesPart(54, "pain")
 		lost, p := s.enrolPhone(of, "phone-1"), s.enrolPhone(of, "phone-2")
 		captured := lost.captures("pain", s.at(s.ago(3), "20:30"), 3)
-		s.installation.send(administrator("first.admin"), user.RevokeDevice{OfUser: domain.ForUser("phone." + domain.UserID(strings.ToLower(string(of.Patient)))),
-			Device: "phone-1", Reasoned: domain.Because("lost")})
+		account := domain.ForUser("phone." + domain.UserID(strings.ToLower(string(of.Patient))))
+		s.installation.send(administrator("first.admin"), user.RevokeDevice{OfUser: account, Device: "phone-1", Reasoned: domain.Because("lost")})
 		// Without a valid token, nothing is stored.
 		before := s.diaries(of, "", 0)
 		if status, _, text := s.command(lost.token, "", captured); status != http.StatusUnauthorized {
@@ -329,7 +331,8 @@ func TestNoDiaryIsLost(t *testing.T) {
 		// An item without a key would be done twice.
 		status, text := s.post("/api/v1/commands:batch", p.token, []byte(`{"commands":[{"command":"SubmitDiary","body":{}}]}`))
 		var answer api.BatchAnswer
-		if err := json.Unmarshal([]byte(text), &answer); err != nil || status != http.StatusOK || answer.Items[0].Status != http.StatusBadRequest ||
+		if err := json.Unmarshal([]byte(text), &answer); err != nil || status != http.StatusOK ||
+			answer.Items[0].Status != http.StatusBadRequest ||
 			answer.Items[0].Problem.Field != "idempotencyKey" {
 			t.Errorf("an item without a key is answered %s", text)
 		}

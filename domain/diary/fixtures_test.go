@@ -120,7 +120,8 @@ func submit(who patient.Patient, cmd diary.SubmitDiary, call domain.Call) func(d
 }
 
 // isHeld checks that an entry is held, and why.
-func isHeld(t testing.TB, g scenario.Given[diary.Diary, diary.Event], entry func(diary.Diary) ([]diary.Event, error), why diary.Why) (h diary.Held) {
+func isHeld(t testing.TB, g scenario.Given[diary.Diary, diary.Event], entry func(diary.Diary) ([]diary.Event, error), why diary.Why,
+) diary.Held {
 	t.Helper()
 	events, err := entry(g.State())
 	if err != nil || len(events) != 1 {

@@ -64,8 +64,8 @@ const (
 )
 
 // Whys are all reasons.
-var Whys = []Why{WhyDeviceRevoked, WhyDeviceNotEnrolled, WhyZoneContradicts, WhyRespondentContradicts, WhyAnswered, WhyTooEarly, WhyNoWindow,
-	WhyTooLate, WhyNotParticipating, WhyTreatmentEnded, WhyNotAssigned, WhyUnusable, WhyOtherVersion, WhyDamaged}
+var Whys = []Why{WhyDeviceRevoked, WhyDeviceNotEnrolled, WhyZoneContradicts, WhyRespondentContradicts, WhyAnswered, WhyTooEarly,
+	WhyNoWindow, WhyTooLate, WhyNotParticipating, WhyTreatmentEnded, WhyNotAssigned, WhyUnusable, WhyOtherVersion, WhyDamaged}
 
 // Schema implements domain.HasSchema.
 func (Why) Schema() domain.Schema { return domain.OneOf(Whys...) }

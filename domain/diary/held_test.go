@@ -111,7 +111,8 @@ func TestTheSiteTakesWhatIsHeldOrSetsItAside(t *testing.T) {
 	now := call(shanghai(t, "2026-03-20 10:00"))
 	because := domain.Because("Asked by telephone")
 	take := func(h diary.Held, into string) func(diary.Diary) ([]diary.Event, error) {
-		return scenario.SentWithFacts(diary.CorrectWindow, diary.Relocation{Patient: who, Entry: diary.EntryOf([]diary.Event{h}, painNRS, h.Window.ID)},
+		facts := diary.Relocation{Patient: who, Entry: diary.EntryOf([]diary.Event{h}, painNRS, h.Window.ID)}
+		return scenario.SentWithFacts(diary.CorrectWindow, facts,
 			diary.CorrectDiaryWindow{OfPatient: domain.ForPatient(anna), Instrument: painNRS, From: h.Window.ID, To: into, Reasoned: because}, now)
 	}
 	void := func(e diary.Event, window string) func(diary.Diary) ([]diary.Event, error) {
@@ -160,7 +161,8 @@ func TestTheSiteTakesWhatIsHeldOrSetsItAside(t *testing.T) {
 	h := isHeld(t, unasked, sending(t, nil), diary.WhyNotAssigned)
 	unasked = unasked.Given(h)
 	unasked.When(take(h, "2026-03-01/evening")).ThenRefused("window_not_found")
-	unasked.When(void(h, h.Window.ID)).Then(diary.Voided{Patient: anna, Instrument: painNRS, Window: h.Window, Reason: because.Reason, Held: true})
+	unasked.When(void(h, h.Window.ID)).
+		Then(diary.Voided{Patient: anna, Instrument: painNRS, Window: h.Window, Reason: because.Reason, Held: true})
 	if events, err := take(h, "2026-03-01/evening")(unasked.Given(assigned(instrument.PainDiary())).State()); err != nil ||
 		events[1].(diary.Submitted).Version != 1 {
 		t.Errorf("got %v, %v", events, err)

@@ -89,7 +89,8 @@ func TestSubmitWhileTravelling(t *testing.T) {
 	march(t).When(from("", reminded)).Then(submitted(t, "2026-03-01", reminded))
 
 	// An offset that the zone does not have then.
-	for zone, contradicts := range map[string]bool{"Asia/Tokyo": true, "Asia/Shanghai": false, "Asia/Singapore": false, "Europe/Berlin": true} {
+	for zone, contradicts := range map[string]bool{"Asia/Tokyo": true, "Asia/Shanghai": false, "Asia/Singapore": false,
+		"Europe/Berlin": true} {
 		captured := instant(t, "2026-03-05T20:30:00+08:00")
 		if contradicts {
 			h := isHeld(t, march(t), from(zone, captured), diary.WhyZoneContradicts)
