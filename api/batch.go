@@ -25,8 +25,9 @@ type Batch struct {
 // BatchCommand is one command of a batch.
 type BatchCommand struct {
 	Command string `json:"command" doc:"Name of the command" example:"SubmitDiary"`
-	// Key does for this command what the header Idempotency-Key does for a single one.
-	Key  string          `json:"idempotencyKey,omitempty" maxLength:"200" doc:"The same key gets the same answer, so that the batch can be sent again" example:"7c0f2f0e-diary-2026-03-01"`
+	// Key does for this command what the header Idempotency-Key does for a single one. A batch is sent again as a whole, so that
+	// each of its commands needs one.
+	Key  string          `json:"idempotencyKey" minLength:"1" maxLength:"200" doc:"The same key gets the same answer, so that the batch can be sent again" example:"7c0f2f0e-diary-2026-03-01"`
 	Body json.RawMessage `json:"body" doc:"The command, as for its own path"`
 }
 
@@ -219,6 +220,11 @@ func (a *API) tryInBatch(c *call, j batchJob) (answer commands.Answer, name stri
 		return answer, name, unknownCommand(j.command.Command)
 	}
 	name = declared.Name()
+	if j.command.Key == "" {
+		return answer, name, refuse.Malformed("value_missing",
+			"the batch's item has no idempotency key, and would be done twice if the batch were sent again").At("idempotencyKey").
+			Do("choose one when the command is made, and keep it")
+	}
 	if int64(len(j.command.Body)) > a.limits.CommandBytes {
 		return answer, name, tooLarge(a.limits.CommandBytes)
 	}

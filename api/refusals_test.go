@@ -66,7 +66,7 @@ func TestEveryRefusalSaysWhyAndRecordsNothing(t *testing.T) {
 		{"an unknown patient", entry(func(e *diary.SubmitDiary) { e.Patient = domain.NewPatientID(tr.study, "S-999") }), 403,
 			"not_allowed", "S-999"},
 		{"a malformed patient", entry(func(e *diary.SubmitDiary) { e.Patient = "nobody" }), 400, "malformed_id", `"nobody"`},
-		{"an unknown instrument", entry(func(e *diary.SubmitDiary) { e.Instrument = "mood" }), 422, "instrument_not_assigned", "mood"},
+		{"an unknown zone", entry(func(e *diary.SubmitDiary) { e.Zone = "Mars/Olympus" }), 400, "unknown_zone", "Mars/Olympus"},
 		{"the future", entry(func(e *diary.SubmitDiary) { e.CapturedAt = now.Add(time.Hour) }), 422, "captured_in_future", "future"},
 		{"another site's patient", entry(func(e *diary.SubmitDiary) { e.Patient = tr.other }), 403, "not_allowed", string(tr.self)},
 		{"another patient", func() reply { e := tr.entry(4); e.Patient = tr.other; return self.command(e) }, 403, "not_allowed", "SubmitDiary"},

@@ -128,9 +128,9 @@ func TestR9_CommandsBehindTheEndOfASessionCount(t *testing.T) {
 	tr := newTrial(t)
 	p := newPerson(t, c, user.Grant{Role: user.CRC, Study: tr.study, Site: "01"})
 	_, signedIn := p.signIn("")
-	entry := BatchCommand{Command: "TranscribeDiary", Body: asBody(t, tr.transcription(5))}
-	answer := signedIn.batch(Batch{Commands: []BatchCommand{{Command: "SignOut", Body: asBody(t, user.SignOut{OfUser: domain.ForUser(p.id)})},
-		entry, entry}})
+	entry := BatchCommand{Command: "TranscribeDiary", Key: "a", Body: asBody(t, tr.transcription(5))}
+	signOut := BatchCommand{Command: "SignOut", Key: "b", Body: asBody(t, user.SignOut{OfUser: domain.ForUser(p.id)})}
+	answer := signedIn.batch(Batch{Commands: []BatchCommand{signOut, entry, entry}})
 	for i, item := range answer.Items {
 		if want := []int{http.StatusOK, http.StatusUnauthorized, http.StatusUnauthorized}[i]; item.Status != want {
 			t.Errorf("item %d is answered %d: %+v", i, item.Status, item.Problem)

@@ -49,7 +49,7 @@ func forgedMetadata(t *testing.T, previousHash string) string {
 }
 
 // TestR1_CommandsOnADamagedStreamAreRefused: a forged event makes its stream take no commands any more, whether a program
-// knew the stream before or not, and nothing else is affected.
+// knew the stream before or not, and nothing else is affected. What a patient has captured is held beside it.
 func TestR1_CommandsOnADamagedStreamAreRefused(t *testing.T) {
 	for name, metadata := range map[string]string{"no metadata": "", "empty metadata": "{}", "wrong hash": forgedMetadata(t, "bm8=")} {
 		t.Run(name, func(t *testing.T) {
@@ -58,9 +58,16 @@ func TestR1_CommandsOnADamagedStreamAreRefused(t *testing.T) {
 			tr.must(tr.self, tr.entry(4, 5))
 			sound := newTrial(t, p)
 			forge(t, diary.Decider.Stream(string(tr.patient)), "DiaryWindowMissed", diary.WindowMissed{Patient: tr.patient}, metadata)
-			tr.refused("record_damaged", tr.self, tr.entry(5, 5))
-			if _, err := other.as(tr.self, "", tr.entry(6, 5)); !isDamaged(err) {
+			language := diary.SetDiaryLanguage{OfPatient: domain.ForPatient(tr.patient), Language: "de"}
+			tr.refused("record_damaged", tr.self, language)
+			if _, err := other.as(tr.self, "", language); !isDamaged(err) {
 				t.Errorf("another program gets %v", err)
+			}
+			// Both programs get the same entry, which is held once.
+			held := tr.must(tr.self, tr.entry(5, 5))
+			again, err := other.as(tr.self, "", tr.entry(5, 5))
+			if err != nil || held.Held == nil || held.Held.Why != diary.WhyDamaged || again.Held == nil || again.Events[0].ID != held.Events[0].ID {
+				t.Errorf("an entry is answered %+v, and again %+v, %v", held, again, err)
 			}
 			sound.must(sound.self, sound.entry(4, 5))
 			// The patient's other streams still take commands, and refuse them for reasons of their own.

@@ -83,6 +83,12 @@ type Declaration[S, E, F, C any] struct {
 	recordsAll bool
 	// evenIfDamaged says that the command is also taken while its stream is damaged.
 	evenIfDamaged bool
+	// beside decides in place of the decision while the stream is damaged, and besideKey names the stream that takes the events; nil
+	// where the command is refused then, or decided on as ever.
+	beside    func(S, F, C, domain.Call) ([]E, error)
+	besideKey func(C) string
+	// repeats says whether an event was recorded by the same command, sent before under another key; nil where nobody asks.
+	repeats func(C, E) bool
 	// secret says that the body holds a secret, so that its hash is not recorded either.
 	secret bool
 	// blinded says that the body holds content that is sealed in the log.
@@ -218,6 +224,22 @@ func (d *Declaration[S, E, F, C]) RecordingRefusals(codes ...string) *Declaratio
 // such a command must not change the state.
 func (d *Declaration[S, E, F, C]) EvenIfDamaged() *Declaration[S, E, F, C] {
 	d.evenIfDamaged = true
+	return d
+}
+
+// BesideDamage says that the command is also taken while its stream is damaged, because what it brings must not be lost. Another
+// function then decides, on the sound part of the stream, and the events are recorded in a stream beside it, which has the name of the
+// damaged one and what key returns behind it. A stream beside takes one command: what comes after it is a repeat.
+func (d *Declaration[S, E, F, C]) BesideDamage(key func(C) string, decide func(S, F, C, domain.Call) ([]E, error),
+) *Declaration[S, E, F, C] {
+	d.evenIfDamaged, d.besideKey, d.beside = true, key, decide
+	return d
+}
+
+// Repeating says which events were recorded by the same command, sent before under another key. If there is nothing to record, the
+// answer has these events: a repeat gets the answer that the first one got.
+func (d *Declaration[S, E, F, C]) Repeating(repeats func(C, E) bool) *Declaration[S, E, F, C] {
+	d.repeats = repeats
 	return d
 }
 

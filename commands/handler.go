@@ -12,6 +12,7 @@ import (
 
 	"casebook/access"
 	"casebook/domain"
+	"casebook/domain/diary"
 	"casebook/domain/refuse"
 	"casebook/domain/user"
 	"casebook/eventlog"
@@ -190,8 +191,16 @@ type Answer struct {
 	// Position of the last event in the log; give it to a query that has to see the outcome.
 	Position uint64          `json:"position" doc:"Log position of the last event; a query with the header Casebook-Position waits for it"`
 	Events   []AnsweredEvent `json:"events" doc:"What was recorded; empty where nothing had to be"`
+	// Held is set where what was sent is kept but does not count.
+	Held *Held `json:"held,omitempty" doc:"What was sent is kept, and counts nowhere until the site decides about it; left out where it counts"`
 	// Revealed is shown to the sender of the command alone.
 	Revealed any `json:"revealed,omitempty" doc:"What the command reveals to its sender: in its first answer, and for BreakBlind also in the answers to repeats within ten minutes"`
+}
+
+// Held says why what was sent counts nowhere yet, and under which id it is kept.
+type Held struct {
+	Why diary.Why `json:"why" doc:"Why it does not count"`
+	ID  string    `json:"id" doc:"Its id among the held diaries of the patient"`
 }
 
 // AnsweredEvent is one event of an answer.
@@ -482,11 +491,17 @@ func recordUnreadable(at eventlog.Recorded, err error) error {
 }
 
 func (d *Declaration[S, E, F, C]) decideOn(ctx context.Context, reader Reader, state S, body C, call domain.Call) ([]any, error) {
+	return d.decideBy(ctx, d.decide, reader, state, body, call)
+}
+
+func (d *Declaration[S, E, F, C]) decideBy(ctx context.Context, decide func(S, F, C, domain.Call) ([]E, error), reader Reader, state S,
+	body C, call domain.Call,
+) ([]any, error) {
 	facts, err := d.facts(ctx, reader, body)
 	if err != nil {
 		return nil, err
 	}
-	decided, err := d.decide(state, facts, body, call)
+	decided, err := decide(state, facts, body, call)
 	if err != nil {
 		return nil, err
 	}
@@ -504,6 +519,9 @@ func (h *Handler) answerOf(id uuid.UUID, recorded []eventlog.Recorded) Answer {
 		Position: last.Position.Commit, Events: make([]AnsweredEvent, len(recorded))}
 	for i, e := range recorded {
 		a.Events[i] = h.answeredEvent(e, a.Revision != nil)
+		if held, is := e.Event.(diary.Held); is {
+			a.Held = &Held{Why: held.Why, ID: held.Window.ID}
+		}
 	}
 	return a
 }

@@ -323,14 +323,14 @@ func TestConcurrentSubmissionsLeaveOneEntryPerWindow(t *testing.T) {
 	for _, p := range processes {
 		for day := 4; day < 14; day++ {
 			group.Go(func() error {
-				_, err := p.as(tr.self, "", tr.entry(day, 5))
+				a, err := p.as(tr.self, "", tr.entry(day, 5))
 				if err == nil {
 					mu.Lock()
-					accepted[day]++
+					accepted[day+100*len(a.Events)]++ // the same entry: all get the answer of the first
 					mu.Unlock()
 					return nil
 				}
-				if c := code(err); c != "diary_submitted" && c != "conflict" {
+				if c := code(err); c != "conflict" {
 					return err
 				}
 				return nil
@@ -347,8 +347,8 @@ func TestConcurrentSubmissionsLeaveOneEntryPerWindow(t *testing.T) {
 		}
 	}
 	for day, n := range accepted {
-		if n != 1 {
-			t.Errorf("day %d was accepted %d times", day, n)
+		if day < 100 || n > len(processes) {
+			t.Errorf("day %d was answered %d times", day, n)
 		}
 	}
 	for window, n := range windows {
@@ -637,7 +637,8 @@ func TestRefusedCommandsRecordNothing(t *testing.T) {
 	tr.refused("answer_out_of_range", tr.self, tr.entry(4, 11))
 	unknown := tr.entry(4, 5)
 	unknown.Instrument = "unknown"
-	tr.refused("instrument_not_assigned", tr.self, unknown)
+	unknown.Zone = "Mars/Olympus"
+	tr.refused("unknown_zone", tr.self, unknown)
 	nobody := tr.entry(4, 5)
 	nobody.Patient = domain.NewPatientID(tr.study, "S-999")
 	tr.refused("not_allowed", tr.crc, nobody) // the site's staff may not know the patients of other sites

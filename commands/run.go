@@ -123,7 +123,9 @@ func (c *run[S, E, F, C]) decide(ctx context.Context) (Answer, error) {
 	}
 	if after == nil {
 		var err error
-		if snap, err = c.load(ctx, c.own, false); err != nil {
+		if snap, err = c.load(ctx, c.own, false); c.d.beside != nil && cannotGoOn(err) {
+			return Answer{}, errMayBeOld
+		} else if err != nil {
 			return Answer{}, err
 		}
 	}
@@ -254,11 +256,14 @@ func (c *run[S, E, F, C]) confirm(ctx context.Context) (Answer, error) {
 		}
 	}
 	snap, err := c.load(ctx, c.own, true)
+	if c.d.beside != nil && cannotGoOn(err) {
+		return c.besideDamage(ctx, err, c.d.decider.Initial)
+	}
 	if err != nil {
 		return Answer{}, err
 	}
 	if snap.damage != nil {
-		return c.besideDamage(ctx, *snap.damage, snap.state.(S))
+		return c.besideDamage(ctx, recordDamaged(*snap.damage), snap.state.(S))
 	}
 	if at, may := c.own.mayHold(c.id); may {
 		if c.d.showAgain != nil && !c.alone {
@@ -294,18 +299,55 @@ func (c *run[S, E, F, C]) recordNothing(ctx context.Context, st *stream, snap *s
 	if refusal != nil {
 		return Answer{}, refusal
 	}
-	return Answer{CommandID: c.id.String(), Stream: st.name, Revision: c.h.shownRevision(st.name, snap.tail.Revision),
+	answer := Answer{CommandID: c.id.String(), Stream: st.name, Revision: c.h.shownRevision(st.name, snap.tail.Revision),
 		Position: snap.last.Commit,
-		Events:   []AnsweredEvent{}}, nil
+		Events:   []AnsweredEvent{}}
+	if c.d.repeats == nil {
+		return answer, nil
+	}
+	return c.repeated(ctx, st, answer)
+}
+
+// repeated returns the answer to the command that has recorded the same before, if there is one, and otherwise this one.
+func (c *run[S, E, F, C]) repeated(ctx context.Context, st *stream, answer Answer) (Answer, error) {
+	var own []eventlog.Recorded
+	for r, err := range c.h.log.ReadSound(ctx, st.name) {
+		if undecodable := (*eventlog.UndecodableError)(nil); errors.As(err, &undecodable) {
+			continue
+		}
+		if err != nil {
+			return Answer{}, fmt.Errorf("look for what %s repeats in %s: %w", c.d.name, st.name, err)
+		}
+		e, is := r.Event.(E)
+		switch {
+		case len(own) > 0 && r.Metadata.CommandID == own[0].Metadata.CommandID, is && len(own) == 0 && c.d.repeats(c.body, e):
+			own = append(own, r)
+		case len(own) > 0:
+			return c.h.answerOf(c.id, own), nil
+		}
+	}
+	if len(own) == 0 {
+		return answer, nil
+	}
+	return c.h.answerOf(c.id, own), nil
 }
 
 // besideDamage refuses a command on a damaged stream, or, if it is taken all the same, records it in a stream for this command
-// alone: nobody can have damaged that one before.
-func (c *run[S, E, F, C]) besideDamage(ctx context.Context, damage domain.Damage, state S) (Answer, error) {
+// alone: nobody can have damaged that one before. An answer to what is in the sound part already is that of before.
+func (c *run[S, E, F, C]) besideDamage(ctx context.Context, damaged error, state S) (Answer, error) {
 	if !c.d.evenIfDamaged {
-		return Answer{}, recordDamaged(damage)
+		return Answer{}, damaged
 	}
-	st := c.h.states.stream(c.own.name + "." + c.id.String())
+	key, decide := c.id.String(), c.d.decide
+	if c.d.beside != nil {
+		key, decide = c.d.besideKey(c.body), c.d.beside
+		if at, may := c.own.mayHold(c.id); may { // it was recorded before the damage
+			if answer, recordedAt, err := c.firstAnswer(ctx, c.own, at); err != nil || !recordedAt.IsZero() {
+				return answer, err
+			}
+		}
+	}
+	st := c.h.states.stream(c.own.name + "." + key)
 	st.pipeline.turn.Lock()
 	turn := true
 	endTurn := func() {
@@ -332,17 +374,27 @@ func (c *run[S, E, F, C]) besideDamage(ctx context.Context, damage domain.Damage
 			return answer, err
 		}
 	}
-	events, err := c.d.decideOn(ctx, c.reader(), state, c.body, c.call)
-	if _, refused := refuse.As(err); refused {
-		return Answer{}, recordDamaged(damage)
+	if c.d.beside != nil && snap.tail.Revision >= 0 { // the same under another key
+		return c.recordNothing(ctx, st, snap, nil)
+	}
+	events, err := c.d.decideBy(ctx, decide, c.reader(), state, c.body, c.call)
+	if refusal, refused := refuse.As(err); refused && (c.d.beside == nil || refusal.Kind == refuse.KindState) {
+		return Answer{}, damaged
 	}
 	if err != nil {
 		return Answer{}, err
 	}
 	if len(events) == 0 {
-		return c.recordNothing(ctx, st, snap, nil)
+		return c.recordNothing(ctx, c.own, snap, nil)
 	}
 	return c.append(ctx, st, nil, snap, state, events, endTurn)
+}
+
+// cannotGoOn says whether the error is that a stream takes no commands any more: it was deleted, or holds an event of this program that
+// cannot be read.
+func cannotGoOn(err error) bool {
+	refusal, refused := refuse.As(err)
+	return refused && (refusal.Code == "record_unreadable" || refusal.Code == "record_deleted")
 }
 
 func (c *run[S, E, F, C]) load(ctx context.Context, st *stream, refresh bool) (*snapshot, error) {

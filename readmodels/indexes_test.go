@@ -34,6 +34,7 @@ var lookedAt = map[string]map[string][]string{
 	"EndingLists":      {"asOf": nil, "stage": nil},
 	"DosingCompliance": {"asOf": nil, "site": {"asOf", "patient"}},
 	"PatientDiaries":   {"only": nil},
+	"HeldDiaries":      {"why": nil, "site": {"patient"}}, // few diaries of a site or a patient are held
 	"Patients":         {"treatment": nil, "phase": nil, "endCode": nil},
 	"Reconsents":       {"asOf": nil, "state": {"asOf"}, "dueBefore": {"asOf", "state"}},
 	"Processes":        {"process": {"site", "sort"}, "stage": nil},

@@ -169,6 +169,16 @@ func (s *diarySite) instrumentOf(of domain.OfPatient, id instrument.ID, position
 	return a
 }
 
+// heldFor sends an entry from the patient's phone, which has to be held.
+func (s *diarySite) heldFor(of domain.OfPatient, why diary.Why, entry diary.SubmitDiary) answered {
+	s.t.Helper()
+	a := s.must(s.phone(of), entry)
+	if a.Held.Why != why {
+		s.t.Errorf("an entry is held for %q, want %q", a.Held.Why, why)
+	}
+	return a
+}
+
 // hidden checks that a query is refused.
 func (s *diarySite) hidden(token, path string) {
 	s.t.Helper()
@@ -194,10 +204,8 @@ func TestDailyLifeOfDiaries(t *testing.T) {
 			attack := s.filledIn(of, "attacks", s.ago(2))
 			attack.CapturedAt = s.at(s.ago(2), clock)
 			s.must(s.phone(of), attack)
-			s.refused(s.phone(of), "diary_submitted", attack)
+			s.must(s.phone(of), attack) // the same again
 		}
-		early := s.filledIn(of, "attacks", s.ago(20))
-		s.refused(s.phone(of), "diary_too_early", early)
 		closed := s.closeWindows(of, s.ago(2))
 		if len(closed.Events) != 0 {
 			t.Errorf("closing the windows of attacks records %+v", closed.Events)
@@ -214,18 +222,18 @@ func TestDailyLifeOfDiaries(t *testing.T) {
 	t.Run("visit questionnaire", func(t *testing.T) {
 		s.t = t
 		of := s.takesPart(54, "after-visit")
-		s.refused(s.phone(of), "no_window", s.filledIn(of, "after-visit", s.ago(5)))
+		s.heldFor(of, "no_window", s.filledIn(of, "after-visit", s.ago(10)))
 		s.must(s.crc, patient.RecordVisit{OfPatient: of, Visit: "week-8", On: s.ago(9)}) // the instrument is not about this one
-		s.refused(s.phone(of), "no_window", s.filledIn(of, "after-visit", s.ago(9)))
+		s.heldFor(of, "no_window", s.filledIn(of, "after-visit", s.ago(9)))
 		s.must(s.crc, patient.RecordVisit{OfPatient: of, Visit: "week-4", On: s.ago(6)})
-		s.refused(s.phone(of), "no_window", s.filledIn(of, "after-visit", s.ago(8)))
+		s.heldFor(of, "no_window", s.filledIn(of, "after-visit", s.ago(8)))
 		done := s.must(s.phone(of), s.filledIn(of, "after-visit", s.ago(5)))
 		if d := s.diary(of, "after-visit", "visit/week-4", done.Position); d.Late || !d.Opens.Equal(s.at(s.ago(7), "00:00")) ||
 			!d.Closes.Equal(s.at(s.ago(3), "00:00")) {
 			t.Errorf("the diary is %+v", d)
 		}
-		s.refused(s.phone(of), "diary_submitted", s.filledIn(of, "after-visit", s.ago(4)))
-		s.counts(of, done.Position, diaryviews.Compliance{Closed: 1, Completed: 1, OnTime: 1})
+		last := s.heldFor(of, "diary_submitted", s.filledIn(of, "after-visit", s.ago(4)))
+		s.counts(of, last.Position, diaryviews.Compliance{Closed: 1, Completed: 1, OnTime: 1, Held: 4})
 
 		// The window had closed when the visit was recorded, so it is not missed. One that is open is recorded, and will be.
 		other := s.takesPart(54, "after-visit")
@@ -349,7 +357,7 @@ func TestDailyLifeOfDiaries(t *testing.T) {
 		}
 		adult := s.takesPart(54, "pain")
 		own.OfPatient = adult
-		s.refused(s.phone(adult), "respondent_contradicts", own)
+		s.heldFor(adult, "respondent_contradicts", own)
 	})
 
 	t.Run("language, zone, device", func(t *testing.T) {
@@ -359,13 +367,13 @@ func TestDailyLifeOfDiaries(t *testing.T) {
 		if v := s.patient(s.crc, of, set.Position); v.Language != "tr" {
 			t.Errorf("the patient is shown %q", v.Language)
 		}
-		// On a journey, the device's clock shows the next day. The windows follow the zone in which the patient lives.
+		// On a journey, the device's clock shows the next day, which is the day of the diary.
 		abroad := s.filledIn(of, "pain", s.ago(3))
 		abroad.CapturedAt = s.at(s.ago(3), "20:30").In(time.FixedZone("", 9*3600))
 		abroad.Zone, abroad.Device, abroad.Language = "Asia/Tokyo", "tablet-1", "tr"
 		sent := s.must(s.phone(of), abroad)
-		d := s.diary(of, "pain", ofDay(s.ago(3)), sent.Position)
-		if d.Zone != "Asia/Tokyo" || d.Device != "tablet-1" || d.Language != "tr" || d.Late ||
+		d := s.diary(of, "pain", ofDay(s.ago(2)), sent.Position)
+		if d.Zone != "Asia/Tokyo" || d.Offset != "+09:00" || d.Device != "tablet-1" || d.Language != "tr" || d.Late ||
 			!d.CapturedAt.Equal(abroad.CapturedAt) || d.RecordedAt.Before(s.now.Add(-time.Minute)) {
 			t.Errorf("the diary is %+v", d)
 		}
@@ -408,10 +416,9 @@ func TestDailyLifeOfDiaries(t *testing.T) {
 		s.must(s.crc, patient.WithdrawConsent{OfPatient: of, On: s.ago(5)})
 		s.must(s.phone(of), s.filledIn(of, "pain", s.ago(5)))
 		s.must(s.phone(of), s.filledIn(of, "kept", s.ago(6)))
-		s.refused(s.phone(of), "patient_not_participating", s.filledIn(of, "pain", s.ago(4)))
 		after := s.filledIn(of, "kept", s.ago(4))
 		held := s.must(s.phone(of), after).Position
-		if again := s.must(s.phone(of), after); len(again.Events) != 0 {
+		if again := s.must(s.phone(of), after); len(again.Events) != 1 || again.Position != held {
 			t.Errorf("the same diary is held twice: %+v", again.Events)
 		}
 		s.counts(of, held, diaryviews.Compliance{Closed: 2, Completed: 2, OnTime: 2, Held: 1})

@@ -72,7 +72,7 @@ func TestElectionIsAPauseForManyUsers(t *testing.T) {
 				}
 				for k := range batchesOfUser {
 					answered(token, http.MethodPost, "/api/v1/commands:batch", fmt.Sprintf(
-						`{"commands":[{"command":"ScreenPatient","body":%s}]}`, screening("%d-B%d", i, k)))
+						`{"commands":[{"command":"ScreenPatient","idempotencyKey":"%d-%d","body":%s}]}`, i, k, screening("%d-B%d", i, k)))
 				}
 				for range queriesOfUser {
 					answered(token, http.MethodGet, fmt.Sprintf("/api/v1/studies/%s/patients?site=01", id), "")

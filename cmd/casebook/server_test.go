@@ -114,9 +114,10 @@ func administrator(id domain.UserID) access.Principal {
 
 // answered holds the fields of a command's answer that the tests need.
 type answered struct {
-	Stream   string `json:"stream"`
-	Revision int64  `json:"revision"`
-	Position uint64 `json:"position"`
+	Stream   string        `json:"stream"`
+	Revision int64         `json:"revision"`
+	Position uint64        `json:"position"`
+	Held     commands.Held `json:"held"`
 	Events   []struct {
 		Type string `json:"type"`
 	} `json:"events"`

@@ -25,11 +25,14 @@ var Commands = []commands.Command{
 	commands.HandleWithFacts(diary.Decider, commands.PatientOf, diary.Submit).
 		AllowedTo(access.ThePatient, access.Caregivers, access.SiteStaff). // staff are told to send TranscribeDiary
 		PreparedWith(setSender).
+		BesideDamage(diary.BesideKey, diary.HoldBeside).
+		Repeating(diary.Repeats).
 		InClass(admission.Diaries).
-		Described("Hand in one filled-in instrument",
+		Described("Hand in one filled-in instrument; what cannot count, for a reason that nobody can mend on the device, is held",
 			diary.SubmitDiary{OfPatient: domain.ForPatient("PAIN1.S-0001"), Instrument: "pain-diary",
-				CapturedAt: exampleMoment, Zone: "Europe/Berlin",
-				Answers: diary.Answers{"worst": 6, "least": 2, "average": 4, "now": 3, "rescue": false}}),
+				CapturedAt: exampleMoment, Zone: "Europe/Berlin", Device: "3f2b8c1e-6d0a-4b57-9a43-c5e1f07d2b88", Sequence: 41,
+				MonotonicMs: 86_400_000,
+				Answers:     diary.Answers{"worst": 6, "least": 2, "average": 4, "now": 3, "rescue": false}}),
 	commands.HandleWithFacts(diary.Decider, diaryEntry, diary.AskCorrection).
 		AllowedTo(access.ThePatient, access.Caregivers, access.SiteStaff).
 		Described("Ask for other answers in a recorded diary; an investigator of the site decides",
@@ -86,14 +89,25 @@ var Commands = []commands.Command{
 			diary.CloseDiaryWindows{OfPatient: domain.ForPatient("PAIN1.S-0001"), Through: exampleMoment}),
 }
 
-// setSender says whose account sends a diary. Who works in the study is staff, whatever other grants the account has.
-func setSender(_ context.Context, _ *commands.Handler, r commands.Request, c *diary.SubmitDiary) error {
+// setSender says whose account sends a diary, and what the account knows of the device. Who works in the study is staff, whatever other
+// grants the account has.
+func setSender(ctx context.Context, h *commands.Handler, r commands.Request, c *diary.SubmitDiary) error {
+	setAccount(r, c)
+	if c.Device == "" || c.Sender.Staff {
+		return nil
+	}
+	account, err := commands.Read(ctx, h.Reader(), user.Decider, string(r.Principal.User))
+	c.Sender.Device = diary.StandingOf(account, c.Device)
+	return err
+}
+
+func setAccount(r commands.Request, c *diary.SubmitDiary) {
 	c.Sender = diary.Sender{Staff: true}
 	for _, g := range r.Principal.Grants {
 		switch {
 		case g.Study == c.Patient.Study() && !g.Role.IsOfOnePatient():
 			c.Sender = diary.Sender{Staff: true}
-			return nil
+			return
 		case g.Patient != c.Patient:
 		case g.Role == user.PatientRole:
 			c.Sender = diary.Sender{}
@@ -101,7 +115,6 @@ func setSender(_ context.Context, _ *commands.Handler, r commands.Request, c *di
 			c.Sender = diary.Sender{Caregiver: true, Relation: g.Relation}
 		}
 	}
-	return nil
 }
 
 // prescription reads the facts of AssignInstrument: the patient, and the instrument as the patient's version of the protocol
@@ -199,6 +212,11 @@ func requestedEntry(ctx context.Context, reader commands.Reader, c diary.Correct
 // read again.
 func entryOf(ctx context.Context, reader commands.Reader, of domain.PatientID, id instrument.ID, window string) (*diary.Entry, error) {
 	events, err := commands.ReadEvents(ctx, reader, diary.Decider, string(of))
+	if key, beside := diary.BesideStream(window); beside && err == nil {
+		// The stream is not damaged any more. What was held beside it was there before the site decided about it.
+		held, err := commands.ReadEvents(ctx, reader, diary.Decider, string(of)+"."+key)
+		return diary.EntryOf(append(held, events...), id, window), err
+	}
 	return diary.EntryOf(events, id, window), err
 }
 

@@ -129,11 +129,11 @@ func TestAssignANewerVersion(t *testing.T) {
 func TestSubmitBetweenTwoAssignments(t *testing.T) {
 	next := assigned(instrument.PainDiary())
 	next.From, next.Until = "2026-05-01", "2026-05-31"
-	r := march(t).Given(next).
-		When(submitting(enrolled("Asia/Shanghai"), shanghai(t, "2026-04-15 20:30"), mild())).
-		ThenRefused("diary_too_late")
-	if !strings.Contains(r.Sentence, "2026-03-31/evening") || !strings.Contains(r.Sentence, "2026-05-01/evening") {
-		t.Errorf("the refusal does not name both windows: %s", r.Sentence)
+	who, between := enrolled("Asia/Shanghai"), shanghai(t, "2026-04-15 20:30")
+	isHeld(t, march(t).Given(next), submitting(who, between, mild()), diary.WhyTooLate)
+	said := sentence(t, march(t).Given(next), who, between, "diary_too_late")
+	if !strings.Contains(said, "2026-03-31/evening") || !strings.Contains(said, "2026-05-01/evening") {
+		t.Errorf("the refusal does not name both windows: %s", said)
 	}
 }
 

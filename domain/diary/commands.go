@@ -26,8 +26,11 @@ type SubmitDiary struct {
 	Zone       string        `json:"zone,omitempty" doc:"IANA zone of the device at that time"`
 	Answers    Answers       `json:"answers" doc:"Answers by item; leave out what was not answered"`
 	// Device and Language say how it was answered.
-	Device   user.DeviceID `json:"device,omitempty" doc:"The device on which it was captured, as the app names it at the sign-in"`
-	Language Language      `json:"language,omitempty" doc:"Language in which it was shown"`
+	Device user.DeviceID `json:"device,omitempty" doc:"The device on which it was captured, as the app names it at the sign-in"`
+	// Sequence and MonotonicMs are the device's.
+	Sequence    int64    `json:"sequence,omitempty" minimum:"1" doc:"Number of the entry among those of the device for this patient, from 1 on, each one higher than the last; the same when it is sent again. The device keeps what was acknowledged for 30 days, and sends again what lies above heldThrough of its line in /api/v1/patients/{patient}/diary-devices"`
+	MonotonicMs int64    `json:"monotonicMs,omitempty" minimum:"0" doc:"Milliseconds at the capture by a clock of the device that nobody can set, such as the time since it was started"`
+	Language    Language `json:"language,omitempty" doc:"Language in which it was shown"`
 	// Respondent is the patient, or the caregiver who sends the diary, unless it says something else.
 	Respondent Respondent `json:"respondent,omitempty" doc:"Who answered, if it was not the sender: minor for a patient under age, patient or minor where a caregiver only held the device"`
 	// Sender is whose account sends the diary. The declaration sets it.

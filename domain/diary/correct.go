@@ -20,9 +20,11 @@ type Entry struct {
 	CapturedAt time.Time
 	Answers    Answers
 	Scores     []ScoreResult
-	// Late and AfterMissed are as they were recorded.
+	// Late and AfterMissed are as they were recorded; of a held entry, Late is as it would have been in the window For.
 	Late, AfterMissed bool
 	Entered
+	// For is the window that a held entry would have counted in.
+	For string
 	// Corrections is how often it was corrected.
 	Corrections int
 }
@@ -45,7 +47,7 @@ func EntryOf(events []Event, id instrument.ID, window string) *Entry {
 				Answers: maps.Clone(e.Answers), Scores: e.Scores, Late: e.Late, AfterMissed: e.AfterMissed, Entered: e.Entered}
 		case Held:
 			entry = &Entry{Patient: e.Patient, Instrument: id, Version: e.Version, Window: e.Window, CapturedAt: e.CapturedAt,
-				Answers: maps.Clone(e.Answers), Entered: e.Entered}
+				Answers: maps.Clone(e.Answers), Entered: e.Entered, For: e.For, Late: e.Late}
 		case Voided:
 			entry = nil
 		case Corrected:

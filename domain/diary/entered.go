@@ -1,6 +1,8 @@
 package diary
 
 import (
+	"slices"
+
 	"casebook/domain"
 	"casebook/domain/patient"
 	"casebook/domain/refuse"
@@ -82,6 +84,10 @@ type Entered struct {
 	// Device is the device on which it was captured, as the app says.
 	Device   user.DeviceID `json:"device,omitempty"`
 	Language Language      `json:"language,omitempty"`
+	// Sequence numbers it among the entries of the device; 0 if the app does not number them. MonotonicMs is the time at the capture
+	// by a clock of the device that nobody can set; 0 if it was not sent.
+	Sequence    int64 `json:"sequence,omitempty"`
+	MonotonicMs int64 `json:"monotonicMs,omitempty"`
 	// Source and Reason are for an entry by staff.
 	Source Source `json:"source,omitempty"`
 	Reason string `json:"reason,omitempty"`
@@ -93,6 +99,30 @@ type Sender struct {
 	Staff, Caregiver bool
 	// Relation is the caregiver's to the patient.
 	Relation user.Relation
+	// Device says what the account knows of the device that the entry names.
+	Device DeviceStanding
+}
+
+// DeviceStanding says what an account knows of a device.
+type DeviceStanding string
+
+// The standings. A device is trusted if it is enrolled, or was until all sessions ended, and where the account knows of no devices at
+// all, such as that of an identity provider.
+const (
+	DeviceIsTrusted DeviceStanding = ""
+	DeviceIsRevoked DeviceStanding = "revoked"
+	DeviceIsUnknown DeviceStanding = "unknown"
+)
+
+// StandingOf returns what an account knows of a device.
+func StandingOf(u user.User, id user.DeviceID) DeviceStanding {
+	switch {
+	case id == "" || u.Enrolments == 0 || u.HasEnrolled(id):
+		return DeviceIsTrusted
+	case u.HasRevoked(id):
+		return DeviceIsRevoked
+	}
+	return DeviceIsUnknown
 }
 
 // Language is a language tag (RFC 5646), such as de or zh-Hans-CN.
@@ -113,19 +143,19 @@ func (l Language) validate() error {
 }
 
 // entered returns who entered a diary that was submitted. It refuses entered_by_staff, malformed_id, malformed_language,
-// unknown_code and respondent_contradicts.
-func (c SubmitDiary) entered(who patient.Patient) (Entered, error) {
+// value_out_of_range, value_missing and unknown_code.
+func (c SubmitDiary) entered() (Entered, error) {
 	if c.Sender.Staff {
 		return Entered{}, refuse.Because("entered_by_staff", "staff do not submit diaries as if the patient had").
 			Do("send TranscribeDiary, which says where you have the answers from; it is never counted as on time")
 	}
-	e := Entered{Device: c.Device, Language: c.Language}
+	e := Entered{Device: c.Device, Language: c.Language, Sequence: c.Sequence, MonotonicMs: c.MonotonicMs}
 	if c.Device != "" {
 		if err := c.Device.Validate(); err != nil {
 			return e, err
 		}
 	}
-	if err := c.Language.validate(); err != nil {
+	if err := domain.First(c.Language.validate(), c.checkSequence(), c.Respondent.known()); err != nil {
 		return e, err
 	}
 	usual := RespondentPatient
@@ -135,11 +165,21 @@ func (c SubmitDiary) entered(who patient.Patient) (Entered, error) {
 	if c.Respondent != "" && c.Respondent != usual {
 		e.Respondent = c.Respondent
 	}
-	if c.Respondent == RespondentCaregiver && !c.Sender.Caregiver {
-		return e, refuse.Because("respondent_contradicts", "a caregiver answers from an account of their own").At("respondent").
-			Do("ask an administrator for an account with the role caregiver")
+	return e, nil
+}
+
+// respondentContradicts says whether a caregiver has answered from the patient's account, or a minor who is of age.
+func (c SubmitDiary) respondentContradicts(who patient.Patient) bool {
+	return c.Respondent == RespondentCaregiver && !c.Sender.Caregiver || c.Respondent.check(who) != nil
+}
+
+// known refuses what is no respondent (code unknown_code).
+func (r Respondent) known() error {
+	if r == "" || slices.Contains(Respondents, r) {
+		return nil
 	}
-	return e, c.Respondent.check(who)
+	return refuse.Malformed("unknown_code", "%q is not a respondent", refuse.Shortened(string(r))).At("respondent").
+		Do("use patient, minor or caregiver")
 }
 
 // adultAge is the highest age of majority (21 in some countries): nobody of that age at screening is a minor.
@@ -147,16 +187,9 @@ const adultAge = 21
 
 // check refuses what is no respondent (code unknown_code), and a minor who is of age (code respondent_contradicts).
 func (r Respondent) check(who patient.Patient) error {
-	switch r {
-	case "", RespondentPatient, RespondentCaregiver:
-		return nil
-	case RespondentMinor:
-		if who.AgeYears >= adultAge {
-			return refuse.Because("respondent_contradicts", "the patient was %d years old at the screening", who.AgeYears).At("respondent").
-				Do("correct the age, or leave the respondent out")
-		}
-		return nil
+	if r == RespondentMinor && who.AgeYears >= adultAge {
+		return refuse.Because("respondent_contradicts", "the patient was %d years old at the screening", who.AgeYears).At("respondent").
+			Do("correct the age, or leave the respondent out")
 	}
-	return refuse.Malformed("unknown_code", "%q is not a respondent", refuse.Shortened(string(r))).At("respondent").
-		Do("use patient, minor or caregiver")
+	return r.known()
 }

@@ -6,7 +6,6 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/diary"
-	"casebook/domain/instrument"
 	"casebook/domain/patient"
 	"casebook/domain/refuse"
 	"casebook/domain/scenario"
@@ -43,19 +42,20 @@ func TestEveryDiarySaysWhoEnteredIt(t *testing.T) {
 		Then(want(diary.Entered{Mode: diary.ByCaregiver, Relation: user.RelationParent, Respondent: diary.RespondentMinor}))
 
 	for code, refused := range map[string]func(diary.Diary) ([]diary.Event, error){
-		"entered_by_staff":       from(t, diary.Sender{Staff: true}, nil),
-		"respondent_contradicts": from(t, diary.Sender{}, func(c *diary.SubmitDiary) { c.Respondent = diary.RespondentCaregiver }),
-		"unknown_code":           from(t, diary.Sender{}, func(c *diary.SubmitDiary) { c.Respondent = "dog" }),
-		"malformed_id":           from(t, diary.Sender{}, func(c *diary.SubmitDiary) { c.Device = "my phone" }),
-		"malformed_language":     from(t, diary.Sender{}, func(c *diary.SubmitDiary) { c.Language = "German!" }),
+		"entered_by_staff":   from(t, diary.Sender{Staff: true}, nil),
+		"unknown_code":       from(t, diary.Sender{}, func(c *diary.SubmitDiary) { c.Respondent = "dog" }),
+		"malformed_id":       from(t, diary.Sender{}, func(c *diary.SubmitDiary) { c.Device = "my phone" }),
+		"malformed_language": from(t, diary.Sender{}, func(c *diary.SubmitDiary) { c.Language = "German!" }),
 	} {
 		march(t).When(refused).ThenRefused(code)
 	}
+	isHeld(t, march(t), from(t, diary.Sender{}, func(c *diary.SubmitDiary) { c.Respondent = diary.RespondentCaregiver }),
+		diary.WhyRespondentContradicts)
 	adult := enrolled("Asia/Shanghai")
 	adult.AgeYears = 54
 	at := shanghai(t, "2026-03-01 20:30")
-	march(t).When(submit(adult, diary.SubmitDiary{OfPatient: domain.ForPatient(anna), Instrument: painNRS, CapturedAt: at,
-		Respondent: diary.RespondentMinor, Answers: mild()}, call(at))).ThenRefused("respondent_contradicts")
+	isHeld(t, march(t), submit(adult, diary.SubmitDiary{OfPatient: domain.ForPatient(anna), Instrument: painNRS, CapturedAt: at,
+		Respondent: diary.RespondentMinor, Answers: mild()}, call(at)), diary.WhyRespondentContradicts)
 }
 
 // transcribing records a diary from paper, of 20:30 on 1 March unless it is changed.
@@ -230,22 +230,14 @@ func TestADiaryIsMovedOnlyIntoAFreeWindow(t *testing.T) {
 	g.Given(third).When(move(withdrawn("2026-03-04"), "2026-03-05/evening", "2026-03-03/evening")).ThenRefused("patient_not_participating")
 }
 
-// holding is the pain diary that holds what has no window.
-func holding() *instrument.Definition {
-	d := instrument.PainDiary()
-	d.Schedule.Late.Hold = true
-	return d
-}
-
-func TestWhatHasNoWindowIsHeldWhereTheInstrumentSaysSo(t *testing.T) {
+func TestWhatHasNoWindowIsHeld(t *testing.T) {
 	at := shanghai(t, "2026-03-05 17:00") // between two windows
 	held := diary.Held{Patient: anna, Instrument: painNRS, Version: 1, Why: "diary_too_late", CapturedAt: at, Answers: mild(),
 		Window: diary.Window{ID: "held/2026-03-05T09:00:00Z", Opens: at, Closes: at}}
 	who := enrolled("Asia/Shanghai")
-	given := scenario.For(t, diary.Decider).Given(assigned(holding()))
+	given := march(t)
 	g := given.When(submitting(who, at, mild())).Then(held)
 	g.When(submitting(who, at, mild())).Then() // the same entry again
-	march(t).When(submitting(who, at, mild())).ThenRefused("diary_too_late")
 
 	// Captured after a withdrawal, and before it but sent after it.
 	gone, after := withdrawn("2026-03-02"), held

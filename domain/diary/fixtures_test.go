@@ -118,3 +118,26 @@ func submittingAt(who patient.Patient, captured, now time.Time, answers diary.An
 func submit(who patient.Patient, cmd diary.SubmitDiary, call domain.Call) func(diary.Diary) ([]diary.Event, error) {
 	return func(d diary.Diary) ([]diary.Event, error) { return diary.Submit(d, who, cmd, call) }
 }
+
+// isHeld checks that an entry is held, and why.
+func isHeld(t testing.TB, g scenario.Given[diary.Diary, diary.Event], entry func(diary.Diary) ([]diary.Event, error), why diary.Why,
+) diary.Held {
+	t.Helper()
+	events, err := entry(g.State())
+	if err != nil || len(events) != 1 {
+		t.Fatalf("got %v, %v; want an entry that is held for %s", events, err, why)
+	}
+	h, is := events[0].(diary.Held)
+	if !is || h.Why != why || len(h.Answers) == 0 || h.CapturedAt.IsZero() {
+		t.Fatalf("got %+v, want an entry that is held for %s", events[0], why)
+	}
+	return h
+}
+
+// sentence returns what a transcription is refused with.
+func sentence(t testing.TB, g scenario.Given[diary.Diary, diary.Event], who patient.Patient, at time.Time, code string) string {
+	t.Helper()
+	return g.When(scenario.SentWithFacts(diary.Transcribe, who, diary.TranscribeDiary{OfPatient: domain.ForPatient(anna), Instrument: painNRS,
+		AnsweredAt: at, Answers: mild(), Source: diary.SourcePaper, Respondent: diary.RespondentPatient,
+		Reasoned: domain.Because("Phone broken")}, call(at.Add(time.Hour)))).ThenRefused(code).Sentence
+}

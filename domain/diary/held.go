@@ -2,54 +2,260 @@ package diary
 
 import (
 	"slices"
+	"strconv"
 	"time"
 
 	"casebook/domain"
 	"casebook/domain/instrument"
+	"casebook/domain/patient"
 	"casebook/domain/refuse"
 )
 
-// Held is an entry that counts nowhere yet: there was no window for it, or the patient was not asked any more. The site decides
-// about it: CorrectDiaryWindow lets it count in a window, VoidDiary does not. What a patient has captured is never thrown away.
+// Held is an entry that counts nowhere yet, for a reason that nobody can mend on the device. The site decides about it:
+// CorrectDiaryWindow lets it count in a window, VoidDiary does not. What a patient has captured is never thrown away.
 type Held struct {
 	Patient    domain.PatientID `json:"patient"`
 	Instrument instrument.ID    `json:"instrument"`
-	Version    int              `json:"version"`
+	// Version is that of the instrument whose rules the answers keep to; 0 if there was none to check them with.
+	Version int `json:"version"`
 	// Window is the moment at which it was captured, under an id of its own.
 	Window     Window    `json:"window"`
 	CapturedAt time.Time `json:"capturedAt"`
 	Answers    Answers   `json:"answers"`
-	// Why is the code with which the entry would be refused if it were not held.
-	Why string `json:"why"`
+	Why        Why       `json:"why"`
 	Entered
+	// For is the id of the window that it would have counted in, if there is one, and Late whether it would have been late there.
+	For  string `json:"for,omitempty"`
+	Late bool   `json:"late,omitempty"`
 }
 
 func (Held) diaryEvent() {}
 
-// heldPrefix begins the ids of held entries, which end with the moment of the capture.
+// Why says why an entry is held.
+type Why string
+
+// The reasons. Each is something that the person with the device can do nothing about, so that a refusal would lose the entry.
+// What an app can mend is refused instead, before: an entry without a time or from the future, an unknown zone, an id or a language
+// that is none, answers that the instrument does not take.
+const (
+	// WhyDeviceRevoked and WhyDeviceNotEnrolled are about the device that the entry names: another one may send what it has captured.
+	WhyDeviceRevoked     Why = "device_revoked"
+	WhyDeviceNotEnrolled Why = "device_not_enrolled"
+	// WhyZoneContradicts: the offset of the capture is not that of the zone then, so that nobody knows which day it was.
+	WhyZoneContradicts Why = "zone_contradicts_offset"
+	// WhyRespondentContradicts: a minor who is of age by the record, which may be wrong, or a caregiver with the patient's account.
+	WhyRespondentContradicts Why = "respondent_contradicts"
+	// WhyAnswered: the window has an entry, from this device or another one. What was recorded first counts.
+	WhyAnswered Why = "diary_submitted"
+	// WhyTooEarly, WhyNoWindow and WhyTooLate: the protocol takes no entry of that moment.
+	WhyTooEarly Why = "diary_too_early"
+	WhyNoWindow Why = "no_window"
+	WhyTooLate  Why = "diary_too_late"
+	// WhyNotParticipating and WhyTreatmentEnded: captured after the end, which the device may not have heard of.
+	WhyNotParticipating Why = "patient_not_participating"
+	WhyTreatmentEnded   Why = "treatment_ended"
+	// WhyNotAssigned: the site may assign the instrument later. WhyUnusable: this program is older than the assignment.
+	WhyNotAssigned Why = "instrument_not_assigned"
+	WhyUnusable    Why = "instrument_unusable"
+	// WhyOtherVersion: the answers are those of another version of the instrument than the window asks for, from before an amendment.
+	WhyOtherVersion Why = "other_version"
+	// WhyDamaged: the patient's record of diaries is damaged, so that nobody knows what is in it (see HoldBeside).
+	WhyDamaged Why = "record_damaged"
+)
+
+// Whys are all reasons.
+var Whys = []Why{WhyDeviceRevoked, WhyDeviceNotEnrolled, WhyZoneContradicts, WhyRespondentContradicts, WhyAnswered, WhyTooEarly,
+	WhyNoWindow, WhyTooLate, WhyNotParticipating, WhyTreatmentEnded, WhyNotAssigned, WhyUnusable, WhyOtherVersion, WhyDamaged}
+
+// Schema implements domain.HasSchema.
+func (Why) Schema() domain.Schema { return domain.OneOf(Whys...) }
+
+// holdable are the refusals of a window in whose place an entry is held.
+var holdable = []Why{WhyTooEarly, WhyNoWindow, WhyTooLate, WhyNotParticipating, WhyTreatmentEnded, WhyNotAssigned, WhyUnusable}
+
+// heldPrefix begins the ids of held entries, which go on with the moment of the capture.
 const heldPrefix = "held/"
 
-// holdable are the refusals in whose place an entry is held: those that nobody can mend on the device.
-var holdable = []string{"diary_too_early", "no_window", "diary_too_late", "patient_not_participating", "treatment_ended"}
+// heldEntry is an entry that is held, or was: its status is then Emptied.
+type heldEntry struct {
+	instrument instrument.ID
+	id         string
+	status     Status
+}
 
-// hold holds an entry that was refused, if the instrument says so, and returns the refusal otherwise. The same entry is held once.
-func (d Diary) hold(cmd SubmitDiary, entered Entered, why error) ([]Event, error) {
-	refusal, ok := refuse.As(why)
-	a := d.lastAssigned(cmd.Instrument)
-	if !ok || a == nil || !a.Instrument.Definition().Schedule.Late.Hold || !slices.Contains(holdable, refusal.Code) {
-		return nil, why
+// distrusted returns why an entry is held whatever its window is; "" if it need not be.
+func (c SubmitDiary) distrusted(who patient.Patient) Why {
+	switch {
+	case c.Device != "" && c.Sender.Device == DeviceIsRevoked:
+		return WhyDeviceRevoked
+	case c.Device != "" && c.Sender.Device == DeviceIsUnknown:
+		return WhyDeviceNotEnrolled
+	case c.zoneContradicts():
+		return WhyZoneContradicts
+	case c.respondentContradicts(who):
+		return WhyRespondentContradicts
 	}
-	answers, err := a.Instrument.Check(cmd.Answers)
+	return ""
+}
+
+// hold holds an entry. meant is the window that it would have counted in, if there is one. It refuses what
+// instrument.Instrument.Check refuses, because the app can mend that.
+func (d Diary) hold(cmd SubmitDiary, entered Entered, meant *entryWindow, why Why) ([]Event, error) {
+	version, answers, err := d.checked(cmd, meant)
 	if err != nil {
 		return nil, err
 	}
 	at := cmd.CapturedAt
-	w := Window{ID: heldPrefix + at.UTC().Truncate(time.Second).Format(time.RFC3339), Opens: at, Closes: at}
-	if _, held := d.find(cmd.Instrument, w.ID); held {
+	e := Held{Patient: cmd.Patient, Instrument: cmd.Instrument, Version: version, CapturedAt: at, Answers: answers, Why: why, Entered: entered,
+		Window: Window{ID: d.freeHeldID(cmd.Instrument, at), Opens: at, Closes: at}}
+	if meant != nil {
+		e.For, e.Late = meant.window.ID, meant.late
+	}
+	return []Event{e}, nil
+}
+
+// freeHeldID returns an id for an entry that is held. Two devices may have captured entries in the same second.
+func (d Diary) freeHeldID(id instrument.ID, at time.Time) string {
+	first := heldPrefix + at.UTC().Truncate(time.Second).Format(time.RFC3339)
+	free := first
+	for n := 2; d.heldAt(id, free) >= 0; n++ {
+		free = first + "/" + strconv.Itoa(n)
+	}
+	return free
+}
+
+// checked checks the answers of an entry with the version of the instrument that its window asks for or, if that does not take them,
+// with any other version that the patient was assigned: a device that was offline may not have heard of an amendment. The version is 0
+// if there is none that this program can use. It refuses what instrument.Instrument.Check refuses, and for an entry without an
+// instrument malformed_id, value_too_long and unknown_item.
+func (d Diary) checked(cmd SubmitDiary, meant *entryWindow) (version int, answers Answers, err error) {
+	var candidates []*Assignment
+	if meant != nil {
+		candidates = append(candidates, meant.assignment)
+	}
+	for i := len(d.assignments) - 1; i >= 0; i-- {
+		if a := &d.assignments[i]; a.ID == cmd.Instrument && a.fault == nil {
+			candidates = append(candidates, a)
+		}
+	}
+	var first error
+	for _, a := range candidates {
+		answers, err := a.Instrument.Check(cmd.Answers)
+		if err == nil {
+			return a.Instrument.Definition().Version, answers, nil
+		}
+		if first == nil {
+			first = err
+		}
+	}
+	if first != nil {
+		return 0, nil, first
+	}
+	if cmd.Instrument == "" || len(cmd.Instrument) > maxNameChars {
+		return 0, nil, refuse.Malformed("malformed_id", "%q cannot be an instrument", refuse.Shortened(string(cmd.Instrument))).At("instrument").
+			Do("use the id of the instrument, as the protocol names it")
+	}
+	answers, err = cmd.Answers.asSent()
+	return 0, answers, err
+}
+
+// otherVersionTakes says whether the answers are those of another version of the instrument than the window asks for.
+func (d Diary) otherVersionTakes(cmd SubmitDiary, meant entryWindow) bool {
+	version, _, err := d.checked(cmd, &meant)
+	return err == nil && version != meant.assignment.Instrument.Definition().Version
+}
+
+// The bounds of answers that no instrument checks.
+const (
+	maxUncheckedItems = 500
+	maxUncheckedChars = 10_000
+	maxNameChars      = 100
+)
+
+// asSent returns answers that no instrument can check, in the form in which they are read back. It refuses value_too_long and
+// unknown_item.
+func (answers Answers) asSent() (Answers, error) {
+	if len(answers) > maxUncheckedItems {
+		return nil, refuse.Malformed("value_too_long", "the diary has %d answers", len(answers)).At("answers").
+			Do("send the answers of one instrument, at most 500")
+	}
+	clean := make(Answers, len(answers))
+	for item, answer := range answers {
+		if item == "" || len(item) > maxNameChars {
+			return nil, refuse.Because("unknown_item", "%q cannot be the id of an item", refuse.Shortened(string(item))).At("answers").
+				Do("use the item ids of the instrument")
+		}
+		switch value := plainAnswer(answer).(type) {
+		case nil:
+		case string:
+			if len(value) > maxUncheckedChars {
+				return nil, refuse.Malformed("value_too_long", "the answer has %d bytes", len(value)).At("answers." + string(item)).
+					Do("use at most 10000")
+			}
+			clean[item] = value
+		case bool, float64:
+			clean[item] = value
+		default:
+			return nil, refuse.Because("unknown_item", "the answer to %s is neither a number, nor true or false, nor a text", item).
+				At("answers." + string(item)).Do("use the types of the instrument's items")
+		}
+	}
+	return clean, nil
+}
+
+// HoldBeside decides about SubmitDiary while the patient's stream of diaries is damaged: d is its sound part. Whatever the rest would
+// say, the entry is kept, in a stream that BesideStream names. When two people have resolved the damage, the site takes it like any
+// other. It refuses what the app can mend, as Submit does.
+func HoldBeside(d Diary, _ patient.Patient, cmd SubmitDiary, call domain.Call) ([]Event, error) {
+	entered, err := cmd.entered()
+	if err != nil {
+		return nil, err
+	}
+	if err := checkCapture(cmd, call); err != nil {
+		return nil, err
+	}
+	if d.hasRecorded(cmd) {
 		return nil, nil
 	}
-	return []Event{Held{Patient: cmd.Patient, Instrument: a.ID, Version: a.Instrument.Definition().Version, Window: w, CapturedAt: at,
-		Answers: answers, Why: refusal.Code, Entered: entered}}, nil
+	events, err := d.hold(cmd, entered, nil, WhyDamaged)
+	if err != nil {
+		return nil, err
+	}
+	e := events[0].(Held)
+	e.Window.ID = besideID(cmd)
+	return []Event{e}, nil
+}
+
+// besideMark separates the moment of the capture from the key of the stream in the id of an entry that is held beside a damaged
+// stream.
+const besideMark = "/beside-"
+
+func besideID(cmd SubmitDiary) string {
+	return heldPrefix + cmd.CapturedAt.UTC().Truncate(time.Second).Format(time.RFC3339) + besideMark + BesideKey(cmd)
+}
+
+// BesideKey names the stream, beside a patient's own, in which an entry is held while that is damaged. The same entry has the same
+// key however often it is sent.
+func BesideKey(cmd SubmitDiary) string {
+	return strconv.FormatUint(printOf(cmd.Instrument, cmd.Device, cmd.CapturedAt, cmd.Answers), 16)
+}
+
+// heldAt returns where the state has a held entry; -1 if it has none with this id.
+func (d Diary) heldAt(id instrument.ID, held string) int {
+	return slices.IndexFunc(d.held, func(h heldEntry) bool { return h.id == held && h.instrument == id })
+}
+
+// withHeld changes the status of a held entry.
+func (d Diary) withHeld(id instrument.ID, held string, status Status) Diary {
+	entry := heldEntry{instrument: id, id: held, status: status}
+	at := d.heldAt(id, held)
+	d.held = slices.Clone(d.held)
+	if at < 0 {
+		d.held = append(d.held, entry)
+	} else {
+		d.held[at] = entry
+	}
+	return d
 }
 
 // lastAssigned returns the last assignment of an instrument, or nil if there is none that this program can use.

@@ -8,7 +8,6 @@ import (
 	"casebook/domain/diary"
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
-	"casebook/domain/refuse"
 	"casebook/domain/scenario"
 )
 
@@ -151,20 +150,26 @@ func TestDosesAreAskedUntilTheTreatmentEnds(t *testing.T) {
 	if missed["doses"] != 2 || missed["pain-diary"] < 8 {
 		t.Errorf("missed are %v", missed)
 	}
-	entry := func(id instrument.ID, day string) error {
-		_, err := diary.Submit(given.State(), who, diary.SubmitDiary{OfPatient: domain.ForPatient(anna), Instrument: id,
+	entry := func(id instrument.ID, day string) (why diary.Why) {
+		events, err := diary.Submit(given.State(), who, diary.SubmitDiary{OfPatient: domain.ForPatient(anna), Instrument: id,
 			CapturedAt: at(t, "Asia/Shanghai", day+" 20:30"), Zone: "Asia/Shanghai",
 			Answers: diary.Answers{"worst": 6, "least": 2, "average": 4, "now": 3, "rescue": false}}, call)
-		return err
+		if err != nil {
+			t.Fatal(err)
+		}
+		if h, held := events[0].(diary.Held); held {
+			why = h.Why
+		}
+		return why
 	}
-	if err := entry("doses", "2026-03-02"); err != nil {
-		t.Errorf("the last day of the treatment: %v", err)
-	}
-	if r, ok := refuse.As(entry("doses", "2026-03-03")); !ok || r.Code != "treatment_ended" {
-		t.Errorf("the day after it: %v", entry("doses", "2026-03-03"))
-	}
-	if err := entry("pain-diary", "2026-03-11"); err != nil {
-		t.Errorf("another diary: %v", err)
+	for _, tt := range []struct {
+		id  instrument.ID
+		day string
+		why diary.Why
+	}{{"doses", "2026-03-02", ""}, {"doses", "2026-03-03", diary.WhyTreatmentEnded}, {"pain-diary", "2026-03-11", ""}} {
+		if why := entry(tt.id, tt.day); why != tt.why {
+			t.Errorf("%s on %s is held for %q, want %q", tt.id, tt.day, why, tt.why)
+		}
 	}
 	facts := diary.Prescription{Patient: who, Definition: &dosing}
 	if _, err := diary.Assign(diary.Diary{}, facts, diary.AssignInstrument{OfPatient: domain.ForPatient(anna), Instrument: "doses",

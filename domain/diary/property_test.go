@@ -11,6 +11,7 @@ import (
 	"casebook/domain/localtime"
 	"casebook/domain/patient"
 	"casebook/domain/refuse"
+	"casebook/domain/user"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -90,9 +91,11 @@ func (tr trial) next(t *rapid.T, d diary.Diary, events []diary.Event) ([]diary.E
 		return diary.Correct(d, diary.EntryOf(events, painNRS, asked.Window), diary.CorrectDiary{OfPatient: of, Request: asked.Request,
 			Reasoned: because}, at)
 	case 2:
+		window := rapid.SampledFrom(append(tr.windows(), heldIn(events)...)).Draw(t, "window or held entry")
 		cmd := diary.VoidDiary{OfPatient: domain.ForPatient(anna), Instrument: painNRS, Window: window, Reasoned: because}
 		return diary.Void(d, diary.EntryOf(events, painNRS, window), cmd, call(now))
 	case 3:
+		window := rapid.SampledFrom(append(tr.windows(), heldIn(events)...)).Draw(t, "window or held entry")
 		cmd := diary.CorrectDiaryWindow{OfPatient: domain.ForPatient(anna), Instrument: painNRS, From: window,
 			To: rapid.SampledFrom(tr.windows()).Draw(t, "to"), Reasoned: because}
 		return diary.CorrectWindow(d, diary.Relocation{Patient: tr.who, Entry: diary.EntryOf(events, painNRS, window)}, cmd, call(now))
@@ -104,8 +107,34 @@ func (tr trial) next(t *rapid.T, d diary.Diary, events []diary.Event) ([]diary.E
 		}
 		return diary.Transcribe(d, tr.who, cmd, call(now))
 	default:
-		return submittingAt(tr.who, moment, now, with(mild(), diary.Answers{"worst": rapid.IntRange(0, 11).Draw(t, "worst")}))(d)
+		return tr.send(t, d, moment, now)
 	}
+}
+
+// send sends an entry, perhaps of a second device, whose clock may be in another zone. Nothing is refused but what the app can mend,
+// and the same entry again records nothing.
+func (tr trial) send(t *rapid.T, d diary.Diary, moment, now time.Time) ([]diary.Event, error) {
+	worst := rapid.IntRange(0, 11).Draw(t, "worst")
+	cmd := diary.SubmitDiary{OfPatient: domain.ForPatient(anna), Instrument: painNRS, CapturedAt: moment, Zone: tr.who.Zone,
+		Answers: with(mild(), diary.Answers{"worst": worst})}
+	if rapid.Bool().Draw(t, "has a zone of its own") {
+		cmd.Zone, cmd.CapturedAt = "", drawnZone(t, "Asia/Tokyo").In(moment)
+	}
+	cmd.Device = user.DeviceID(rapid.SampledFrom([]string{"", "phone-1", "phone-2"}).Draw(t, "device"))
+	cmd.Sender.Device = rapid.SampledFrom([]diary.DeviceStanding{diary.DeviceIsTrusted, diary.DeviceIsTrusted, diary.DeviceIsRevoked}).
+		Draw(t, "standing")
+	events, err := submit(tr.who, cmd, call(now))(d)
+	if r, refused := refuse.As(err); refused && !(r.Code == "answer_out_of_range" && worst > 10) {
+		t.Fatalf("an entry is refused: %v", err)
+	}
+	after := d
+	for _, e := range events {
+		after = diary.Decider.Evolve(after, e)
+	}
+	if again, err := submit(tr.who, cmd, call(now.Add(time.Hour)))(after); worst <= 10 && (err != nil || len(again) > 0) {
+		t.Fatalf("the same entry is recorded twice: %v, %v", again, err)
+	}
+	return events, err
 }
 
 // windows are the ids of all windows, including those that the clocks skip.
@@ -155,6 +184,7 @@ func TestEveryWindowIsAnsweredOrMissedOnce(t *testing.T) {
 // verify checks the events and the state of a trial that has ended.
 func (tr trial) verify(t *rapid.T, d diary.Diary, events []diary.Event) {
 	answered, missed, voided := map[string]bool{}, map[string]bool{}, map[string]bool{}
+	held, decided := map[string]bool{}, map[string]bool{}
 	accept := time.Duration(tr.first.Instrument.Schedule.Late.AcceptHours) * time.Hour
 	for _, e := range events {
 		switch e := e.(type) {
@@ -172,7 +202,19 @@ func (tr trial) verify(t *rapid.T, d diary.Diary, events []diary.Event) {
 				t.Fatalf("captured at %s, late %v, in the window %+v", e.CapturedAt, e.Late, e.Window)
 			}
 			answered[e.Window.ID] = true
+		case diary.Held:
+			if held[e.Window.ID] {
+				t.Fatalf("two entries are held as %s", e.Window.ID)
+			}
+			held[e.Window.ID] = true
 		case diary.Voided:
+			if e.Held {
+				if !held[e.Window.ID] || decided[e.Window.ID] {
+					t.Fatalf("the entry %s is decided about, held %v", e.Window.ID, held[e.Window.ID])
+				}
+				decided[e.Window.ID] = true
+				continue
+			}
 			if !answered[e.Window.ID] || e.AfterMissed != missed[e.Window.ID] {
 				t.Fatalf("the diary of %s is voided, AfterMissed %v", e.Window.ID, e.AfterMissed)
 			}
@@ -248,6 +290,16 @@ func picture(tr trial, d diary.Diary) string {
 		s += fmt.Sprintf("\n%s %d", id, d.Status(painNRS, id))
 	}
 	return s
+}
+
+// heldIn are the ids of entries that were held.
+func heldIn(events []diary.Event) (ids []string) {
+	for _, e := range events {
+		if h, is := e.(diary.Held); is {
+			ids = append(ids, h.Window.ID)
+		}
+	}
+	return ids
 }
 
 func mustCalendar(t *rapid.T, compiled *instrument.Instrument, e diary.InstrumentAssigned) instrument.Calendar {

@@ -38,9 +38,10 @@ func TestAnEntryForEachAttack(t *testing.T) {
 		When(submitting(who, shanghai(t, "2026-03-01 08:00"), mild())).Then(attack("2026-03-01 08:00", "2026-03-01/08:00:00+08:00")).
 		When(submitting(who, shanghai(t, "2026-03-01 08:10"), mild())).Then(attack("2026-03-01 08:10", "2026-03-01/08:10:00+08:00")).
 		When(submitting(who, shanghai(t, "2026-03-01 23:59"), mild())).Then(attack("2026-03-01 23:59", "2026-03-01/23:59:00+08:00"))
-	g.When(submitting(who, shanghai(t, "2026-03-01 08:10"), mild())).ThenRefused("diary_submitted")
-	g.When(submitting(who, shanghai(t, "2026-02-28 08:10"), mild())).ThenRefused("diary_too_early")
-	g.When(submitting(who, shanghai(t, "2026-04-01 08:10"), mild())).ThenRefused("diary_too_late")
+	g.When(submitting(who, shanghai(t, "2026-03-01 08:10"), mild())).Then() // the same again
+	isHeld(t, g, submitting(who, shanghai(t, "2026-03-01 08:10"), with(mild(), diary.Answers{"worst": 5})), diary.WhyAnswered)
+	isHeld(t, g, submitting(who, shanghai(t, "2026-02-28 08:10"), mild()), diary.WhyTooEarly)
+	isHeld(t, g, submitting(who, shanghai(t, "2026-04-01 08:10"), mild()), diary.WhyTooLate)
 	g.When(closingFor(who, shanghai(t, "2026-05-01 00:00"), shanghai(t, "2026-05-01 00:00"))).Then()
 	if at, due := g.State().NextDue(who); due {
 		t.Errorf("a window is due at %s", at)
@@ -68,12 +69,12 @@ func TestWindowsAroundVisits(t *testing.T) {
 	}
 	first, second := window("week-1", "2026-03-07", "2026-03-11"), window("week-2", "2026-03-14", "2026-03-18")
 	g := scenario.For(t, diary.Decider).Given(assigned(aroundVisits()))
-	g.When(submitting(who, shanghai(t, "2026-03-08 12:00"), mild())).ThenRefused("no_window") // the visit has not taken place
-	g.When(submitting(seen, shanghai(t, "2026-03-06 23:59"), mild())).ThenRefused("no_window")
-	g.When(submitting(seen, shanghai(t, "2026-03-07 00:00"), mild())).Then(entry(first, "2026-03-07 00:00", false)).
-		When(submitting(seen, shanghai(t, "2026-03-10 23:59"), mild())).ThenRefused("diary_submitted")
+	isHeld(t, g, submitting(who, shanghai(t, "2026-03-08 12:00"), mild()), diary.WhyNoWindow) // the visit has not taken place
+	isHeld(t, g, submitting(seen, shanghai(t, "2026-03-06 23:59"), mild()), diary.WhyNoWindow)
+	isHeld(t, g.When(submitting(seen, shanghai(t, "2026-03-07 00:00"), mild())).Then(entry(first, "2026-03-07 00:00", false)),
+		submitting(seen, shanghai(t, "2026-03-10 23:59"), mild()), diary.WhyAnswered)
 	g.When(submitting(seen, shanghai(t, "2026-03-11 11:59"), mild())).Then(entry(first, "2026-03-11 11:59", true))
-	g.When(submitting(seen, shanghai(t, "2026-03-11 12:00"), mild())).ThenRefused("no_window")
+	isHeld(t, g, submitting(seen, shanghai(t, "2026-03-11 12:00"), mild()), diary.WhyNoWindow)
 
 	// A window that ran out is missed once; one of a visit that did not take place is not, nor one that had closed when the visit was
 	// recorded.
@@ -142,7 +143,7 @@ func TestStopInstrument(t *testing.T) {
 	stopped := diary.InstrumentStopped{Patient: anna, Instrument: painNRS, Until: "2026-03-10", Reason: "Too much"}
 	g := march(t).When(stop("", "Too much")).Then(stopped)
 	march(t).When(stop("2026-03-10", "Too much")).Then(stopped)
-	g.When(submitting(who, shanghai(t, "2026-03-11 20:30"), mild())).ThenRefused("diary_too_late")
+	isHeld(t, g, submitting(who, shanghai(t, "2026-03-11 20:30"), mild()), diary.WhyTooLate)
 	g.When(submitting(who, shanghai(t, "2026-03-10 20:30"), mild())).Then(submitted(t, "2026-03-10", shanghai(t, "2026-03-10 20:30")))
 	g.When(stop("2026-03-10", "again")).ThenRefused("nothing_to_stop")
 	// Windows that have run out are missed, and no stop makes them undone. Those from before the patient was given it never count.

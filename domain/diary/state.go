@@ -30,6 +30,10 @@ type Diary struct {
 	changes int
 	// requests are the corrections that were asked for, by their numbers from 1.
 	requests []Request
+	// held are the entries that are held, and those that were.
+	held []heldEntry
+	// seen are all entries from devices.
+	seen seenEntries
 }
 
 // Assignment is a range of days on which a patient has to answer an instrument. A newer version of the instrument, or a
@@ -55,7 +59,7 @@ type Assignment struct {
 	calendar instrument.Calendar
 	// statuses are the statuses of the calendar's windows, by their number, up to the last one that is not 0.
 	statuses []Status
-	// others are the windows that are not in the calendar and have been recorded: around visits, of events, and of held entries.
+	// others are the windows that are not in the calendar and have been recorded: around visits, and of events.
 	others []otherWindow
 	// undecided is the number of the first window of the calendar that is neither answered nor missed.
 	undecided int
@@ -90,8 +94,8 @@ const (
 	Opened
 )
 
-// decided says whether the window is answered or missed, or the entry is held.
-func (s Status) decided() bool { return s&(Answered|Missed|Waiting) != 0 }
+// decided says whether the window is answered or missed.
+func (s Status) decided() bool { return s&(Answered|Missed) != 0 }
 
 // isMissed says whether the window is missed, and nobody has answered it after that.
 func (s Status) isMissed() bool { return s&(Answered|Missed) == Missed }
@@ -101,10 +105,20 @@ func (d Diary) Assignments() []Assignment { return slices.Clone(d.assignments) }
 
 // Status returns the status of the window with this id; 0 for an unknown window.
 func (d Diary) Status(id instrument.ID, window string) Status {
-	if p, ok := d.find(id, window); ok {
-		return p.status() &^ (Emptied | Opened)
+	status, _ := d.statusOf(id, window)
+	return status &^ (Emptied | Opened)
+}
+
+// statusOf returns the status of a window or of a held entry, and whether the state has it.
+func (d Diary) statusOf(id instrument.ID, window string) (Status, bool) {
+	if at := d.heldAt(id, window); at >= 0 {
+		return d.held[at].status, true
 	}
-	return 0
+	p, ok := d.find(id, window)
+	if !ok {
+		return 0, false
+	}
+	return p.status(), true
 }
 
 // Language returns the language in which the patient is shown diaries; "" if nobody has set one.
@@ -157,13 +171,16 @@ func evolve(d Diary, e Event) Diary {
 	case InstrumentStopped:
 		return d.withoutInstrument(e)
 	case Submitted:
-		return d.withStatus(e.Instrument, e.Version, e.Window, func(s Status) Status { return s | Answered })
+		return d.withEntry(e).withStatus(e.Instrument, e.Version, e.Window, func(s Status) Status { return s | Answered })
 	case WindowMissed:
 		return d.withStatus(e.Instrument, 0, e.Window, func(s Status) Status { return s | Missed })
 	case Held:
-		return d.withStatus(e.Instrument, e.Version, e.Window, func(Status) Status { return Waiting })
+		return d.withEntry(e).withHeld(e.Instrument, e.Window.ID, Waiting)
 	case Voided:
-		return d.withStatus(e.Instrument, 0, e.Window, func(s Status) Status { return s&^(Answered|Waiting) | Emptied })
+		if e.Held {
+			return d.withHeld(e.Instrument, e.Window.ID, Emptied)
+		}
+		return d.withStatus(e.Instrument, 0, e.Window, func(s Status) Status { return s&^Answered | Emptied })
 	case VisitWindowOpened:
 		return d.withStatus(e.Instrument, 0, e.Window, func(s Status) Status { return s | Opened })
 	case ReminderDue:

@@ -1,6 +1,8 @@
 package diary
 
 import (
+	"cmp"
+	"slices"
 	"time"
 
 	"casebook/domain"
@@ -18,38 +20,80 @@ const ClockTolerance = 5 * time.Minute
 // device's clock. A late entry is accepted and flagged if the protocol allows back-entry (FDA guidance on
 // patient-reported outcomes, 2009). An entry that was captured in time but reached the server after its window had been
 // recorded as missed is also accepted and flagged. Submit computes the scores, and flags risks in the same append. An entry
-// that has no window, or was captured after the patient's end, is held where the instrument says so (see Held). Staff do not
-// submit diaries (see Transcribe).
+// that cannot count, for a reason that nobody can mend on the device, is held (see Why). The same entry sent again records nothing.
+// Staff do not submit diaries (see Transcribe).
 //
-// Refusals: entered_by_staff, malformed_id, malformed_language, unknown_code, respondent_contradicts,
-// instrument_not_assigned, instrument_unusable, value_missing, captured_in_future, unknown_zone, diary_too_early, no_window,
-// diary_too_late, patient_not_participating, treatment_ended, diary_submitted, and those of instrument.Instrument.Check.
+// Refusals, of what the app can mend: entered_by_staff, malformed_id, malformed_language, unknown_code, value_missing,
+// value_out_of_range, value_too_long, captured_in_future, unknown_zone, and those of instrument.Instrument.Check.
 func Submit(d Diary, who patient.Patient, cmd SubmitDiary, call domain.Call) ([]Event, error) {
-	entered, err := cmd.entered(who)
+	entered, err := cmd.entered()
 	if err != nil {
 		return nil, err
 	}
 	if err := checkCapture(cmd, call); err != nil {
 		return nil, err
 	}
-	found, err := d.windowFor(capture{cmd.Instrument, cmd.CapturedAt}, who)
+	if d.hasRecorded(cmd) {
+		return nil, nil
+	}
+	why := cmd.distrusted(who)
+	found, err := d.windowFor(cmd.capture(), who)
+	if refusal, refused := refuse.As(err); refused && slices.Contains(holdable, Why(refusal.Code)) {
+		return d.hold(cmd, entered, nil, cmp.Or(why, Why(refusal.Code)))
+	}
 	if err != nil {
-		return d.hold(cmd, entered, err)
+		return nil, err
 	}
-	if found.status&Answered != 0 {
-		return nil, refuse.WrongState("diary_submitted", "the diary of window %s has been submitted before", found.window.ID).
-			At("capturedAt").Do("ask the site to correct it, if something in it is wrong")
+	switch {
+	case why == WhyZoneContradicts: // who knows which window it was
+		return d.hold(cmd, entered, nil, why)
+	case why != "":
+		return d.hold(cmd, entered, &found, why)
+	case found.status&Answered != 0:
+		return d.hold(cmd, entered, &found, WhyAnswered)
 	}
-	return found.submitted(Submitted{Patient: cmd.Patient, CapturedAt: cmd.CapturedAt, Answers: cmd.Answers, Entered: entered})
+	events, err := found.submitted(Submitted{Patient: cmd.Patient, CapturedAt: cmd.CapturedAt, Answers: cmd.Answers, Entered: entered})
+	if err != nil && d.otherVersionTakes(cmd, found) {
+		return d.hold(cmd, entered, &found, WhyOtherVersion)
+	}
+	return events, err
 }
 
-// windowFor returns the window of an entry that the patient was asked for. It refuses what windowOf and mustBeAsked refuse.
+// capture returns when and where the entry was captured. Without a zone it is not known where.
+func (c SubmitDiary) capture() capture {
+	captured := capture{instrument: c.Instrument, at: c.CapturedAt}
+	if zone, err := localtime.Load(c.Zone); err == nil {
+		captured.zone = zone
+	}
+	return captured
+}
+
+// zoneContradicts says whether the offset of the capture is not that of the device's zone then. A time in Z says nothing about the
+// device's offset (RFC 9557, section 2), and contradicts no zone.
+func (c SubmitDiary) zoneContradicts() bool {
+	zone, err := localtime.Load(c.Zone)
+	if err != nil || c.CapturedAt.Location() == time.UTC {
+		return false
+	}
+	_, said := c.CapturedAt.Zone()
+	_, is := zone.In(c.CapturedAt).Zone()
+	return said != is
+}
+
+// windowFor returns the window of an entry that the patient was asked for. A traveller may also answer in a window that is open at
+// home, when the reminder comes, if there is none where the traveller is. It refuses what windowOf and mustBeAsked refuse.
 func (d Diary) windowFor(c capture, who patient.Patient) (entryWindow, error) {
 	found, err := d.windowOf(c, who)
+	if err != nil && c.zone != nil {
+		c.zone = nil
+		if home, none := d.windowOf(c, who); none == nil && !home.late {
+			found, err = home, nil
+		}
+	}
 	if err != nil {
 		return found, err
 	}
-	return found, found.assignment.mustBeAsked(who, c.at)
+	return found, found.assignment.mustBeAsked(who, c.on(found.assignment))
 }
 
 // submitted returns the events of an entry in this window, with its scores and risks. It refuses what

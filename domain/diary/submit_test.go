@@ -48,12 +48,9 @@ func TestSubmitNormalisesAnswers(t *testing.T) {
 
 func TestSubmitWithoutAnAssignment(t *testing.T) {
 	who := enrolled("Asia/Shanghai")
-	scenario.For(t, diary.Decider).
-		When(submitting(who, shanghai(t, "2026-03-01 20:30"), mild())).
-		ThenRefused("instrument_not_assigned")
-	scenario.For(t, diary.Decider).Given(assigned(instrument.PHQ9())).
-		When(submitting(who, shanghai(t, "2026-03-01 20:30"), mild())).
-		ThenRefused("instrument_not_assigned")
+	isHeld(t, scenario.For(t, diary.Decider), submitting(who, shanghai(t, "2026-03-01 20:30"), mild()), diary.WhyNotAssigned)
+	isHeld(t, scenario.For(t, diary.Decider).Given(assigned(instrument.PHQ9())), submitting(who, shanghai(t, "2026-03-01 20:30"), mild()),
+		diary.WhyNotAssigned)
 }
 
 func TestSubmitFromADeviceWithAnotherClock(t *testing.T) {
@@ -73,13 +70,39 @@ func TestSubmitFromADeviceWithAnotherClock(t *testing.T) {
 		ThenRefused("unknown_zone")
 }
 
-// The window follows the assignment's zone, even if the device is in another zone.
+// A traveller's evening is that of the day where the traveller is. The reminder still comes in the evening at home.
 func TestSubmitWhileTravelling(t *testing.T) {
-	who, captured := enrolled("Asia/Shanghai"), at(t, "America/New_York", "2026-03-01 07:30")
-	march(t).
-		When(submit(who, diary.SubmitDiary{OfPatient: domain.ForPatient(anna), Instrument: painNRS, CapturedAt: captured,
-			Zone: "America/New_York", Answers: mild()}, call(captured))).
-		Then(submitted(t, "2026-03-01", captured))
+	who := enrolled("Asia/Shanghai")
+	from := func(zone string, captured time.Time) func(diary.Diary) ([]diary.Event, error) {
+		return submit(who, diary.SubmitDiary{OfPatient: domain.ForPatient(anna), Instrument: painNRS, CapturedAt: captured,
+			Zone: zone, Answers: mild()}, call(captured))
+	}
+	evening := at(t, "America/New_York", "2026-03-04 20:30") // 09:30 of the next day in Shanghai
+	march(t).When(from("America/New_York", evening)).Then(submitted(t, "2026-03-04", evening))
+	evening = at(t, "Pacific/Auckland", "2026-03-04 20:30") // 15:30 in Shanghai, before the window opens there
+	march(t).When(from("Pacific/Auckland", evening)).Then(submitted(t, "2026-03-04", evening))
+	// Without an offset, the zone alone says where it was.
+	march(t).When(from("Pacific/Auckland", evening.UTC())).Then(submitted(t, "2026-03-04", evening.UTC()))
+	reminded := at(t, "America/New_York", "2026-03-01 07:30") // 20:30 in Shanghai
+	march(t).When(from("America/New_York", reminded)).Then(submitted(t, "2026-03-01", reminded))
+	// Where no zone is named, nobody knows where it was.
+	march(t).When(from("", reminded)).Then(submitted(t, "2026-03-01", reminded))
+
+	// An offset that the zone does not have then.
+	for zone, contradicts := range map[string]bool{"Asia/Tokyo": true, "Asia/Shanghai": false, "Asia/Singapore": false,
+		"Europe/Berlin": true} {
+		captured := instant(t, "2026-03-05T20:30:00+08:00")
+		if contradicts {
+			h := isHeld(t, march(t), from(zone, captured), diary.WhyZoneContradicts)
+			if _, offset := h.CapturedAt.Zone(); offset != 8*3600 || h.For != "" {
+				t.Errorf("held is %+v", h)
+			}
+		} else {
+			march(t).When(from(zone, captured)).Then(submitted(t, "2026-03-05", captured))
+		}
+	}
+	summer := instant(t, "2026-07-01T20:30:00+01:00") // in Berlin, that was the offset of the winter
+	isHeld(t, march(t), from("Europe/Berlin", summer), diary.WhyZoneContradicts)
 }
 
 func TestSubmitAroundTheWindow(t *testing.T) {
@@ -89,14 +112,15 @@ func TestSubmitAroundTheWindow(t *testing.T) {
 		e.Late = true
 		return e
 	}
-	march(t).When(submitting(who, shanghai(t, "2026-03-01 17:59"), mild())).ThenRefused("diary_too_early")
+	isHeld(t, march(t), submitting(who, shanghai(t, "2026-03-01 17:59"), mild()), diary.WhyTooEarly)
 	march(t).When(submitting(who, shanghai(t, "2026-03-01 18:00"), mild())).Then(submitted(t, "2026-03-01", shanghai(t, "2026-03-01 18:00")))
 	march(t).When(submitting(who, shanghai(t, "2026-03-01 23:59"), mild())).Then(submitted(t, "2026-03-01", shanghai(t, "2026-03-01 23:59")))
 	march(t).When(submitting(who, shanghai(t, "2026-03-02 00:00"), mild())).Then(late("2026-03-02 00:00"))
 	march(t).When(submitting(who, shanghai(t, "2026-03-02 11:59"), mild())).Then(late("2026-03-02 11:59"))
-	r := march(t).When(submitting(who, shanghai(t, "2026-03-02 12:00"), mild())).ThenRefused("diary_too_late")
-	if !strings.Contains(r.Sentence, "2026-03-01/evening") || !strings.Contains(r.Sentence, "2026-03-02/evening") {
-		t.Errorf("the refusal does not name both windows: %s", r.Sentence)
+	isHeld(t, march(t), submitting(who, shanghai(t, "2026-03-02 12:00"), mild()), diary.WhyTooLate)
+	said := sentence(t, march(t), who, shanghai(t, "2026-03-02 12:00"), "diary_too_late")
+	if !strings.Contains(said, "2026-03-01/evening") || !strings.Contains(said, "2026-03-02/evening") {
+		t.Errorf("the refusal does not name both windows: %s", said)
 	}
 	march(t).When(submitting(who, shanghai(t, "2026-04-01 11:59"), mild())).
 		Then(func() diary.Event {
@@ -104,25 +128,34 @@ func TestSubmitAroundTheWindow(t *testing.T) {
 			e.Late = true
 			return e
 		}())
-	march(t).When(submitting(who, shanghai(t, "2026-04-01 18:30"), mild())).ThenRefused("diary_too_late")
+	isHeld(t, march(t), submitting(who, shanghai(t, "2026-04-01 18:30"), mild()), diary.WhyTooLate)
 }
 
 func TestSubmitWithoutLateEntries(t *testing.T) {
 	who, strict := enrolled("Asia/Shanghai"), instrument.PainDiary()
 	strict.Schedule.Late = instrument.LatePolicy{}
 	given := scenario.For(t, diary.Decider).Given(assigned(strict))
-	r := given.When(submitting(who, shanghai(t, "2026-03-02 00:00"), mild())).ThenRefused("no_window")
-	if !strings.Contains(r.Sentence, "2026-03-01/evening") || !strings.Contains(r.Sentence, "2026-03-02/evening") {
-		t.Errorf("the refusal does not name both windows: %s", r.Sentence)
+	isHeld(t, given, submitting(who, shanghai(t, "2026-03-02 00:00"), mild()), diary.WhyNoWindow)
+	said := sentence(t, given, who, shanghai(t, "2026-03-02 00:00"), "no_window")
+	if !strings.Contains(said, "2026-03-01/evening") || !strings.Contains(said, "2026-03-02/evening") {
+		t.Errorf("the refusal does not name both windows: %s", said)
 	}
-	given.When(submitting(who, shanghai(t, "2026-04-01 00:00"), mild())).ThenRefused("diary_too_late")
+	isHeld(t, given, submitting(who, shanghai(t, "2026-04-01 00:00"), mild()), diary.WhyTooLate)
 }
 
 func TestSubmitTwice(t *testing.T) {
 	who := enrolled("Asia/Shanghai")
 	given := march(t).Given(submitted(t, "2026-03-01", shanghai(t, "2026-03-01 20:30")))
-	given.When(submitting(who, shanghai(t, "2026-03-01 21:00"), mild())).ThenRefused("diary_submitted")
-	given.When(submitting(who, shanghai(t, "2026-03-02 08:00"), mild())).ThenRefused("diary_submitted")
+	given.When(submitting(who, shanghai(t, "2026-03-01 20:30"), mild())).Then() // the same again
+	// What was recorded first counts, and the other one says which window it is for, and whether it is late there.
+	if h := isHeld(t, given, submitting(who, shanghai(t, "2026-03-01 21:00"), mild()), diary.WhyAnswered); h.For != "2026-03-01/evening" ||
+		h.Late || h.Version != 1 {
+		t.Errorf("held is %+v", h)
+	}
+	if h := isHeld(t, given, submitting(who, shanghai(t, "2026-03-02 08:00"), mild()), diary.WhyAnswered); h.For != "2026-03-01/evening" ||
+		!h.Late {
+		t.Errorf("held is %+v", h)
+	}
 }
 
 // An entry that was captured in time but arrives after its window was recorded as missed is accepted and flagged.
@@ -132,19 +165,16 @@ func TestSubmitAfterTheWindowWasRecordedAsMissed(t *testing.T) {
 	want.AfterMissed = true
 	march(t).Given(missed(t, "2026-03-01")).
 		When(submittingAt(who, captured, shanghai(t, "2026-03-09 10:00"), mild())).Then(want).
-		When(submittingAt(who, captured, shanghai(t, "2026-03-09 10:01"), mild())).ThenRefused("diary_submitted")
+		When(submittingAt(who, captured, shanghai(t, "2026-03-09 10:01"), mild())).Then()
 }
 
 func TestSubmitAfterTheEndOfParticipation(t *testing.T) {
 	march(t).
 		When(submitting(withdrawn("2026-03-10"), shanghai(t, "2026-03-10 20:30"), mild())).
 		Then(submitted(t, "2026-03-10", shanghai(t, "2026-03-10 20:30")))
-	march(t).
-		When(submitting(withdrawn("2026-03-10"), shanghai(t, "2026-03-11 20:30"), mild())).
-		ThenRefused("patient_not_participating")
-	march(t).
-		When(submitting(patient.Patient{ID: anna, Status: patient.StatusScreened}, shanghai(t, "2026-03-11 20:30"), mild())).
-		ThenRefused("patient_not_participating")
+	isHeld(t, march(t), submitting(withdrawn("2026-03-10"), shanghai(t, "2026-03-11 20:30"), mild()), diary.WhyNotParticipating)
+	isHeld(t, march(t), submitting(patient.Patient{ID: anna, Status: patient.StatusScreened}, shanghai(t, "2026-03-11 20:30"), mild()),
+		diary.WhyNotParticipating)
 }
 
 func TestSubmitChecksTheAnswers(t *testing.T) {
@@ -187,11 +217,9 @@ func TestSubmitInTheRepeatedHour(t *testing.T) {
 		Answers: mild(), Scores: intensity(2, "mild")}
 
 	want.CapturedAt = first
-	given.When(submitting(who, first, mild())).Then(want).
-		When(submitting(who, second, mild())).ThenRefused("diary_submitted")
+	isHeld(t, given.When(submitting(who, first, mild())).Then(want), submitting(who, second, mild()), diary.WhyAnswered)
 	want.CapturedAt = second
-	given.When(submitting(who, second, mild())).Then(want).
-		When(submitting(who, first, mild())).ThenRefused("diary_submitted")
+	isHeld(t, given.When(submitting(who, second, mild())).Then(want), submitting(who, first, mild()), diary.WhyAnswered)
 }
 
 // If one window ends and the next begins in the hour that occurs twice, both are open for a while. The patient can
@@ -207,15 +235,16 @@ func TestSubmitToTwoWindowsInTheRepeatedHour(t *testing.T) {
 
 	window := func(events []diary.Event) string { return events[0].(diary.Submitted).Window.ID }
 	d := given.State()
-	for _, want := range []string{"2026-11-01/early", "2026-11-01/late"} {
-		events, err := submitting(who, instant(t, "2026-11-01T05:45:00Z"), mild())(d)
+	for n, want := range []string{"2026-11-01/early", "2026-11-01/late"} {
+		events, err := submitting(who, instant(t, "2026-11-01T05:45:00Z").Add(time.Duration(n)*time.Second), mild())(d)
 		if err != nil || window(events) != want {
 			t.Fatalf("got %v, %v; want %s", events, err, want)
 		}
 		d = diary.Decider.Evolve(d, events[0])
 	}
-	if _, err := submitting(who, instant(t, "2026-11-01T05:50:00Z"), mild())(d); err == nil {
-		t.Fatal("a third diary was accepted")
+	events, err := submitting(who, instant(t, "2026-11-01T05:50:00Z"), mild())(d)
+	if _, held := events[0].(diary.Held); err != nil || !held {
+		t.Fatalf("a third diary is %v, %v", events, err)
 	}
 }
 
@@ -247,10 +276,10 @@ func TestUnusableAssignment(t *testing.T) {
 	for code, e := range map[string]diary.InstrumentAssigned{"invalid_rule": broken, "unknown_zone": nowhere} {
 		captured := shanghai(t, "2026-03-01 20:30")
 		given := scenario.For(t, diary.Decider).Given(e, submitted(t, "2026-03-02", captured), missed(t, "2026-03-03"))
-		r := given.When(submitting(enrolled("Asia/Shanghai"), captured, mild())).ThenRefused("instrument_unusable")
-		if !strings.Contains(r.Sentence, code) {
-			t.Errorf("the refusal does not say why: %s", r.Sentence)
+		if said := sentence(t, given, enrolled("Asia/Shanghai"), captured, "instrument_unusable"); !strings.Contains(said, code) {
+			t.Errorf("the refusal does not say why: %s", said)
 		}
+		isHeld(t, given, submitting(enrolled("Asia/Shanghai"), captured.Add(time.Minute), mild()), diary.WhyUnusable)
 		given.When(closing(captured, captured)).Then()
 		given.When(correcting(&diary.Entry{Answers: mild()}, diary.Answers{"worst": 1}, "slip")).ThenRefused("instrument_unusable")
 		if _, ok := given.State().NextDue(enrolled("Asia/Shanghai")); ok {

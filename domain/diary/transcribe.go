@@ -44,7 +44,7 @@ func Transcribe(d Diary, who patient.Patient, cmd TranscribeDiary, call domain.C
 			return nil, err
 		}
 	}
-	found, err := d.windowNamed(capture{cmd.Instrument, cmd.AnsweredAt}, cmd.Window, who)
+	found, err := d.windowNamed(capture{instrument: cmd.Instrument, at: cmd.AnsweredAt}, cmd.Window, who)
 	if err != nil {
 		return nil, ofAnswer(err)
 	}

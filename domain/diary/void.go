@@ -75,6 +75,9 @@ func CorrectWindow(d Diary, facts Relocation, cmd CorrectDiaryWindow, call domai
 		return nil, refuse.Because("nothing_to_correct", "the diary is recorded in the window %s already", refuse.Shortened(cmd.To)).At("to").
 			Do("nothing is left to do")
 	}
+	if err := d.checkUsable(cmd.Instrument); err != nil {
+		return nil, err
+	}
 	found, err := d.windowByID(cmd.Instrument, cmd.To, facts.Patient)
 	if err != nil {
 		return nil, domain.At("to", err)
@@ -94,6 +97,9 @@ func CorrectWindow(d Diary, facts Relocation, cmd CorrectDiaryWindow, call domai
 			Do("void that diary first, if it is the wrong one")
 	}
 	found.late = entry.CapturedAt.Before(found.window.Opens) || !entry.CapturedAt.Before(found.window.Closes)
+	if entry.For == found.window.ID { // where the patient was, it may have been another time of the day
+		found.late = entry.Late
+	}
 	moved, err := found.submitted(Submitted{Patient: cmd.Patient, CapturedAt: entry.CapturedAt, Answers: entry.Answers,
 		Entered: entry.Entered, MovedFrom: cmd.From})
 	if err != nil {
@@ -110,11 +116,12 @@ func (d Diary) mustHave(entry *Entry, id instrument.ID, window, reason, field st
 	if err := domain.Reason(strings.TrimSpace(reason)); err != nil {
 		return err
 	}
-	if err := d.checkUsable(id); err != nil {
+	if err := d.checkUsable(id); err != nil && (entry == nil || !entry.IsHeld()) {
 		return err
 	}
-	p, ok := d.find(id, window)
-	if !ok || entry == nil || p.status()&(Answered|Waiting) == 0 {
+	status, ok := d.statusOf(id, window)
+	beside := !ok && entry != nil && entry.IsHeld() // held while the stream was damaged, so that the state does not have it
+	if entry == nil || status&(Answered|Waiting) == 0 && !beside {
 		return refuse.NotFound("diary_not_found", "there is no diary of %s for the window %q", id, refuse.Shortened(window)).At(field).
 			Do("look at the patient's diaries")
 	}

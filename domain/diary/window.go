@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"casebook/domain/instrument"
+	"casebook/domain/localtime"
 	"casebook/domain/patient"
 	"casebook/domain/refuse"
 )
@@ -12,6 +13,17 @@ import (
 type capture struct {
 	instrument instrument.ID
 	at         time.Time
+	// zone is where the device was; nil if that is not known.
+	zone *localtime.Zone
+}
+
+// on returns the moment by which an entry belongs to a window of the assignment: a traveller's evening is the evening of the day where
+// the traveller is. It is when the clocks where the patient lives show what those of the device showed.
+func (c capture) on(a *Assignment) time.Time {
+	if c.zone == nil || a.zone == nil {
+		return c.at
+	}
+	return a.zone.Showing(c.zone.In(c.at))
 }
 
 // entryWindow is the window that an entry belongs to, with its status before the entry.
@@ -42,7 +54,7 @@ func (d Diary) windowOf(c capture, who patient.Patient) (entryWindow, error) {
 			return entryWindow{}, err
 		}
 		if kind := a.Instrument.Definition().Schedule.Kind; kind != instrument.ByTime {
-			found, ok := a.otherAt(kind, c.at, who)
+			found, ok := a.otherAt(kind, c, who)
 			if ok && !found.late {
 				return found, nil
 			}
@@ -52,11 +64,12 @@ func (d Diary) windowOf(c capture, who patient.Patient) (entryWindow, error) {
 			other = a
 			continue
 		}
-		if number, open := a.openAt(c.at); open {
+		at := c.on(a)
+		if number, open := a.openAt(at); open {
 			return a.inCalendar(number, false), nil
 		}
 		// The assignments of one instrument do not overlap and are in the order of time.
-		if _, closed := a.calendar.Last(a.calendar.Closed(c.at)); closed {
+		if _, closed := a.calendar.Last(a.calendar.Closed(at)); closed {
 			latest = a
 		} else if upcoming == nil {
 			upcoming = a
@@ -66,9 +79,9 @@ func (d Diary) windowOf(c capture, who patient.Patient) (entryWindow, error) {
 	case late != nil:
 		return *late, nil
 	case other != nil:
-		return entryWindow{}, other.withoutCalendar(c.at)
+		return entryWindow{}, other.withoutCalendar(c.on(other))
 	case latest != nil:
-		return latest.lateAt(c.at, upcoming)
+		return latest.lateAt(c.on(latest), upcoming)
 	case upcoming != nil:
 		return entryWindow{}, tooEarly(c, upcoming)
 	}
@@ -76,12 +89,13 @@ func (d Diary) windowOf(c capture, who patient.Patient) (entryWindow, error) {
 		At("instrument").Do("assign it first")
 }
 
-// otherAt returns the window of an entry to an instrument that is not asked by the time of the day.
-func (a *Assignment) otherAt(kind instrument.ScheduleKind, t time.Time, who patient.Patient) (entryWindow, bool) {
+// otherAt returns the window of an entry to an instrument that is not asked by the time of the day. An event is the moment itself,
+// wherever it was.
+func (a *Assignment) otherAt(kind instrument.ScheduleKind, c capture, who patient.Patient) (entryWindow, bool) {
 	if kind == instrument.ByEvent {
-		return a.eventAt(t)
+		return a.eventAt(c.at)
 	}
-	return a.visitAt(t, who)
+	return a.visitAt(c.on(a), who)
 }
 
 // openAt returns the window that is open at t. In the hour that occurs twice, two windows can be open; the entry then

@@ -172,7 +172,7 @@ type LatePolicy struct {
 	// SyncHours is the time, in hours, for which the server waits for offline devices after the last moment for an entry,
 	// before it records the window as missed.
 	SyncHours int `json:"syncHours" minimum:"0" maximum:"336" doc:"Hours to wait for offline devices before the window is recorded as missed"`
-	// Hold says that an entry for which there is no window, or which was captured after the patient's end, is held for the site to
-	// decide about. Without it, such an entry is refused.
-	Hold bool `json:"hold,omitempty" doc:"Whether an entry without a window, or from after the patient's end, is held for the site instead of refused"`
+	// Hold is of definitions from when an entry without a window was refused unless they said that it was held. Every entry that cannot
+	// count is held, so that it says nothing any more.
+	Hold bool `json:"hold,omitempty" doc:"Says nothing any more: an entry that cannot count is always held for the site"`
 }

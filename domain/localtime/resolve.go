@@ -30,6 +30,18 @@ func (z *Zone) Resolve(day Day, clock Clock, choice Choice) time.Time {
 	return time.Unix(z.firstReaching(wall), 0).UTC()
 }
 
+// Showing returns the moment at which the clocks of the zone show what local shows in its own: the same moment where both have the
+// same offset then, and otherwise the first such moment.
+func (z *Zone) Showing(local time.Time) time.Time {
+	_, there := local.Zone()
+	if _, here := z.In(local).Zone(); here == there {
+		return local
+	}
+	day := Day(floorDiv(local.Unix()+int64(there), secondsPerDay))
+	within := time.Duration(local.Second())*time.Second + time.Duration(local.Nanosecond())
+	return z.Resolve(day, Clock(local.Hour()*60+local.Minute()), First).Add(within)
+}
+
 // firstReaching walks forward through the periods of equal offset, from a moment at which no zone has reached wall yet.
 func (z *Zone) firstReaching(wall int64) int64 {
 	at := time.Unix(wall-maxOffset, 0).In(z.location)

@@ -62,7 +62,7 @@ func Fill(v reflect.Value, path string) {
 		v.SetString(path)
 	case reflect.Bool:
 		v.SetBool(true)
-	case reflect.Int:
+	case reflect.Int, reflect.Int64:
 		v.SetInt(int64(len(path)))
 	case reflect.Uint64:
 		v.SetUint(uint64(len(path)))

@@ -103,12 +103,34 @@ func (u User) evolveDevices(e Event) User {
 	switch e := e.(type) {
 	case DeviceEnrolled:
 		u.Devices = append(u.devicesWithout(e.Device), Device{ID: e.Device, Name: e.Name, Enrolment: e.Enrolment, Key: e.Key})
+		u.Revoked, u.Former = withoutDevice(u.Revoked, e.Device), withoutDevice(u.Former, e.Device)
 		u.Enrolments = e.Enrolment
 	case DeviceRevoked:
 		u.Devices = u.devicesWithout(e.Device)
+		u.Revoked = withDevice(u.Revoked, e.Device)
 	}
 	return u
 }
+
+// maxFormerDevices bounds the devices of the past that an account remembers.
+const maxFormerDevices = 100
+
+func withDevice(all []DeviceID, id DeviceID) []DeviceID {
+	all = append(withoutDevice(all, id), id)
+	return all[max(0, len(all)-maxFormerDevices):]
+}
+
+func withoutDevice(all []DeviceID, id DeviceID) []DeviceID {
+	return slices.DeleteFunc(slices.Clone(all), func(d DeviceID) bool { return d == id })
+}
+
+// HasEnrolled says whether the device is enrolled, or was until all sessions of the account ended: nobody has revoked it.
+func (u User) HasEnrolled(id DeviceID) bool {
+	return slices.Contains(u.Former, id) || slices.ContainsFunc(u.Devices, func(d Device) bool { return d.ID == id })
+}
+
+// HasRevoked says whether the device was revoked, and not enrolled again.
+func (u User) HasRevoked(id DeviceID) bool { return slices.Contains(u.Revoked, id) }
 
 func (u User) devicesWithout(id DeviceID) []Device {
 	return slices.DeleteFunc(slices.Clone(u.Devices), func(d Device) bool { return d.ID == id })

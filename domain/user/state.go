@@ -26,9 +26,11 @@ type User struct {
 	// while none were ended.
 	Sessions        int
 	SessionsEndedAt time.Time
-	// Devices are the enrolled devices, and Enrolments is the number of the last enrolment.
-	Devices    []Device
-	Enrolments int
+	// Devices are the enrolled devices, and Enrolments is the number of the last enrolment. Former are devices whose enrolment ended
+	// with all sessions, and Revoked those that were revoked, the newest of each.
+	Devices         []Device
+	Enrolments      int
+	Former, Revoked []DeviceID
 	// MustChangePassword says that somebody else knows the password.
 	MustChangePassword bool
 	// HandledBy are those who have opened the account, chosen a password of it, removed its second factor, or changed it on
@@ -112,6 +114,9 @@ func evolve(u User, e Event) User {
 	case AccountActivated:
 		u.activation = activationCode{}
 	case SessionsEnded:
+		for _, d := range u.Devices {
+			u.Former = withDevice(u.Former, d.ID)
+		}
 		u.Sessions, u.SessionsEndedAt, u.Devices = e.Version, e.At, nil
 	default:
 		return u.evolveConfirmation(e).evolveFactor(e).evolveDevices(e)

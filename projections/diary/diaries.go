@@ -1,6 +1,8 @@
 package diary
 
 import (
+	"time"
+
 	"casebook/domain/diary"
 	"casebook/domain/instrument"
 	"casebook/projections"
@@ -19,13 +21,13 @@ var Diaries = projections.New(diaryviews.Diaries, projections.KeyOf(func(e diary
 		ofWindow(d, at, e.Instrument, e.Window)
 		d.Version, d.CapturedAt, d.Late, d.AfterMissed, d.Missed = e.Version, &captured, e.Late, e.AfterMissed, false
 		d.Answers, d.Scores, d.MovedFrom = answersOf(e.Answers), e.Scores, e.MovedFrom
-		entered(d, at, e.Entered)
+		entered(d, at, e.Entered, e.CapturedAt)
 	}),
 	projections.On(func(d *entry, e diary.Held, at projections.Envelope) {
 		captured := e.CapturedAt.UTC()
 		ofWindow(d, at, e.Instrument, e.Window)
-		d.Version, d.CapturedAt, d.Answers, d.Held = e.Version, &captured, answersOf(e.Answers), e.Why
-		entered(d, at, e.Entered)
+		d.Version, d.CapturedAt, d.Answers, d.Held, d.For = e.Version, &captured, answersOf(e.Answers), e.Why, e.For
+		entered(d, at, e.Entered, e.CapturedAt)
 	}),
 	projections.On(func(d *entry, e diary.Voided, at projections.Envelope) {
 		d.Void(diaryviews.VoidedDiary{Reason: e.Reason, MovedTo: e.MovedTo, By: at.Metadata.Actor, RecordedAt: at.Metadata.RecordedAt})
@@ -67,9 +69,17 @@ func ofWindow(d *entry, at projections.Envelope, id instrument.ID, w diary.Windo
 }
 
 // entered sets who entered the diary, and how.
-func entered(d *entry, at projections.Envelope, e diary.Entered) {
+func entered(d *entry, at projections.Envelope, e diary.Entered, capturedAt time.Time) {
+	c := captured(at, e, capturedAt)
+	d.Offset, d.Sequence, d.Monotonic = c.Offset, c.Sequence, c.Monotonic
 	d.Mode, d.Respondent, d.Relation, d.Device, d.Language, d.Source = e.Mode, e.Respondent, e.Relation, e.Device, e.Language, e.Source
 	d.Reason, d.By, d.Zone = e.Reason, at.Metadata.Actor, at.Metadata.CapturedZone
+}
+
+// captured returns where and when a device captured an entry.
+func captured(at projections.Envelope, e diary.Entered, capturedAt time.Time) diaryviews.Captured {
+	return diaryviews.Captured{CapturedAt: capturedAt.UTC(), Offset: diaryviews.OffsetOf(capturedAt), Zone: at.Metadata.CapturedZone,
+		Device: e.Device, Sequence: e.Sequence, Monotonic: e.MonotonicMs}
 }
 
 func answersOf(answers diary.Answers) map[string]any {

@@ -6,4 +6,4 @@ import (
 )
 
 // Projections are the projections of this context.
-var Projections = []projections.Projection{Diaries, DiaryCompliance}
+var Projections = []projections.Projection{Diaries, DiaryCompliance, HeldDiaries, DiaryDevices}

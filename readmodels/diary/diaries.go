@@ -53,7 +53,11 @@ type Diary struct {
 	Language          diary.Language      `bson:"language,omitempty" json:"language,omitempty" doc:"Language in which it was answered"`
 	Source            diary.Source        `bson:"source,omitempty" json:"source,omitempty" doc:"Where staff have it from"`
 	Reason            string              `bson:"reason,omitempty" json:"reason,omitempty" doc:"Why staff entered it"`
-	Held              string              `bson:"held,omitempty" json:"held,omitempty" doc:"Why it is held and counts nowhere: the code of a refusal"`
+	Offset            string              `bson:"offset,omitempty" json:"offset,omitempty" doc:"The offset from UTC that the device said it had at the capture, such as +13:00; Z if it said none" example:"+01:00"`
+	Sequence          int64               `bson:"sequence,omitempty" json:"sequence,omitempty" doc:"Its number among the entries of the device"`
+	Monotonic         int64               `bson:"monotonicMs,omitempty" json:"monotonicMs,omitempty" doc:"Milliseconds at the capture by a clock of the device that nobody can set"`
+	Held              diary.Why           `bson:"held,omitempty" json:"held,omitempty" doc:"Why it is held and counts nowhere"`
+	For               string              `bson:"for,omitempty" json:"for,omitempty" doc:"The window that a held diary would have counted in"`
 	MovedFrom         string              `bson:"movedFrom,omitempty" json:"movedFrom,omitempty" doc:"The window in which it was recorded first"`
 	Voided            []VoidedDiary       `bson:"voided,omitempty" json:"voided,omitempty" doc:"Diaries of the window that do not count; the newest 20"`
 	Risks             []string            `bson:"risks,omitempty" json:"risks,omitempty" doc:"Rules that flagged a risk"`

@@ -1,0 +1,498 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"casebook/access"
+	"casebook/api"
+	"casebook/commands"
+	"casebook/domain"
+	"casebook/domain/diary"
+	"casebook/domain/instrument"
+	"casebook/domain/patient"
+	"casebook/domain/record"
+	"casebook/domain/user"
+	"casebook/embedded/storetest"
+	"casebook/readmodels"
+	diaryviews "casebook/readmodels/diary"
+)
+
+// heldSite is a study whose patients have phones.
+type heldSite struct{ *diarySite }
+
+// appOf is a phone of a patient: what it has captured, and in which order.
+type appOf struct {
+	s      *heldSite
+	of     domain.OfPatient
+	token  string
+	device user.DeviceID
+	last   int64
+	kept   []diary.SubmitDiary
+}
+
+const phonePassword = "velvet anchor copper mist"
+
+// enrolPhone signs the patient in on a device, which enrols it. The account is made when its first device comes.
+func (s *heldSite) enrolPhone(of domain.OfPatient, device user.DeviceID) *appOf {
+	s.t.Helper()
+	id := domain.UserID("phone." + strings.ToLower(string(of.Patient)))
+	if s.phones[id] == "" {
+		s.phone(of)
+		s.installation.send(access.Principal{User: id, AuthenticatedAt: time.Now()},
+			user.ChangePassword{OfUser: domain.ForUser(id), Password: phonePassword})
+	}
+	body, err := json.Marshal(api.SignIn{User: id, Password: phonePassword, Device: user.DeviceAtSignIn{ID: device}})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	status, text := s.post("/api/v1/sign-in", "", body)
+	var session api.Session
+	if err := json.Unmarshal([]byte(text), &session); err != nil || status != http.StatusOK {
+		s.t.Fatalf("sign-in is answered %d %s", status, text)
+	}
+	s.phones[id] = session.Token
+	return &appOf{s: s, of: of, token: session.Token, device: device}
+}
+
+func (s *heldSite) post(path, token string, body []byte) (int, string) {
+	s.t.Helper()
+	request, err := http.NewRequest(http.MethodPost, s.url+path, bytes.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	request.Header.Set("Content-Type", "application/json")
+	return s.do(request, token)
+}
+
+// captures is what the phone keeps of one entry: it has a number, and is sent under one key.
+func (p *appOf) captures(id instrument.ID, at time.Time, worst int) diary.SubmitDiary {
+	p.last++
+	c := diary.SubmitDiary{OfPatient: p.of, Instrument: id, CapturedAt: at, Answers: scale(worst), Device: p.device, Sequence: p.last,
+		MonotonicMs: 60_000 * p.last}
+	p.kept = append(p.kept, c)
+	return c
+}
+
+func (p *appOf) key(sequence int64) string { return fmt.Sprintf("%s-%d", p.device, sequence) }
+
+// sent is the answer to one entry.
+type sent struct {
+	Stream   string         `json:"stream"`
+	Revision uint64         `json:"revision"`
+	Held     *commands.Held `json:"held"`
+	Events   []struct {
+		ID   string          `json:"id"`
+		Type string          `json:"type"`
+		Data json.RawMessage `json:"data"`
+	} `json:"events"`
+	Position uint64 `json:"position"`
+}
+
+// entry returns the entry that was recorded, with what both kinds of it have.
+func (a sent) entry() (e diary.Submitted) {
+	_ = json.Unmarshal(a.Events[0].Data, &e)
+	return e
+}
+
+// sends sends an entry by itself, which has to be accepted, and returns the answer.
+func (p *appOf) sends(c diary.SubmitDiary, key string) (a sent) {
+	p.s.t.Helper()
+	status, _, text := p.s.command(p.token, key, c)
+	if err := json.Unmarshal([]byte(text), &a); err != nil || status != http.StatusOK {
+		p.s.t.Fatalf("the entry %+v is answered %d %s", c, status, text)
+	}
+	return a
+}
+
+// batch sends entries together, and returns what became of each.
+func (p *appOf) batch(entries ...diary.SubmitDiary) []api.BatchItem {
+	p.s.t.Helper()
+	b := api.Batch{Commands: []api.BatchCommand{}}
+	for _, c := range entries {
+		body, err := json.Marshal(c)
+		if err != nil {
+			p.s.t.Fatal(err)
+		}
+		b.Commands = append(b.Commands, api.BatchCommand{Command: "SubmitDiary", Key: p.key(c.Sequence), Body: body})
+	}
+	body, err := json.Marshal(b)
+	if err != nil {
+		p.s.t.Fatal(err)
+	}
+	status, text := p.s.post("/api/v1/commands:batch", p.token, body)
+	var answer api.BatchAnswer
+	if err := json.Unmarshal([]byte(text), &answer); err != nil || status != http.StatusOK {
+		p.s.t.Fatalf("the batch is answered %d %s", status, text)
+	}
+	return answer.Items
+}
+
+// isHeldFor checks that an answer says plainly that the entry is held, and why.
+func (s *heldSite) isHeldFor(a sent, why diary.Why) string {
+	s.t.Helper()
+	if a.Held == nil || a.Held.Why != why || len(a.Events) != 1 || a.Events[0].Type != "DiaryHeld" || a.Held.ID != a.entry().Window.ID {
+		s.t.Fatalf("the answer is %+v, want that it is held for %s", a, why)
+	}
+	return a.Held.ID
+}
+
+// worklist returns the held diaries of the site.
+func (s *heldSite) worklist(token, narrowed string, position uint64) []diaryviews.HeldDiary {
+	s.t.Helper()
+	var list readmodels.List[diaryviews.HeldDiary]
+	s.query(token, fmt.Sprintf("/api/v1/studies/%s/held-diaries?site=01&limit=100%s", s.study, narrowed), position, &list)
+	return list.Items
+}
+
+// devices returns what the patient's own app sees of the devices.
+func (p *appOf) devices(position uint64) map[user.DeviceID]diaryviews.DiaryDevice {
+	p.s.t.Helper()
+	var list readmodels.List[diaryviews.DiaryDevice]
+	p.s.query(p.token, fmt.Sprintf("/api/v1/patients/%s/diary-devices", p.of.Patient), position, &list)
+	all := map[user.DeviceID]diaryviews.DiaryDevice{}
+	for _, d := range list.Items {
+		all[d.Device] = d
+	}
+	return all
+}
+
+// TestNoDiaryIsLost plays, over HTTP, what happens to diaries that cannot count. Each scenario has the name that the people of a trial
+// give it.
+func TestNoDiaryIsLost(t *testing.T) {
+	s := &heldSite{openDiarySite(t)}
+	because := domain.Because("The patient was asked by telephone")
+	investigator := s.account("investigator", user.Grant{Role: user.Investigator, Study: s.study, Site: "01"})
+
+	t.Run("two phones, one window", func(t *testing.T) {
+		s.t = t
+		of := s.takesPart(54, "pain")
+		p, other := s.enrolPhone(of, "phone-1"), s.enrolPhone(of, "phone-2")
+		first := p.captures("pain", s.at(s.ago(3), "20:30"), 3)
+		first.Zone = "UTC"
+		counted := p.sends(first, "")
+		if counted.Held != nil || counted.entry().Window.ID != ofDay(s.ago(3)) {
+			t.Fatalf("the first entry is answered %+v", counted)
+		}
+		// The same again, under another key: the answer that it got before.
+		if again := p.sends(first, "another"); again.Held != nil || len(again.Events) != 1 || again.Events[0].ID != counted.Events[0].ID {
+			t.Errorf("the same entry is answered %+v, and was answered %+v", again, counted)
+		}
+		second := other.captures("pain", s.at(s.ago(3), "21:00"), 9)
+		second.Zone = "UTC"
+		answer := other.sends(second, "key")
+		held := s.isHeldFor(answer, diary.WhyAnswered)
+		for _, key := range []string{"key", "key of the second phone"} {
+			if again := other.sends(second, key); again.Held == nil || *again.Held != *answer.Held || again.Events[0].ID != answer.Events[0].ID {
+				t.Errorf("the same entry is answered %+v, and was answered %+v", again, answer)
+			}
+		}
+		s.counts(of, answer.Position, diaryviews.Compliance{Closed: 1, Completed: 1, OnTime: 1, Held: 1})
+		all := s.worklist(s.crc, "&why=diary_submitted&status=waiting&patient="+string(of.Patient), answer.Position)
+		if len(all) != 1 {
+			t.Fatalf("the worklist is %+v", all)
+		}
+		if h := all[0]; h.Held != held || h.Device != "phone-2" || h.Zone != "UTC" || h.Offset != "Z" || h.By == "" || h.Sequence != 1 ||
+			h.Monotonic != 60_000 || h.Answers["worst"] != 9.0 ||
+			h.Counts == nil || h.Counts.Device != "phone-1" || h.Counts.Answers["worst"] != 3.0 {
+			t.Errorf("the worklist has %+v, and beside it %+v", h, h.Counts)
+		}
+		// The investigator takes the second one in place of the first.
+		move := diary.CorrectDiaryWindow{OfPatient: of, Instrument: "pain", From: held, To: ofDay(s.ago(3)), Reasoned: because}
+		s.refused(investigator, "diary_submitted", move)
+		s.must(investigator, diary.VoidDiary{OfPatient: of, Instrument: "pain", Window: ofDay(s.ago(3)), Reasoned: because})
+		taken := s.must(investigator, move)
+		s.counts(of, taken.Position, diaryviews.Compliance{Closed: 1, Completed: 1, OnTime: 1, Voided: 1})
+		if all := s.worklist(s.crc, "&status=taken&patient="+string(of.Patient), taken.Position); len(all) != 1 ||
+			all[0].TakenInto != ofDay(s.ago(3)) || all[0].DecidedBy != "investigator" || all[0].Counts.Device != "phone-2" {
+			t.Errorf("the worklist is %+v", all)
+		}
+		// Neither counts twice, however often they are sent.
+		p.sends(first, "once more")
+		s.counts(of, other.sends(second, "once more, the second").Position, diaryviews.Compliance{Closed: 1, Completed: 1, OnTime: 1, Voided: 1})
+	})
+
+	t.Run("lost phone, phone of another account", func(t *testing.T) {
+		s.t = t
+		of := s.takesPart(54, "pain")
+		lost, p := s.enrolPhone(of, "phone-1"), s.enrolPhone(of, "phone-2")
+		captured := lost.captures("pain", s.at(s.ago(3), "20:30"), 3)
+		account := domain.ForUser("phone." + domain.UserID(strings.ToLower(string(of.Patient))))
+		s.installation.send(administrator("first.admin"), user.RevokeDevice{OfUser: account, Device: "phone-1", Reasoned: domain.Because("lost")})
+		// Without a valid token, nothing is stored.
+		before := s.diaries(of, "", 0)
+		if status, _, text := s.command(lost.token, "", captured); status != http.StatusUnauthorized {
+			t.Errorf("a revoked phone is answered %d %s", status, text)
+		}
+		if after := s.diaries(of, "", s.must(s.crc, diary.SetDiaryLanguage{OfPatient: of, Language: "de"}).Position); len(after) != len(before) {
+			t.Errorf("a revoked phone has stored %+v", after)
+		}
+		// What it had captured comes from the next one.
+		a := p.sends(captured, "")
+		held := s.isHeldFor(a, diary.WhyDeviceRevoked)
+		lent := p.captures("pain", s.at(s.ago(4), "20:30"), 3)
+		lent.Device = "tablet-of-the-ward"
+		s.isHeldFor(p.sends(lent, ""), diary.WhyDeviceNotEnrolled)
+		taken := s.must(s.crc, diary.CorrectDiaryWindow{OfPatient: of, Instrument: "pain", From: held, To: ofDay(s.ago(3)), Reasoned: because})
+		s.counts(of, taken.Position, diaryviews.Compliance{Closed: 1, Completed: 1, OnTime: 1, Held: 1})
+	})
+
+	t.Run("traveller", func(t *testing.T) {
+		s.t = t
+		of := s.takesPart(54, "pain")
+		p := s.enrolPhone(of, "phone-1")
+		evening := func(day domain.Date, offset int, zone string) diary.SubmitDiary {
+			c := p.captures("pain", s.at(day, "20:00").Add(-time.Duration(offset)*time.Hour).In(time.FixedZone("", offset*3600)), 9)
+			c.Zone = zone
+			return c
+		}
+		// In Brisbane, where no clocks change, the evening of a day is its morning at home, and in Honolulu the morning of the next one.
+		for day, at := range map[domain.Date]struct {
+			offset int
+			zone   string
+		}{s.ago(9): {10, "Australia/Brisbane"}, s.ago(8): {-10, "Pacific/Honolulu"}} {
+			a := p.sends(evening(day, at.offset, at.zone), "")
+			if a.Held != nil || a.entry().Window.ID != ofDay(day) || a.entry().Late || a.Events[1].Type != "RiskFlagged" {
+				t.Errorf("the evening of %s in %s is answered %+v", day, at.zone, a)
+			}
+		}
+		contradiction := p.sends(evening(s.ago(7), 1, "Asia/Tokyo"), "")
+		s.isHeldFor(contradiction, diary.WhyZoneContradicts)
+		all := s.worklist(s.crc, "&why=zone_contradicts_offset", contradiction.Position)
+		if len(all) != 1 || all[0].Zone != "Asia/Tokyo" || all[0].Offset != "+01:00" || all[0].For != "" {
+			t.Errorf("the worklist is %+v", all)
+		}
+		s.refused(p.token, "unknown_zone", evening(s.ago(7), 0, "Mars/Olympus")) // the app can mend that
+	})
+
+	t.Run("not asked, too late, after the end", func(t *testing.T) {
+		s.t = t
+		of := s.takesPart(54, "pain")
+		p := s.enrolPhone(of, "phone-1")
+		s.isHeldFor(p.sends(p.captures("attacks", s.at(s.ago(3), "20:30"), 3), ""), diary.WhyNotAssigned)
+		s.isHeldFor(p.sends(p.captures("pain", s.at(s.ago(20), "20:30"), 3), ""), diary.WhyTooEarly)
+		s.must(s.crc, patient.EndParticipation{OfPatient: of, On: s.ago(5), Reason: patient.EndedByPhysician})
+		a := p.sends(p.captures("pain", s.at(s.ago(4), "20:30"), 3), "")
+		held := s.isHeldFor(a, diary.WhyNotParticipating)
+		before := p.sends(p.captures("pain", s.at(s.ago(6), "20:30"), 3), "")
+		if before.Held != nil {
+			t.Errorf("what was captured before the end is answered %+v", before)
+		}
+		s.refused(s.crc, "patient_not_participating", diary.CorrectDiaryWindow{OfPatient: of, Instrument: "pain", From: held, To: ofDay(s.ago(7)),
+			Reasoned: because})
+		for _, h := range s.worklist(s.crc, "&patient="+string(of.Patient), before.Position) {
+			a := s.must(investigator, diary.VoidDiary{OfPatient: of, Instrument: h.Instrument, Window: h.Held, Reasoned: because})
+			if left := s.worklist(s.crc, "&status=waiting&patient="+string(of.Patient), a.Position); slices.ContainsFunc(left,
+				func(l diaryviews.HeldDiary) bool { return l.Held == h.Held }) {
+				t.Errorf("after it was set aside, the worklist has %+v", left)
+			}
+		}
+		s.counts(of, 0, diaryviews.Compliance{Closed: 1, Completed: 1, OnTime: 1, Voided: 3})
+	})
+
+	t.Run("days offline, in any order", func(t *testing.T) {
+		s.t = t
+		of := s.takesPart(54, "pain")
+		p := s.enrolPhone(of, "phone-1")
+		var entries []diary.SubmitDiary
+		for day := 14; day > 8; day-- {
+			entries = append(entries, p.captures("pain", s.at(s.ago(day), "20:30"), 3))
+		}
+		items := p.batch(entries[5], entries[1], entries[0], entries[1], entries[3])
+		for _, item := range items {
+			if item.Status != http.StatusOK || item.Answer.Held != nil {
+				t.Errorf("an entry is answered %+v", item)
+			}
+		}
+		last := items[4].Answer.Position
+		if d := p.devices(last)["phone-1"]; d.HeldThrough != 2 || d.Highest != 6 || d.Numbering != diaryviews.NumberingGaps ||
+			!slices.Equal(d.Gaps, []diary.Span{{First: 3, Last: 3}, {First: 5, Last: 5}}) || d.Entries != 4 {
+			t.Errorf("the device is %+v", d)
+		}
+		var gapped readmodels.List[diaryviews.DiaryDevice]
+		s.query(s.crc, fmt.Sprintf("/api/v1/studies/%s/diary-devices?site=01&numbering=gaps", s.study), last, &gapped)
+		if len(gapped.Items) != 1 || gapped.Items[0].Patient != of.Patient {
+			t.Errorf("devices with gaps are %+v", gapped.Items)
+		}
+		items = p.batch(entries...)
+		if d := p.devices(items[4].Answer.Position)["phone-1"]; d.HeldThrough != 6 || d.Numbering != diaryviews.NumberingComplete {
+			t.Errorf("the device is %+v", d)
+		}
+		s.counts(of, items[4].Answer.Position, diaryviews.Compliance{Closed: 6, Completed: 6, OnTime: 6})
+
+		// An item without a key would be done twice.
+		status, text := s.post("/api/v1/commands:batch", p.token, []byte(`{"commands":[{"command":"SubmitDiary","body":{}}]}`))
+		var answer api.BatchAnswer
+		if err := json.Unmarshal([]byte(text), &answer); err != nil || status != http.StatusOK ||
+			answer.Items[0].Status != http.StatusBadRequest ||
+			answer.Items[0].Problem.Field != "idempotencyKey" {
+			t.Errorf("an item without a key is answered %s", text)
+		}
+	})
+
+	t.Run("damaged record", func(t *testing.T) {
+		s.t = t
+		of := s.takesPart(54, "pain")
+		p := s.enrolPhone(of, "phone-1")
+		s.eventually("the instruments of the phase are assigned", func() bool { return s.instrumentOf(of, "taken", 0).Instrument == "taken" })
+		sound := p.captures("pain", s.at(s.ago(5), "20:30"), 3)
+		before := p.sends(sound, "1")
+		stream, forged := diary.StreamOf(of.Patient), before.Revision+1
+		if _, err := storetest.Forge(t.Context(), s.stores.eventStoreURL, stream, "DiaryWindowMissed", []byte(`{}`), nil); err != nil {
+			t.Fatal(err)
+		}
+		entry := p.captures("pain", s.at(s.ago(4), "20:30"), 3)
+		a := p.sends(entry, "2")
+		held := s.isHeldFor(a, diary.WhyDamaged)
+		if a.Stream == stream || !strings.HasPrefix(a.Stream, stream+".") {
+			t.Errorf("it is held in %s", a.Stream)
+		}
+		for _, key := range []string{"2", "3", ""} {
+			if again := p.sends(entry, key); again.Held == nil || again.Events[0].ID != a.Events[0].ID {
+				t.Errorf("the same entry is answered %+v, and was answered %+v", again, a)
+			}
+		}
+		for _, key := range []string{"1", "4"} { // what was sound is answered as before
+			if again := p.sends(sound, key); again.Held != nil || len(again.Events) != 1 || again.Events[0].ID != before.Events[0].ID {
+				t.Errorf("a sound entry is answered %+v, and was answered %+v", again, before)
+			}
+		}
+		if all := s.worklist(s.crc, "&why=record_damaged", a.Position); len(all) != 1 || all[0].Held != held || all[0].Patient != of.Patient {
+			t.Errorf("the worklist is %+v", all)
+		}
+		if d := p.devices(a.Position)["phone-1"]; d.HeldThrough != 2 {
+			t.Errorf("the device is %+v", d)
+		}
+		move := diary.CorrectDiaryWindow{OfPatient: of, Instrument: "pain", From: held, To: ofDay(s.ago(4)), Reasoned: because}
+		s.refused(s.crc, "record_damaged", move)
+		damaged := record.OfStream{Stream: stream, Revision: forged}
+		for _, who := range []domain.UserID{"first.admin", "second.admin"} {
+			admin := administrator(who)
+			admin.AuthenticatedAt = time.Now()
+			if who == "first.admin" {
+				s.installation.send(admin, record.ResolveDamage{OfStream: damaged, Reasoned: domain.Because("The credentials are replaced")})
+			} else {
+				s.installation.send(admin, record.ConfirmDamageResolution{OfStream: damaged})
+			}
+		}
+		taken := s.must(s.crc, move)
+		s.refused(s.crc, "diary_not_found", move)
+		s.counts(of, taken.Position, diaryviews.Compliance{Closed: 2, Completed: 2, OnTime: 2})
+	})
+}
+
+// TestNothingIsLostAfterARestoreOfAnOlderLog is the drill: phones send entries, a backup is made, they send more, and the machine is
+// lost. The backup is restored. The phones ask what it has, and send again what they have kept of the rest.
+func TestNothingIsLostAfterARestoreOfAnOlderLog(t *testing.T) {
+	s := &heldSite{openDiarySite(t)}
+	const patients = 6
+	var phones []*appOf
+	for n := range patients {
+		of := s.takesPart(54, "pain")
+		p := s.enrolPhone(of, user.DeviceID(fmt.Sprintf("phone-%d", n)))
+		phones = append(phones, p)
+		if n == 0 { // a second phone, of which the record has nothing before the backup
+			phones = append(phones, s.enrolPhone(of, "phone-new"))
+		}
+	}
+	send := func(from, to int, skipNew bool) (position uint64) {
+		for _, p := range phones {
+			if p.device == "phone-new" && skipNew {
+				continue
+			}
+			var entries []diary.SubmitDiary
+			for day := from; day > to; day-- {
+				entries = append(entries, p.captures("pain", s.at(s.ago(day), "20:30"), day%8))
+			}
+			for _, item := range p.batch(entries...) {
+				if item.Status != http.StatusOK {
+					t.Fatalf("an entry is answered %+v", item.Problem)
+				}
+				position = max(position, item.Answer.Position)
+			}
+		}
+		return position
+	}
+	send(14, 10, true)
+	backup := filepath.Join(t.TempDir(), "log.tar")
+	tool(t, exitOK, "node", "backup", "--data", s.dir, "--to", backup)
+	before := s.all(send(10, 5, false))
+
+	// The machine is lost, and the backup is an hour older.
+	dir := filepath.Join(t.TempDir(), "restored")
+	tool(t, exitOK, "node", "restore", "--from", backup, "--data", dir)
+	for _, name := range []string{tokenKeyFile, blindingKeyFile} {
+		text, err := os.ReadFile(filepath.Join(s.dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.installation = startIn(t, dir)
+	lost := 0
+	for _, p := range phones {
+		through := p.devices(0)[p.device].HeldThrough
+		if want := map[bool]int64{true: 0, false: 4}[p.device == "phone-new"]; through != want {
+			t.Errorf("of %s, the restored record has what came up to %d, want %d", p.device, through, want)
+		}
+		var missing []diary.SubmitDiary
+		for _, c := range p.kept {
+			if c.Sequence > through {
+				missing = append(missing, c)
+			}
+		}
+		lost += len(missing)
+		for _, item := range p.batch(missing...) {
+			if item.Status != http.StatusOK {
+				t.Errorf("an entry is answered %+v", item.Problem)
+			}
+		}
+	}
+	if lost != 5*(patients+1) {
+		t.Errorf("%d entries were sent again", lost)
+	}
+	// A phone that sends all it has kept changes nothing.
+	var position uint64
+	for _, p := range phones {
+		slices.Reverse(p.kept)
+		for _, item := range p.batch(p.kept...) {
+			if item.Status != http.StatusOK {
+				t.Errorf("an entry is answered %+v", item.Problem)
+			}
+			position = max(position, item.Answer.Position)
+		}
+	}
+	after := s.all(position)
+	if len(after) != len(before) {
+		t.Errorf("%d diaries were recorded, and %d after the restore", len(before), len(after))
+	}
+	for key, was := range before {
+		if is := after[key]; is != was {
+			t.Errorf("the diary %s was %s, and is %s", key, was, is)
+		}
+	}
+}
+
+// all returns all diaries of the study: their windows, and what matters of each.
+func (s *heldSite) all(position uint64) map[string]string {
+	s.t.Helper()
+	found := map[string]string{}
+	for n := 1; n <= s.patients; n++ {
+		of := domain.ForPatient(domain.NewPatientID(s.study, fmt.Sprintf("S-%02d", n)))
+		for _, d := range s.diaries(of, "?limit=200", position) {
+			found[diaryviews.DiaryKey(d.Patient, d.Instrument, d.Window)] = fmt.Sprintf("%s %d of %s at %s: %v, held %q", d.Device, d.Sequence,
+				d.By, d.CapturedAt.UTC(), d.Answers["worst"], d.Held)
+		}
+	}
+	return found
+}

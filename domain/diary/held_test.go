@@ -1,0 +1,282 @@
+package diary_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"casebook/domain"
+	"casebook/domain/diary"
+	"casebook/domain/instrument"
+	"casebook/domain/scenario"
+	"casebook/domain/user"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+// sending is a diary of the evening of 1 March from the phone that the account has enrolled, unless it is changed.
+func sending(t *testing.T, change func(*diary.SubmitDiary)) func(diary.Diary) ([]diary.Event, error) {
+	t.Helper()
+	cmd := evenings(t)
+	if change != nil {
+		change(&cmd)
+	}
+	return submit(enrolled("Asia/Shanghai"), cmd, call(shanghai(t, "2026-03-20 10:00")))
+}
+
+func evenings(t *testing.T) diary.SubmitDiary {
+	t.Helper()
+	return diary.SubmitDiary{OfPatient: domain.ForPatient(anna), Instrument: painNRS, CapturedAt: shanghai(t, "2026-03-01 20:30"),
+		Zone: "Asia/Shanghai", Device: "phone-1", Sequence: 1, Answers: mild()}
+}
+
+func evolved(g scenario.Given[diary.Diary, diary.Event], events ...diary.Event) scenario.Given[diary.Diary, diary.Event] {
+	return g.Given(events...)
+}
+
+// A device that the account has revoked or never enrolled may have captured an entry all the same.
+func TestAnEntryOfAnUnknownDeviceIsHeld(t *testing.T) {
+	for standing, why := range map[diary.DeviceStanding]diary.Why{diary.DeviceIsRevoked: diary.WhyDeviceRevoked,
+		diary.DeviceIsUnknown: diary.WhyDeviceNotEnrolled} {
+		h := isHeld(t, march(t), sending(t, func(c *diary.SubmitDiary) { c.Sender.Device = standing }), why)
+		if h.For != "2026-03-01/evening" || h.Sequence != 1 || h.Device != "phone-1" {
+			t.Errorf("held is %+v", h)
+		}
+	}
+	account := user.Decider.Fold(user.Registered{User: "anna"}, user.DeviceEnrolled{User: "anna", Device: "phone-1", Enrolment: 1},
+		user.DeviceEnrolled{User: "anna", Device: "phone-2", Enrolment: 2}, user.DeviceRevoked{User: "anna", Device: "phone-2"})
+	for id, want := range map[user.DeviceID]diary.DeviceStanding{"phone-1": diary.DeviceIsTrusted, "phone-2": diary.DeviceIsRevoked,
+		"phone-3": diary.DeviceIsUnknown, "": diary.DeviceIsTrusted} {
+		if got := diary.StandingOf(account, id); got != want {
+			t.Errorf("the device %q is %q, want %q", id, got, want)
+		}
+	}
+	ended := user.Decider.Evolve(account, user.SessionsEnded{User: "anna", Version: 1})
+	if got := diary.StandingOf(ended, "phone-1"); got != diary.DeviceIsTrusted {
+		t.Errorf("a device whose session has ended is %q", got)
+	}
+	back := user.Decider.Evolve(ended, user.DeviceEnrolled{User: "anna", Device: "phone-2", Enrolment: 3})
+	if got := diary.StandingOf(back, "phone-2"); got != diary.DeviceIsTrusted {
+		t.Errorf("a device that was enrolled again is %q", got)
+	}
+	// An account of an identity provider enrols no devices.
+	if got := diary.StandingOf(user.Decider.Fold(user.Registered{User: "anna"}), "phone-1"); got != diary.DeviceIsTrusted {
+		t.Errorf("a device of an account without devices is %q", got)
+	}
+}
+
+// The same entry is recorded once, whatever has become of it, and under whatever key it is sent.
+func TestTheSameEntryIsRecordedOnce(t *testing.T) {
+	first, err := sending(t, nil)(march(t).State())
+	if err != nil {
+		t.Fatal(err)
+	}
+	counted := march(t).Given(first...)
+	again := func(c *diary.SubmitDiary) { // with another number, and the time written in another zone
+		c.Sequence, c.CapturedAt = 9, c.CapturedAt.UTC()
+		c.Answers = diary.Answers{"worst": 3, "least": 1, "average": 2, "now": 2, "rescue": false, "doses": nil}
+	}
+	counted.When(sending(t, again)).Then()
+	voided := diary.Voided{Patient: anna, Instrument: painNRS, Window: evening(t, "2026-03-01"), Reason: "Wrong patient"}
+	evolved(counted, voided).When(sending(t, again)).Then()
+	moved := first[0].(diary.Submitted)
+	moved.Window, moved.MovedFrom = evening(t, "2026-03-02"), "2026-03-01/evening"
+	voided.MovedTo = moved.Window.ID
+	evolved(counted, voided, moved).When(sending(t, again)).Then()
+
+	held := isHeld(t, counted, sending(t, func(c *diary.SubmitDiary) { c.Device = "phone-2" }), diary.WhyAnswered)
+	twice := evolved(counted, held)
+	twice.When(sending(t, func(c *diary.SubmitDiary) { c.Device = "phone-2" })).Then()
+	// Another one of the same second is another entry, under an id of its own.
+	third := isHeld(t, twice, sending(t, func(c *diary.SubmitDiary) { c.Device = "phone-3" }), diary.WhyAnswered)
+	if third.Window.ID != held.Window.ID+"/2" {
+		t.Errorf("two entries have the ids %s and %s", held.Window.ID, third.Window.ID)
+	}
+	for name, change := range map[string]func(*diary.SubmitDiary){
+		"device":  func(c *diary.SubmitDiary) { c.Device = "phone-2" },
+		"moment":  func(c *diary.SubmitDiary) { c.CapturedAt = c.CapturedAt.Add(time.Millisecond) },
+		"answers": func(c *diary.SubmitDiary) { c.Answers = with(mild(), diary.Answers{"worst": 4}) },
+	} {
+		t.Run(name, func(t *testing.T) { isHeld(t, counted, sending(t, change), diary.WhyAnswered) })
+	}
+	if !diary.Repeats(evenings(t), first[0]) || diary.Repeats(evenings(t), held) || diary.Repeats(evenings(t), moved) {
+		t.Error("an entry is not told from others")
+	}
+}
+
+// What the site decides about entries of each kind.
+func TestTheSiteTakesWhatIsHeldOrSetsItAside(t *testing.T) {
+	who := enrolled("Asia/Shanghai")
+	now := call(shanghai(t, "2026-03-20 10:00"))
+	because := domain.Because("Asked by telephone")
+	take := func(h diary.Held, into string) func(diary.Diary) ([]diary.Event, error) {
+		facts := diary.Relocation{Patient: who, Entry: diary.EntryOf([]diary.Event{h}, painNRS, h.Window.ID)}
+		return scenario.SentWithFacts(diary.CorrectWindow, facts,
+			diary.CorrectDiaryWindow{OfPatient: domain.ForPatient(anna), Instrument: painNRS, From: h.Window.ID, To: into, Reasoned: because}, now)
+	}
+	void := func(e diary.Event, window string) func(diary.Diary) ([]diary.Event, error) {
+		return scenario.SentWithFacts(diary.Void, diary.EntryOf([]diary.Event{e}, painNRS, window),
+			diary.VoidDiary{OfPatient: domain.ForPatient(anna), Instrument: painNRS, Window: window, Reasoned: because}, now)
+	}
+	// The second phone: the site takes its entry in place of the first one.
+	first, err := sending(t, nil)(march(t).State())
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := isHeld(t, march(t).Given(first...), sending(t, func(c *diary.SubmitDiary) {
+		c.Device, c.Answers = "phone-2", with(mild(), diary.Answers{"worst": 9.0})
+	}), diary.WhyAnswered)
+	both := march(t).Given(first...).Given(second)
+	both.When(take(second, "2026-03-01/evening")).ThenRefused("diary_submitted")
+	voided, err := void(first[0], "2026-03-01/evening")(both.State())
+	if err != nil {
+		t.Fatal(err)
+	}
+	events, err := take(second, "2026-03-01/evening")(both.Given(voided...).State())
+	if err != nil || len(events) != 3 { // voided as held, counted, and the risk that nobody has heard of
+		t.Fatalf("got %v, %v", events, err)
+	}
+	if s := events[1].(diary.Submitted); s.Late || !s.Again || s.Device != "phone-2" || s.MovedFrom != second.Window.ID {
+		t.Errorf("counted is %+v", s)
+	}
+	both.Given(voided...).Given(events...).When(take(second, "2026-03-02/evening")).ThenRefused("diary_not_found")
+
+	for _, why := range diary.Whys {
+		h := second
+		h.Why, h.For, h.Late = why, "2026-03-04/evening", why == diary.WhyTooLate
+		given := march(t).Given(h)
+		events, err := take(h, "2026-03-04/evening")(given.State())
+		if err != nil || events[1].(diary.Submitted).Late != h.Late {
+			t.Errorf("%s: got %v, %v", why, events, err)
+		}
+		set, err := void(h, h.Window.ID)(given.State())
+		if err != nil || !set[0].(diary.Voided).Held {
+			t.Errorf("%s: got %v, %v", why, set, err)
+		}
+		given.Given(set...).When(void(h, h.Window.ID)).ThenRefused("diary_not_found")
+	}
+	// Of an instrument that nobody has assigned: set aside at once, or taken when it is assigned.
+	unasked := scenario.For(t, diary.Decider)
+	h := isHeld(t, unasked, sending(t, nil), diary.WhyNotAssigned)
+	unasked = unasked.Given(h)
+	unasked.When(take(h, "2026-03-01/evening")).ThenRefused("window_not_found")
+	unasked.When(void(h, h.Window.ID)).
+		Then(diary.Voided{Patient: anna, Instrument: painNRS, Window: h.Window, Reason: because.Reason, Held: true})
+	if events, err := take(h, "2026-03-01/evening")(unasked.Given(assigned(instrument.PainDiary())).State()); err != nil ||
+		events[1].(diary.Submitted).Version != 1 {
+		t.Errorf("got %v, %v", events, err)
+	}
+}
+
+// Answers that only another version of the instrument takes are from before an amendment, or from behind it.
+func TestAnswersOfAnotherVersionAreHeld(t *testing.T) {
+	newer := *instrument.PainDiary()
+	newer.Version, newer.Items = 2, slices.Clone(newer.Items)
+	newer.Items = append(newer.Items, instrument.Item{ID: "mood", Text: "Mood", Type: newer.Items[0].Type, Min: newer.Items[0].Min,
+		Max: newer.Items[0].Max, Required: true})
+	amended := assigned(&newer)
+	amended.From = "2026-03-10"
+	g := march(t).Given(amended)
+	old := sending(t, func(c *diary.SubmitDiary) { c.CapturedAt = shanghai(t, "2026-03-12 20:30") })
+	if h := isHeld(t, g, old, diary.WhyOtherVersion); h.Version != 1 || h.For != "2026-03-12/evening" {
+		t.Errorf("held is %+v", h)
+	}
+	// What no version takes, the app has to mend.
+	g.When(sending(t, func(c *diary.SubmitDiary) {
+		c.CapturedAt, c.Answers = shanghai(t, "2026-03-12 20:30"), with(mild(), diary.Answers{"worst": 99})
+	})).ThenRefused("answer_out_of_range")
+}
+
+// What the app can mend is refused, with the field.
+func TestWhatTheAppCanMendIsRefused(t *testing.T) {
+	for field, tt := range map[string]struct {
+		code   string
+		change func(*diary.SubmitDiary)
+	}{
+		"sequence":    {"value_out_of_range", func(c *diary.SubmitDiary) { c.Sequence = -1 }},
+		"monotonicMs": {"value_out_of_range", func(c *diary.SubmitDiary) { c.MonotonicMs = -1 }},
+		"device":      {"value_missing", func(c *diary.SubmitDiary) { c.Device = "" }},
+		"capturedAt":  {"captured_in_future", func(c *diary.SubmitDiary) { c.CapturedAt = shanghai(t, "2026-03-21 10:00") }},
+		"zone":        {"unknown_zone", func(c *diary.SubmitDiary) { c.Zone = "Mars/Olympus" }},
+		"instrument":  {"malformed_id", func(c *diary.SubmitDiary) { c.Instrument = "" }},
+	} {
+		if r := march(t).When(sending(t, tt.change)).ThenRefused(tt.code); r.Field != field {
+			t.Errorf("%s is refused at %q, want %q", tt.code, r.Field, field)
+		}
+	}
+	unknown := func(answers diary.Answers) func(diary.Diary) ([]diary.Event, error) {
+		return sending(t, func(c *diary.SubmitDiary) { c.Instrument, c.Answers = "other", answers })
+	}
+	isHeld(t, march(t), unknown(diary.Answers{"a": "text", "b": true, "c": 1.5}), diary.WhyNotAssigned)
+	march(t).When(unknown(diary.Answers{"a": []any{1}})).ThenRefused("unknown_item")
+	march(t).When(unknown(diary.Answers{"": 1})).ThenRefused("unknown_item")
+	march(t).When(unknown(diary.Answers{"a": string(make([]byte, 10_001))})).ThenRefused("value_too_long")
+}
+
+// While the stream is damaged, nobody knows what it holds: the entry is kept beside it, once.
+func TestAnEntryBesideADamagedStream(t *testing.T) {
+	beside := func(d diary.Diary) ([]diary.Event, error) {
+		return diary.HoldBeside(d, enrolled("Asia/Shanghai"), evenings(t), call(shanghai(t, "2026-03-20 10:00")))
+	}
+	h := isHeld(t, march(t), beside, diary.WhyDamaged)
+	if key, ok := diary.BesideStream(h.Window.ID); !ok || key != diary.BesideKey(evenings(t)) {
+		t.Errorf("the entry %s is in the stream %q", h.Window.ID, key)
+	}
+	if key, ok := diary.BesideStream("held/2026-03-01T12:30:00Z/2"); ok {
+		t.Errorf("an entry of the stream itself is in %q", key)
+	}
+	// What the sound part has is recorded.
+	first, _ := sending(t, nil)(march(t).State())
+	march(t).Given(first...).When(beside).Then()
+	// When the damage is resolved, the state does not have the entry, and learns of it from what the site decides.
+	void := scenario.SentWithFacts(diary.Void, diary.EntryOf([]diary.Event{h}, painNRS, h.Window.ID), diary.VoidDiary{
+		OfPatient: domain.ForPatient(anna), Instrument: painNRS, Window: h.Window.ID, Reasoned: domain.Because("A test")},
+		call(shanghai(t, "2026-03-20 10:00")))
+	march(t).When(void).Then(diary.Voided{Patient: anna, Instrument: painNRS, Window: h.Window, Reason: "A test", Held: true}).
+		When(void).ThenRefused("diary_not_found")
+}
+
+// Whatever the order in which numbers come, and how often: what is missing below the highest is a gap, and all before the first gap
+// are there.
+func TestNumbersOfADevice(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var n diary.Numbers
+		has := map[int64]bool{}
+		for _, number := range rapid.SliceOfN(rapid.Int64Range(-1, 60), 0, 120).Draw(t, "numbers") {
+			before := slices.Clone(n)
+			next := n.With(number)
+			if diff := cmp.Diff(before, n); diff != "" {
+				t.Fatalf("the numbers before have changed:\n%s", diff)
+			}
+			n = next
+			has[number] = number > 0
+		}
+		through := int64(0)
+		for has[through+1] {
+			through++
+		}
+		missing := map[int64]bool{}
+		for _, gap := range n.Gaps() {
+			for number := gap.First; number <= gap.Last; number++ {
+				missing[number] = true
+			}
+		}
+		if n.HeldThrough() != through {
+			t.Fatalf("held through %d, want %d: %v", n.HeldThrough(), through, n)
+		}
+		for number := int64(1); number <= n.Highest(); number++ {
+			if has[number] == missing[number] {
+				t.Fatalf("%d is there %v and missing %v: %v", number, has[number], missing[number], n)
+			}
+		}
+	})
+	// The bound forgets the highest, so that the device sends too much and never too little.
+	var odd diary.Numbers
+	for number := int64(1); number < 1000; number += 2 {
+		odd = odd.With(number)
+	}
+	if len(odd) != 100 || odd.HeldThrough() != 1 || odd.Highest() != 199 {
+		t.Errorf("held are %d spans up to %d", len(odd), odd.Highest())
+	}
+}

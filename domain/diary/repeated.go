@@ -1,0 +1,144 @@
+package diary
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/json"
+	"hash"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"casebook/domain/instrument"
+	"casebook/domain/user"
+)
+
+// An app that is not sure whether an entry has arrived sends it again, perhaps under another key. It is the same entry if the device,
+// the moment of the capture, the instrument and the answers are the same: it is recorded once, whatever has become of it since.
+
+// seenEntry is an entry from a device that the record has, wherever it counts now.
+type seenEntry struct {
+	capturedAt int64 // Unix time in nanoseconds
+	print      uint64
+}
+
+// printOf tells entries of one patient apart by their content. It is a part of a SHA-256, of 64 bits, so that even among a million
+// entries of one patient two different ones share a print with a probability of one in thirty million.
+func printOf(id instrument.ID, device user.DeviceID, at time.Time, answers Answers) uint64 {
+	h := sha256.New()
+	addText(h, string(id))
+	addText(h, string(device))
+	addNumber(h, uint64(at.UnixNano())) //nolint:gosec // its bits
+	for _, item := range slices.Sorted(maps.Keys(answers)) {
+		switch value := plainAnswer(answers[item]).(type) {
+		case nil:
+			continue
+		case bool:
+			addText(h, string(item))
+			addText(h, map[bool]string{true: "t", false: "f"}[value])
+		case float64:
+			addText(h, string(item))
+			addText(h, "n")
+			addNumber(h, math.Float64bits(value))
+		case string:
+			addText(h, string(item))
+			addText(h, "s")
+			addText(h, value)
+		}
+	}
+	return binary.BigEndian.Uint64(h.Sum(nil))
+}
+
+func addText(h hash.Hash, s string) {
+	addNumber(h, uint64(len(s)))
+	h.Write([]byte(s))
+}
+
+func addNumber(h hash.Hash, n uint64) {
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], n)
+	h.Write(b[:])
+}
+
+// plainAnswer returns an answer in the form in which it is read back from the log.
+func plainAnswer(answer any) any {
+	switch n := answer.(type) {
+	case int:
+		return float64(n)
+	case int64:
+		return float64(n)
+	case json.Number:
+		if f, err := n.Float64(); err == nil {
+			return f
+		}
+	}
+	return answer
+}
+
+// sent returns the entry of a device that an event has recorded first, where it is recorded: an entry that was moved is that of its
+// former window, and what staff enter is from no device.
+func sent(e Event) (id instrument.ID, device user.DeviceID, at time.Time, answers Answers, ok bool) {
+	switch e := e.(type) {
+	case Submitted:
+		return e.Instrument, e.Device, e.CapturedAt, e.Answers, !e.Mode.ByStaff() && e.MovedFrom == ""
+	case Held:
+		return e.Instrument, e.Device, e.CapturedAt, e.Answers, true
+	}
+	return id, device, at, nil, false
+}
+
+// withEntry notes an entry of a device.
+func (d Diary) withEntry(e Event) Diary {
+	id, device, at, answers, ok := sent(e)
+	if !ok {
+		return d
+	}
+	d.seen = d.seen.with(seenEntry{capturedAt: at.UnixNano(), print: printOf(id, device, at, answers)})
+	return d
+}
+
+// seenEntries are the entries in the order of the events. States share the full chunks, so that a new state copies one chunk at most.
+type seenEntries struct {
+	full [][]seenEntry
+	last []seenEntry
+}
+
+// seenChunk is how many entries a chunk has.
+const seenChunk = 64
+
+func (s seenEntries) with(e seenEntry) seenEntries {
+	s.last = append(slices.Clip(s.last), e)
+	if len(s.last) == seenChunk {
+		s.full, s.last = append(slices.Clip(s.full), s.last), nil
+	}
+	return s
+}
+
+// has says whether there is an entry of this moment, with the print that print returns.
+func (s seenEntries) has(capturedAt int64, print func() uint64) bool {
+	same := func(e seenEntry) bool { return e.capturedAt == capturedAt && e.print == print() }
+	return slices.ContainsFunc(s.last, same) ||
+		slices.ContainsFunc(s.full, func(chunk []seenEntry) bool { return slices.ContainsFunc(chunk, same) })
+}
+
+// hasRecorded says whether the record has this very entry.
+func (d Diary) hasRecorded(cmd SubmitDiary) bool {
+	return d.seen.has(cmd.CapturedAt.UnixNano(), func() uint64 {
+		return printOf(cmd.Instrument, cmd.Device, cmd.CapturedAt, cmd.Answers)
+	})
+}
+
+// Repeats says whether an event has recorded this very entry, which was sent before.
+func Repeats(cmd SubmitDiary, e Event) bool {
+	id, device, at, answers, ok := sent(e)
+	return ok && id == cmd.Instrument && device == cmd.Device && at.Equal(cmd.CapturedAt) &&
+		printOf(id, device, at, answers) == printOf(cmd.Instrument, cmd.Device, cmd.CapturedAt, cmd.Answers)
+}
+
+// BesideStream returns the key of the stream that holds an entry beside a damaged one, from the id of the entry.
+func BesideStream(held string) (key string, ok bool) {
+	_, key, ok = strings.Cut(held, besideMark)
+	return key, ok && strings.HasPrefix(held, heldPrefix)
+}

@@ -1,0 +1,98 @@
+package diary
+
+import (
+	"slices"
+
+	"casebook/domain/refuse"
+)
+
+// A device numbers its entries for a patient from 1 on, so that it is known which of them the record has. After a restore of an older
+// log, the device sends again what comes behind HeldThrough.
+
+// Numbers are the numbers of a device's entries that the record has, as spans without gaps, in order.
+type Numbers []Span
+
+// Span is the numbers from First to Last.
+type Span struct {
+	First int64 `bson:"first" json:"first" doc:"The first number"`
+	Last  int64 `bson:"last" json:"last" doc:"The last number"`
+}
+
+// maxSpans bounds the gaps that are remembered. Of a device that leaves out more numbers, the highest are forgotten: it sends these
+// again, which changes nothing.
+const maxSpans = 100
+
+// With returns the numbers with another one. The receiver stays as it is.
+func (n Numbers) With(number int64) Numbers {
+	at, within := slices.BinarySearchFunc(n, number, func(s Span, number int64) int {
+		switch {
+		case s.Last < number:
+			return -1
+		case s.First > number:
+			return 1
+		}
+		return 0
+	})
+	if within || number < 1 {
+		return n
+	}
+	next := slices.Insert(slices.Clone(n), at, Span{First: number, Last: number})
+	if at+1 < len(next) && next[at+1].First == number+1 {
+		next[at].Last = next[at+1].Last
+		next = slices.Delete(next, at+1, at+2)
+	}
+	if at > 0 && next[at-1].Last == number-1 {
+		next[at-1].Last = next[at].Last
+		next = slices.Delete(next, at, at+1)
+	}
+	return next[:min(len(next), maxSpans)]
+}
+
+// HeldThrough returns the number up to which none is missing; 0 if the first is missing.
+func (n Numbers) HeldThrough() int64 {
+	if len(n) == 0 || n[0].First > 1 {
+		return 0
+	}
+	return n[0].Last
+}
+
+// Highest returns the highest number; 0 if there is none.
+func (n Numbers) Highest() int64 {
+	if len(n) == 0 {
+		return 0
+	}
+	return n[len(n)-1].Last
+}
+
+// Gaps returns the numbers below the highest that are missing.
+func (n Numbers) Gaps() []Span {
+	var gaps []Span
+	through := int64(0)
+	for _, s := range n {
+		if s.First > through+1 {
+			gaps = append(gaps, Span{First: through + 1, Last: s.First - 1})
+		}
+		through = s.Last
+	}
+	return gaps
+}
+
+// maxSequence is the highest number that every JSON reader keeps.
+const maxSequence = 1<<53 - 1
+
+// checkSequence refuses value_out_of_range, and value_missing if the entry is numbered and names no device.
+func (c SubmitDiary) checkSequence() error {
+	if c.Sequence < 0 || c.Sequence > maxSequence {
+		return refuse.Malformed("value_out_of_range", "%d cannot be the number of an entry", c.Sequence).At("sequence").
+			Do("number the entries of the device from 1 on, or leave the number out")
+	}
+	if c.MonotonicMs < 0 || c.MonotonicMs > maxSequence {
+		return refuse.Malformed("value_out_of_range", "%d cannot be a time since a start", c.MonotonicMs).At("monotonicMs").
+			Do("send milliseconds, or leave them out")
+	}
+	if c.Sequence > 0 && c.Device == "" {
+		return refuse.Malformed("value_missing", "the entry has a number, and names no device").At("device").
+			Do("name the device whose number it is")
+	}
+	return nil
+}
