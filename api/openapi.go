@@ -305,7 +305,7 @@ func (d *description) query(q readmodels.Query) {
 			statuses = append(statuses, http.StatusNotFound)
 		}
 	}
-	if len(q.Views) > 0 {
+	if len(q.Views) > 0 || q.OfStates {
 		parameters = append(parameters, &huma.Param{Name: positionHeader, In: "header",
 			Schema:      &huma.Schema{Type: huma.TypeInteger, Format: "int64", Minimum: new(0.0)},
 			Description: "A command's log position: the query waits, for a bounded time, until its view has seen it"})
@@ -339,6 +339,8 @@ func queryOpenTo(q readmodels.Query) string {
 		return openTo(q.OpenTo, " in the study; roles that are bound to sites see those sites alone")
 	case readmodels.ReachPatient:
 		return openTo(q.OpenTo, " for the patient")
+	case readmodels.ReachOwn:
+		return openTo(q.OpenTo, " for their own patient")
 	case readmodels.ReachStudy:
 		return openTo(q.OpenTo, " in the study, or at the site that is asked for; roles that are bound to sites have to name one")
 	}

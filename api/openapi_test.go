@@ -235,7 +235,7 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 	admin := c.as(account(t, "admin", user.Grant{Role: user.Admin}))
 	for _, q := range contexts.Queries() {
 		r := manager.get(tr.path(q))
-		for _, other := range []client{statistician, admin} {
+		for _, other := range []client{statistician, admin, c.as(tr.self)} {
 			if r.StatusCode == http.StatusForbidden {
 				r = other.get(tr.path(q))
 			}

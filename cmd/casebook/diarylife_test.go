@@ -40,7 +40,7 @@ func daily(id instrument.ID, late instrument.LatePolicy) instrument.Definition {
 
 // openDiarySite starts a server with the study. Its devices have 36 hours to send what they hold, so that only the site records
 // windows as missed while the test runs.
-func openDiarySite(t *testing.T) *diarySite {
+func openDiarySite(t testing.TB) *diarySite {
 	t.Helper()
 	const id = domain.StudyID("DIARY")
 	in, inStudy := install(t), domain.ForStudy(id)

@@ -197,7 +197,8 @@ func startWith(ctx context.Context, f serverFlags, by clock, logger *slog.Logger
 	engine := projections.NewEngine(projections.Options{Log: s.blindLog, Store: s.views, Projections: contexts.Projections(),
 		Verifier: s.verifier, Logger: logger, Registerer: registry})
 	queries := readmodels.NewEngine(readmodels.EngineOptions{Store: s.views, Queries: contexts.Queries(), ScopeOf: s.handler.PatientScope,
-		RecordRefusal: s.handler.RecordRefusal, Past: s.past, FirstAfter: s.blindLog.FirstAfter, End: s.logEnd})
+		RecordRefusal: s.handler.RecordRefusal, Past: s.past, States: s.handler.StateOf, Now: s.clock.now,
+		FirstAfter: s.blindLog.FirstAfter, End: s.logEnd})
 	changes := readmodels.NewChangeFeed(readmodels.ChangeFeedOptions{Log: projections.NewChangeLog(s.verifier, contexts.Projections()),
 		Store: s.views, Queries: contexts.Queries(), Logger: logger})
 	drive := sagas.Drive{URL: s.stores.eventStoreURL, Log: s.log, Handler: s.handler, Verifier: s.verifier, Logger: logger,
