@@ -188,6 +188,8 @@ var entitled = map[string]struct {
 
 	"Me":                      {themselves, everyRole},
 	"MySchedule":              {ownPatient, []user.Role{user.PatientRole, user.Caregiver}},
+	"MyInstruments":           {ownPatient, []user.Role{user.PatientRole, user.Caregiver}},
+	"MyInstrument":            {ownPatient, []user.Role{user.PatientRole, user.Caregiver}},
 	"Studies":                 {themselves, everyRole},
 	"StudyOverview":           {ownSites, members},
 	"Pauses":                  {ownSites, members},
@@ -516,6 +518,8 @@ func TestR4_QueriesAreOpenToWhomTheDomainSaysAndNobodyElse(t *testing.T) {
 				r := a.get(path)
 				if !allowed {
 					r.refused(t, http.StatusForbidden, "not_allowed")
+				} else if q.Name == "MyInstrument" && a.where == otherSite { // nothing is assigned to this patient
+					r.refused(t, http.StatusNotFound, "instrument_not_found")
 				} else if r.StatusCode != http.StatusOK {
 					t.Errorf("%s (%s) is answered %d: %s", a.role, a.where, r.StatusCode, r.body)
 				}

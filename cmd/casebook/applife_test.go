@@ -80,6 +80,18 @@ func stands(shown diaryviews.Schedule, id instrument.ID, window string) diary.St
 	return ""
 }
 
+// definition is an instrument as the study has published it.
+func (s *diarySite) definition(id instrument.ID) *instrument.Definition {
+	s.t.Helper()
+	for _, d := range s.instruments {
+		if d.ID == id {
+			return &d
+		}
+	}
+	s.t.Fatalf("the study has no instrument %s", id)
+	return nil
+}
+
 // TestDailyLifeOfAnApp plays what the app on a patient's phone does every day, over HTTP, on a running server.
 func TestDailyLifeOfAnApp(t *testing.T) {
 	s := openDiarySite(t)
@@ -196,6 +208,43 @@ func TestDailyLifeOfAnApp(t *testing.T) {
 			r := s.ask(http.MethodGet, "/api/v1/me/schedule"+refused.query, refused.token)
 			if r.status != refused.status || !strings.Contains(r.body, `"`+refused.code+`"`) {
 				t.Errorf("%q is answered %d %s, want %s", refused.query, r.status, r.body, refused.code)
+			}
+		}
+	})
+
+	t.Run("what the app renders", func(t *testing.T) {
+		s.t = t
+		of, other := s.takesPart(54, "pain", "attacks"), s.takesPart(54, "kept")
+		phone := s.phone(of)
+		var listed diaryviews.MyInstruments
+		if r := s.ask(http.MethodGet, "/api/v1/me/instruments", phone); json.Unmarshal([]byte(r.body), &listed) != nil ||
+			len(listed.Instruments) != 2 || listed.Instruments[0].Instrument != "pain" || listed.Instruments[0].Version != 1 {
+			t.Errorf("the instruments are %d %s", r.status, r.body)
+		}
+		first := s.ask(http.MethodGet, "/api/v1/me/instruments/pain", phone)
+		var shown instrument.Asked
+		if err := json.Unmarshal([]byte(first.body), &shown); err != nil || first.status != http.StatusOK {
+			t.Fatalf("the instrument is answered %d %s, %v", first.status, first.body, err)
+		}
+		skipped := slices.IndexFunc(shown.Items, func(it instrument.AskedItem) bool { return it.Rule != "" })
+		hash, err := s.definition("pain").SHA256()
+		if err != nil || shown.Version != 1 || shown.SHA256 != hash || shown.Licence == "" || skipped < 0 || shown.Items[skipped].Asked == nil {
+			t.Errorf("the app is shown %+v, %v", shown, err)
+		}
+		for _, word := range []string{`"score`, "risk", "severity", "urgent"} { // these are for the site
+			if strings.Contains(first.body, word) {
+				t.Errorf("the app is told of %s: %s", word, first.body)
+			}
+		}
+		s.must(phone, s.filledIn(of, "pain", s.ago(1)))
+		again := s.ask(http.MethodGet, "/api/v1/me/instruments/pain?version=1", phone, "If-None-Match", first.header.Get("Etag"))
+		if again.status != http.StatusNotModified {
+			t.Errorf("the same version is answered %d", again.status)
+		}
+		for path, token := range map[string]string{"kept": phone, "pain?version=2": phone, "pain": s.phone(other)} {
+			if r := s.ask(http.MethodGet, "/api/v1/me/instruments/"+path, token); r.status != http.StatusNotFound ||
+				!strings.Contains(r.body, "instrument_not_found") {
+				t.Errorf("%s is answered %d %s", path, r.status, r.body)
 			}
 		}
 	})

@@ -4,4 +4,4 @@ package diary
 import "casebook/readmodels"
 
 // Queries are those of this context.
-var Queries = []readmodels.Query{diaries, compliance, complianceBySite, schedule}
+var Queries = []readmodels.Query{diaries, compliance, complianceBySite, schedule, myInstruments, renderedInstrument}
