@@ -57,6 +57,9 @@ type Options struct {
 	// has a registry of its own.
 	Registerer prometheus.Registerer
 	Gatherer   prometheus.Gatherer
+	// Origins are the web origins, such as https://diary.example.org, whose pages may call the API from a browser; none when empty. No
+	// page can make use of credentials that the browser holds, because the API takes none but the header Authorization.
+	Origins []string
 	// TrustedProxies may say in X-Forwarded-For from where a request comes; nobody else is believed.
 	TrustedProxies []netip.Prefix
 }
@@ -94,6 +97,7 @@ type API struct {
 	bodies    *transfers
 	answers   *transfers
 	streams   gate
+	tickets   tickets
 	batches   *admission.Tally
 	pausing   *admission.Tally // what waits for the end of a pause without being in a class
 	signing   signInPlaces
@@ -107,6 +111,9 @@ type API struct {
 func New(o Options) (*API, error) {
 	if o.Handler == nil || o.Queries == nil || o.Tokens == nil {
 		return nil, errors.New("the API needs a command handler, an engine for queries and tokens")
+	}
+	if err := checkOrigins(o.Origins); err != nil {
+		return nil, err
 	}
 	a := &API{handler: o.Handler, engine: o.Queries, tokens: o.Tokens, logger: o.Logger, now: o.Now, limits: o.Limits.orDefaults(),
 		lifetime: cmp.Or(o.TokenLifetime, defaultTokenLifetime), session: sessionLifetime,
@@ -145,7 +152,7 @@ func New(o Options) (*API, error) {
 	if a.document, err = OpenAPI(o.Build, o.Handler.Commands(), o.Queries.Queries(), o.Handler.Registry().Streams()); err != nil {
 		return nil, err
 	}
-	if a.public, err = a.routes(o.TrustedProxies); err != nil {
+	if a.public, err = a.routes(o.TrustedProxies, o.Origins); err != nil {
 		return nil, err
 	}
 	a.admin = a.adminRoutes(o.Gatherer)
@@ -160,11 +167,14 @@ func (a *API) Handler() http.Handler { return a.public }
 func (a *API) Admin() http.Handler { return a.admin }
 
 // routes builds the router out of the two catalogues.
-func (a *API) routes(proxies []netip.Prefix) (http.Handler, error) {
+func (a *API) routes(proxies []netip.Prefix, origins []string) (http.Handler, error) {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.IPExtractor = clientAddress(proxies)
 	e.HTTPErrorHandler = a.unrouted
+	if len(origins) > 0 {
+		e.Use(fromOrigins(origins))
+	}
 
 	bounded := func(action string, timeout time.Duration) route {
 		return route{action: action, timeout: timeout, body: true}
@@ -176,6 +186,7 @@ func (a *API) routes(proxies []netip.Prefix) (http.Handler, error) {
 	for _, q := range a.engine.Queries() {
 		a.route(e, http.MethodGet, q.Path, route{action: q.Name, timeout: a.limits.RequestTimeout}, a.getQuery(q))
 	}
+	a.route(e, http.MethodPost, ticketRoute, bounded(readmodels.ChangesName, a.limits.RequestTimeout), a.postTicket)
 	a.route(e, http.MethodGet, changesRoute, route{action: readmodels.ChangesName, gate: a.streams}, a.getChanges)
 	a.route(e, http.MethodGet, "/openapi.json", route{action: "OpenAPI"}, a.getDocument)
 	a.healthRoutes(e)

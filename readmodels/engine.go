@@ -136,7 +136,7 @@ func (e *Engine) Answer(ctx context.Context, question Question) (any, error) {
 	if err := q.Parameters.Read(parameters, question.Path, question.Given); err != nil {
 		return nil, err
 	}
-	if err := mustBePast(question.Given["asOf"]); err != nil {
+	if err := e.checkTimes(question.Given); err != nil {
 		return nil, err
 	}
 	r := Request{Store: e.options.Store, Caller: question.Caller, Past: e.options.Past, Now: e.options.Now(),
@@ -159,12 +159,22 @@ func (e *Engine) Answer(ctx context.Context, question Question) (any, error) {
 // clockTolerance is how far the clock of who asks may be ahead.
 const clockTolerance = time.Minute
 
-// mustBePast refuses to tell what will be (code as_of_in_future). Positions are those of the log, and end with it.
-func mustBePast(moments []string) error {
-	for _, text := range moments {
-		if at, err := time.Parse(time.RFC3339, text); err == nil && time.Until(at) > clockTolerance {
+// checkTimes refuses to tell what will be (code as_of_in_future), and a time that ends before it begins (code malformed_parameter).
+// Positions are those of the log, and end with it.
+func (e *Engine) checkTimes(given map[string][]string) error {
+	for _, text := range given["asOf"] {
+		if at, err := time.Parse(time.RFC3339, text); err == nil && at.Sub(e.options.Now()) > clockTolerance {
 			return refuse.Malformed("as_of_in_future", "asOf is %s, which lies in the future", shortened(text)).At("asOf").
 				Do("give a moment of the past, or leave it out for the present")
+		}
+	}
+	for _, from := range given["from"] {
+		for _, to := range given["to"] {
+			begin, failed := time.Parse(time.RFC3339, from)
+			end, err := time.Parse(time.RFC3339, to)
+			if failed == nil && err == nil && end.Before(begin) { // others are no times, such as the ends of a shipment
+				return refuse.Malformed("malformed_parameter", "to lies before from").At("to").Do("give a time that is not earlier than from")
+			}
 		}
 	}
 	return nil

@@ -42,6 +42,8 @@ type serverFlags struct {
 	TLSKey         string         `name:"tls-key" help:"The certificate's private key, in PEM." type:"existingfile" placeholder:"FILE"`
 	TrustedProxies []netip.Prefix `help:"Networks of the proxies in front of the API, which say in X-Forwarded-For from where a request comes." placeholder:"CIDR"`
 
+	CORSOrigins []string `name:"cors-origins" help:"Web origins whose pages may call the API from a browser, such as https://diary.example.org; none by default." placeholder:"ORIGIN"`
+
 	KeyFile      string `help:"Key that signs our own tokens; made in --data by default, but not with --eventstore. All processes with the role api need the same." type:"path" placeholder:"FILE"`
 	JWKSURL      string `name:"jwks-url" help:"Also accept tokens signed by the keys at this address of an identity provider." placeholder:"URL"`
 	JWKSIssuer   string `name:"jwks-issuer" help:"Issuer that such tokens must have."`
@@ -224,7 +226,7 @@ func startWith(ctx context.Context, f serverFlags, by clock, logger *slog.Logger
 		Registerer: registry, Gatherer: registry, Ready: s.ready, Writable: writable,
 		Leaderless: s.log.Leaderless, Parts: s.otherParts(&drive, envelopes),
 		Waiting: waiting, Changes: changes, Shown: engine.Shown, Limits: api.Limits{Behind: f.ViewsBehind},
-		TrustedProxies: f.TrustedProxies, Now: s.clock.now})
+		TrustedProxies: f.TrustedProxies, Origins: f.CORSOrigins, Now: s.clock.now})
 	if err != nil {
 		return nil, err
 	}
