@@ -55,7 +55,8 @@ type Scheduled struct {
 // ScheduledWindow is a window, or an entry that was captured outside of all windows.
 type ScheduledWindow struct {
 	Window
-	// AcceptedUntil is until when an entry may be captured, a late one included.
+	// AcceptedUntil is until when an entry may be captured, a late one included. Once the next window of the day opens, an entry belongs to
+	// that one.
 	AcceptedUntil time.Time
 	Standing      Standing
 }
@@ -69,7 +70,7 @@ func (d Diary) Schedule(who patient.Patient, span Span) []Scheduled {
 		if a.fault != nil {
 			continue
 		}
-		windows := a.scheduled(who, span)
+		windows := d.scheduled(a, who, span)
 		if len(windows) == 0 && (a.From > span.Last || a.Until < domain.DateOf(a.zone.In(span.At)) || !a.goesOn(who, span.At)) {
 			continue
 		}
@@ -84,11 +85,10 @@ func (a *Assignment) goesOn(who patient.Patient, at time.Time) bool {
 	return who.Participating() && (last == "" || domain.DateOf(a.zone.In(at)) <= last)
 }
 
-// scheduled returns the windows of a span.
-func (a *Assignment) scheduled(who patient.Patient, span Span) []ScheduledWindow {
+// scheduled returns the windows of an assignment within a span.
+func (d Diary) scheduled(a *Assignment, who patient.Patient, span Span) []ScheduledWindow {
 	var all []ScheduledWindow
-	add := func(w Window, status Status, asked, counts bool) {
-		accepted := w.Closes.Add(a.acceptLate())
+	add := func(w Window, accepted time.Time, status Status, asked, counts bool) {
 		within := status&Waiting != 0 || !w.Opens.Before(span.From) && w.Opens.Before(span.Until)
 		takes := !w.Opens.After(span.At) && span.At.Before(accepted)
 		standing, decided := standingOf(w, status, accepted, span.At)
@@ -98,30 +98,54 @@ func (a *Assignment) scheduled(who patient.Patient, span Span) []ScheduledWindow
 			all = append(all, ScheduledWindow{Window: w, AcceptedUntil: accepted, Standing: standing})
 		}
 	}
+	asks := who.EndedOn != "" || who.Participating() // otherwise no entry would count
 	expected, counted := a.expected(who), 0
-	if who.EndedOn == "" && !who.Participating() {
-		expected = 0 // no entry would count
-	}
 	if !a.CountsFrom.IsZero() {
 		counted = a.calendar.Opened(a.CountsFrom.Add(-1))
 	}
 	for n := a.calendar.Closed(span.From.Add(-a.acceptLate())); n < a.calendar.Opened(span.Until); n++ {
 		if !a.calendar.Empty(n) {
-			add(a.calendar.Window(n), a.status(n), n < expected, n >= counted)
+			w := a.calendar.Window(n)
+			add(w, d.takesUntil(a, n, w), a.status(n), asks && n < expected, n >= counted)
 		}
 	}
 	visits := a.aroundVisits(who)
 	for _, w := range visits {
 		status := a.otherStatus(w.ID)
-		add(w, status, expected != 0 && a.asksOn(who, w), status&Opened != 0)
+		add(w, w.Closes.Add(a.acceptLate()), status, asks && a.asksOn(who, w), status&Opened != 0)
 	}
 	for _, o := range a.others { // events, held entries, and what was recorded around a visit that is no more
 		if o.status.decided() && !slices.ContainsFunc(visits, func(w Window) bool { return w.ID == o.window.ID }) {
-			add(o.window, o.status, false, false)
+			add(o.window, o.window.Closes, o.status, false, false)
 		}
 	}
 	slices.SortStableFunc(all, func(x, y ScheduledWindow) int { return x.Opens.Compare(y.Opens) })
 	return all
+}
+
+// takesUntil returns until when an entry is one of this window of a calendar: as long as the protocol takes late ones, and until the next
+// window of the instrument opens.
+func (d Diary) takesUntil(a *Assignment, number int, w Window) time.Time {
+	until := w.Closes.Add(a.acceptLate())
+	next, ok := a.calendar.Next(number + 1)
+	opens := time.Time{}
+	if ok {
+		opens = a.calendar.Window(next).Opens
+	} else {
+		for i := range d.assignments {
+			later := &d.assignments[i]
+			if first, some := later.calendar.Next(0); later.ID == a.ID && later.fault == nil && later.From > a.Until && some && !ok {
+				opens, ok = later.calendar.Window(first).Opens, true
+			}
+		}
+	}
+	if !ok || opens.After(until) {
+		return until
+	}
+	if opens.Before(w.Closes) { // in an hour that occurs twice
+		return w.Closes
+	}
+	return opens
 }
 
 // standingOf says how a window stands, and whether something is recorded about it.
