@@ -57,6 +57,8 @@ type Options struct {
 	// has a registry of its own.
 	Registerer prometheus.Registerer
 	Gatherer   prometheus.Gatherer
+	// Evaluator is the ES module that evaluates the trees of rules, for the makers of apps; none is served when it is empty.
+	Evaluator string
 	// Origins are the web origins, such as https://diary.example.org, whose pages may call the API from a browser; none when empty. No
 	// page can make use of credentials that the browser holds, because the API takes none but the header Authorization.
 	Origins []string
@@ -88,6 +90,8 @@ type API struct {
 	faults   faults
 	asked    singleflight.Group // for readiness
 	build    string
+	// evaluator is an ES module.
+	evaluator string
 
 	metrics   *metrics
 	verified  *verifiedTokens
@@ -117,7 +121,7 @@ func New(o Options) (*API, error) {
 	}
 	a := &API{handler: o.Handler, engine: o.Queries, tokens: o.Tokens, logger: o.Logger, now: o.Now, limits: o.Limits.orDefaults(),
 		lifetime: cmp.Or(o.TokenLifetime, defaultTokenLifetime), session: sessionLifetime,
-		changes: o.Changes, ready: o.Ready, writable: o.Writable, leads: o.Leaderless, parts: o.Parts, waiting: o.Waiting, build: o.Build}
+		changes: o.Changes, ready: o.Ready, writable: o.Writable, leads: o.Leaderless, parts: o.Parts, waiting: o.Waiting, build: o.Build, evaluator: o.Evaluator}
 	if a.logger == nil {
 		a.logger = slog.New(slog.DiscardHandler)
 	}
@@ -189,6 +193,11 @@ func (a *API) routes(proxies []netip.Prefix, origins []string) (http.Handler, er
 	a.route(e, http.MethodPost, ticketRoute, bounded(readmodels.ChangesName, a.limits.RequestTimeout), a.postTicket)
 	a.route(e, http.MethodGet, changesRoute, route{action: readmodels.ChangesName, gate: a.streams}, a.getChanges)
 	a.route(e, http.MethodGet, "/openapi.json", route{action: "OpenAPI"}, a.getDocument)
+	if a.evaluator != "" {
+		a.route(e, http.MethodGet, evaluatorRoute, route{action: "Evaluator"}, func(c *call) error {
+			return c.sendTagged([]byte(a.evaluator), mediaScript)
+		})
+	}
 	a.healthRoutes(e)
 	return e, a.docsRoutes(e)
 }

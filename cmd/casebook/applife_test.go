@@ -15,6 +15,7 @@ import (
 	"casebook/domain/diary"
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
+	"casebook/domain/rule"
 	"casebook/domain/user"
 	diaryviews "casebook/readmodels/diary"
 )
@@ -235,6 +236,10 @@ func TestDailyLifeOfAnApp(t *testing.T) {
 			if strings.Contains(first.body, word) {
 				t.Errorf("the app is told of %s: %s", word, first.body)
 			}
+		}
+		if r := s.ask(http.MethodGet, "/rules.mjs", ""); r.status != http.StatusOK || r.body != rule.Evaluator ||
+			!strings.HasPrefix(r.header.Get("Content-Type"), "text/javascript") {
+			t.Errorf("the module that evaluates rules is answered %d %v", r.status, r.header)
 		}
 		s.must(phone, s.filledIn(of, "pain", s.ago(1)))
 		again := s.ask(http.MethodGet, "/api/v1/me/instruments/pain?version=1", phone, "If-None-Match", first.header.Get("Etag"))

@@ -19,6 +19,7 @@ import (
 	"casebook/codebreak"
 	"casebook/commands"
 	"casebook/domain"
+	"casebook/domain/rule"
 	"casebook/eventlog"
 	"casebook/keystore"
 	"casebook/notify"
@@ -226,7 +227,7 @@ func startWith(ctx context.Context, f serverFlags, by clock, logger *slog.Logger
 		Registerer: registry, Gatherer: registry, Ready: s.ready, Writable: writable,
 		Leaderless: s.log.Leaderless, Parts: s.otherParts(&drive, envelopes),
 		Waiting: waiting, Changes: changes, Shown: engine.Shown, Limits: api.Limits{Behind: f.ViewsBehind},
-		TrustedProxies: f.TrustedProxies, Origins: f.CORSOrigins, Now: s.clock.now})
+		TrustedProxies: f.TrustedProxies, Origins: f.CORSOrigins, Evaluator: rule.Evaluator, Now: s.clock.now})
 	if err != nil {
 		return nil, err
 	}

@@ -70,7 +70,7 @@ func (Op) Schema() domain.Schema {
 
 // Tree is an expression that programs without CEL can evaluate (see Evaluator).
 type Tree struct {
-	Op Op `json:"op" doc:"What is computed"`
+	Op Op `json:"op" doc:"What is computed, as the ES module at /rules.mjs does it"`
 	// Args are the operands, the receiver of a method first.
 	Args  []Tree `json:"args,omitempty" doc:"The operands, in their order"`
 	Value any    `json:"value,omitempty" doc:"The value of a constant; whole numbers are written as texts"`
