@@ -121,7 +121,8 @@ func New(o Options) (*API, error) {
 	}
 	a := &API{handler: o.Handler, engine: o.Queries, tokens: o.Tokens, logger: o.Logger, now: o.Now, limits: o.Limits.orDefaults(),
 		lifetime: cmp.Or(o.TokenLifetime, defaultTokenLifetime), session: sessionLifetime,
-		changes: o.Changes, ready: o.Ready, writable: o.Writable, leads: o.Leaderless, parts: o.Parts, waiting: o.Waiting, build: o.Build, evaluator: o.Evaluator}
+		changes: o.Changes, ready: o.Ready, writable: o.Writable, leads: o.Leaderless, parts: o.Parts, waiting: o.Waiting, build: o.Build,
+		evaluator: o.Evaluator}
 	if a.logger == nil {
 		a.logger = slog.New(slog.DiscardHandler)
 	}

@@ -46,10 +46,11 @@ func TestRefusalsNameWhatIsMissing(t *testing.T) {
 	self, crc := c.as(tr.self), c.as(tr.crc)
 	submit := "/api/v1/commands/SubmitDiary"
 	for body, want := range map[string][2]string{
-		`{}`: {"value_missing", "patient"}, `{"patient":"","instrument":"x","capturedAt":"2026-03-01T20:30:00+01:00","answers":{}}`: {"value_missing", "patient"},
+		`{}`: {"value_missing", "patient"},
+		`{"patient":"","instrument":"x","capturedAt":"2026-03-01T20:30:00+01:00","answers":{}}`: {"value_missing", "patient"},
 		`{"patient":null}`:                        {"value_missing", "patient"},
 		fmt.Sprintf(`{"patient":%q}`, tr.patient): {"value_missing", "instrument"},
-		`null`: {"malformed_json", ""}, ` null `: {"malformed_json", ""}, ``: {"malformed_json", ""},
+		`null`: {"malformed_json", ""}, "\nnull\n": {"malformed_json", ""}, ``: {"malformed_json", ""},
 	} {
 		if p := self.post(submit, body).refused(t, http.StatusBadRequest, want[0]); p.Field != want[1] ||
 			want[1] != "" && !strings.Contains(p.Detail, want[1]) || strings.Contains(p.Detail, `""`) {

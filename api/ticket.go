@@ -92,8 +92,8 @@ func (t *tickets) use(ticket string, now time.Time) (issued, error) {
 	of, ok := t.all[ticket]
 	delete(t.all, ticket)
 	if !ok || !now.Before(of.until) {
-		return issued{}, refuse.Unauthenticated("ticket_used", "the ticket was used, has expired, or was issued by another server").At(ticketParameter).
-			Do("get another one with POST " + ticketRoute + ", and open the stream with it once")
+		return issued{}, refuse.Unauthenticated("ticket_used", "the ticket was used, has expired, or was issued by another server").
+			At(ticketParameter).Do("get another one with POST " + ticketRoute + ", and open the stream with it once")
 	}
 	return of, nil
 }
@@ -169,7 +169,8 @@ func (d *description) ticket() {
 		Summary: "A ticket with which a browser opens the stream of changes",
 		Description: fmt.Sprintf("For a page's EventSource, which cannot send the header Authorization. A ticket opens the stream once, within "+
 			"%d seconds, at the server that has issued it, for the caller and for what the body asks for. The stream ends when the caller's token "+
-			"does. A page whose stream has ended gets another ticket, with the id of the last message as after. ", int(ticketLifetime.Seconds())) + openToAll,
+			"does. A page whose stream has ended gets another ticket, with the id of the last message as after. ",
+			int(ticketLifetime.Seconds())) + openToAll,
 		RequestBody: d.jsonBody(reflect.TypeFor[Ticket](), map[string]any{"study": "PAIN1", "site": "DE-01", "views": []string{"alerts"}}),
 		Responses: d.responses(d.jsonAnswer(reflect.TypeFor[IssuedTicket](), "The ticket"), append([]int{http.StatusBadRequest,
 			http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge,

@@ -530,12 +530,7 @@ func (h *Handler) StateOf(ctx context.Context, of domain.StreamType, id string, 
 	if !h.states.categories[of.Category] {
 		return nil, 0, fmt.Errorf("read %s-%s: %w", of.Category, id, ErrNotFollowed)
 	}
-	refresh := false
-	if after > 0 {
-		refresh = !h.ReaderAfter(after).waitUntilFollowed(ctx)
-	} else {
-		refresh = !h.states.trusted(ctx)
-	}
+	refresh := after > 0 && !h.ReaderAfter(after).waitUntilFollowed(ctx) || after == 0 && !h.states.trusted(ctx)
 	snap, err := h.states.load(ctx, h.states.stream(of.Category+"-"+id), of.Initial, of.Fold, refresh)
 	if err != nil {
 		return nil, 0, err

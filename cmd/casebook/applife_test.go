@@ -191,7 +191,8 @@ func TestDailyLifeOfAnApp(t *testing.T) {
 		if shown := s.schedule(one, ""); shown.Patient != child.Patient {
 			t.Errorf("the caregiver is shown %s", shown.Patient)
 		}
-		if shown := s.schedule(both, "?patient="+string(other.Patient)); shown.Patient != other.Patient || stands(shown, "pain", ofDay(s.today)) != "" {
+		if shown := s.schedule(both, "?patient="+string(other.Patient)); shown.Patient != other.Patient ||
+			stands(shown, "pain", ofDay(s.today)) != "" {
 			t.Errorf("the caregiver is shown %+v", shown)
 		}
 		for _, refused := range []struct {

@@ -95,7 +95,8 @@ func TestAScheduleShowsEventsVisitsAndHeldEntries(t *testing.T) {
 	attack := submitted(t, "2026-03-09", moment)
 	attack.Window = diary.Window{ID: "2026-03-09/08:00:00+08:00", Opens: moment, Closes: moment}
 	old := shanghai(t, "2026-01-01 08:00")
-	held := diary.Held{Patient: anna, Instrument: painNRS, Version: 1, Window: diary.Window{ID: "held/1", Opens: old, Closes: old}, CapturedAt: old}
+	held := diary.Held{Patient: anna, Instrument: painNRS, Version: 1, Window: diary.Window{ID: "held/1", Opens: old, Closes: old},
+		CapturedAt: old}
 	got := standings(t, diary.Decider.Fold(assigned(attacks()), attack, held), who, shanghai(t, "2026-03-09 12:00"))
 	if got[attack.Window.ID] != diary.StandsSent || got["held/1"] != diary.StandsHeld || len(got) != 2 {
 		t.Errorf("of attacks: %v", got)
@@ -110,7 +111,8 @@ func TestAScheduleShowsEventsVisitsAndHeldEntries(t *testing.T) {
 func TestAScheduleAgreesWithWhatIsTaken(t *testing.T) {
 	several := instrument.PainDiary()
 	several.Schedule.Late.AcceptHours = 3
-	several.Schedule.Windows = []instrument.DayWindow{{ID: "night", Opens: "01:30", Closes: "02:30"}, {ID: "noon", Opens: "11:00", Closes: "13:00"},
+	several.Schedule.Windows = []instrument.DayWindow{{ID: "night", Opens: "01:30", Closes: "02:30"},
+		{ID: "noon", Opens: "11:00", Closes: "13:00"},
 		{ID: "late", Opens: "22:00", Closes: "00:30"}}
 	for _, zone := range []string{"Europe/Berlin", "Australia/Lord_Howe", "Pacific/Apia", "America/St_Johns", "Asia/Kathmandu"} {
 		who := enrolled(zone)

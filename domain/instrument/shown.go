@@ -43,7 +43,8 @@ func (i *Instrument) Asked() (Asked, error) {
 	if err != nil {
 		return Asked{}, err
 	}
-	shown := Asked{Instrument: d.ID, Version: d.Version, SHA256: hash, Title: d.Title, Licence: d.Source, Items: make([]AskedItem, len(d.Items))}
+	shown := Asked{Instrument: d.ID, Version: d.Version, SHA256: hash, Title: d.Title, Licence: d.Source,
+		Items: make([]AskedItem, len(d.Items))}
 	for n := range d.Items {
 		it := &d.Items[n]
 		of := AskedItem{ID: it.ID, Text: it.Text, Type: it.Type, Unit: it.Unit, Min: it.Min, Max: it.Max, Required: it.Required,

@@ -63,8 +63,8 @@ const (
 
 // Schema implements domain.HasSchema.
 func (Op) Schema() domain.Schema {
-	return domain.OneOf(OpBoolean, OpInteger, OpUnsigned, OpDecimal, OpText, OpNull, OpList, OpAnswer, OpHas, OpIf, OpAnd, OpOr, OpNot, OpEqual,
-		OpUnequal, OpLess, OpAtMost, OpMore, OpAtLeast, OpAdd, OpSubtract, OpMultiply, OpDivide, OpModulo, OpNegate, OpIn, OpIndex, OpSize,
+	return domain.OneOf(OpBoolean, OpInteger, OpUnsigned, OpDecimal, OpText, OpNull, OpList, OpAnswer, OpHas, OpIf, OpAnd, OpOr, OpNot,
+		OpEqual, OpUnequal, OpLess, OpAtMost, OpMore, OpAtLeast, OpAdd, OpSubtract, OpMultiply, OpDivide, OpModulo, OpNegate, OpIn, OpIndex, OpSize,
 		OpContains, OpStartsWith, OpEndsWith, OpToInteger, OpToDecimal)
 }
 

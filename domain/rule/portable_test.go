@@ -133,8 +133,8 @@ func (d drawn) variable() string {
 		"answers.mood", "answers.symptoms", "scores.total")
 }
 
-var someTexts = []string{"", "a", "fall", "b\u00e4r", "\uffff", "\U0001F600", "\U0001F600a", "7", "-12", "+3", "1e3", "9223372036854775808", " 7", "fa",
-	"Infinity", "\ufb01"}
+var someTexts = []string{"", "a", "fall", "b\u00e4r", "\uffff", "\U0001F600", "\U0001F600a", "7", "-12", "+3", "1e3", "9223372036854775808", " 7",
+	"fa", "Infinity", "\ufb01"}
 
 func (d drawn) leaf(kind int) string {
 	switch kind {
@@ -218,7 +218,8 @@ for await (const line of createInterface({ input: process.stdin })) {
   const { tree, values, wants, rule } = JSON.parse(line);
   const got = evaluate(tree, values);
   const is = got.missing ? "missing" : got.failed !== undefined ? "failed" : String(got.value);
-  if (is !== wants) console.log(rule + "  with  " + JSON.stringify(values) + "  is " + is + " " + (got.failed ?? "") + ", and " + wants + " by CEL");
+  if (is === wants) continue;
+  console.log(rule + "  with  " + JSON.stringify(values) + "  is " + is + " " + (got.failed ?? "") + ", and " + wants + " by CEL");
 }
 `
 
@@ -290,7 +291,8 @@ func outcome(r *rule.Formula, v values) string {
 // runModule runs evaluations in Node.js, and returns those that come out differently.
 func runModule(t *testing.T, node string, input io.Reader) []string {
 	t.Helper()
-	run := exec.CommandContext(t.Context(), node, "--input-type=module", "-e", runner, base64.StdEncoding.EncodeToString([]byte(rule.Evaluator)))
+	module := base64.StdEncoding.EncodeToString([]byte(rule.Evaluator))
+	run := exec.CommandContext(t.Context(), node, "--input-type=module", "-e", runner, module)
 	var errors bytes.Buffer
 	run.Stdin, run.Stderr = input, &errors
 	output, err := run.Output()
