@@ -65,6 +65,8 @@ type Declaration[S, E, F, C any] struct {
 	prepare func(context.Context, *Handler, Request, *C) error
 	// class is Commands unless InClass says otherwise.
 	class admission.Class
+	// dated says that the command has a day, which must have begun where it takes place.
+	dated bool
 	// freshSignIn says that the sender must have signed in within the last few minutes.
 	freshSignIn bool
 	// confirmed says that the sender's account must be in its owner's hands without doubt.
@@ -122,7 +124,8 @@ func declare[S, E, F, C any](decider domain.Decider[S, E], decision string, fact
 		panic(fmt.Sprintf("commands: %s embeds nothing that says on which stream of the category %s it runs", name, decider.Category))
 	}
 	return &Declaration[S, E, F, C]{name: name, decision: decision, decider: decider, decide: decide, facts: facts,
-		scope: scopeOf[C](), class: admission.Commands, required: requiredFields(reflect.TypeFor[C]())}
+		scope: scopeOf[C](), class: admission.Commands, required: requiredFields(reflect.TypeFor[C]()),
+		dated: hasDate(reflect.TypeFor[C]())}
 }
 
 // nameOfFunction returns a function's name as package.Function.

@@ -328,8 +328,14 @@ func (d *Declaration[S, E, F, C]) runIn(ctx context.Context, h *Handler, r Reque
 		defer release()
 	}
 	meta := d.metadata(h, r, body, id, hash, role, scope)
+	today := domain.Date("")
+	if d.dated {
+		if today, err = todayAt(ctx, h.Reader(), scope, meta.RecordedAt); err != nil {
+			return Answer{}, fmt.Errorf("%s: find the day at the site: %w", d.name, err)
+		}
+	}
 	run := &run[S, E, F, C]{d: d, h: h, r: r, past: past, body: body, id: id, meta: meta, of: of, own: h.states.stream(d.stream(body)),
-		call: domain.Call{At: meta.RecordedAt, Actor: r.Principal.User, CommandID: id.String()}}
+		call: domain.Call{At: meta.RecordedAt, Today: today, Actor: r.Principal.User, CommandID: id.String()}}
 	answer, err := run.decideAndAppend(ctx)
 	if err == nil && h.log.Past() == past {
 		h.keys.remember(id, hash)

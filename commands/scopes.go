@@ -2,8 +2,12 @@ package commands
 
 import (
 	"context"
+	"reflect"
+	"slices"
+	"time"
 
 	"casebook/domain"
+	"casebook/domain/localtime"
 	"casebook/domain/patient"
 	"casebook/domain/refuse"
 	"casebook/domain/study"
@@ -66,6 +70,27 @@ func PatientScope(ctx context.Context, reader Reader, id domain.PatientID) (doma
 func (h *Handler) PatientScope(ctx context.Context, id domain.PatientID) (domain.Scope, error) {
 	scope, _, err := PatientScope(ctx, h.Reader(), id)
 	return scope, err
+}
+
+// hasDate says whether a command has a day.
+func hasDate(t reflect.Type) bool {
+	return slices.ContainsFunc(reflect.VisibleFields(t), func(f reflect.StructField) bool { return f.Type == reflect.TypeFor[domain.Date]() })
+}
+
+// todayAt returns the day of a moment at the site of a scope, by the site's own calendar; "" without a site whose zone is known.
+func todayAt(ctx context.Context, reader Reader, scope domain.Scope, at time.Time) (domain.Date, error) {
+	if scope.Site == "" {
+		return "", nil
+	}
+	s, err := Read(ctx, reader, study.Decider, string(scope.Study))
+	if err != nil {
+		return "", err
+	}
+	zone, err := localtime.Load(s.Sites[scope.Site].Zone)
+	if err != nil { // of a record from before zones were checked
+		return "", nil
+	}
+	return domain.DateOf(zone.In(at)), nil
 }
 
 // StudyOf reads the state of the study that a command names. It is the facts of decisions that need nothing else.

@@ -69,15 +69,18 @@ func (d Date) NotBefore(earliest Date, code, field, what, earliestWhat string) e
 	return refuse.Because(code, "%s on %s lies before %s on %s", what, d, earliestWhat, earliest).At(field).Do("check both days")
 }
 
-// NotAfterToday refuses a day that has not begun anywhere on Earth yet (code captured_in_future), because what has
-// happened cannot be in the future. It also refuses a malformed date (malformed_date). field names the day in both
-// refusals.
-func (d Date) NotAfterToday(field string, now time.Time) error {
+// NotAfterToday refuses a day that has not begun where the command takes place, or anywhere on Earth if that is not known (code
+// captured_in_future), because what has happened cannot be in the future. It also refuses a malformed date (malformed_date). field
+// names the day in both refusals.
+func (d Date) NotAfterToday(field string, call Call) error {
 	if err := d.Validate(); err != nil {
 		return At(field, err)
 	}
-	earliestZone := time.FixedZone("UTC+14", 14*3600)
-	if d > DateOf(now.In(earliestZone)) {
+	today := call.Today
+	if today == "" {
+		today = DateOf(call.At.In(time.FixedZone("UTC+14", 14*3600)))
+	}
+	if d > today {
 		return refuse.Because("captured_in_future", "%s is %s, which lies in the future", field, d).
 			At(field).Do("check the date; what has not happened yet is not recorded")
 	}

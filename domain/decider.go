@@ -149,6 +149,8 @@ func (t EventType) InNoView(why string) EventType {
 type Call struct {
 	// At is the server's time of the call, UTC.
 	At time.Time
+	// Today is the day of At at the site that the command is about; "" if it is about none, or its zone is not known.
+	Today Date
 	// Actor is the user or the process manager that sends the command.
 	Actor UserID
 	// CommandID is the id of the command. A decision that needs new ids derives them from it.

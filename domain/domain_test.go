@@ -149,22 +149,25 @@ func TestAddDaysAndDaysSinceAgree(t *testing.T) {
 // A day may be recorded as soon as it has begun anywhere: clocks on Kiritimati are 14 hours ahead of the server's UTC.
 func TestNotAfterToday(t *testing.T) {
 	now := time.Date(2026, 3, 1, 9, 59, 59, 0, time.UTC)
-	expect(t, domain.Date("2026-03-01").NotAfterToday("on", now), "")
-	expect(t, domain.Date("2026-02-01").NotAfterToday("on", now), "")
-	r := expect(t, domain.Date("2026-03-02").NotAfterToday("on", now), "captured_in_future")
+	expect(t, domain.Date("2026-03-01").NotAfterToday("on", domain.Call{At: now}), "")
+	expect(t, domain.Date("2026-02-01").NotAfterToday("on", domain.Call{At: now}), "")
+	r := expect(t, domain.Date("2026-03-02").NotAfterToday("on", domain.Call{At: now}), "captured_in_future")
 	if r.Field != "on" || r.Remedy == "" {
 		t.Errorf("got %+v", r)
 	}
 	now = now.Add(time.Second)
-	expect(t, domain.Date("2026-03-02").NotAfterToday("on", now), "")
-	expect(t, domain.Date("2026-03-03").NotAfterToday("on", now), "captured_in_future")
+	expect(t, domain.Date("2026-03-02").NotAfterToday("on", domain.Call{At: now}), "")
+	expect(t, domain.Date("2026-03-03").NotAfterToday("on", domain.Call{At: now}), "captured_in_future")
 	for _, zone := range []*time.Location{time.FixedZone("", 14*3600), time.FixedZone("", -12*3600)} {
-		expect(t, domain.Date("2026-03-02").NotAfterToday("on", now.In(zone)), "")
-		expect(t, domain.Date("2026-03-03").NotAfterToday("on", now.In(zone)), "captured_in_future")
+		expect(t, domain.Date("2026-03-02").NotAfterToday("on", domain.Call{At: now.In(zone)}), "")
+		expect(t, domain.Date("2026-03-03").NotAfterToday("on", domain.Call{At: now.In(zone)}), "captured_in_future")
 	}
-	if r := expect(t, domain.Date("2026-02-30").NotAfterToday("on", now), "malformed_date"); r.Field != "on" {
+	if r := expect(t, domain.Date("2026-02-30").NotAfterToday("on", domain.Call{At: now}), "malformed_date"); r.Field != "on" {
 		t.Errorf("got %+v", r)
 	}
+	here := domain.Call{At: now, Today: "2026-03-01"} // by the calendar of a site
+	expect(t, domain.Date("2026-03-01").NotAfterToday("on", here), "")
+	expect(t, domain.Date("2026-03-02").NotAfterToday("on", here), "captured_in_future")
 }
 
 func TestFields(t *testing.T) {

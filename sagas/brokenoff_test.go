@@ -2,11 +2,14 @@ package sagas_test
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"testing"
 
 	"casebook/domain"
+	"casebook/domain/enrollment"
 	"casebook/domain/patient"
+	"casebook/domain/randomisation"
 	"casebook/domain/safety"
 	"casebook/domain/study"
 	"casebook/domain/supply"
@@ -199,4 +202,158 @@ func TestSupplyDecidesAboutKitsThatAreLostAgainAndAgain(t *testing.T) {
 	if n := len(w.allocated("A")); n != supply.MaxSpoilt+2 || len(c.waits(who)) != 0 || len(told()) != 0 {
 		t.Errorf("%d kits were allocated, and the open alerts are %v, %v", n, c.waits(who), told())
 	}
+}
+
+// From a draw to its confirmation the patient gets the kits of the draw alone: an arm that was drawn is the patient's at once, and the
+// kits of two slots would be twice the drug. What was due since the draw comes after the confirmation.
+func TestKitsOfOtherSlotsWaitForTheConfirmationOfADraw(t *testing.T) {
+	w := newWorld(t, 10)
+	w.treated(func(t *study.Treatment) { t.Stages = []study.Stage{{ID: "ext", Arms: []string{string(blue)}}} },
+		twoOfEach+"1005,BLUE-7f31,L1,2027-01-31\n1006,BLUE-7f31,L1,2027-01-31\n1007,BLUE-7f31,L1,2027-01-31\n")
+	c := w.courier(w.part)
+	c.mustSettle()
+	w.ship("1001", "1002", "1003", "1004", "1005", "1006", "1007")
+	of := domain.ForPatient(w.request())
+	c.mustSettle()
+	w.must(w.crc, patient.RequestRandomisation{OfPatient: of, Stage: "ext"})
+	c.untilDrawn(2)
+	w.must(w.crc, patient.HoldDose{OfPatient: of, On: "2026-02-03", Reasoned: domain.Because("fever")})
+	c.mustSettle()
+	w.must(w.crc, patient.EndParticipation{OfPatient: of, On: "2026-02-03", Reason: patient.EndedByLossToFollowUp})
+	c.mustSettle()
+	w.must(w.crc, patient.UndoPatientStep{OfPatient: of, Step: patient.StepParticipationEnd, Reasoned: domain.Because("another's")})
+	w.must(w.crc, patient.RecordVisit{OfPatient: of, Visit: "week-4", On: "2026-02-03"})
+	c.mustSettle()
+	w.must(w.crc, patient.ResumeDose{OfPatient: of, On: "2026-02-03", Reasoned: domain.Because("well again")})
+	c.mustSettle()
+	bySlot := map[string]int{}
+	for _, e := range w.allocated("A") {
+		bySlot[e.Visit]++
+	}
+	if want := map[string]int{"": 1, "week-4": 1, supply.KitOfStage("ext"): 1}; !maps.Equal(bySlot, want) {
+		t.Errorf("kits were allocated for %v, want %v", bySlot, want)
+	}
+	for n, k := range supply.StockDecider.Fold(stockOf(w, "A")...).Kits.All() {
+		if k.Patient == of.Patient && k.Visit == "" && k.Status == supply.KitIsAllocated {
+			t.Errorf("kit %s of the enrolment can still be given out", n)
+		}
+	}
+	if open := c.waits(of.Patient); len(open) != 0 {
+		t.Errorf("the open alerts are %v", open)
+	}
+}
+
+// untilDrawn delivers what comes until there have been n draws, and no more.
+func (c *courier) untilDrawn(n int) {
+	c.w.t.Helper()
+	for range 10 {
+		if len(ofType[randomisation.PatientRandomised](c.w.events("randomisation-"+string(c.w.study)))) == n {
+			return
+		}
+		for _, e := range c.fresh() {
+			if err := c.deal(e); err != nil {
+				c.w.t.Fatal(err)
+			}
+		}
+	}
+	c.w.t.Fatal("nobody is drawn")
+}
+
+// An arm that was drawn before an end stands when the patient is enrolled after all, and so does the place.
+func TestAnEnrolmentGoesOnWithTheArmThatWasDrawn(t *testing.T) {
+	for name, heard := range map[string]bool{"the process has heard of the end": true, "it has not": false} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 10)
+			w.treated(nil, twoOfEach)
+			c := w.courier(w.part)
+			c.mustSettle()
+			w.ship("1001", "1002", "1003", "1004")
+			of := domain.ForPatient(w.request())
+			c.untilDrawn(1)
+			w.must(w.crc, patient.EndParticipation{OfPatient: of, On: "2026-02-03", Reason: patient.EndedByLossToFollowUp})
+			if heard {
+				c.mustSettle()
+			}
+			w.must(w.crc, patient.UndoPatientStep{OfPatient: of, Step: patient.StepParticipationEnd, Reasoned: domain.Because("another's")})
+			w.must(w.crc, patient.EnrollPatient{OfPatient: of, On: "2026-02-02"})
+			c.mustSettle()
+			if step := w.lastStep(of.Patient); step.Stage != "enrolled" {
+				t.Errorf("the process has come to %s: %s", step.Stage, step.Note)
+			}
+			who := patient.Decider.Fold(patientEvents(w.events("patient-" + string(of.Patient)))...)
+			if who.PatientNumber != string(w.study)+"-00001" {
+				t.Errorf("the patient is %s with the number %q", who.Status, who.PatientNumber)
+			}
+		})
+	}
+}
+
+// An enrolment that an end broke off can be asked for again when the end is undone, whatever it had come to, and in whatever order
+// processes are told. The patient has one place, one arm and one kit.
+func TestAnEnrolmentIsAskedForAgainAfterAnEndThatIsUndone(t *testing.T) {
+	for seed := range uint64(12) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, 10)
+			w.treated(nil, twoOfEach)
+			c := w.courier(w.part)
+			c.mustSettle()
+			w.ship("1001", "1002", "1003", "1004")
+			who := w.consented()
+			c.mustSettle()
+			of := domain.ForPatient(who)
+			p := &postman{courier: c, t: t, runners: []*sagas.Runner{w.runner(w.part)}, random: rand.New(rand.NewPCG(seed, 40))}
+			tr := &traveller{world: w, postman: p, who: who}
+			enrol := func() error { return tr.send(w.crc, patient.EnrollPatient{OfPatient: of, On: "2026-02-02"}) }
+			if err := enrol(); err != nil {
+				t.Fatal(err)
+			}
+			for range 1 + seed%3 {
+				for range seed {
+					p.round(true)
+				}
+				// It may have come through, or have failed, before.
+				if tr.send(w.crc, patient.EndParticipation{OfPatient: of, On: "2026-02-03", Reason: patient.EndedByLossToFollowUp}) == nil {
+					if seed%4 == 0 {
+						p.round(true)
+					}
+					w.must(w.crc, patient.UndoPatientStep{OfPatient: of, Step: patient.StepParticipationEnd, Reasoned: domain.Because("another's")})
+				}
+				_ = enrol()
+			}
+			p.round(false)
+			now := func() patient.Patient {
+				return patient.Decider.Fold(patientEvents(w.events("patient-" + string(who)))...)
+			}
+			for range 2 {
+				if now().Status == patient.StatusEnrollmentFailed {
+					if err := enrol(); err != nil {
+						t.Fatal(err)
+					}
+					p.round(false)
+				}
+			}
+			if now().Status != patient.StatusEnrolled || w.lastStep(who).Stage != "enrolled" {
+				t.Fatalf("the patient is %s; the process has come to %+v", now().Status, w.lastStep(who))
+			}
+			places := enrollment.Decider.Fold(ofEnrollment(w.events("enrollment-" + string(w.study)))...)
+			kits := 0
+			for _, k := range supply.StockDecider.Fold(stockOf(w, "A")...).Kits.All() {
+				if k.Patient == who && k.Status == supply.KitIsAllocated {
+					kits++
+				}
+			}
+			if kits != 1 || places.Taken != 1 {
+				t.Errorf("the patient has %d kits and %d places", kits, places.Taken)
+			}
+		})
+	}
+}
+
+// ofEnrollment are events of a study's places.
+func ofEnrollment(events []any) (all []enrollment.Event) {
+	for _, e := range events {
+		all = append(all, e.(enrollment.Event))
+	}
+	return all
 }

@@ -360,6 +360,9 @@ func onPatientKits[C domain.AboutPatient](decide stockDecision[C]) *commands.Dec
 		if facts.Arm, facts.Closed, err = randomisationcommands.ArmOf(drawn, who, facts.Study); err != nil {
 			return facts, err
 		}
+		if stage, found := drawn.LastStageOf(who.ID); found && who.AwaitsConfirmation(stage) {
+			facts.Unconfirmed = &stage
+		}
 		levels, _ := drawn.FactorsOf(who.ID)
 		if c, is := any(c).(supply.HoldStock); is {
 			levels = nil // those of the request are drawn with

@@ -132,7 +132,7 @@ func Record(i Identity, cmd RecordIdentity, call domain.Call) ([]Event, error) {
 	if i.Key != "" {
 		return nil, refuse.WrongState("identity_recorded", "who the patient is has been recorded").Do("correct it with CorrectIdentity")
 	}
-	if err := cmd.check(call.At); err != nil {
+	if err := cmd.check(call); err != nil {
 		return nil, err
 	}
 	return []Event{Recorded{Patient: cmd.Patient, Key: cmd.Key, Details: personal.Of(cmd.Key, cmd.Details), At: call.At, By: call.Actor}}, nil
@@ -141,7 +141,7 @@ func Record(i Identity, cmd RecordIdentity, call domain.Call) ([]Event, error) {
 // Correct decides about CorrectIdentity. before are the details that are in force. It refuses reason_required, identity_not_recorded,
 // nothing_to_correct, and what Details.check refuses.
 func Correct(i Identity, before Details, cmd CorrectIdentity, call domain.Call) ([]Event, error) {
-	if err := domain.First(domain.Reason(cmd.Reason), i.mustBeRecorded(), cmd.check(call.At)); err != nil {
+	if err := domain.First(domain.Reason(cmd.Reason), i.mustBeRecorded(), cmd.check(call)); err != nil {
 		return nil, err
 	}
 	changed := cmd.changedFrom(before)
@@ -174,7 +174,7 @@ func (i Identity) mustBeRecorded() error {
 
 // check refuses value_missing, value_too_long, value_unprintable, malformed_date, captured_in_future, malformed_email and
 // malformed_phone. Its sentences never repeat what was given, because refusals are logged.
-func (d Details) check(now time.Time) error {
+func (d Details) check(call domain.Call) error {
 	err := domain.First(domain.Text("name", d.Name, 200), domain.OptionalText("address", d.Address, 500),
 		domain.OptionalText("email", d.Email, 254), domain.OptionalText("phone", d.Phone, 40))
 	if err != nil {
@@ -183,7 +183,7 @@ func (d Details) check(now time.Time) error {
 	if d.BirthDate != "" && d.BirthDate.Validate() != nil {
 		return refuse.Malformed("malformed_date", "the day of birth is not a date").At("birthDate").Do("write it as YYYY-MM-DD")
 	}
-	if d.BirthDate != "" && d.BirthDate.NotAfterToday("birthDate", now) != nil {
+	if d.BirthDate != "" && d.BirthDate.NotAfterToday("birthDate", call) != nil {
 		return refuse.Because("captured_in_future", "the day of birth lies in the future").At("birthDate").Do("check the date")
 	}
 	if address, err := mail.ParseAddress(d.Email); d.Email != "" && (err != nil || address.Address != d.Email) {

@@ -63,7 +63,7 @@ type ConsentRecorded struct {
 // consent_version_not_in_force, consent_before_publication, consent_before_approval, consent_recorded, signer_missing,
 // age_not_recorded, representative_missing and assent_missing.
 func Consent(p Patient, s study.Study, cmd RecordConsent, call domain.Call) ([]Event, error) {
-	if err := domain.First(cmd.On.NotAfterToday("on", call.At), p.mayRecordOn(cmd.On), cmd.validate()); err != nil {
+	if err := domain.First(cmd.On.NotAfterToday("on", call), p.mayRecordOn(cmd.On), cmd.validate()); err != nil {
 		return nil, err
 	}
 	version, err := s.ConsentOn(cmd.ConsentVersion, p.siteOn(cmd.On), cmd.On)

@@ -147,7 +147,7 @@ func CorrectVisit(p Patient, s study.Study, cmd CorrectVisitDate, call domain.Ca
 	if err != nil {
 		return nil, err
 	}
-	if err := domain.First(cmd.To.NotAfterToday("to", call.At), mayCorrect(on, cmd.From, cmd.To)); err != nil {
+	if err := domain.First(cmd.To.NotAfterToday("to", call), mayCorrect(on, cmd.From, cmd.To)); err != nil {
 		return nil, err
 	}
 	corrected := VisitDateCorrected{Patient: p.ID, Visit: cmd.Visit, From: cmd.From, To: cmd.To, Reason: cmd.Reason}
@@ -187,7 +187,7 @@ func (p Patient) visitOn(visit, reason string) (domain.Date, error) {
 // CorrectConsent decides about CorrectConsentDate. It refuses reason_required, value_too_long, malformed_date,
 // captured_in_future, patient_not_found, consent_not_recorded, other_value_recorded and nothing_to_correct.
 func CorrectConsent(p Patient, s study.Study, cmd CorrectConsentDate, call domain.Call) ([]Event, error) {
-	if err := domain.First(domain.Reason(cmd.Reason), cmd.To.NotAfterToday("to", call.At)); err != nil {
+	if err := domain.First(domain.Reason(cmd.Reason), cmd.To.NotAfterToday("to", call)); err != nil {
 		return nil, err
 	}
 	if !p.Exists() {
@@ -227,7 +227,7 @@ func (p Patient) firstProcedureOn() domain.Date {
 // captured_in_future, patient_not_found, patient_not_enrolled, other_value_recorded, nothing_to_correct,
 // enrolled_before_screening and ended_before_enrollment.
 func CorrectEnrollment(p Patient, s study.Study, cmd CorrectEnrollmentDate, call domain.Call) ([]Event, error) {
-	if err := domain.First(domain.Reason(cmd.Reason), cmd.To.NotAfterToday("to", call.At)); err != nil {
+	if err := domain.First(domain.Reason(cmd.Reason), cmd.To.NotAfterToday("to", call)); err != nil {
 		return nil, err
 	}
 	switch {

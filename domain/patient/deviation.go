@@ -60,7 +60,7 @@ func (e ProtocolDeviationRecorded) AboutPatient() domain.PatientID { return e.Pa
 // Deviate decides about RecordProtocolDeviation. It refuses reason_required, value_too_long, unknown_code, malformed_date,
 // captured_in_future, patient_not_found, candidate_not_found and found_before_screening.
 func Deviate(p Patient, cmd RecordProtocolDeviation, call domain.Call) ([]Event, error) {
-	if err := domain.First(domain.Reason(cmd.Reason), cmd.FoundOn.NotAfterToday("foundOn", call.At)); err != nil {
+	if err := domain.First(domain.Reason(cmd.Reason), cmd.FoundOn.NotAfterToday("foundOn", call)); err != nil {
 		return nil, err
 	}
 	if !slices.Contains(DeviationKinds, cmd.What) {

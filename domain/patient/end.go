@@ -132,7 +132,7 @@ func Complete(p Patient, cmd CompletePatient, call domain.Call) ([]Event, error)
 
 // mayEndOn refuses a day after today or before the enrolment.
 func (p Patient) mayEndOn(on domain.Date, call domain.Call) error {
-	if err := on.NotAfterToday("on", call.At); err != nil {
+	if err := on.NotAfterToday("on", call); err != nil {
 		return err
 	}
 	return on.NotBefore(p.EnrolledOn, "ended_before_enrollment", "on", "the end", "the enrolment")

@@ -17,7 +17,7 @@ import (
 // and factors of the protocol, it refuses criterion_unanswered, not_eligible, unknown_criterion, unknown_factor_level,
 // unknown_factor, factor_not_derivable and factor_contradicts_record, and weight_missing if the kits depend on the weight.
 func RequestEnrollment(p Patient, s study.Study, cmd EnrollPatient, call domain.Call) ([]Event, error) {
-	if err := cmd.On.NotAfterToday("on", call.At); err != nil {
+	if err := cmd.On.NotAfterToday("on", call); err != nil {
 		return nil, err
 	}
 	if p.Status == StatusScreened {

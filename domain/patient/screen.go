@@ -21,7 +21,7 @@ type Screening struct {
 // earlier_record_not_found, earlier_record_open, patient_rescreened and rescreened_before_failure for a person who is screened again.
 func Screen(p Patient, facts Screening, cmd ScreenPatient, call domain.Call) ([]Event, error) {
 	s := facts.Study
-	err := domain.First(domain.ValidateScreeningNumber(cmd.ScreeningNumber), cmd.On.NotAfterToday("on", call.At),
+	err := domain.First(domain.ValidateScreeningNumber(cmd.ScreeningNumber), cmd.On.NotAfterToday("on", call),
 		domain.Between("ageYears", cmd.AgeYears, 0, 130), cmd.Sex.validate())
 	if err != nil {
 		return nil, err
@@ -74,7 +74,7 @@ func (p Patient) mayBeRescreened(cmd ScreenPatient) error {
 // captured_in_future, patient_not_found, patient_ended, ended_before_screening, and patient_status if the patient is
 // enrolled or is being enrolled.
 func FailScreening(p Patient, cmd RecordScreenFailure, call domain.Call) ([]Event, error) {
-	if err := domain.First(domain.Reason(cmd.Reason), cmd.On.NotAfterToday("on", call.At)); err != nil {
+	if err := domain.First(domain.Reason(cmd.Reason), cmd.On.NotAfterToday("on", call)); err != nil {
 		return nil, err
 	}
 	if err := p.mustBe("record a screen failure", StatusScreened, StatusConsented, StatusEnrollmentFailed); err != nil {

@@ -117,6 +117,12 @@ func (p Patient) DrawnFor() []string {
 	return stages
 }
 
+// AwaitsConfirmation says that a draw of a stage, for which the patient has an arm, is not confirmed. The draw of an enrolment is confirmed
+// with the enrolment.
+func (p Patient) AwaitsConfirmation(stage string) bool {
+	return p.Status == StatusEnrolled && (stage != "" || p.DrawnLater) && !slices.Contains(p.Stages, stage)
+}
+
 // InStudy says whether the patient has been screened and has not left.
 func (p Patient) InStudy() bool { return p.Phase() != "" }
 

@@ -19,7 +19,7 @@ type TransferPatient struct {
 // captured_in_future, patient_not_found, patient_ended, enrollment_in_progress, randomisation_requested, same_site, site_not_found,
 // site_not_active, protocol_not_approved and transferred_before_screening.
 func Transfer(p Patient, s study.Study, cmd TransferPatient, call domain.Call) ([]Event, error) {
-	if err := domain.First(domain.Reason(cmd.Reason), cmd.On.NotAfterToday("on", call.At), p.mustNotHaveEnded()); err != nil {
+	if err := domain.First(domain.Reason(cmd.Reason), cmd.On.NotAfterToday("on", call), p.mustNotHaveEnded()); err != nil {
 		return nil, err
 	}
 	switch {

@@ -116,7 +116,7 @@ func Hold(p Patient, cmd HoldDose, call domain.Call) ([]Event, error) {
 // treatment_not_under_way, malformed_date, captured_in_future and resumed_before_hold.
 func Resume(p Patient, cmd ResumeDose, call domain.Call) ([]Event, error) {
 	err := domain.First(domain.Reason(cmd.Reason), p.mustBeTreated("resume the dose", TreatmentHeld),
-		cmd.On.NotAfterToday("on", call.At), cmd.On.NotBefore(p.HeldOn, "resumed_before_hold", "on", "the resumption", "the hold"))
+		cmd.On.NotAfterToday("on", call), cmd.On.NotBefore(p.HeldOn, "resumed_before_hold", "on", "the resumption", "the hold"))
 	if err != nil {
 		return nil, err
 	}

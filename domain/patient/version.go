@@ -88,7 +88,7 @@ func (p Patient) Follows(s study.Study) study.Study { return s.As(p.ProtocolIn(s
 // applied_before_enrollment and applied_before_former.
 func Apply(p Patient, s study.Study, cmd ApplyProtocolVersion, call domain.Call) ([]Event, error) {
 	// Who is not enrolled follows the site's version without it.
-	err := domain.First(cmd.On.NotAfterToday("on", call.At), p.mustBe("apply a version of the protocol", StatusEnrolled))
+	err := domain.First(cmd.On.NotAfterToday("on", call), p.mustBe("apply a version of the protocol", StatusEnrolled))
 	if err != nil {
 		return nil, err
 	}
@@ -135,7 +135,7 @@ func (p Patient) toSign(s study.Study, from, to int, on domain.Date) *Reconsent 
 // captured_in_future, value_too_long, patient_not_found, patient_ended, no_reconsent_due, reconsent_refused and
 // refused_before_application.
 func RefuseReconsent(p Patient, cmd RecordReconsentRefusal, call domain.Call) ([]Event, error) {
-	err := domain.First(cmd.On.NotAfterToday("on", call.At), domain.OptionalText("reason", cmd.Reason, 500), p.mustNotHaveEnded())
+	err := domain.First(cmd.On.NotAfterToday("on", call), domain.OptionalText("reason", cmd.Reason, 500), p.mustNotHaveEnded())
 	if err != nil {
 		return nil, err
 	}

@@ -16,7 +16,7 @@ import (
 // visit_before_enrollment for a visit after the screening. Where the protocol refuses visits outside of their windows, it refuses
 // visit_too_early and visit_too_late.
 func RecordAttendance(p Patient, s study.Study, cmd RecordVisit, call domain.Call) ([]Event, error) {
-	if err := cmd.On.NotAfterToday("on", call.At); err != nil {
+	if err := cmd.On.NotAfterToday("on", call); err != nil {
 		return nil, err
 	}
 	if err := domain.First(p.mayRecordOn(cmd.On), p.MayAssess(call.Actor)); err != nil {

@@ -52,7 +52,7 @@ func Withdraw(p Patient, cmd WithdrawConsent, call domain.Call) ([]Event, error)
 	if !p.Exists() {
 		return nil, patientNotFound()
 	}
-	if err := domain.First(cmd.On.NotAfterToday("on", call.At), domain.OptionalText("reason", cmd.Reason, 500)); err != nil {
+	if err := domain.First(cmd.On.NotAfterToday("on", call), domain.OptionalText("reason", cmd.Reason, 500)); err != nil {
 		return nil, err
 	}
 	if p.Status == StatusRegisteredInError {

@@ -167,6 +167,9 @@ type StratumCorrected struct {
 	Reason  string            `json:"reason"`
 }
 
+// AboutPatient returns the patient that the event is about.
+func (e StratumCorrected) AboutPatient() domain.PatientID { return e.Patient }
+
 // SeedRevealed makes the seed of a scheme public. From then on, no patient is drawn by the scheme.
 type SeedRevealed struct {
 	Study  domain.StudyID `json:"study"`

@@ -109,6 +109,15 @@ func (r Randomisation) DrawnIn(stage string, p domain.PatientID) bool {
 	return d.in(stage) != nil
 }
 
+// LastStageOf returns the stage that a patient was drawn for last; false for one who was not drawn.
+func (r Randomisation) LastStageOf(p domain.PatientID) (stage string, found bool) {
+	d, found := r.drawn.Get(p)
+	if !found {
+		return "", false
+	}
+	return d.event.Stage, true
+}
+
 // Patients are the patients who were drawn.
 func (r Randomisation) Patients() iter.Seq[domain.PatientID] {
 	return func(yield func(domain.PatientID) bool) {

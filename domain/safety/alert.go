@@ -37,7 +37,7 @@ const (
 	KitsAffected Kind = "kits_affected"
 	// RecalledKitAtHome is a patient who has a kit at home whose lot was recalled.
 	RecalledKitAtHome Kind = "recalled_kit_at_home"
-	// KitsSpoiltAgain is about kits that a site has lost or quarantined, one after another, before their patients were given them.
+	// KitsSpoiltAgain is about kits that a site with patients has lost or quarantined before anybody was given them.
 	KitsSpoiltAgain Kind = "kits_spoilt_again"
 	// ActivityPaused is about activities that were stopped, or go on, at a site, in a country or in the whole study.
 	ActivityPaused Kind = "activity_paused"

@@ -2,6 +2,9 @@ package study
 
 import (
 	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"slices"
 
 	"casebook/domain"
@@ -133,6 +136,21 @@ func (s Study) Due(visit string, arm domain.ArmID, d Dosing) Due {
 		}
 	}
 	return due
+}
+
+// PlanFor returns a mark of what is planned at a visit for a patient, "" for the enrolment. It differs where the plan differs for a patient
+// of any arm, so that it tells no arm, and is "" in a protocol without a plan. A rescue changes nothing: it comes with the next kits.
+func (s Study) PlanFor(visit string, d Dosing) string {
+	if s.Treatment().Plan == nil {
+		return ""
+	}
+	d.Rescue = false
+	mark := sha256.New()
+	for _, arm := range s.Protocol.Arms {
+		due := s.Due(visit, domain.ArmID(arm.ID), d)
+		_, _ = fmt.Fprintf(mark, "%q %q %v\n", arm.ID, due.Sets, due.DosesPerDay)
+	}
+	return hex.EncodeToString(mark.Sum(nil)[:8])
 }
 
 // planOf returns the dispensing plan that has an arm; nil if kits of the arm have no types. arm is "" before the draw.

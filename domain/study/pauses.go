@@ -146,7 +146,7 @@ func Reopen(s Study, cmd ReopenSite, call domain.Call) ([]Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := domain.First(domain.Reason(cmd.Reason), cmd.On.NotAfterToday("on", call.At)); err != nil {
+	if err := domain.First(domain.Reason(cmd.Reason), cmd.On.NotAfterToday("on", call)); err != nil {
 		return nil, err
 	}
 	if site.Status != SiteIsClosed {

@@ -35,7 +35,7 @@ func Activate(s Study, cmd ActivateSite, call domain.Call) ([]Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := cmd.On.NotAfterToday("on", call.At); err != nil {
+	if err := cmd.On.NotAfterToday("on", call); err != nil {
 		return nil, err
 	}
 	switch {
@@ -62,7 +62,7 @@ func Close(s Study, cmd CloseSite, call domain.Call) ([]Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := domain.First(domain.Reason(cmd.Reason), cmd.On.NotAfterToday("on", call.At), checklist(cmd.Checklist)); err != nil {
+	if err := domain.First(domain.Reason(cmd.Reason), cmd.On.NotAfterToday("on", call), checklist(cmd.Checklist)); err != nil {
 		return nil, err
 	}
 	if site.Status == SiteIsClosed {

@@ -109,7 +109,7 @@ func ApproveAtSite(s Study, cmd ApproveProtocolAtSite, call domain.Call) ([]Even
 		return nil, err
 	}
 	err = domain.First(domain.Text("by", cmd.By, 200), domain.OptionalText("reference", cmd.Reference, 100),
-		cmd.ApprovedOn.NotAfterToday("approvedOn", call.At),
+		cmd.ApprovedOn.NotAfterToday("approvedOn", call),
 		cmd.ApprovedOn.NotBefore(protocol.PublishedOn, "approved_before_publication", "approvedOn", "the approval", "the publication"))
 	if err != nil {
 		return nil, err
@@ -345,7 +345,7 @@ func (p Protocol) rollout(before *Protocol, call domain.Call) (Protocol, error) 
 		p.PublishedOn = domain.DateOf(call.At.In(time.FixedZone("UTC-12", -12*3600)))
 	}
 	if p.PublishedOn != "" {
-		if err := p.PublishedOn.NotAfterToday("protocol.publishedOn", call.At); err != nil {
+		if err := p.PublishedOn.NotAfterToday("protocol.publishedOn", call); err != nil {
 			return p, err
 		}
 	}

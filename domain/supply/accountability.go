@@ -163,7 +163,7 @@ func Expire(s Stock, cmd ExpireKits, _ domain.Call) ([]StockEvent, error) {
 // value_too_long, value_out_of_range, kit_not_at_location, kit_named_twice, kit_status, kit_not_reconciled,
 // destruction_not_approved and witness_required.
 func Destroy(s Stock, f Facts, cmd DestroyKits, call domain.Call) ([]StockEvent, error) {
-	if err := domain.First(cmd.On.NotAfterToday("on", call.At), domain.Text("certificate", cmd.Certificate, 200),
+	if err := domain.First(cmd.On.NotAfterToday("on", call), domain.Text("certificate", cmd.Certificate, 200),
 		domain.Between("kits", len(cmd.Kits), 1, 1000),
 		s.eachOnce("kits", "destroying it", cmd.Kits, func(k Kit) bool {
 			return k.Status == KitPendingDestruction || destroyable(k)

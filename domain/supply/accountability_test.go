@@ -16,7 +16,7 @@ func TestQuarantineAndRelease(t *testing.T) {
 	given := strictStockAt(t, site, "K1", "K3", "K4").Given(supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K4", Visit: "week-4"})
 	quarantined := given.When(quarantine(supply.CauseExcursion, "fridge", "K4", "K1")).
 		Then(supply.KitsQuarantined{OfStock: site, Kits: kits("K1", "K4"), Cause: supply.CauseExcursion, Reason: "fridge",
-			Affected: []supply.Slot{{Patient: anna, Visit: "week-4"}}})
+			Affected: []supply.Slot{{Patient: anna, Visit: "week-4"}}, Again: kits("K1", "K4")})
 	quarantined.When(quarantine(supply.CauseExcursion, "fridge", "K1")).ThenRefused("kit_status")
 	given.When(quarantine(supply.CauseRecall, "r", "K1")).ThenRefused("unknown_code") // only the recall of a lot has this cause
 	given.When(quarantine("", "r", "K1")).ThenRefused("unknown_code")

@@ -108,6 +108,7 @@ func ReleaseHeld(s Stock, cmd ReleaseHold, _ domain.Call) ([]StockEvent, error) 
 func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent, error) {
 	at := OfStock{cmd.Study, LocationID(cmd.Site)}
 	slot := Slot{cmd.Patient, cmd.Visit}
+	f = f.forSlot(cmd.Visit)
 	kits, has := s.placesOf(slot, f)
 	if has {
 		return nil, nil
@@ -166,10 +167,7 @@ type place struct {
 // placesOf returns the places of the kits of a slot, and whether the patient needs no others. Where a former site has given one out, it
 // keeps its place.
 func (s Stock) placesOf(slot Slot, f Facts) (places []place, has bool) {
-	step, _ := f.dose()
-	if f.Study.InScreening(s.plannedFor(slot.Patient, slot.Visit)) {
-		step = 0
-	}
+	step, plan := s.doseFor(slot, f)
 	kits, _ := s.Allocated.Get(slot)
 	newest, later := s.Newest.Get(slot.Patient)
 	for _, n := range kits {
@@ -178,7 +176,7 @@ func (s Stock) placesOf(slot Slot, f Facts) (places []place, has bool) {
 		if k.Visit != slot.Visit { // it was given out for another visit, where its own place is
 			n = ""
 		}
-		places = append(places, place{kit: n, serves: serves, otherStep: k.ofOtherStep(step)})
+		places = append(places, place{kit: n, serves: serves, otherStep: k.ofOther(step, plan)})
 	}
 	later = later && newest.visit != slot.Visit
 	for _, at := range f.Former {
@@ -189,7 +187,7 @@ func (s Stock) placesOf(slot Slot, f Facts) (places []place, has bool) {
 				places = append(places, place{})
 			}
 			if k, _ := at.Kits.Get(n); !places[i].serves && k.Dispensed && at.serves(n, slot.Visit, newest.visit == slot.Visit && !later) {
-				places[i] = place{serves: true, otherStep: k.ofOtherStep(step)}
+				places[i] = place{serves: true, otherStep: k.ofOther(step, plan)}
 			}
 		}
 	}
@@ -249,6 +247,7 @@ func (s Stock) plannedFor(p domain.PatientID, visit string) string {
 func (s Stock) allocate(f Facts, cmd AllocateKit, set []wanted, call domain.Call) (events []StockEvent, all bool, err error) {
 	at := OfStock{cmd.Study, LocationID(cmd.Site)}
 	step, rescue := f.dose()
+	_, plan := s.doseFor(Slot{cmd.Patient, cmd.Visit}, f)
 	for i, want := range set {
 		by, seeding, err := s.choosing(at, cmd.Seed, f, call)
 		if err != nil {
@@ -269,7 +268,7 @@ func (s Stock) allocate(f Facts, cmd AllocateKit, set []wanted, call domain.Call
 			want.replaces = ""
 		}
 		e := KitAllocated{OfStock: at, Patient: cmd.Patient, Kit: kit, Visit: cmd.Visit, Item: want.item, Replaces: want.replaces,
-			Step: step, Rescue: rescue, Choice: blind.Of(by.choice)}
+			Step: step, Rescue: rescue, Plan: plan, Choice: blind.Of(by.choice)}
 		events = append(append(events, seeding...), e)
 		if i < len(set)-1 {
 			for _, e := range append(seeding, e) {
@@ -299,6 +298,15 @@ func (f Facts) drawnFor(visit string) bool {
 		slices.Contains(f.DrawnFor, strings.TrimPrefix(visit, stageSlot))
 }
 
+// forSlot returns the facts of a decision about the kits of a slot. From a draw to its confirmation there are only those that come with
+// it: the patient's arm is the new one already, and would show in what is given out for other slots, or double the dose.
+func (f Facts) forSlot(visit string) Facts {
+	if f.Unconfirmed != nil && visit != KitOfStage(*f.Unconfirmed) && f.Withheld != TreatmentHasEnded && f.Withheld != PatientIsTransferred {
+		f.Withheld = DrawIsNotConfirmed // whatever else there is: it lasts until the draw is confirmed
+	}
+	return f
+}
+
 // dose returns the step of the titration that the patient is on, and whether there is a rescue medication; 0 where the protocol has no
 // titration.
 func (f Facts) dose() (step int, rescue bool) {
@@ -319,16 +327,33 @@ func (s Stock) isSuperseded(p domain.PatientID, visit string) bool {
 	return superseded
 }
 
-// ofOtherDose says whether a kit was allocated for another dose than the patient is on now. A rescue that has begun since comes with the
-// next kits: without it, the patient would have none where the rescue is out of stock. The dose of a run-in is not changed.
+// ofOtherDose says whether a kit was allocated for another dose than the patient is on now, or for another plan. A rescue that has begun
+// since comes with the next kits: without it, the patient would have none where the rescue is out of stock. The dose of a run-in is not
+// changed.
 func (s Stock) ofOtherDose(k Kit, f Facts) bool {
-	step, rescue := f.dose()
-	other := k.ofOtherStep(step) || k.Step != 0 && step != 0 && k.Rescue && !rescue // not where one of them is not known
-	return other && !f.Study.InScreening(s.plannedFor(k.Patient, k.Visit))
+	step, plan := s.doseFor(Slot{k.Patient, k.Visit}, f)
+	_, rescue := f.dose()
+	return k.ofOther(step, plan) || k.Step != 0 && step != 0 && k.Rescue && !rescue
 }
 
-// ofOtherStep says whether a kit was allocated for another step of the titration; not where one of them is not known.
-func (k Kit) ofOtherStep(step int) bool { return k.Step != 0 && step != 0 && k.Step != step }
+// ofOther says whether a kit was allocated for another step of the titration or another plan; not where one of them is not known.
+func (k Kit) ofOther(step int, plan string) bool {
+	return k.Step != 0 && step != 0 && k.Step != step || k.Plan != "" && plan != "" && k.Plan != plan
+}
+
+// doseFor returns the step of the titration and the mark of what is planned for the kits of a slot now: after a change of the weight, of a
+// level or of the protocol, other kits may be. They are not known for kits of a run-in, and the plan is not between visits, where it is
+// that of the last visit.
+func (s Stock) doseFor(slot Slot, f Facts) (step int, plan string) {
+	planned := s.plannedFor(slot.Patient, slot.Visit)
+	if f.Study.InScreening(planned) {
+		return 0, ""
+	}
+	if step, _ = f.dose(); !IsUnscheduled(slot.Visit) {
+		plan = f.Study.PlanFor(planned, f.Dosing)
+	}
+	return step, plan
+}
 
 // Revise decides about ReviseKits. It leaves the kits of a visit alone of which one was given out for another dose. Kits from before a
 // later draw are set aside, and nothing replaces them: others came with the draw. Where the patient waits for the kits of a visit, they
@@ -353,7 +378,7 @@ func Revise(s Stock, f Facts, cmd ReviseKits, call domain.Call) ([]StockEvent, e
 			continue
 		}
 		aside := KitsSetAside{OfStock: OfStock{cmd.Study, LocationID(cmd.Site)}, Patient: cmd.Patient, Kits: wrong[visit],
-			Reason: "the dose was changed", Affected: s.slotsOf(wrong[visit])}
+			Reason: "the dose or the plan was changed", Affected: s.slotsOf(wrong[visit])}
 		if superseded {
 			aside.Reason = "the patient was drawn again"
 			take(aside)
@@ -472,12 +497,11 @@ func SetAside(s Stock, f Facts, cmd SetKitsAside, _ domain.Call) ([]StockEvent, 
 
 // Dispense hands a patient the allocated kit. It refuses malformed_date, captured_in_future, kit_not_at_location,
 // kit_not_allocated_to_patient, kit_status, patient_ended, treatment_ended, dose_held, patient_transferred, reconsent_required,
-// consent_missing, visit_not_recorded, drawn_again, dose_changed, dispensed_before_enrollment, lot_recalled, kit_expired and
-// kit_expires_soon.
-// No patient gets a kit that has expired or soon will (R37; ICH E6(R3) 3.15.3(c)), and none is dispensed before the draw and the
-// allocation (R8).
+// consent_missing, draw_not_confirmed, visit_not_recorded, drawn_again, dose_changed, dispensed_before_enrollment, lot_recalled,
+// kit_expired and kit_expires_soon. No patient gets a kit that has expired or soon will (R37; ICH E6(R3) 3.15.3(c)), and none is
+// dispensed before the draw and the allocation (R8).
 func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent, error) {
-	if err := cmd.On.NotAfterToday("on", call.At); err != nil {
+	if err := cmd.On.NotAfterToday("on", call); err != nil {
 		return nil, err
 	}
 	k, err := s.ofPatient(cmd.Kit, cmd.Patient, "dispensing it", KitIsAllocated)
@@ -485,6 +509,7 @@ func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent
 		return nil, err
 	}
 	planned := s.plannedFor(cmd.Patient, k.Visit)
+	f = f.forSlot(k.Visit)
 	if err := domain.First(f.mustGetKits(cmd.Patient, planned),
 		f.Study.MustNotBePausedFor(cmd.Site, f.Dosing.Levels, study.ActivityDispensing, "site")); err != nil {
 		return nil, err
@@ -497,7 +522,7 @@ func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent
 		return nil, refuse.WrongState("drawn_again", "the patient was drawn again after kit %s was allocated", cmd.Kit).At("kit").
 			Do("give out the kit that came with the draw; set this one aside")
 	case s.ofOtherDose(k, f):
-		return nil, refuse.WrongState("dose_changed", "the patient's dose was changed after kit %s was allocated", cmd.Kit).At("kit").
+		return nil, refuse.WrongState("dose_changed", "the patient's dose, or what is planned for it, was changed after kit %s was allocated", cmd.Kit).At("kit").
 			Do("wait a moment and look which kit is allocated now; replace this one if it stays")
 	}
 	if !f.Study.GivesBeforeDraw(planned) {
@@ -526,7 +551,7 @@ func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent
 }
 
 // mustGetKits refuses a patient who gets no kits now (codes patient_ended, treatment_ended, patient_transferred, dose_held,
-// reconsent_required, consent_missing).
+// reconsent_required, consent_missing, draw_not_confirmed).
 func (f Facts) mustGetKits(p domain.PatientID, visit string) error {
 	if !f.takesPart(visit) {
 		return refuse.WrongState("patient_ended", "patient %s does not take part any more", p).At("patient").Do("set the kit aside")
@@ -546,6 +571,9 @@ func (f Facts) mustGetKits(p domain.PatientID, visit string) error {
 	case ReconsentIsDue:
 		return refuse.WrongState("reconsent_required", "patient %s has not signed the consent again", p).At("patient").
 			Do("record the signature first; keep the kit until then")
+	case DrawIsNotConfirmed:
+		return refuse.WrongState("draw_not_confirmed", "patient %s was drawn, and the draw is not confirmed", p).At("patient").
+			Do("give out the kit that comes with the draw, as soon as there is one")
 	}
 	return nil
 }

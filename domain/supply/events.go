@@ -376,8 +376,8 @@ type KitsQuarantined struct {
 	// name none.
 	AtHome  []KitNumber        `json:"atHome,omitempty"`
 	Holders []domain.PatientID `json:"holders,omitempty"`
-	// Again are the kits, with these, that were taken from patients before they were given out since a shipment has arrived, if there are
-	// several. Earlier events name none.
+	// Again are the kits, with these, that were taken from patients or the shelf before they were given out since a shipment has
+	// arrived, if there are several. Earlier events name none.
 	Again []KitNumber `json:"again,omitempty"`
 }
 
@@ -445,6 +445,8 @@ type KitAllocated struct {
 	// where the protocol has no titration, and in events of version 1.
 	Step   int  `json:"step,omitempty"`
 	Rescue bool `json:"rescue,omitempty"`
+	// Plan is the mark of what was planned for the visit, for all arms together, as study.PlanFor makes it; "" where that is not known.
+	Plan string `json:"plan,omitempty"`
 	// Choice says how the kit was chosen, or would have been if none had been held.
 	Choice blind.Value[Choice] `json:"choice,omitzero"`
 }
@@ -524,8 +526,8 @@ type KitLost struct {
 	// Affected is the patient and visit that the kit was allocated to, if any.
 	Affected []Slot `json:"affected,omitempty"`
 	Reason   string `json:"reason"`
-	// Again are the kits, with this one, that were taken from patients before they were given out since a shipment has arrived, if there are
-	// several. Earlier events name none.
+	// Again are the kits, with this one, that were taken from patients or the shelf before they were given out since a shipment has
+	// arrived, if there are several. Earlier events name none.
 	Again []KitNumber `json:"again,omitempty"`
 }
 
@@ -591,8 +593,8 @@ type KitReplacementAsked struct {
 	Reason  string           `json:"reason"`
 	// At is the site that gives the patient another one, where that is not the one that gave this one out: the patient was transferred.
 	At domain.SiteID `json:"at,omitempty"`
-	// Again are the kits, with this one, that were taken from patients before they were given out since a shipment has arrived, if there are
-	// several. Earlier events name none.
+	// Again are the kits, with this one, that were taken from patients or the shelf before they were given out since a shipment has
+	// arrived, if there are several. Earlier events name none.
 	Again []KitNumber `json:"again,omitempty"`
 }
 

@@ -16,6 +16,8 @@ type Kit struct {
 	// Step and Rescue are the dose for which it was allocated; 0 where that is not known.
 	Step   int
 	Rescue bool
+	// Plan is the mark of what was planned for the visit then; "" where that is not known.
+	Plan string
 	// Shipment is the shipment that the kit leaves with, or left with.
 	Shipment ShipmentID
 	// Packed is the status before the kit was packed, Before the status before it was quarantined, lost, or chosen to be destroyed.
@@ -113,7 +115,7 @@ func (k Kit) After(n KitNumber, event StockEvent) Kit {
 		k.Replaced = k.Replaced || n == e.Replaces && n != e.Kit
 		if n == e.Kit {
 			k.Status, k.Patient, k.Visit, k.Reconciled = KitIsAllocated, e.Patient, e.Visit, false
-			k.Step, k.Rescue = e.Step, e.Rescue
+			k.Step, k.Rescue, k.Plan = e.Step, e.Rescue, e.Plan
 		}
 	case KitsSetAside:
 		k.Status, k.Reconciled = KitUnavailable, true

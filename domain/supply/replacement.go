@@ -12,13 +12,15 @@ import (
 // Replace gives a patient another kit in place of one: of the kits that can be given out, or as soon as there is one. In place of a kit
 // that a patient brought along to another site, that site gives another one. It refuses
 // unknown_code, reason_required, value_too_long, patient_ended, treatment_ended, patient_transferred, dose_held,
-// reconsent_required, not_randomised,
-// kit_not_at_location, kit_not_allocated_to_patient, kit_status, kit_replaced, kit_not_recalled and kit_not_dispensed.
+// reconsent_required, draw_not_confirmed, not_randomised, kit_not_at_location, kit_not_allocated_to_patient, kit_status,
+// kit_replaced, kit_not_recalled and kit_not_dispensed.
 func Replace(s Stock, f Facts, cmd ReplaceKit, call domain.Call) ([]StockEvent, error) {
 	asIs, _ := s.Kits.Get(cmd.Kit)
 	elsewhere := f.Withheld == PatientIsTransferred && asIs.Patient == cmd.Patient && asIs.Dispensed
 	if elsewhere {
 		f.Withheld = "" // the present site decides whether the patient gets a kit now
+	} else {
+		f = f.forSlot(asIs.Visit)
 	}
 	if err := domain.First(domain.Reason(cmd.Reason), cmd.Cause.validate(),
 		f.mustBeTreated(cmd.Patient, s.plannedFor(cmd.Patient, asIs.Visit))); err != nil {
@@ -53,10 +55,11 @@ func Replace(s Stock, f Facts, cmd ReplaceKit, call domain.Call) ([]StockEvent, 
 // AskUnscheduled allocates a kit for a patient between the visits of the protocol, at once or as soon as there is one. The one before it
 // has to be given out or put back first: whoever could ask for one patient until there is none left would see who else gets none, and so
 // who is of the same arm. It refuses reason_required, value_too_long, patient_ended, treatment_ended, patient_transferred, dose_held,
-// reconsent_required, not_randomised and unscheduled_kit_waiting.
+// reconsent_required, draw_not_confirmed, not_randomised and unscheduled_kit_waiting.
 func AskUnscheduled(s Stock, f Facts, cmd DispenseUnscheduled, call domain.Call) ([]StockEvent, error) {
 	n, _ := s.Unscheduled.Get(cmd.Patient)
 	visit := fmt.Sprintf("%s%d", unscheduledVisit, n+1)
+	f = f.forSlot(visit)
 	if err := domain.First(domain.Reason(cmd.Reason), f.mustBeTreated(cmd.Patient, s.plannedFor(cmd.Patient, visit))); err != nil {
 		return nil, err
 	}
@@ -129,7 +132,7 @@ func PutBack(s Stock, f Facts, cmd RecordNotDispensed, _ domain.Call) ([]StockEv
 // done. It refuses unknown_code, malformed_date, captured_in_future, value_too_long, kit_not_at_location,
 // kit_not_allocated_to_patient, kit_status, kit_not_recalled and before_dispensing.
 func RecordAction(s Stock, cmd RecordRecallAction, call domain.Call) ([]StockEvent, error) {
-	if err := domain.First(cmd.Action.validate(), cmd.On.NotAfterToday("on", call.At), domain.OptionalText("note", cmd.Note,
+	if err := domain.First(cmd.Action.validate(), cmd.On.NotAfterToday("on", call), domain.OptionalText("note", cmd.Note,
 		500)); err != nil {
 		return nil, err
 	}

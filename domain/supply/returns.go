@@ -112,7 +112,7 @@ func (e KitRecounted) OfKits() (domain.StudyID, []KitNumber) { return e.Study, [
 // value_missing, kit_not_at_location, kit_not_allocated_to_patient, kit_not_dispensed, before_dispensing, kit_status, kit_reconciled and
 // too_many_doses.
 func Return(s Stock, cmd ReturnKit, call domain.Call) ([]StockEvent, error) {
-	if err := domain.First(cmd.On.NotAfterToday("on", call.At), domain.Between("units", cmd.Units, 0, maxDoses)); err != nil {
+	if err := domain.First(cmd.On.NotAfterToday("on", call), domain.Between("units", cmd.Units, 0, maxDoses)); err != nil {
 		return nil, err
 	}
 	k, err := s.dispensedTo(cmd.Kit, cmd.Patient, "returning it", KitIsDispensed, KitIsReturned)
@@ -151,7 +151,7 @@ func Return(s Stock, cmd ReturnKit, call domain.Call) ([]StockEvent, error) {
 // value_too_long, kit_not_at_location, kit_not_allocated_to_patient, kit_not_dispensed, before_dispensing and
 // kit_status.
 func NotReturned(s Stock, cmd RecordKitNotReturned, call domain.Call) ([]StockEvent, error) {
-	if err := domain.First(cmd.On.NotAfterToday("on", call.At), domain.Reason(cmd.Reason)); err != nil {
+	if err := domain.First(cmd.On.NotAfterToday("on", call), domain.Reason(cmd.Reason)); err != nil {
 		return nil, err
 	}
 	k, err := s.dispensedTo(cmd.Kit, cmd.Patient, "giving it up", KitIsDispensed)

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"casebook/domain"
+	"casebook/domain/scenario"
 	"casebook/domain/study"
 	"casebook/domain/supply"
 )
@@ -333,4 +334,121 @@ func TestTheKitOfADrawNeedsTheDraw(t *testing.T) {
 			t.Errorf("the draw leads to %v", got)
 		}
 	}
+}
+
+// From a draw to its confirmation, the patient gets the kits of the draw alone. Who waited for others before it gets them no more, and
+// who was due for some since gets them after it.
+func TestFromADrawToItsConfirmationOnlyItsKitsAreGiven(t *testing.T) {
+	slot, on := supply.KitOfStage("second"), domain.Date("2026-03-10")
+	drawn := func(unconfirmed bool) supply.Facts {
+		return facts(func(f *supply.Facts) {
+			f.Arm, f.DrawnFor = x, []string{"", "second"}
+			if stage := "second"; unconfirmed {
+				f.Unconfirmed = &stage
+			}
+		})
+	}
+	withheld := supply.AllocationFailed{OfStock: site, Patient: anna, Visit: "week-4", Code: "draw_not_confirmed",
+		Reason: "the patient was drawn, and the kits that come with the draw are given first", Withheld: supply.DrawIsNotConfirmed}
+	at := strictStockAt(t, site, "K1", "K2", "K5")
+	before := at.Given(supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K1", Visit: ""})
+	for name, refused := range map[string]func(stock) scenario.Outcome[supply.Stock, supply.StockEvent]{
+		"the kit of the enrolment is not given out": func(at stock) scenario.Outcome[supply.Stock, supply.StockEvent] {
+			return at.When(decisionWith(supply.Dispense, drawn(true), dispenseKit(anna, "K1", on)))
+		},
+		"nor replaced": func(at stock) scenario.Outcome[supply.Stock, supply.StockEvent] {
+			return at.When(decisionWith(supply.Replace, drawn(true), supply.ReplaceKit{Site: "A", OfPatient: domain.ForPatient(anna),
+				Kit: "K1", Cause: supply.KitMisallocated, Reasoned: domain.Because("r")}))
+		},
+		"none is given between visits": func(at stock) scenario.Outcome[supply.Stock, supply.StockEvent] {
+			return at.When(decisionWith(supply.AskUnscheduled, drawn(true), supply.DispenseUnscheduled{Site: "A",
+				OfPatient: domain.ForPatient(anna), Reasoned: domain.Because("r")}))
+		},
+	} {
+		t.Run(name, func(t *testing.T) { refused(before).ThenRefused("draw_not_confirmed") })
+	}
+	at.When(allocate(drawn(true), anna, "week-4")).Then(withheld)
+	kits := decided(t, before.Given(withheld), allocate(drawn(true), anna, slot))
+	if last, is := kits[len(kits)-1].(supply.KitAllocated); !is || last.Visit != slot {
+		t.Fatalf("the draw leads to %v", kits)
+	}
+	confirmed := before.Given(withheld).Given(kits...)
+	confirmed.When(decisionWith(supply.Dispense, drawn(false), dispenseKit(anna, "K1", on))).ThenRefused("drawn_again")
+	for _, c := range []struct {
+		before []supply.StockEvent
+		want   string
+	}{
+		{nil, "no_stock"}, // it is due, and would come
+		{[]supply.StockEvent{supply.AllocationFailed{OfStock: site, Patient: anna, Visit: "week-4", Code: "no_stock", Waits: true}},
+			"drawn_again"},
+	} {
+		all := decided(t, before.Given(c.before...).Given(withheld).Given(kits...).Given(supply.KitLost{OfStock: site, Kit: "K2"}),
+			allocate(drawn(false), anna, "week-4"))
+		if got := given(all); !slices.Equal(got, []string{c.want}) {
+			t.Errorf("after %v and the confirmation, the patient gets %v, want %s", c.before, got, c.want)
+		}
+	}
+}
+
+// Kits that wait follow what is planned: after a change of the weight or of the protocol they are exchanged, those of other arms or of
+// no change are not. A kit whose plan is not known, such as in older logs, is given out as it was allocated.
+func TestKitsThatWaitFollowThePlan(t *testing.T) {
+	low := string(x) + "-low"
+	byWeight := func(t *study.Treatment) {
+		thePlan(t)
+		t.Titration = nil
+		t.Plan.Kits = nil
+		for _, arm := range []domain.ArmID{x, y} {
+			for count, kg := range map[int][2]float64{2: {0, 60}, 3: {60, 1000}} {
+				t.Plan.Kits = append(t.Plan.Kits, study.PlannedKits{Arm: string(arm), FromKg: kg[0], BelowKg: kg[1],
+					Kits: []study.KitsOf{{Type: string(arm) + "-low", Count: count}}})
+			}
+		}
+	}
+	at := func(kg float64, change func(*study.Treatment)) supply.Facts {
+		return withPlan(func(f *supply.Facts) {
+			protocol := f.Study.Protocol
+			f.Study = theStudy(func(t *study.Treatment) {
+				byWeight(t)
+				if change != nil {
+					change(t)
+				}
+			})
+			f.Study.Protocol.Visits, f.Dosing.WeightKg = protocol.Visits, kg
+		})
+	}
+	s := typedStock(t, low, low, low, low, low, low, low, low, low, low)
+	s = s.Given(decided(t, s, allocate(at(50, nil), anna, "week-4"))...)
+	kit := s.Events()[len(s.Events())-1].(supply.KitAllocated).Kit
+	s.When(revising(at(55, nil))).Then()
+	s.When(decisionWith(supply.Dispense, at(70, nil), dispenseKit(anna, kit, "2026-03-10"))).ThenRefused("dose_changed")
+	for _, kg := range []float64{70, 50, 70} {
+		events := decided(t, s, revising(at(kg, nil)))
+		want := []string{"0:" + low, "1:" + low, "2:" + low}
+		if kg == 50 {
+			want = want[:2]
+		}
+		if got := given(events); !slices.Equal(got, want) {
+			t.Fatalf("at %v kg, the patient gets %v", kg, got)
+		}
+		s = s.Given(events...)
+		s.When(allocate(at(kg, nil), anna, "week-4")).Then() // nothing is lacking
+		s.When(revising(at(kg, nil))).Then()
+	}
+	amended := func(arm domain.ArmID) supply.Facts {
+		return at(70, func(t *study.Treatment) {
+			for i := range t.Plan.Kits {
+				if t.Plan.Kits[i].Arm == string(arm) {
+					t.Plan.Kits[i].DosesPerDay = 2
+				}
+			}
+		})
+	}
+	for _, arm := range []domain.ArmID{x, y} { // of whichever arm, patients of all arms have their kits exchanged
+		if got := given(decided(t, s, revising(amended(arm)))); len(got) != 3 {
+			t.Errorf("after an amendment for arm %s, the patient gets %v", arm, got)
+		}
+	}
+	old := typedStock(t, low, low).Given(supply.KitAllocated{OfStock: site, Patient: anna, Kit: supply.KitNumber(low + "/0"), Visit: "week-4"})
+	old.When(revising(at(70, nil))).Then()
 }

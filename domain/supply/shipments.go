@@ -372,7 +372,7 @@ func Cancel(s Stock, cmd CancelShipment, _ domain.Call) ([]StockEvent, error) {
 // was recalled in the meantime or a kit expires too soon by now, and kit_status for a kit that was quarantined, lost or expired in the
 // meantime.
 func Dispatch(s Stock, f Facts, cmd DispatchShipment, call domain.Call) ([]StockEvent, error) {
-	if err := domain.First(cmd.On.NotAfterToday("on", call.At), domain.OptionalText("carrier", cmd.Carrier, 200)); err != nil {
+	if err := domain.First(cmd.On.NotAfterToday("on", call), domain.OptionalText("carrier", cmd.Carrier, 200)); err != nil {
 		return nil, err
 	}
 	sent, err := s.sent(cmd.Shipment, ShipmentPacked, "dispatching it")
@@ -445,7 +445,7 @@ func (s Stock) arriving(f Facts, id ShipmentID, receiver LocationID) (Sent, erro
 // shipment_not_found, shipment_status, malformed_date, captured_in_future, received_before_dispatch, value_too_long,
 // unknown_code, kit_not_in_shipment and kit_named_twice.
 func Receive(s Stock, f Facts, cmd ReceiveShipment, call domain.Call) ([]StockEvent, error) {
-	err := domain.First(cmd.On.NotAfterToday("on", call.At), domain.OptionalText("note", cmd.Note, 500), cmd.Temperature.validate())
+	err := domain.First(cmd.On.NotAfterToday("on", call), domain.OptionalText("note", cmd.Note, 500), cmd.Temperature.validate())
 	if err != nil {
 		return nil, err
 	}

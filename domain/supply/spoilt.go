@@ -46,7 +46,8 @@ func Allow(s Stock, cmd AllowReplacements, _ domain.Call) ([]StockEvent, error) 
 	return []StockEvent{ReplacementsAllowed{OfStock: cmd.stock(), Kits: kitsOf(spoilt), Reason: cmd.Reason}}, nil
 }
 
-// spoilt is a kit that its patient was never given, and cannot be given any more.
+// spoilt is a kit that its patient was never given, and cannot be given any more; or one from the shelf of a site with patients, of whom
+// those who get the rest would show what the arms are.
 type spoilt struct {
 	kit     KitNumber
 	patient domain.PatientID
@@ -80,8 +81,13 @@ func (s Stock) spoiling(before Stock, event StockEvent) Stock {
 		}
 	}
 	for _, n := range kits {
-		if k, _ := before.Kits.Get(n); k.Patient != "" && !k.Dispensed && (k.Status == KitIsAllocated || k.Status == KitUnavailable) {
+		k, _ := before.Kits.Get(n)
+		allocated := k.Patient != "" && !k.Dispensed && (k.Status == KitIsAllocated || k.Status == KitUnavailable)
+		if allocated || k.Status == KitAvailable && before.Newest.Len() > 0 {
 			s.spoilt = append(slices.Clip(s.spoilt), spoilt{n, k.Patient})
+			if s.allowed[n] { // it was found meanwhile
+				s.allowed = with(s.allowed, n, false)
+			}
 		}
 	}
 	return s
@@ -96,9 +102,12 @@ func (s Stock) spoiltSince(from func(LocationID) bool) (all []spoilt) {
 			since = max(since, n)
 		}
 	}
-	for _, one := range s.spoilt[since:] {
+	for i, one := range s.spoilt[since:] {
+		if slices.ContainsFunc(s.spoilt[since+i+1:], func(later spoilt) bool { return later.kit == one.kit }) {
+			continue // a kit that was found, and is gone again, counts once
+		}
 		k, _ := s.Kits.Get(one.kit)
-		if again := k.Status == KitIsAllocated || k.Status == KitUnavailable || k.Dispensed; !again && !s.allowed[one.kit] {
+		if again := k.Status == KitAvailable || k.Status == KitIsAllocated || k.Status == KitUnavailable || k.Dispensed; !again && !s.allowed[one.kit] {
 			all = append(all, one)
 		}
 	}

@@ -96,3 +96,52 @@ func TestKitsAreNotReplacedAgainAndAgain(t *testing.T) {
 		})
 	}
 }
+
+// Who empties the shelf of a site by quarantining what is free would see who gets the rest. Supply is told of it, and the patient of an
+// allocated kit that is spoilt besides waits. Depots, and sites without patients, have nothing to show.
+func TestSupplyIsToldOfKitsThatAreTakenFromTheShelf(t *testing.T) {
+	kits := []supply.KitNumber{"K1", "K2", "K5", "K6", "K7"}
+	s := strictStockAt(t, site, kits...)
+	quarantine := func(some ...supply.KitNumber) stockDecision {
+		return decision(supply.Quarantine, supply.QuarantineKits{AtLocation: atLocation("A"), Kits: some, Cause: supply.CauseOther,
+			Reasoned: domain.Because("r")})
+	}
+	if e := decided(t, s, quarantine("K2", "K5", "K6"))[0].(supply.KitsQuarantined); e.Again != nil {
+		t.Errorf("without patients, the event names %v", e.Again)
+	}
+	s = s.Given(supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K1"})
+	free := decided(t, s, quarantine("K2", "K5", "K6"))
+	if e := free[0].(supply.KitsQuarantined); !slices.Equal(e.Again, []supply.KitNumber{"K2", "K5", "K6"}) {
+		t.Errorf("the event names %v", e.Again)
+	}
+	s = s.Given(free...)
+	released := s.Given(supply.KitsReleased{OfStock: site, Kits: []supply.KitNumber{"K2", "K5", "K6"}})
+	for name, c := range map[string]struct {
+		at    stock
+		waits bool
+	}{"in quarantine": {s, true}, "released": {released, false}} {
+		got := decided(t, c.at.Given(decided(t, c.at, quarantine("K1"))...), allocate(inArm(x), anna, ""))
+		failed, is := got[len(got)-1].(supply.AllocationFailed)
+		if waits := is && failed.Code == supply.ReplacementNotAllowed; waits != c.waits {
+			t.Errorf("%s: the patient gets %v", name, got)
+		}
+	}
+}
+
+// A kit that is lost, found, released and lost again counts once, also after supply has looked at the first loss.
+func TestAKitThatIsLostTwiceCountsOnce(t *testing.T) {
+	lost, found := supply.KitLost{OfStock: site, Kit: "K1"}, supply.KitFound{OfStock: site, Kit: "K1"}
+	released := supply.KitsReleased{OfStock: site, Kits: []supply.KitNumber{"K1"}}
+	losing := func(n supply.KitNumber) stockDecision {
+		return decision(supply.RecordKitLoss, supply.ReportKitLost{AtLocation: atLocation("A"), Kit: n, Reasoned: domain.Because("r")})
+	}
+	s := strictStockAt(t, site, "K1", "K2").Given(supply.KitAllocated{OfStock: site, Patient: anna, Kit: "K1"},
+		supply.KitAllocated{OfStock: site, Patient: "PAIN1.S-2", Kit: "K2"}, lost, found, released)
+	if e := decided(t, s, losing("K1"))[0].(supply.KitLost); e.Again != nil {
+		t.Errorf("one kit is named as %v", e.Again)
+	}
+	s = s.Given(supply.ReplacementsAllowed{OfStock: site, Kits: []supply.KitNumber{"K1"}, Reason: "r"}, lost)
+	if e := decided(t, s, losing("K2"))[0].(supply.KitLost); !slices.Equal(e.Again, []supply.KitNumber{"K1", "K2"}) {
+		t.Errorf("the event names %v", e.Again)
+	}
+}

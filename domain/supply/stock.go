@@ -44,7 +44,7 @@ type Stock struct {
 	Raised map[LocationID]int
 	// Withheld are the sites whose resupply was withheld last, with the number of changes to approvals that were known.
 	Withheld map[LocationID]int
-	// spoilt are the kits that were taken from patients before they were given out, the oldest first. arrivals are how many of them there
+	// spoilt are the kits that were taken from patients, or from the shelf, before they were given out, the oldest first. arrivals are how many of them there
 	// were when a shipment arrived last from a place, and allowed are those that supply has looked at.
 	spoilt   []spoilt
 	arrivals map[LocationID]int
@@ -91,6 +91,9 @@ type Facts struct {
 	PatientsSite domain.SiteID
 	// DrawnFor are the stages for which the patient was drawn or is being drawn; nil where a decision does not need them.
 	DrawnFor []string
+	// Unconfirmed is the stage that the patient was drawn for last, until the draw is confirmed; nil otherwise, and for the draw of an
+	// enrolment. Arm is that of the stage already.
+	Unconfirmed *string
 	// Visits are the recorded visits of the patient by their ids; nil where a decision does not need them.
 	Visits map[string]domain.Date
 	// Former are the stocks of the sites that the patient was at before.
@@ -113,6 +116,8 @@ const (
 	ReconsentIsDue Withholding = "reconsent_due"
 	// ConsentIsMissing says that the only consent was recorded in error.
 	ConsentIsMissing Withholding = "consent_missing"
+	// DrawIsNotConfirmed says that the patient was drawn for a stage, and first gets the kits that come with it.
+	DrawIsNotConfirmed Withholding = "draw_not_confirmed"
 )
 
 // ForConsent says whether the patient gets the kit as soon as a consent is signed.
@@ -129,6 +134,8 @@ func (w Withholding) words() string {
 		return "the patient has not signed the consent again"
 	case ConsentIsMissing:
 		return "the patient has signed no consent"
+	case DrawIsNotConfirmed:
+		return "the patient was drawn, and the kits that come with the draw are given first"
 	default:
 		return "the patient's treatment has ended"
 	}
@@ -198,6 +205,9 @@ func (s Stock) after(event StockEvent, kits []KitNumber) (_ Stock, held []KitNum
 	case KitsRelabelled:
 		s, held = s.relabelled(e)
 	case AllocationFailed:
+		if e.Withheld == DrawIsNotConfirmed { // the hold is that of the draw, and who waited before it does not get the kits after it
+			break
+		}
 		s, held = s.holding(e.Patient, nil)
 		s = s.waiting(Slot{e.Patient, e.Visit}, e.waiting())
 	}
@@ -281,7 +291,7 @@ func (s Stock) allocated(slot Slot, e KitAllocated) Stock {
 func (s Stock) ofSameSet(kits []KitNumber, e KitAllocated) []KitNumber {
 	if e.Item > 0 || !slices.ContainsFunc(kits, func(n KitNumber) bool {
 		k, _ := s.Kits.Get(n)
-		return n != "" && n != e.Kit && k.ofOtherStep(e.Step)
+		return n != "" && n != e.Kit && k.ofOther(e.Step, e.Plan)
 	}) {
 		return kits
 	}

@@ -178,9 +178,10 @@ func (s awaiting) alertRaised(e safety.AlertRaised, o sagas.Occurrence) (reactio
 
 // raiseRefused forgets an alert whose cause is gone: what has ended the wait is told late, or was told too early to be understood.
 func (s awaiting) raiseRefused(_ *refuse.Refusal, o sagas.Occurrence) (reaction, bool) {
-	if raise, is := o.Event.(sagas.Refused).Body.(safety.RaiseAlert); is && raise.Alert == s.Alert {
-		s.Alert = ""
+	if raise, is := o.Event.(sagas.Refused).Body.(safety.RaiseAlert); !is || raise.Alert != s.Alert {
+		return reaction{State: s, Stage: o.Stage, Outcome: o.Outcome}, true // another one is raised meanwhile
 	}
+	s.Alert = ""
 	return reaction{State: s, Stage: "the consent is not awaited any more", Outcome: process.Completed}, true
 }
 

@@ -6,6 +6,7 @@ import (
 	"casebook/domain"
 	"casebook/domain/patient"
 	"casebook/domain/process"
+	"casebook/domain/randomisation"
 	"casebook/domain/supply"
 	"casebook/eventlog"
 	"casebook/sagas"
@@ -19,8 +20,8 @@ type dispensing struct {
 	// Unanswered are the visits for which the answer has not come yet.
 	Unanswered []string `json:"unanswered,omitempty"`
 	// SetAside are the visits whose kits were set aside before they were given out, and Paused those for which a kit was
-	// withheld: the dose was held, the treatment had ended, the consent was to be signed again, or the patient was at another site. ""
-	// is the kit of the enrolment.
+	// withheld: the dose was held, the treatment had ended, the consent was to be signed again, a draw was not confirmed, or the patient
+	// was at another site. "" is the kit of the enrolment.
 	SetAside []string `json:"setAside,omitempty"`
 	Paused   []string `json:"paused,omitempty"`
 	// Site is where the patient was transferred to.
@@ -45,12 +46,12 @@ type dispensingAt struct {
 
 // Dispensing is the process that allocates a patient's next kit at each visit that dispenses one. It allocates another kit
 // if the allocated one can no longer be given out, or was left behind at the site that the patient was transferred from. It
-// ends with the treatment. It asks again for what is due when a held dose is resumed, the consent is signed again, or an end is
-// undone, has kits exchanged when the dose is changed, and forgets a visit that was recorded in error. It does not matter in which order
-// it is told of all this: whether a kit is due, the decision about it knows.
+// ends with the treatment. It asks again for what is due when a held dose is resumed, the consent is signed again, a draw is confirmed, or
+// an end is undone, has kits exchanged when the dose is changed, and forgets a visit that was recorded in error. It does not matter
+// in which order it is told of all this: whether a kit is due, the decision about it knows.
 var Dispensing = sagas.Define("dispensing",
 	sagas.Sends(supply.AllocateKit{}, supply.ReviseKits{}),
-	sagas.On(atDispensingVisit, dispensing.visitRecorded),
+	sagas.On(atVisitThatMatters, dispensing.visitRecorded),
 	sagas.On(func(e supply.KitsQuarantined, _ eventlog.Recorded) []string { return instances(e.Affected) }, dispensing.kitsQuarantined),
 	sagas.On(func(e supply.KitsExpired, _ eventlog.Recorded) []string { return instances(e.Affected) }, dispensing.kitsExpired),
 	sagas.On(func(e supply.KitLost, _ eventlog.Recorded) []string { return instances(e.Affected) }, dispensing.kitLost),
@@ -69,14 +70,24 @@ var Dispensing = sagas.Define("dispensing",
 	sagas.On[patient.StepUndone](sagas.ByPatient, dispensing.stepUndone),
 	sagas.On[patient.Transferred](sagas.ByPatient, dispensing.transferred),
 	sagas.On[patient.VisitVoided](sagas.ByPatient, dispensing.visitVoided),
-	sagas.On[patient.DoseChanged](sagas.ByPatient, revises),
-	sagas.On(drawnAgain, revises),
+	sagas.On[patient.DoseChanged](sagas.ByPatient, planChanged),
+	sagas.On[patient.ProtocolVersionApplied](sagas.ByPatient, planChanged),
+	sagas.On[randomisation.StratumCorrected](sagas.ByPatient, planChanged),
+	sagas.On[patient.RandomisationConfirmed](sagas.ByPatient, dispensing.drawConfirmed),
 	sagas.OnUnchanged(dispensing.hasKits),
 	// Version 1 awaited no answers, version 2 is from before patients could be transferred or come back, and version 3 knew no positions.
-).OfPatients().InGroup("dispensing-7").Upcast(domain.Unchanged, domain.Unchanged, domain.Unchanged)
+).OfPatients().InGroup("dispensing-8").Upcast(domain.Unchanged, domain.Unchanged, domain.Unchanged)
 
 func kitsOfPatient(e supply.KitsSetAside, _ eventlog.Recorded) []string {
 	return sagas.Instance(e.Patient)
+}
+
+// atVisitThatMatters names the instance of a patient for whom kits are due at a visit, or whose weight was recorded.
+func atVisitThatMatters(e patient.VisitRecorded, at eventlog.Recorded) []string {
+	if e.WeightKg > 0 {
+		return sagas.ByPatient(e, at)
+	}
+	return atDispensingVisit(e, at)
 }
 
 func atDispensingVisit(e patient.VisitRecorded, at eventlog.Recorded) []string {
@@ -97,6 +108,9 @@ func instances(slots []supply.Slot) []string {
 
 // visitRecorded asks for the kits of a visit, also of one that is recorded again after it was recorded in error.
 func (s dispensing) visitRecorded(e patient.VisitRecorded, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
+	if !e.Dispense && !e.WouldDispense {
+		return planChanged(s, e, o)
+	}
 	s.Wanted = append(without(s.Wanted, e.Visit), e.Visit)
 	s.At.Recorded = sagas.Newest(s.At.Recorded, e.Visit, o.Position)
 	if s.Ended || !e.Dispense { // should the end be undone, the kit is asked for
@@ -104,8 +118,11 @@ func (s dispensing) visitRecorded(e patient.VisitRecorded, o sagas.Occurrence) (
 		return s.rememberOr(stageEnded, o), true
 	}
 	s.Unanswered = append(without(s.Unanswered, e.Visit), e.Visit)
-	return sagas.Reaction[dispensing]{State: s, Stage: stageKitWanted, Awaits: true,
-		Commands: allocate(o.Study, o.Site, e.Patient, e.Visit)}, true
+	r := sagas.Reaction[dispensing]{State: s, Stage: stageKitWanted, Awaits: true, Commands: allocate(o.Study, o.Site, e.Patient, e.Visit)}
+	if e.WeightKg > 0 { // the kits of other visits may depend on it
+		r.Commands = append(r.Commands, revise(o, e.Patient))
+	}
+	return r, true
 }
 
 func (s dispensing) kitsQuarantined(e supply.KitsQuarantined, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
@@ -170,26 +187,28 @@ func (s dispensing) kitAllocated(e supply.KitAllocated, o sagas.Occurrence) (sag
 	return r, goesOn && asked
 }
 
-// allocationFailed ends the wait for the answer. The site's resupply asks for a kit again as soon as there are kits.
+// allocationFailed ends the wait for the answer. The site's resupply asks for a kit again as soon as there are kits. An end may be undone,
+// and this may be told before it.
 func (s dispensing) allocationFailed(e supply.AllocationFailed, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
 	if o.Position < s.At.Kits[e.Visit] {
 		return sagas.Reaction[dispensing]{}, false
 	}
 	s.At.Kits = sagas.Newest(s.At.Kits, e.Visit, o.Position)
+	paused := e.Withheld != "" || e.Code == "patient_ended"
 	answered := slices.Contains(s.Unanswered, e.Visit) ||
-		e.Withheld != "" // the enrolment, the draw or somebody else asked for it, and does not ask again
+		paused // the enrolment, the draw or somebody else asked for it, and does not ask again
 	s.Unanswered = without(s.Unanswered, e.Visit)
-	if e.Withheld != "" {
+	if paused {
 		s.Paused = append(without(s.Paused, e.Visit), e.Visit)
 	}
-	if e.Withheld != "" && !s.Ended && s.Site != "" && (s.Site != domain.SiteID(e.Location) || o.Position < s.At.Moved) {
+	if paused && !s.Ended && s.Site != "" && (s.Site != domain.SiteID(e.Location) || o.Position < s.At.Moved) {
 		return s.askAgain(e.Study, s.Site, e.Patient, "the patient is at another site"), true
 	}
-	if e.Withheld != "" && !s.Ended && o.Position < s.At.WentOn {
+	if paused && !s.Ended && o.Position < s.At.WentOn {
 		return s.askAgain(e.Study, domain.SiteID(e.Location), e.Patient, "the kit is not withheld any more"), true
 	}
 	if s.Ended { // should the end be undone, the kit is asked for
-		return s.remember(o), e.Withheld != ""
+		return s.remember(o), paused
 	}
 	r := sagas.Reaction[dispensing]{State: s, Stage: stageNoKit, Note: e.Code + ": " + e.Reason, Outcome: process.Held}
 	switch {
@@ -324,35 +343,53 @@ func (s dispensing) transferred(e patient.Transferred, o sagas.Occurrence) (saga
 	return s.remember(o), true
 }
 
-// visitVoided forgets a visit that was recorded in error. Its kits are set aside.
+// visitVoided forgets a visit that was recorded in error. Its kits are set aside, and those of other visits may depend on the weight that
+// was recorded with it.
 func (s dispensing) visitVoided(e patient.VisitVoided, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
+	r, knows := planChanged(s, e, o)
 	if !slices.Contains(s.Wanted, e.Visit) || o.Position < s.At.Recorded[e.Visit] {
-		return sagas.Reaction[dispensing]{}, false
+		return r, knows && o.Stage != ""
 	}
 	s.Wanted, s.Unanswered = without(s.Wanted, e.Visit), without(s.Unanswered, e.Visit)
 	s.SetAside, s.Paused = without(s.SetAside, e.Visit), without(s.Paused, e.Visit)
-	if len(s.Unanswered) > 0 || s.Ended {
-		return s.remember(o), true
+	if r.State = s; len(s.Unanswered) > 0 || s.Ended {
+		after := s.remember(o)
+		after.Commands = r.Commands
+		return after, true
 	}
-	return sagas.Reaction[dispensing]{State: s, Stage: "the visit did not take place", Outcome: process.Completed}, true
+	r.Stage, r.Outcome = "the visit did not take place", process.Completed
+	return r, true
 }
 
-// drawnAgain names the instance of a patient who was drawn for a later stage.
-func drawnAgain(e patient.RandomisationConfirmed, at eventlog.Recorded) []string {
-	if e.Stage == "" {
-		return nil
+// drawConfirmed asks for the kits that were withheld until the draw was confirmed. After the draw of a later stage, those from before it
+// are set aside. Before the first draw there are kits only where the protocol has a run-in.
+func (s dispensing) drawConfirmed(e patient.RandomisationConfirmed, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
+	if e.Stage == "" && o.Stage == "" {
+		return sagas.Reaction[dispensing]{}, false
 	}
-	return sagas.ByPatient(e, at)
+	r, treated := s.goOn(e.Patient, o, "the draw is confirmed")
+	if e.Stage == "" || s.Ended {
+		return r, treated
+	}
+	if !treated {
+		r = s.rememberOr("treated on", o)
+	}
+	r.Commands = append([]any{revise(o, e.Patient)}, r.Commands...)
+	return r, true
 }
 
-// revises has kits exchanged, or set aside, that are there and not given out: of a former dose, or from before a later draw.
-func revises[E domain.AboutPatient](s dispensing, e E, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
+// planChanged has kits exchanged that are there and not given out, and are of a former dose or plan.
+func planChanged[E domain.AboutPatient](s dispensing, e E, o sagas.Occurrence) (sagas.Reaction[dispensing], bool) {
 	if s.Ended {
 		return sagas.Reaction[dispensing]{}, false
 	}
 	r := s.rememberOr("treated on", o)
-	r.Commands = []any{supply.ReviseKits{Study: o.Study, Site: o.Site, OfPatient: domain.ForPatient(e.AboutPatient())}}
+	r.Commands = []any{revise(o, e.AboutPatient())}
 	return r, true
+}
+
+func revise(o sagas.Occurrence, who domain.PatientID) any {
+	return supply.ReviseKits{Study: o.Study, Site: o.Site, OfPatient: domain.ForPatient(who)}
 }
 
 // remember goes on waiting, or not, as before.

@@ -18,8 +18,8 @@ type spoilt struct {
 	Since uint64         `json:"since,omitempty"`
 }
 
-// Spoilt is the process that tells supply of kits which a site has lost or quarantined, one after another, before their patients were
-// given them. One alert names all of them, until kits arrive or somebody of supply lets them be replaced again.
+// Spoilt is the process that tells supply of kits which a site with patients has lost or quarantined, one after another or at once,
+// before anybody was given them. One alert names all of them, until kits arrive or somebody of supply lets them be replaced again.
 var Spoilt = sagas.Define("spoilt-kits",
 	sagas.Sends(safety.RaiseAlert{}, safety.SettleAlert{}),
 	sagas.On[supply.KitLost](byStock, spoilt.kitLost),
@@ -66,11 +66,11 @@ func (s spoilt) tell(at supply.OfStock, kits []supply.KitNumber, o sagas.Occurre
 	}
 	raise := safety.RaiseAlert{OfAlert: of, Study: at.Study, Site: domain.SiteID(at.Location), Kind: safety.KitsSpoiltAgain,
 		Severity: safety.Routine, Source: o.ID, OccurredAt: o.At,
-		Summary: fmt.Sprintf("Site %s has lost or quarantined %d kits that were allocated, before they were given out: %s.", at.Location,
+		Summary: fmt.Sprintf("Site %s has lost or quarantined %d kits before they were given out: %s.", at.Location,
 			len(kits), strings.Join(names, ", "))}
 	if len(kits) > supply.MaxSpoilt {
 		raise.Severity = safety.Urgent
-		raise.Summary += " Their patients wait until supply has looked at it and allows replacements, or kits arrive."
+		raise.Summary += " Patients whose kits are among them wait until supply has looked at it and allows replacements, or kits arrive."
 	}
 	r.State.Alert, r.Stage, r.Outcome = of.Alert, "kits were lost again", process.Held
 	r.Commands = append(r.Commands, raise)

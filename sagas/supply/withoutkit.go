@@ -104,7 +104,7 @@ func (s withoutKit) allocationFailed(e supply.AllocationFailed, o sagas.Occurren
 		why = "Patient %s at site %s%s gets no kit before the consent is signed again."
 	case supply.ConsentIsMissing:
 		why = "Patient %s at site %s%s gets no kit before a consent is signed."
-	case "", supply.TreatmentHasEnded, supply.DoseIsHeld, supply.PatientIsTransferred:
+	case "", supply.TreatmentHasEnded, supply.DoseIsHeld, supply.PatientIsTransferred, supply.DrawIsNotConfirmed:
 	}
 	return s.raise(o.ID, e.Visit, domain.SiteID(e.Location), why, o), true
 }
@@ -259,8 +259,12 @@ func needsNone[E any](s withoutKit, _ E, o sagas.Occurrence) (sagas.Reaction[wit
 	if len(s.Alerts) == 0 || o.Position < s.Back {
 		return sagas.Reaction[withoutKit]{}, false
 	}
-	s.Ended, s.PutBack = s.visits(), nil
-	return s.settle("The treatment has ended, and the patient needs no kit.", s.Ended...), true
+	visits := s.visits()
+	for _, visit := range visits { // beside those whose alert was refused because of the end
+		s.Ended = append(without(s.Ended, visit), visit)
+	}
+	s.PutBack = nil
+	return s.settle("The treatment has ended, and the patient needs no kit.", visits...), true
 }
 
 // stepUndone asks again for what was due when the treatment ended. The answer says whether there is a kit now.
