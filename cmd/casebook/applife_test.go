@@ -93,6 +93,24 @@ func (s *diarySite) definition(id instrument.ID) *instrument.Definition {
 	return nil
 }
 
+// settled waits until the process of phases has assigned what the protocol asks for during the treatment.
+func (s *diarySite) settled(of domain.OfPatient) {
+	s.t.Helper()
+	s.eventually("the instrument of the phase is assigned", func() bool {
+		return scheduled(s.schedule(s.phone(of), ""), "taken") != nil
+	})
+}
+
+// scheduled is an instrument in a schedule; nil if it is not in it.
+func scheduled(shown diaryviews.Schedule, id instrument.ID) *diaryviews.ScheduledDiary {
+	for i := range shown.Instruments {
+		if shown.Instruments[i].Instrument == id {
+			return &shown.Instruments[i]
+		}
+	}
+	return nil
+}
+
 // TestDailyLifeOfAnApp plays what the app on a patient's phone does every day, over HTTP, on a running server.
 func TestDailyLifeOfAnApp(t *testing.T) {
 	s := openDiarySite(t)
@@ -116,7 +134,7 @@ func TestDailyLifeOfAnApp(t *testing.T) {
 		s.must(phone, s.filledIn(of, "pain", s.ago(3)))
 		sent := s.must(phone, s.filledIn(of, "pain", s.ago(2)))
 		are(map[domain.Date]diary.Standing{s.ago(3): diary.StandsSent, s.ago(2): diary.StandsSent, s.ago(4): diary.StandsPassed})
-		if shown := s.schedule(phone, ""); shown.Position != sent.Position || !shown.Asked || shown.Zone != "UTC" {
+		if shown := s.schedule(phone, ""); shown.Position < sent.Position || !shown.Asked || shown.Zone != "UTC" {
 			t.Errorf("it is %+v, and not at %d", shown, sent.Position)
 		}
 		s.closeWindows(of, s.ago(4))
@@ -145,8 +163,9 @@ func TestDailyLifeOfAnApp(t *testing.T) {
 		s.must(s.crc, diary.SetDiaryLanguage{OfPatient: of, Language: "de"})
 		s.must(phone, s.filledIn(of, "attacks", s.ago(1)))
 		shown := s.schedule(phone, "")
-		if len(shown.Instruments) != 1 || shown.Instruments[0].Kind != instrument.ByEvent || len(shown.Instruments[0].Windows) != 1 ||
-			shown.Instruments[0].Windows[0].Status != diary.StandsSent || shown.Language != "de" {
+		attacks := scheduled(shown, "attacks")
+		if attacks == nil || attacks.Kind != instrument.ByEvent || len(attacks.Windows) != 1 ||
+			attacks.Windows[0].Status != diary.StandsSent || shown.Language != "de" {
 			t.Errorf("it is %+v", shown)
 		}
 	})
@@ -154,11 +173,12 @@ func TestDailyLifeOfAnApp(t *testing.T) {
 	t.Run("the same answer is not sent again, and is small", func(t *testing.T) {
 		s.t = t
 		of := s.takesPart(54, "pain", "attacks")
+		s.settled(of)
 		phone := s.phone(of)
 		first := s.ask(http.MethodGet, "/api/v1/me/schedule", phone)
 		tag := first.header.Get("Etag")
 		size, err := strconv.Atoi(first.header.Get("Content-Length"))
-		if first.header.Get("Content-Encoding") != "gzip" || err != nil || size > 1500 || len(first.body) < size {
+		if first.header.Get("Content-Encoding") != "gzip" || err != nil || size > 2000 || len(first.body) < size {
 			t.Errorf("%d bytes, as %s: %v", size, first.header.Get("Content-Encoding"), err)
 		}
 		if vary := first.header.Get("Vary"); !strings.Contains(vary, "Accept-Encoding") {
@@ -217,10 +237,13 @@ func TestDailyLifeOfAnApp(t *testing.T) {
 	t.Run("what the app renders", func(t *testing.T) {
 		s.t = t
 		of, other := s.takesPart(54, "pain", "attacks"), s.takesPart(54, "kept")
+		s.settled(of)
 		phone := s.phone(of)
 		var listed diaryviews.MyInstruments
 		if r := s.ask(http.MethodGet, "/api/v1/me/instruments", phone); json.Unmarshal([]byte(r.body), &listed) != nil ||
-			len(listed.Instruments) != 2 || listed.Instruments[0].Instrument != "pain" || listed.Instruments[0].Version != 1 {
+			len(listed.Instruments) != 3 || !slices.ContainsFunc(listed.Instruments, func(i diaryviews.MyInstrument) bool {
+			return i.Instrument == "pain" && i.Version == 1
+		}) {
 			t.Errorf("the instruments are %d %s", r.status, r.body)
 		}
 		first := s.ask(http.MethodGet, "/api/v1/me/instruments/pain", phone)
