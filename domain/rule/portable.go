@@ -64,8 +64,8 @@ const (
 // Schema implements domain.HasSchema.
 func (Op) Schema() domain.Schema {
 	return domain.OneOf(OpBoolean, OpInteger, OpUnsigned, OpDecimal, OpText, OpNull, OpList, OpAnswer, OpHas, OpIf, OpAnd, OpOr, OpNot,
-		OpEqual, OpUnequal, OpLess, OpAtMost, OpMore, OpAtLeast, OpAdd, OpSubtract, OpMultiply, OpDivide, OpModulo, OpNegate, OpIn, OpIndex, OpSize,
-		OpContains, OpStartsWith, OpEndsWith, OpToInteger, OpToDecimal)
+		OpEqual, OpUnequal, OpLess, OpAtMost, OpMore, OpAtLeast, OpAdd, OpSubtract, OpMultiply, OpDivide, OpModulo, OpNegate, OpIn, OpIndex,
+		OpSize, OpContains, OpStartsWith, OpEndsWith, OpToInteger, OpToDecimal)
 }
 
 // Tree is an expression that programs without CEL can evaluate (see Evaluator).

@@ -133,8 +133,8 @@ func (d drawn) variable() string {
 		"answers.mood", "answers.symptoms", "scores.total")
 }
 
-var someTexts = []string{"", "a", "fall", "b\u00e4r", "\uffff", "\U0001F600", "\U0001F600a", "7", "-12", "+3", "1e3", "9223372036854775808", " 7",
-	"fa", "Infinity", "\ufb01"}
+var someTexts = []string{"", "a", "fall", "b\u00e4r", "\uffff", "\U0001F600", "\U0001F600a", "7", "-12", "+3", "1e3", "9223372036854775808",
+	" 7", "fa", "Infinity", "\ufb01"}
 
 func (d drawn) leaf(kind int) string {
 	switch kind {
