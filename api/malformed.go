@@ -42,7 +42,8 @@ func (c *politeConn) Write(p []byte) (int, error) {
 		return c.Conn.Write(p)
 	}
 	_, err = fmt.Fprintf(c.Conn, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nContent-Length: %d\r\nTrace-Id: %s\r\n"+
-		"X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n%s", http.StatusBadRequest, http.StatusText(http.StatusBadRequest), problemType, len(body), problem.TraceID, body)
+		"X-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n%s", http.StatusBadRequest,
+		http.StatusText(http.StatusBadRequest), problemType, len(body), problem.TraceID, body)
 	return len(p), err
 }
 
