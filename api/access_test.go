@@ -31,6 +31,7 @@ const (
 	theAlert   = "alert"
 	theKit     = "kit"
 	ownSites   = "own sites"
+	ownPatient = "own patient"
 	anywhere   = "anywhere"
 	themselves = "themselves"
 )
@@ -191,6 +192,9 @@ var entitled = map[string]struct {
 	"RequireSecondFactor": {theStudy, managers},
 
 	"Me":                      {themselves, everyRole},
+	"MySchedule":              {ownPatient, []user.Role{user.PatientRole, user.Caregiver}},
+	"MyInstruments":           {ownPatient, []user.Role{user.PatientRole, user.Caregiver}},
+	"MyInstrument":            {ownPatient, []user.Role{user.PatientRole, user.Caregiver}},
 	"Studies":                 {themselves, everyRole},
 	"StudyOverview":           {ownSites, members},
 	"Pauses":                  {ownSites, members},
@@ -311,7 +315,7 @@ func may(name string, a asker) bool {
 		return false
 	}
 	switch e.touches {
-	case themselves, anywhere:
+	case themselves, anywhere, ownPatient:
 		return true
 	case theSystem:
 		return a.role == user.Admin

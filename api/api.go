@@ -57,6 +57,11 @@ type Options struct {
 	// has a registry of its own.
 	Registerer prometheus.Registerer
 	Gatherer   prometheus.Gatherer
+	// Evaluator is the ES module that evaluates the trees of rules, for the makers of apps; none is served when it is empty.
+	Evaluator string
+	// Origins are the web origins, such as https://diary.example.org, whose pages may call the API from a browser; none when empty. No
+	// page can make use of credentials that the browser holds, because the API takes none but the header Authorization.
+	Origins []string
 	// TrustedProxies may say in X-Forwarded-For from where a request comes; nobody else is believed.
 	TrustedProxies []netip.Prefix
 }
@@ -85,6 +90,8 @@ type API struct {
 	faults   faults
 	asked    singleflight.Group // for readiness
 	build    string
+	// evaluator is an ES module.
+	evaluator string
 
 	metrics   *metrics
 	verified  *verifiedTokens
@@ -94,6 +101,7 @@ type API struct {
 	bodies    *transfers
 	answers   *transfers
 	streams   gate
+	tickets   tickets
 	batches   *admission.Tally
 	pausing   *admission.Tally // what waits for the end of a pause without being in a class
 	signing   signInPlaces
@@ -108,9 +116,13 @@ func New(o Options) (*API, error) {
 	if o.Handler == nil || o.Queries == nil || o.Tokens == nil {
 		return nil, errors.New("the API needs a command handler, an engine for queries and tokens")
 	}
+	if err := checkOrigins(o.Origins); err != nil {
+		return nil, err
+	}
 	a := &API{handler: o.Handler, engine: o.Queries, tokens: o.Tokens, logger: o.Logger, now: o.Now, limits: o.Limits.orDefaults(),
 		lifetime: cmp.Or(o.TokenLifetime, defaultTokenLifetime), session: sessionLifetime,
-		changes: o.Changes, ready: o.Ready, writable: o.Writable, leads: o.Leaderless, parts: o.Parts, waiting: o.Waiting, build: o.Build}
+		changes: o.Changes, ready: o.Ready, writable: o.Writable, leads: o.Leaderless, parts: o.Parts, waiting: o.Waiting, build: o.Build,
+		evaluator: o.Evaluator}
 	if a.logger == nil {
 		a.logger = slog.New(slog.DiscardHandler)
 	}
@@ -145,7 +157,7 @@ func New(o Options) (*API, error) {
 	if a.document, err = OpenAPI(o.Build, o.Handler.Commands(), o.Queries.Queries(), o.Handler.Registry().Streams()); err != nil {
 		return nil, err
 	}
-	if a.public, err = a.routes(o.TrustedProxies); err != nil {
+	if a.public, err = a.routes(o.TrustedProxies, o.Origins); err != nil {
 		return nil, err
 	}
 	a.admin = a.adminRoutes(o.Gatherer)
@@ -160,11 +172,14 @@ func (a *API) Handler() http.Handler { return a.public }
 func (a *API) Admin() http.Handler { return a.admin }
 
 // routes builds the router out of the two catalogues.
-func (a *API) routes(proxies []netip.Prefix) (http.Handler, error) {
+func (a *API) routes(proxies []netip.Prefix, origins []string) (http.Handler, error) {
 	e := echo.New()
 	e.HideBanner, e.HidePort = true, true
 	e.IPExtractor = clientAddress(proxies)
 	e.HTTPErrorHandler = a.unrouted
+	if len(origins) > 0 {
+		e.Use(fromOrigins(origins))
+	}
 
 	bounded := func(action string, timeout time.Duration) route {
 		return route{action: action, timeout: timeout, body: true}
@@ -177,8 +192,14 @@ func (a *API) routes(proxies []netip.Prefix) (http.Handler, error) {
 	for _, q := range a.engine.Queries() {
 		a.route(e, http.MethodGet, q.Path, route{action: q.Name, timeout: a.limits.RequestTimeout}, a.getQuery(q))
 	}
+	a.route(e, http.MethodPost, ticketRoute, bounded(readmodels.ChangesName, a.limits.RequestTimeout), a.postTicket)
 	a.route(e, http.MethodGet, changesRoute, route{action: readmodels.ChangesName, gate: a.streams}, a.getChanges)
 	a.route(e, http.MethodGet, "/openapi.json", route{action: "OpenAPI"}, a.getDocument)
+	if a.evaluator != "" {
+		a.route(e, http.MethodGet, evaluatorRoute, route{action: "Evaluator"}, func(c *call) error {
+			return c.sendTagged([]byte(a.evaluator), mediaScript)
+		})
+	}
 	a.healthRoutes(e)
 	return e, a.docsRoutes(e)
 }

@@ -8,6 +8,7 @@ import (
 	"mime"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -136,6 +137,7 @@ const skipTimeout = time.Second
 // send sends an answer that is complete. The request gives its place back before, so that a slow client does not hold it.
 func (c *call) send(status int, mediaType string, body []byte) error {
 	c.leave()
+	c.Response().Header().Set(echo.HeaderContentLength, strconv.Itoa(len(body)))
 	if len(body) <= freeBytes {
 		return c.Blob(status, mediaType, body)
 	}

@@ -61,8 +61,14 @@ type route struct {
 }
 
 // route adds a route. The pattern holds parameters in braces, as the description writes them.
+//
+// Where GET is taken, HEAD is too (RFC 9110, 9.1): it is served in the same way, and the server leaves the body out.
 func (a *API) route(e *echo.Echo, method, pattern string, r route, serve func(*call) error) {
-	e.Add(method, routerPath.Replace(pattern), func(c echo.Context) error {
+	methods := []string{method}
+	if method == http.MethodGet {
+		methods = append(methods, http.MethodHead)
+	}
+	e.Match(methods, routerPath.Replace(pattern), func(c echo.Context) error {
 		a.serve(c, pattern, r, serve)
 		return nil
 	})

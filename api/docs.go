@@ -15,6 +15,12 @@ import (
 	"github.com/swaggest/swgui/v5emb"
 )
 
+const (
+	// evaluatorRoute is where the module is that evaluates trees of rules.
+	evaluatorRoute = "/rules.mjs"
+	mediaScript    = "text/javascript; charset=utf-8"
+)
+
 // getDocument sends the description. It is the same for everybody and holds nothing but what the program can do.
 func (a *API) getDocument(c *call) error {
 	return c.sendTagged(a.document, echo.MIMEApplicationJSON)

@@ -16,6 +16,7 @@ import (
 	"casebook/readmodels"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/google/uuid"
 )
 
 // OpenAPI returns the description (OpenAPI 3.1) of every command and query that exists, and of nothing else. It needs no
@@ -80,6 +81,7 @@ func newDescription(build string, all []commands.Command, queries []readmodels.Q
 		d.query(q)
 	}
 	d.changes()
+	d.ticket()
 	d.operations()
 	return d
 }
@@ -228,7 +230,7 @@ func (d *description) commands(all []commands.Command) {
 			OperationID: c.Name(), Method: http.MethodPost, Path: "/api/v1/commands/" + c.Name(), Tags: []string{context},
 			Summary: summary, Description: summary + ". " + commandOpenTo(c) +
 				" A 200 means that the events are durable.",
-			Parameters:  []*huma.Param{keyParameter()},
+			Parameters:  []*huma.Param{keyParameter(c.Name())},
 			RequestBody: d.jsonBody(c.Body(), exampleOf(c, d.schemas)),
 			Responses:   d.responses(d.commandAnswer(context, path), commandStatuses...),
 		})
@@ -251,17 +253,23 @@ func (d *description) batch(all []commands.Command) {
 			"one patient run one after another; those of different patients may run at the same time. A command that is not about a patient " +
 			"waits for all before it.",
 		RequestBody: d.jsonBody(reflect.TypeFor[Batch](), map[string]any{"commands": []any{map[string]any{"command": kept,
-			"idempotencyKey": "7c0f2f0e-diary-2026-03-01", "body": body}}}),
+			"idempotencyKey": exampleKey("batch"), "body": body}}}),
 		Responses: d.responses(d.jsonAnswer(reflect.TypeFor[BatchAnswer](), "One answer for each command"),
 			append([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusRequestTimeout,
 				http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType}, always...)...),
 	})
 }
 
-func keyParameter() *huma.Param {
+// keyParameter describes the key of a command. Each example has its own, because two commands with one key are refused.
+func keyParameter(command string) *huma.Param {
 	return &huma.Param{Name: keyHeader, In: "header",
 		Description: "Makes the command safe to send again: the same key gets the same answer. Use a new one for every command.",
-		Schema:      &huma.Schema{Type: huma.TypeString, MaxLength: new(200)}, Example: "0b6e2f5c-5f0f-4d6e-9d42-7f5b1c9d2a10"}
+		Schema:      &huma.Schema{Type: huma.TypeString, MaxLength: new(200)}, Example: exampleKey(command)}
+}
+
+// exampleKey is the key in an example.
+func exampleKey(of string) string {
+	return uuid.NewSHA1(uuid.NameSpaceURL, []byte("/api/v1/commands/"+of)).String()
 }
 
 // commandAnswer describes the answer to commands of a context with the events that the context can record.
@@ -319,7 +327,7 @@ func (d *description) query(q readmodels.Query) {
 			statuses = append(statuses, http.StatusNotFound)
 		}
 	}
-	if len(q.Views) > 0 {
+	if len(q.Views) > 0 || q.OfStates {
 		parameters = append(parameters, &huma.Param{Name: positionHeader, In: "header",
 			Schema:      &huma.Schema{Type: huma.TypeInteger, Format: "int64", Minimum: new(0.0)},
 			Description: "A command's log position: the query waits, for a bounded time, until its view has seen it"})
@@ -353,6 +361,8 @@ func queryOpenTo(q readmodels.Query) string {
 		return openTo(q.OpenTo, " in the study; roles that are bound to sites see those sites alone")
 	case readmodels.ReachPatient:
 		return openTo(q.OpenTo, " for the patient")
+	case readmodels.ReachOwn:
+		return openTo(q.OpenTo, " for their own patient")
 	case readmodels.ReachStudy:
 		return openTo(q.OpenTo, " in the study, or at the site that is asked for; roles that are bound to sites have to name one")
 	}

@@ -50,7 +50,7 @@ func TestEveryCommandAndQueryIsDescribed(t *testing.T) {
 	operations(t, document(t), func(method, path string, _ map[string]any) { described[method+" "+path] = true })
 	expected := map[string]bool{"post /api/v1/commands:batch": true, "post /api/v1/sign-in": true, "post " + refreshRoute: true, "post " + activateRoute: true,
 		"get /healthz": true,
-		"get /readyz":  true, "get " + changesRoute: true}
+		"get /readyz":  true, "get " + changesRoute: true, "post " + ticketRoute: true}
 	for _, c := range contexts.Commands() {
 		if !c.Internal() {
 			expected["post /api/v1/commands/"+c.Name()] = true
@@ -235,7 +235,7 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 	admin := c.as(account(t, "admin", user.Grant{Role: user.Admin}))
 	for _, q := range contexts.Queries() {
 		r := manager.get(tr.path(q))
-		for _, other := range []client{statistician, admin} {
+		for _, other := range []client{statistician, admin, c.as(tr.self)} {
 			if r.StatusCode == http.StatusForbidden {
 				r = other.get(tr.path(q))
 			}

@@ -101,7 +101,7 @@ func TestParametersAreReadStrictly(t *testing.T) {
 		"?limit=many":                         "malformed_parameter",
 		"?limit=":                             "malformed_parameter",
 		"?status=asleep":                      "malformed_parameter",
-		"?site=":                              "malformed_id",
+		"?site=":                              "value_missing",
 		"?site=%00":                           "malformed_id",
 		"?cursor=nonsense":                    "malformed_cursor",
 		"?cursor=" + strings.Repeat("x", 501): "malformed_parameter",

@@ -9,6 +9,8 @@ import (
 
 	"casebook/domain/refuse"
 	"casebook/readmodels"
+
+	"github.com/labstack/echo/v4"
 )
 
 // getQuery serves a query: it proves who asks, hands the question to the engine, and sends what that answers.
@@ -42,7 +44,7 @@ func (a *API) getQuery(q readmodels.Query) func(*call) error {
 		if err != nil {
 			return err
 		}
-		if named != "" && len(q.Views) > 0 {
+		if named != "" && (len(q.Views) > 0 || q.OfStates) {
 			c.Response().Header().Set(positionHeader, named)
 		}
 		if not := a.engine.NotKept(c.ctx(), q.Name); len(not) > 0 {
@@ -70,15 +72,33 @@ func (c *call) answerTagged(value any) error {
 	return c.sendTagged(b.Bytes(), "application/json")
 }
 
+// sendTagged sends an answer with its tag, packed if the caller takes that and the answer is not small. The packed answer has a tag of
+// its own (RFC 9110, 8.8.3.3); either tells that the caller has the answer.
 func (c *call) sendTagged(body []byte, mediaType string) error {
 	sum := sha256.Sum256(body)
-	tag := `"` + base64.RawURLEncoding.EncodeToString(sum[:15]) + `"`
+	base := base64.RawURLEncoding.EncodeToString(sum[:15])
+	plain, packed := `"`+base+`"`, `"`+base+packedTag+`"`
 	header := c.Response().Header()
+	header.Add(echo.HeaderVary, echo.HeaderAcceptEncoding)
+	asked := c.Request().Header
+	tag, packs := plain, len(body) >= packedFrom && takesPacked(asked.Values(echo.HeaderAcceptEncoding))
+	if packs {
+		tag = packed
+	}
 	header.Set("Etag", tag)
-	if matches(c.Request().Header.Values("If-None-Match"), tag) {
+	if given := asked.Values("If-None-Match"); matches(given, plain) || matches(given, packed) {
 		return c.NoContent(http.StatusNotModified)
 	}
-	return c.send(http.StatusOK, mediaType, body)
+	if !packs {
+		return c.send(http.StatusOK, mediaType, body)
+	}
+	b := borrowBuffer()
+	defer returnBuffer(b)
+	if err := pack(b, body); err != nil {
+		return err
+	}
+	header.Set(echo.HeaderContentEncoding, packing)
+	return c.send(http.StatusOK, mediaType, b.Bytes())
 }
 
 // matches says whether one of the tags is ours (RFC 9110, 13.1.2: compared without regard to weakness).

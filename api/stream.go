@@ -38,8 +38,8 @@ const (
 		"ask these views; not what was recorded. An event change has the data of Changes. An event reset says that more has changed than " +
 		"can be told, or that the caller's roles have: ask anew what is shown. An event end, with a code, comes before the server ends the " +
 		"stream: token_expired, session_ended, account_deactivated, account_locked, not_allowed or server_stopping. Who comes back with the " +
-		"id of the last message as Last-Event-ID is told what happened in between. The token goes into the Authorization header as everywhere, " +
-		"which a browser's EventSource cannot send; read the answer of fetch as a stream instead."
+		"id of the last message as Last-Event-ID is told what happened in between. The token goes into the Authorization header as everywhere. " +
+		"A browser's EventSource cannot send it, and opens the stream with a ticket instead."
 )
 
 // changesParameters are those of the stream of changes.
@@ -57,7 +57,8 @@ func (a *API) Run(ctx context.Context) error {
 
 // getChanges tells the caller of changes until either side has enough.
 func (a *API) getChanges(c *call) error {
-	if err := c.prove(); err != nil {
+	query, expires, err := a.listens(c)
+	if err != nil {
 		return err
 	}
 	if a.admission.Sheds(admission.Queries) { // a stream is long, so it takes no place
@@ -67,11 +68,7 @@ func (a *API) getChanges(c *call) error {
 		return err
 	}
 	if a.changes == nil {
-		return refuse.Overload("changes_unavailable", "this process does not tell what changes").Do("ask the queries instead")
-	}
-	var query readmodels.ChangesQuery
-	if err := changesParameters.Read(&query, nil, c.QueryParams()); err != nil {
-		return err
+		return changesUnavailable()
 	}
 	if id := c.Request().Header.Get(lastEventID); id != "" {
 		if err := query.After.UnmarshalText([]byte(id)); err != nil {
@@ -86,11 +83,46 @@ func (a *API) getChanges(c *call) error {
 		return err
 	}
 	defer l.Leave()
+	if c.Request().Method == http.MethodHead {
+		c.Response().Header().Set("Content-Type", mediaEvents)
+		return c.NoContent(http.StatusOK)
+	}
 	if err := c.begin(l, query.After); err != nil {
 		return err
 	}
-	s := &changeStream{call: c, control: http.NewResponseController(c.Response()), listener: l, about: query.Scope()}
+	s := &changeStream{call: c, control: http.NewResponseController(c.Response()), listener: l, about: query.Scope(),
+		expires: expires}
 	return s.serve()
+}
+
+// listens proves who listens, by the token or by a ticket, and reads what to. It also returns when the token expires.
+func (a *API) listens(c *call) (query readmodels.ChangesQuery, expires time.Time, err error) {
+	given := c.QueryParams()
+	if ticket := given.Get(ticketParameter); ticket != "" && c.Request().Method != http.MethodHead {
+		if len(given) > 1 {
+			return query, expires, refuse.Malformed("malformed_parameter", "a ticket stands for what it was asked for with").At(ticketParameter).
+				Do("leave the other parameters out")
+		}
+		of, err := a.tickets.use(ticket, a.now())
+		if err != nil {
+			c.recordRefusal("", noScope, err)
+			return query, expires, err
+		}
+		c.proof = of.proof
+		return of.query, of.expires, nil
+	}
+	if err := c.prove(); err != nil {
+		return query, expires, err
+	}
+	expires, ok := expiryOf(bearerToken(c.Request().Header.Get("Authorization")))
+	if !ok {
+		expires = a.now().Add(longestStream)
+	}
+	return query, expires, changesParameters.Read(&query, nil, given)
+}
+
+func changesUnavailable() error {
+	return refuse.Overload("changes_unavailable", "this process does not tell what changes").Do("ask the queries instead")
 }
 
 // begin waits until the listener hears of changes.
@@ -113,6 +145,8 @@ type changeStream struct {
 	listener *readmodels.Listener
 	// about is what the client listens to.
 	about domain.Scope
+	// expires is when the listener's token does.
+	expires time.Time
 }
 
 // serve writes messages until the client goes, the process stops, or the client may not listen any more.
@@ -167,13 +201,7 @@ func (s *changeStream) serve() error {
 }
 
 // remaining is how long the token is good.
-func (s *changeStream) remaining() time.Duration {
-	expires, ok := expiryOf(bearerToken(s.Request().Header.Get("Authorization")))
-	if !ok {
-		return longestStream
-	}
-	return max(expires.Sub(s.api.now()), 0)
-}
+func (s *changeStream) remaining() time.Duration { return max(s.expires.Sub(s.api.now()), 0) }
 
 // recheck looks whether the caller may still listen (21 CFR 11.10(g)), and returns the code why not.
 func (s *changeStream) recheck() string {
@@ -232,6 +260,8 @@ func (d *description) changes() {
 	}
 	parameters = append(parameters, &huma.Param{Name: lastEventID, In: "header", Schema: &huma.Schema{Type: huma.TypeString},
 		Description: "The id of the last message that was received: what happened since is told first"})
+	parameters = append(parameters, &huma.Param{Name: ticketParameter, In: "query", Schema: &huma.Schema{Type: huma.TypeString},
+		Description: "A ticket in the place of the header Authorization and of all other parameters (see " + ticketRoute + ")"})
 	d.schemas.Schema(reflect.TypeFor[readmodels.Changes](), true, "")
 	answer := &huma.Response{Description: "Messages, as long as both sides want", Headers: traceHeader(),
 		Content: map[string]*huma.MediaType{mediaEvents: {Schema: &huma.Schema{Type: huma.TypeString,

@@ -24,6 +24,9 @@ func Decode(body []byte, into any) error {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return refuse.Malformed("malformed_json", "the body is empty, which is not JSON").Do("send one JSON object")
 	}
+	if string(bytes.TrimSpace(body)) == "null" {
+		return refuse.Malformed("malformed_json", "the body is null, which is no object").Do("send one JSON object")
+	}
 	err := json.Unmarshal(body, into, json.RejectUnknownMembers(true))
 	if err == nil {
 		return nil

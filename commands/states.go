@@ -523,6 +523,21 @@ func readSnapshot[S, E any](ctx context.Context, reader Reader, decider domain.D
 	return reader.states.load(ctx, reader.states.stream(decider.Stream(id)), decider.Initial, foldOf(decider), refresh())
 }
 
+// StateOf returns the state of a stream for a query, with the log position of the stream's last event in it; 0 for a stream without
+// events. It includes all events up to the position after, and without one may lack events of the last second that another process has
+// recorded. The state of a damaged stream is that of its sound part.
+func (h *Handler) StateOf(ctx context.Context, of domain.StreamType, id string, after uint64) (state any, position uint64, err error) {
+	if !h.states.categories[of.Category] {
+		return nil, 0, fmt.Errorf("read %s-%s: %w", of.Category, id, ErrNotFollowed)
+	}
+	refresh := after > 0 && !h.ReaderAfter(after).waitUntilFollowed(ctx) || after == 0 && !h.states.trusted(ctx)
+	snap, err := h.states.load(ctx, h.states.stream(of.Category+"-"+id), of.Initial, of.Fold, refresh)
+	if err != nil {
+		return nil, 0, err
+	}
+	return snap.state, snap.last.Commit, nil
+}
+
 // ReadClaimed returns the state of the decider's stream like Read, and the state that the stream claims together with what
 // is no part of the record. They are the same where the stream is not damaged, and damage is nil then.
 func ReadClaimed[S, E any](ctx context.Context, reader Reader, decider domain.Decider[S, E], id string) (

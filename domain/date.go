@@ -1,6 +1,7 @@
 package domain
 
 import (
+	"regexp"
 	"time"
 
 	"casebook/domain/refuse"
@@ -15,12 +16,18 @@ func DateOf(t time.Time) Date { return Date(t.Format(time.DateOnly)) }
 // Time returns midnight UTC of the day, for arithmetic between days.
 func (d Date) Time() (time.Time, error) {
 	t, err := time.Parse(time.DateOnly, string(d))
+	if err != nil && isWrittenAsDay(string(d)) {
+		return time.Time{}, refuse.Malformed("malformed_date", "there is no such day as %s", d).Do("check the day and the month")
+	}
 	if err != nil {
 		return time.Time{}, refuse.Malformed("malformed_date", "%q is not a date", shortened(string(d))).
 			Do("write the day as YYYY-MM-DD, such as 2026-03-01")
 	}
 	return t, nil
 }
+
+// isWrittenAsDay is of what could be a day in another month or year, such as 2026-02-30.
+var isWrittenAsDay = regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}$`).MatchString
 
 // Schema implements HasSchema.
 func (Date) Schema() Schema { return Schema{Format: "date", Example: "2026-03-01"} }

@@ -37,14 +37,20 @@ func (d Decider[S, E]) Fold(events ...E) S {
 
 // Streams describes the decider's kind of stream to packages that do not know its types.
 func (d Decider[S, E]) Streams() StreamType {
-	return StreamType{Category: d.Category, Events: d.Events, State: func(events ...any) (any, error) {
-		state := d.Initial
+	fold := func(state, event any) (any, error) {
+		e, ok := event.(E)
+		if !ok {
+			return nil, fmt.Errorf("%T is not an event of %s", event, d.Category)
+		}
+		return d.Evolve(state.(S), e), nil
+	}
+	return StreamType{Category: d.Category, Events: d.Events, Initial: d.Initial, Fold: fold, State: func(events ...any) (any, error) {
+		state := any(d.Initial)
 		for _, event := range events {
-			e, ok := event.(E)
-			if !ok {
-				return nil, fmt.Errorf("%T is not an event of %s", event, d.Category)
+			var err error
+			if state, err = fold(state, event); err != nil {
+				return nil, err
 			}
-			state = d.Evolve(state, e)
 		}
 		return state, nil
 	}}
@@ -55,8 +61,10 @@ type StreamType struct {
 	Category string
 	Events   []EventType
 	// State folds events to a state. It is nil for streams that only earlier versions wrote and that nothing reads any
-	// more.
-	State func(events ...any) (any, error)
+	// more. Initial is the state without events, and Fold returns the state after one more.
+	State   func(events ...any) (any, error)
+	Initial any
+	Fold    func(state, event any) (any, error)
 	// Accounts says that each account has one stream, with the account's id.
 	Accounts bool
 	// HidesRevisions says that gaps between the revisions that a reader sees could reveal an arm.

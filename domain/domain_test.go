@@ -29,7 +29,7 @@ func expect(t *testing.T, err error, code string) *refuse.Refusal {
 func TestIDs(t *testing.T) {
 	for id, good := range map[string]bool{
 		"PAIN1": true, "a": true, "9-x": true, strings.Repeat("x", 32): true,
-		"": false, "-x": false, "x_y": false, "x.y": false, "x y": false, "Ä1": false, "x\n": false, strings.Repeat("x", 33): false,
+		"-x": false, "x_y": false, "x.y": false, "x y": false, "Ä1": false, "x\n": false, strings.Repeat("x", 33): false,
 	} {
 		want := "malformed_id"
 		if good {
@@ -57,7 +57,7 @@ func TestPatientIDs(t *testing.T) {
 		t.Errorf("got %s of %s", id, id.Study())
 	}
 	expect(t, id.Validate(), "")
-	for _, malformed := range []domain.PatientID{"", "PAIN1", ".", "PAIN1.", ".S-1", "PAIN1.S.1"} {
+	for _, malformed := range []domain.PatientID{"PAIN1", ".", "PAIN1.", ".S-1", "PAIN1.S.1"} {
 		expect(t, malformed.Validate(), "malformed_id")
 	}
 	if study := domain.PatientID("PAIN1").Study(); study != "" {
@@ -193,7 +193,7 @@ func TestFields(t *testing.T) {
 }
 
 func TestAtSetsTheFieldOfRefusals(t *testing.T) {
-	if r := expect(t, domain.At("grant.site", domain.SiteID("").Validate()), "malformed_id"); r.Field != "grant.site" {
+	if r := expect(t, domain.At("grant.site", domain.SiteID("a b").Validate()), "malformed_id"); r.Field != "grant.site" {
 		t.Errorf("got %+v", r)
 	}
 	broken := errors.New("broken")
@@ -206,12 +206,14 @@ func TestAtSetsTheFieldOfRefusals(t *testing.T) {
 }
 
 func TestRefusalsOfIDsNameTheirField(t *testing.T) {
-	for field, err := range map[string]error{
-		"study": domain.StudyID("").Validate(), "site": domain.SiteID("").Validate(), "user": domain.UserID("").Validate(),
-		"patient": domain.PatientID("").Validate(), "screeningNumber": domain.ValidateScreeningNumber(""),
-	} {
-		if r := expect(t, err, "malformed_id"); r.Field != field || r.Remedy == "" {
-			t.Errorf("got %+v, want the field %s", r, field)
+	for text, code := range map[string]string{"": "value_missing", "a b": "malformed_id"} {
+		for field, err := range map[string]error{
+			"study": domain.StudyID(text).Validate(), "site": domain.SiteID(text).Validate(), "user": domain.UserID(text).Validate(),
+			"patient": domain.PatientID(text).Validate(), "screeningNumber": domain.ValidateScreeningNumber(text),
+		} {
+			if r := expect(t, err, code); r.Field != field || r.Remedy == "" || text == "" && !strings.Contains(r.Sentence, field) {
+				t.Errorf("got %+v, want the field %s", r, field)
+			}
 		}
 	}
 }

@@ -102,6 +102,9 @@ func validateName(field, what, id string) error {
 
 // malformedID refuses an id in the field that commands usually have it in. Callers set another field with At.
 func malformedID(field, what, id, want string) error {
+	if id == "" {
+		return refuse.Malformed("value_missing", "the field %q is missing: it names the %s", field, what).At(field).Do("use " + want)
+	}
 	return refuse.Malformed("malformed_id", "%q is not a %s id", shortened(id), what).At(field).Do("use " + want)
 }
 

@@ -217,6 +217,15 @@ func (f *ChangeFeed) close() {
 	}
 }
 
+// MayListen refuses what Listen refuses because of who asks for what.
+func (f *ChangeFeed) MayListen(p access.Principal, q ChangesQuery) error {
+	of, err := f.named(q.Views)
+	if err != nil {
+		return err
+	}
+	return newListener(f, p, q.Scope(), of).allowed(p)
+}
+
 // Listen adds a listener. The caller must call Leave. Listen refuses view_not_found, not_allowed if the listener
 // could never hear of a change, too_many_streams and server_stopping.
 func (f *ChangeFeed) Listen(p access.Principal, q ChangesQuery) (*Listener, error) {

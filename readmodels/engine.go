@@ -24,6 +24,10 @@ type EngineOptions struct {
 	RecordRefusal func(context.Context, access.Refused)
 	// Past folds documents of the past. If it is nil, queries about the past are refused.
 	Past Past
+	// States returns the states of streams. If it is nil, queries that are answered from them are refused.
+	States States
+	// Now is the server's clock; time.Now when nil.
+	Now func() time.Time
 	// FirstAfter tells from the log how far views lag behind. If it is nil, they lag as far as they noted last.
 	FirstAfter FirstAfter
 	// ReadTimeout bounds how long a query waits for the store: 5 s when 0.
@@ -39,6 +43,10 @@ type EngineOptions struct {
 
 // Past folds the documents of one patient in a view up to a moment, and returns them by their keys.
 type Past func(ctx context.Context, view string, patient domain.PatientID, at Moment) (map[string]Document, error)
+
+// States returns the state of the stream of this kind and id, and the log position of the stream's last event in it; 0 for a stream
+// without events. It includes all events up to the position after, or all that this process has recorded if after is 0.
+type States func(ctx context.Context, of domain.StreamType, id string, after uint64) (state any, position uint64, err error)
 
 const (
 	defaultReadTimeout     = 5 * time.Second
@@ -63,6 +71,9 @@ func NewEngine(o EngineOptions) *Engine {
 	orDefault(&o.Waiting, defaultWaiting)
 	orDefault(&o.WaitingOfUser, defaultWaitingOfUser)
 	e := &Engine{options: o, byName: map[string]Query{}, waiting: admission.NewTally(o.WaitingOfUser, o.Waiting), end: newLogEnd(o.End)}
+	if e.options.Now == nil {
+		e.options.Now = time.Now
+	}
 	for _, q := range o.Queries {
 		e.byName[q.Name] = q
 	}
@@ -125,10 +136,11 @@ func (e *Engine) Answer(ctx context.Context, question Question) (any, error) {
 	if err := q.Parameters.Read(parameters, question.Path, question.Given); err != nil {
 		return nil, err
 	}
-	if err := mustBePast(question.Given["asOf"]); err != nil {
+	if err := e.checkTimes(question.Given); err != nil {
 		return nil, err
 	}
-	r := Request{Store: e.options.Store, Caller: question.Caller, Past: e.options.Past, engine: e, query: q}
+	r := Request{Store: e.options.Store, Caller: question.Caller, Past: e.options.Past, Now: e.options.Now(),
+		engine: e, query: q, position: question.Position}
 	if err := r.authorize(ctx, parameters); err != nil {
 		return nil, err
 	}
@@ -147,12 +159,22 @@ func (e *Engine) Answer(ctx context.Context, question Question) (any, error) {
 // clockTolerance is how far the clock of who asks may be ahead.
 const clockTolerance = time.Minute
 
-// mustBePast refuses to tell what will be (code as_of_in_future). Positions are those of the log, and end with it.
-func mustBePast(moments []string) error {
-	for _, text := range moments {
-		if at, err := time.Parse(time.RFC3339, text); err == nil && time.Until(at) > clockTolerance {
+// checkTimes refuses to tell what will be (code as_of_in_future), and a time that ends before it begins (code malformed_parameter).
+// Positions are those of the log, and end with it.
+func (e *Engine) checkTimes(given map[string][]string) error {
+	for _, text := range given["asOf"] {
+		if at, err := time.Parse(time.RFC3339, text); err == nil && at.Sub(e.options.Now()) > clockTolerance {
 			return refuse.Malformed("as_of_in_future", "asOf is %s, which lies in the future", shortened(text)).At("asOf").
 				Do("give a moment of the past, or leave it out for the present")
+		}
+	}
+	for _, from := range given["from"] {
+		for _, to := range given["to"] {
+			begin, failed := time.Parse(time.RFC3339, from)
+			end, err := time.Parse(time.RFC3339, to)
+			if failed == nil && err == nil && end.Before(begin) { // others are no times, such as the ends of a shipment
+				return refuse.Malformed("malformed_parameter", "to lies before from").At("to").Do("give a time that is not earlier than from")
+			}
 		}
 	}
 	return nil
@@ -176,6 +198,9 @@ func (e *Engine) mustBeBuilt(ctx context.Context, views []View) error {
 // waitFor waits for a bounded time until the query's views have seen the position that the question names.
 func (e *Engine) waitFor(ctx context.Context, q Query, question Question) error {
 	position := question.Position
+	if position > 0 && q.OfStates && e.end.isBefore(ctx, position) {
+		return positionAhead(position)
+	}
 	if position == 0 || e.options.Store.reached(ctx, q.Views, position) {
 		return nil // a query for a position that the views have seen needs no place among those that wait
 	}
@@ -188,8 +213,7 @@ func (e *Engine) waitFor(ctx context.Context, q Query, question Question) error 
 	defer e.waiting.Give(user)
 	wait := func() error {
 		if e.end.isBefore(ctx, position) {
-			return refuse.Overload("position_ahead", "the log ends before position %d", position).
-				Do("ask again in a moment; if this lasts, the position is of another log, and to be left out")
+			return positionAhead(position)
 		}
 		ctx, cancel := context.WithTimeout(ctx, e.options.PositionTimeout)
 		defer cancel()
@@ -206,6 +230,11 @@ func (e *Engine) waitFor(ctx context.Context, q Query, question Question) error 
 	return question.Aside(wait)
 }
 
+func positionAhead(position uint64) error {
+	return refuse.Overload("position_ahead", "the log ends before position %d", position).
+		Do("ask again in a moment; if this lasts, the position is of another log, and to be left out")
+}
+
 // Request is what the function of a query knows besides the parameters: the store, the caller, and how much of the study
 // the caller may see.
 type Request struct {
@@ -217,9 +246,14 @@ type Request struct {
 	WholeStudy bool
 	// Past folds documents of the past; nil if it cannot be shown.
 	Past Past
+	// Own is the patient of a ReachOwn query.
+	Own domain.PatientID
+	// Now is the server's time of the request.
+	Now time.Time
 
-	engine *Engine
-	query  Query
+	engine   *Engine
+	query    Query
+	position uint64
 }
 
 // authorize refuses a caller without a role in the scope of the query, and sets how much of the study the caller may see.
@@ -250,8 +284,40 @@ func (r *Request) authorize(ctx context.Context, parameters any) error {
 			return r.orForbidden(ctx, patient, err)
 		}
 		_, err = r.may(r.query.OpenTo, scope)
+	case ReachOwn:
+		scope, err = r.ownPatient(ctx, domain.PatientID(r.query.Parameters.text(parameters, "patient")))
 	}
 	return r.recorded(ctx, scope, err)
+}
+
+// ownPatient finds the patient that the caller is, or answers for. It refuses not_allowed for everybody else, and value_missing if it
+// could be several.
+func (r *Request) ownPatient(ctx context.Context, named domain.PatientID) (scope domain.Scope, err error) {
+	var own []domain.PatientID
+	for _, g := range r.Caller.Grants {
+		if slices.Contains(r.query.OpenTo, g.Role) && g.Patient != "" && !slices.Contains(own, g.Patient) {
+			own = append(own, g.Patient)
+		}
+	}
+	switch {
+	case named != "":
+		if err := named.Validate(); err != nil {
+			return scope, err
+		}
+		r.Own = named
+	case len(own) > 1:
+		return scope, refuse.Malformed("value_missing", "%s answers for several patients", r.Caller.User).At("patient").
+			Do("name one of them in the parameter patient")
+	case len(own) == 1:
+		r.Own = own[0]
+	}
+	if !slices.Contains(own, r.Own) { // also where the patient does not exist
+		return r.may(r.query.OpenTo, domain.Scope{Study: r.Own.Study(), Patient: r.Own})
+	}
+	if scope, err = r.engine.options.ScopeOf(ctx, r.Own); err != nil {
+		return scope, err
+	}
+	return r.may(r.query.OpenTo, scope)
 }
 
 // may refuses if the caller holds none of the roles in the scope. It returns the scope.
@@ -346,6 +412,19 @@ func (r Request) AsOf(ctx context.Context, view View, patient domain.PatientID, 
 		return nil, refuse.Malformed("no_past", "this process cannot show the past").At("asOf").Do("ask without asOf")
 	}
 	return r.Past(ctx, view.Name, patient, at)
+}
+
+// StateOf returns the state of a decider's stream, with the log position of the stream's last event in it. It includes what this process
+// has recorded, and all events up to the position that the request names.
+func StateOf[S, E any](ctx context.Context, r Request, of domain.Decider[S, E], id string) (state S, position uint64, err error) {
+	if r.engine == nil || r.engine.options.States == nil {
+		return state, 0, refuse.Overload("states_unavailable", "this process cannot read states").Do("ask another server")
+	}
+	found, position, err := r.engine.options.States(ctx, of.Streams(), id, r.position)
+	if err != nil {
+		return state, 0, err
+	}
+	return found.(S), position, nil //nolint:forcetypeassert // folded by the decider
 }
 
 // Status returns what becomes of the builds of all views.

@@ -70,7 +70,7 @@ func TestParametersAreRead(t *testing.T) {
 func TestValuesThatAParameterCannotHaveAreRefused(t *testing.T) {
 	all := readmodels.ParametersOf[aQuery]()
 	for _, c := range []struct{ name, value, code string }{
-		{"site", "", "malformed_id"}, {"site", "a b", "malformed_id"}, {"status", "", "malformed_parameter"}, {"status", "X",
+		{"site", "", "value_missing"}, {"site", "a b", "malformed_id"}, {"status", "", "malformed_parameter"}, {"status", "X",
 			"malformed_parameter"},
 		{"grade", "medium", "malformed_parameter"}, {"name", "", "malformed_parameter"}, {"name", "abcd", "malformed_parameter"},
 		{"from", "today", "malformed_time"}, {"from", "0001-01-01T00:00:00Z", "malformed_time"}, {"first", "0", "malformed_position"},

@@ -27,6 +27,8 @@ type Query struct {
 	Within []string
 	// Views are the views that the answer is made of. A query with a log position waits for all of them.
 	Views []View
+	// OfStates says that the answer is made of the states of streams, which a position is waited for in as well.
+	OfStates bool
 	// Class says how important the query is while the server has more to do than it can; admission.Queries if it is not set.
 	Class admission.Class
 	// Sort names the orders of a list; empty if the list has only one order.
@@ -53,6 +55,9 @@ const (
 	ReachSites Reach = "sites"
 	// ReachPatient is the patient in the path.
 	ReachPatient Reach = "patient"
+	// ReachOwn is the patient whose account asks, or for whom a caregiver's account does. Who answers for several names one in the
+	// parameter patient.
+	ReachOwn Reach = "own"
 )
 
 // Sorting names the orders of a list. The first one is the default.
@@ -99,7 +104,7 @@ func (q Query) check() error {
 		needed = append([]string{"study"}, q.Within...)
 	case ReachSites:
 		needed = []string{"study"}
-	case ReachPatient:
+	case ReachPatient, ReachOwn:
 		needed = []string{"patient"}
 	default:
 		return fmt.Errorf("%q is no reach", q.Reach)

@@ -28,6 +28,8 @@ type diarySite struct {
 	// today is the day on which the test began, and now the moment.
 	today domain.Date
 	now   time.Time
+	// instruments are those of the protocol.
+	instruments []instrument.Definition
 }
 
 // daily is the pain diary under another name, with a window that takes the whole day.
@@ -40,7 +42,7 @@ func daily(id instrument.ID, late instrument.LatePolicy) instrument.Definition {
 
 // openDiarySite starts a server with the study. Its devices have 36 hours to send what they hold, so that only the site records
 // windows as missed while the test runs.
-func openDiarySite(t *testing.T) *diarySite {
+func openDiarySite(t testing.TB) *diarySite {
 	t.Helper()
 	const id = domain.StudyID("DIARY")
 	in, inStudy := install(t), domain.ForStudy(id)
@@ -56,9 +58,10 @@ func openDiarySite(t *testing.T) *diarySite {
 		AroundVisits: &instrument.AroundVisits{Visits: []string{"week-4"}, DaysBefore: 1, DaysAfter: 2}}
 	taken := daily("taken", late)
 	taken.Dosing = true
+	s.instruments = []instrument.Definition{daily("pain", late), daily("kept", holding), attacks, afterVisit, taken, daily("aftercare", late)}
 	in.must(s.manager, study.CreateStudy{InStudy: inStudy, Title: "Diaries", Sponsor: "Nobody"})
 	in.must(s.manager, study.PublishProtocolVersion{InStudy: inStudy, Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0",
-		Instruments: []instrument.Definition{daily("pain", late), daily("kept", holding), attacks, afterVisit, taken, daily("aftercare", late)},
+		Instruments: s.instruments,
 		Visits:      []study.Visit{{ID: "week-4", Day: 28}, {ID: "week-8", Day: 56}}, Criteria: []study.Criterion{{ID: "adult"}},
 		PhaseInstruments: []study.PhaseInstrument{{Instrument: "taken", Phase: study.PhaseTreatment},
 			{Instrument: "aftercare", Phase: study.PhaseFollowUp, Days: 28}},

@@ -19,6 +19,7 @@ import (
 	"casebook/codebreak"
 	"casebook/commands"
 	"casebook/domain"
+	"casebook/domain/rule"
 	"casebook/eventlog"
 	"casebook/keystore"
 	"casebook/notify"
@@ -41,6 +42,8 @@ type serverFlags struct {
 	TLSCert        string         `name:"tls-cert" help:"Certificate, in PEM, with which the API is served over HTTPS; with the certificates between it and the authority." type:"existingfile" placeholder:"FILE"`
 	TLSKey         string         `name:"tls-key" help:"The certificate's private key, in PEM." type:"existingfile" placeholder:"FILE"`
 	TrustedProxies []netip.Prefix `help:"Networks of the proxies in front of the API, which say in X-Forwarded-For from where a request comes." placeholder:"CIDR"`
+
+	CORSOrigins []string `name:"cors-origins" help:"Web origins whose pages may call the API from a browser, such as https://diary.example.org; none by default." placeholder:"ORIGIN"`
 
 	KeyFile      string `help:"Key that signs our own tokens; made in --data by default, but not with --eventstore. All processes with the role api need the same." type:"path" placeholder:"FILE"`
 	JWKSURL      string `name:"jwks-url" help:"Also accept tokens signed by the keys at this address of an identity provider." placeholder:"URL"`
@@ -197,7 +200,8 @@ func startWith(ctx context.Context, f serverFlags, by clock, logger *slog.Logger
 	engine := projections.NewEngine(projections.Options{Log: s.blindLog, Store: s.views, Projections: contexts.Projections(),
 		Verifier: s.verifier, Logger: logger, Registerer: registry})
 	queries := readmodels.NewEngine(readmodels.EngineOptions{Store: s.views, Queries: contexts.Queries(), ScopeOf: s.handler.PatientScope,
-		RecordRefusal: s.handler.RecordRefusal, Past: s.past, FirstAfter: s.blindLog.FirstAfter, End: s.logEnd})
+		RecordRefusal: s.handler.RecordRefusal, Past: s.past, States: s.handler.StateOf, Now: s.clock.now,
+		FirstAfter: s.blindLog.FirstAfter, End: s.logEnd})
 	changes := readmodels.NewChangeFeed(readmodels.ChangeFeedOptions{Log: projections.NewChangeLog(s.verifier, contexts.Projections()),
 		Store: s.views, Queries: contexts.Queries(), Logger: logger})
 	drive := sagas.Drive{URL: s.stores.eventStoreURL, Log: s.log, Handler: s.handler, Verifier: s.verifier, Logger: logger,
@@ -223,7 +227,7 @@ func startWith(ctx context.Context, f serverFlags, by clock, logger *slog.Logger
 		Registerer: registry, Gatherer: registry, Ready: s.ready, Writable: writable,
 		Leaderless: s.log.Leaderless, Parts: s.otherParts(&drive, envelopes),
 		Waiting: waiting, Changes: changes, Shown: engine.Shown, Limits: api.Limits{Behind: f.ViewsBehind},
-		TrustedProxies: f.TrustedProxies, Now: s.clock.now})
+		TrustedProxies: f.TrustedProxies, Origins: f.CORSOrigins, Evaluator: rule.Evaluator, Now: s.clock.now})
 	if err != nil {
 		return nil, err
 	}

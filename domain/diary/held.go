@@ -3,6 +3,7 @@ package diary
 import (
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"casebook/domain"
@@ -81,6 +82,17 @@ type heldEntry struct {
 	instrument instrument.ID
 	id         string
 	status     Status
+}
+
+// capturedAt returns the moment in the id of the entry, to the second.
+func (h heldEntry) capturedAt() time.Time {
+	moment, _, _ := strings.Cut(strings.TrimPrefix(h.id, heldPrefix), "/")
+	moment, _, _ = strings.Cut(moment, besideMark)
+	at, err := time.Parse(time.RFC3339, moment)
+	if err != nil {
+		return time.Time{}
+	}
+	return at
 }
 
 // distrusted returns why an entry is held whatever its window is; "" if it need not be.

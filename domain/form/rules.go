@@ -74,3 +74,15 @@ func (k Kind) ruleType(t ItemType) rule.Type {
 	}
 	return rule.Text
 }
+
+// AskedTree returns the skip rule of the item in this place for programs without CEL (see rule.Tree); nil for none. ok is false if the
+// item has a rule that only CEL can evaluate.
+func (f *Form) AskedTree(n int) (tree *rule.Tree, ok bool) {
+	if f.items[n].asked == nil {
+		return nil, true
+	}
+	return f.items[n].asked.Tree()
+}
+
+// MaxChars returns how many characters a text answer to the item in this place may have.
+func (f *Form) MaxChars(n int) int { return f.items[n].longest() }

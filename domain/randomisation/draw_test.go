@@ -139,7 +139,7 @@ func TestRandomiseChecksTheFactors(t *testing.T) {
 func TestRandomiseRefusesMalformedIDs(t *testing.T) {
 	facts := randomisation.Facts{Study: studyWith(two)}
 	for field, cmd := range map[string]randomisation.RandomisePatient{
-		"study":   {InStudy: domain.ForStudy(""), Site: "A", OfPatient: domain.ForPatient("PAIN1.1")},
+		"study":   {InStudy: domain.ForStudy("a b"), Site: "A", OfPatient: domain.ForPatient("PAIN1.1")},
 		"site":    {InStudy: domain.ForStudy(pain), Site: "x y", OfPatient: domain.ForPatient("PAIN1.1")},
 		"patient": {InStudy: domain.ForStudy(pain), Site: "A", OfPatient: domain.ForPatient("1")},
 	} {

@@ -121,7 +121,8 @@ func compile(text string, variables Variables, accept func(result *cel.Type) err
 	if err != nil {
 		return expression{}, invalid(text, "%v", err)
 	}
-	return expression{text: text, program: program, comparisons: comparisonsIn(root), variables: named}, nil
+	return expression{text: text, program: program, comparisons: comparisonsIn(root), variables: named,
+		tree: portable{checked: ast.NativeRep(), declared: variables}.treeOf(root)}, nil
 }
 
 // namesTexts says whether one of the named variables holds texts. Only then can an evaluation cost more than was estimated: texts

@@ -108,6 +108,7 @@ type expression struct {
 	program     cel.Program
 	comparisons []Comparison
 	variables   []Variable
+	tree        *Tree
 }
 
 // Variable is a variable in an expression.

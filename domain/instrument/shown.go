@@ -1,0 +1,62 @@
+package instrument
+
+import "casebook/domain/rule"
+
+// Asked is an instrument as a patient's app renders it. It has neither scores nor risk rules: these are for the site.
+type Asked struct {
+	Instrument ID  `json:"instrument" doc:"The instrument"`
+	Version    int `json:"version" doc:"Version of the definition, and so of the wording"`
+	// SHA256 is that of the definition, by which protocols refer to it.
+	SHA256  string `json:"sha256" doc:"SHA-256 of the whole definition (RFC 8785): two versions with the same hash are the same"`
+	Title   string `json:"title" doc:"What the patient sees as heading"`
+	Licence string `json:"licence" doc:"Publication and licence, to be shown as they are"`
+	// Items are the questions, in order.
+	Items []AskedItem `json:"items" doc:"The questions, in order"`
+}
+
+// AskedItem is one question as an app renders it.
+type AskedItem struct {
+	ID       ItemID        `json:"id" doc:"Name of the item, under which it is answered"`
+	Text     string        `json:"text" doc:"The question as the patient reads it"`
+	Type     ItemType      `json:"type" enum:"integer,decimal,boolean,text,choice,date" doc:"Type of the answer"`
+	Unit     string        `json:"unit,omitempty" doc:"Unit of a number, UCUM where there is one"`
+	Min      *float64      `json:"min,omitempty" doc:"Smallest number allowed"`
+	Max      *float64      `json:"max,omitempty" doc:"Largest number allowed"`
+	Options  []AskedOption `json:"options,omitempty" doc:"What a choice can be, in order"`
+	MaxChars int           `json:"maxChars,omitempty" doc:"Longest text allowed, in characters"`
+	Required bool          `json:"required,omitempty" doc:"Whether it must be answered where it is asked"`
+	// Rule is the skip rule as it was published, and Asked the same for programs without CEL.
+	Rule  string     `json:"askedWhen,omitempty" doc:"Skip rule in CEL, true when the item is asked; always asked without one"`
+	Asked *rule.Tree `json:"asked,omitempty" doc:"The skip rule as a tree that a program without CEL can evaluate; left out for a rule that only CEL can"`
+}
+
+// AskedOption is one answer of a choice as an app renders it: what it counts in a score is not for the patient.
+type AskedOption struct {
+	Value string `json:"value" doc:"What is stored"`
+	Label string `json:"label" doc:"What the patient reads"`
+}
+
+// Asked returns the instrument as an app renders it.
+func (i *Instrument) Asked() (Asked, error) {
+	d := &i.definition
+	hash, err := d.SHA256()
+	if err != nil {
+		return Asked{}, err
+	}
+	shown := Asked{Instrument: d.ID, Version: d.Version, SHA256: hash, Title: d.Title, Licence: d.Source,
+		Items: make([]AskedItem, len(d.Items))}
+	for n := range d.Items {
+		it := &d.Items[n]
+		of := AskedItem{ID: it.ID, Text: it.Text, Type: it.Type, Unit: it.Unit, Min: it.Min, Max: it.Max, Required: it.Required,
+			Rule: it.AskedWhen}
+		of.Asked, _ = i.form.AskedTree(n)
+		if it.Type == Text {
+			of.MaxChars = i.form.MaxChars(n)
+		}
+		for _, o := range it.Options {
+			of.Options = append(of.Options, AskedOption{Value: o.Value, Label: o.Label})
+		}
+		shown.Items[n] = of
+	}
+	return shown, nil
+}
