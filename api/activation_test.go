@@ -29,8 +29,8 @@ func (p person) activate(t *testing.T, code, device string) reply {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return p.post(activateRoute, fmt.Sprintf(`{"user":%q,"code":%q,"password":%q,"device":{"id":%q,"name":"A telephone","key":%q}}`, p.id, code,
-		p.password, device, base64.StdEncoding.EncodeToString(der)))
+	return p.post(activateRoute, fmt.Sprintf(`{"user":%q,"code":%q,"password":%q,"device":{"id":%q,"name":"A telephone","key":%q}}`,
+		p.id, code, p.password, device, base64.StdEncoding.EncodeToString(der)))
 }
 
 // codeOf is the code that the answer to a command shows.

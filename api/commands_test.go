@@ -43,7 +43,8 @@ func TestACommandIsAnsweredWithWhatWasRecorded(t *testing.T) {
 		t.Errorf("the same key is answered\n%s\nafter\n%s", again.body, r.body)
 	}
 	c.as(tr.self).command(tr.entry(5), keyHeader, "first").refused(t, http.StatusConflict, "idempotency_key_reused")
-	if other := read[commands.Answer](t, c.as(tr.self).command(tr.entry(4), keyHeader, "second")); other.Held != nil || len(other.Events) == 0 {
+	other := read[commands.Answer](t, c.as(tr.self).command(tr.entry(4), keyHeader, "second"))
+	if other.Held != nil || len(other.Events) == 0 {
 		t.Errorf("the same diary under another key is answered %+v", other)
 	}
 }

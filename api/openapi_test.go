@@ -48,9 +48,10 @@ func operations(t *testing.T, d map[string]any, each func(method, path string, o
 func TestEveryCommandAndQueryIsDescribed(t *testing.T) {
 	described := map[string]bool{}
 	operations(t, document(t), func(method, path string, _ map[string]any) { described[method+" "+path] = true })
-	expected := map[string]bool{"post /api/v1/commands:batch": true, "post /api/v1/sign-in": true, "post " + refreshRoute: true, "post " + activateRoute: true,
-		"get /healthz": true,
-		"get /readyz":  true, "get " + changesRoute: true, "post " + ticketRoute: true}
+	expected := map[string]bool{"post /api/v1/commands:batch": true, "post /api/v1/sign-in": true, "post " + refreshRoute: true,
+		"post " + activateRoute: true,
+		"get /healthz":          true,
+		"get /readyz":           true, "get " + changesRoute: true, "post " + ticketRoute: true}
 	for _, c := range contexts.Commands() {
 		if !c.Internal() {
 			expected["post /api/v1/commands/"+c.Name()] = true
@@ -227,8 +228,8 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 		tr.position = read[commands.Answer](t, r).Position
 	}
 	do(t, diary.CloseDiaryWindows{OfPatient: domain.ForPatient(tr.patient), Through: now})
-	tr.position = do(t, diary.AskDiaryCorrection{OfPatient: domain.ForPatient(tr.patient), Instrument: painDiary.ID, Window: "2026-02-04/evening",
-		Answers: map[instrument.ItemID]any{"worst": 7}, Reasoned: domain.Because("mistyped")}).Position
+	tr.position = do(t, diary.AskDiaryCorrection{OfPatient: domain.ForPatient(tr.patient), Instrument: painDiary.ID,
+		Window: "2026-02-04/evening", Answers: map[instrument.ItemID]any{"worst": 7}, Reasoned: domain.Because("mistyped")}).Position
 	caughtUp(t, tr.position)
 	manager := c.as(account(t, "manager", user.Grant{Role: user.DataManager, Study: tr.study}))
 	statistician := c.as(account(t, "statistician", user.Grant{Role: user.Statistician, Study: tr.study}))

@@ -86,11 +86,10 @@ func todayAt(ctx context.Context, reader Reader, scope domain.Scope, at time.Tim
 	if err != nil {
 		return "", err
 	}
-	zone, err := localtime.Load(s.Sites[scope.Site].Zone)
-	if err != nil { // of a record from before zones were checked
-		return "", nil
+	if zone, err := localtime.Load(s.Sites[scope.Site].Zone); err == nil {
+		return domain.DateOf(zone.In(at)), nil
 	}
-	return domain.DateOf(zone.In(at)), nil
+	return "", nil // the record is from before zones were checked
 }
 
 // StudyOf reads the state of the study that a command names. It is the facts of decisions that need nothing else.

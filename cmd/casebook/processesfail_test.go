@@ -227,7 +227,7 @@ func (tr *trial) setUp() {
 	admin, deputy := tr.sign(demoAdmin), tr.sign(demoDeputy)
 	for name, grant := range map[domain.UserID]user.Grant{
 		"manager": {Role: user.DataManager, Study: trialStudy}, "crc": {Role: user.CRC, Study: trialStudy, Site: "01"},
-		"dr": {Role: user.Investigator, Study: trialStudy, Site: "01"},
+		"dr":       {Role: user.Investigator, Study: trialStudy, Site: "01"},
 		"supplier": {Role: user.UnblindedSupplyManager, Study: trialStudy}, "statistician": {Role: user.Statistician, Study: trialStudy},
 	} {
 		in.must(admin, user.RegisterUser{OfUser: domain.ForUser(name), Name: string(name)})

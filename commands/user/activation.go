@@ -96,7 +96,8 @@ func Activate(ctx context.Context, h *commands.Handler, e Entered) (access.Princ
 }
 
 // recordActivation records the attempt, and returns whom it proves.
-func recordActivation(ctx context.Context, h *commands.Handler, e Entered, attempt user.Activation, failed error) (access.Principal, error) {
+func recordActivation(ctx context.Context, h *commands.Handler, e Entered, attempt user.Activation, failed error,
+) (access.Principal, error) {
 	body, err := json.Marshal(attempt)
 	if err != nil {
 		return access.Principal{}, err

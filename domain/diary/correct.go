@@ -121,8 +121,8 @@ func AskCorrection(d Diary, entry *Entry, cmd AskDiaryCorrection, call domain.Ca
 		By: call.Actor, Changes: changes, Reason: reason}}, nil
 }
 
-// changed returns where a diary is, all its answers with others, and what would change. It refuses instrument_unusable, diary_not_found, nothing_changed,
-// and what instrument.Instrument.Check refuses.
+// changed returns where a diary is, all its answers with others, and what would change. It refuses instrument_unusable,
+// diary_not_found, nothing_changed, and what instrument.Instrument.Check refuses.
 func (d Diary) changed(entry *Entry, id instrument.ID, window string, others Answers) (place, Answers, []Change, error) {
 	if err := d.checkUsable(id); err != nil {
 		return place{}, nil, nil, err

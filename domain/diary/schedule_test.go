@@ -95,7 +95,8 @@ func TestAScheduleShowsEventsVisitsAndHeldEntries(t *testing.T) {
 	attack := submitted(t, "2026-03-09", moment)
 	attack.Window = diary.Window{ID: "2026-03-09/08:00:00+08:00", Opens: moment, Closes: moment}
 	old := shanghai(t, "2026-01-01 08:00")
-	held := diary.Held{Patient: anna, Instrument: painNRS, Version: 1, Window: diary.Window{ID: "held/2026-03-08T04:00:00Z", Opens: old, Closes: old},
+	held := diary.Held{Patient: anna, Instrument: painNRS, Version: 1,
+		Window:     diary.Window{ID: "held/2026-03-08T04:00:00Z", Opens: old, Closes: old},
 		CapturedAt: old}
 	got := standings(t, diary.Decider.Fold(assigned(attacks()), attack, held), who, shanghai(t, "2026-03-09 12:00"))
 	if got[attack.Window.ID] != diary.StandsSent || got["held/2026-03-08T04:00:00Z"] != diary.StandsHeld || len(got) != 2 {

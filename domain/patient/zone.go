@@ -54,7 +54,7 @@ func Rezone(p Patient, cmd ChangeZone, call domain.Call) ([]Event, error) {
 	}
 	today := p.DayOf(call.At)
 	if cmd.From <= today || cmd.From > today.AddDays(maxDaysAhead) {
-		return nil, refuse.Because("value_out_of_range", "the zone changes on %s, and today is %s where the patient is", cmd.From, today).
+		return nil, refuse.Malformed("value_out_of_range", "the zone changes on %s, and today is %s where the patient is", cmd.From, today).
 			At("from").Do("let it change tomorrow, or up to a year later: past days stay in the zone in which they were")
 	}
 	if before := p.ZoneOn(cmd.From); before == zone.Name() {

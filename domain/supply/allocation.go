@@ -522,7 +522,8 @@ func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent
 		return nil, refuse.WrongState("drawn_again", "the patient was drawn again after kit %s was allocated", cmd.Kit).At("kit").
 			Do("give out the kit that came with the draw; set this one aside")
 	case s.ofOtherDose(k, f):
-		return nil, refuse.WrongState("dose_changed", "the patient's dose, or what is planned for it, was changed after kit %s was allocated", cmd.Kit).At("kit").
+		return nil, refuse.WrongState("dose_changed",
+			"the patient's dose, or what is planned for it, was changed after kit %s was allocated", cmd.Kit).At("kit").
 			Do("wait a moment and look which kit is allocated now; replace this one if it stays")
 	}
 	if !f.Study.GivesBeforeDraw(planned) {

@@ -107,7 +107,8 @@ func (s Stock) spoiltSince(from func(LocationID) bool) (all []spoilt) {
 			continue // a kit that was found, and is gone again, counts once
 		}
 		k, _ := s.Kits.Get(one.kit)
-		if again := k.Status == KitAvailable || k.Status == KitIsAllocated || k.Status == KitUnavailable || k.Dispensed; !again && !s.allowed[one.kit] {
+		again := k.Dispensed || k.Status == KitAvailable || k.Status == KitIsAllocated || k.Status == KitUnavailable
+		if !again && !s.allowed[one.kit] {
 			all = append(all, one)
 		}
 	}

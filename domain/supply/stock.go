@@ -44,8 +44,8 @@ type Stock struct {
 	Raised map[LocationID]int
 	// Withheld are the sites whose resupply was withheld last, with the number of changes to approvals that were known.
 	Withheld map[LocationID]int
-	// spoilt are the kits that were taken from patients, or from the shelf, before they were given out, the oldest first. arrivals are how many of them there
-	// were when a shipment arrived last from a place, and allowed are those that supply has looked at.
+	// spoilt are the kits that were taken from patients, or from the shelf, before they were given out, the oldest first. arrivals are
+	// how many of them there were when a shipment arrived last from a place, and allowed are those that supply has looked at.
 	spoilt   []spoilt
 	arrivals map[LocationID]int
 	allowed  map[KitNumber]bool

@@ -10,7 +10,8 @@ import (
 
 func TestActivation(t *testing.T) {
 	of, at := domain.ForPatient("PAIN1.S-0001"), by("crc").At
-	opening := scenario.Sent(user.OpenForPatient, user.OpenPatientAccount{OfUser: domain.ForUser(anna), OfPatient: of, CodeDigest: "d1"}, by("crc"))
+	opening := scenario.Sent(user.OpenForPatient, user.OpenPatientAccount{OfUser: domain.ForUser(anna), OfPatient: of, CodeDigest: "d1"},
+		by("crc"))
 	issued := user.ActivationCodeIssued{User: anna, Patient: of.Patient, Digest: "d1", Until: at.AddDate(0, 0, user.ActivationDays)}
 	grant := user.RoleGranted{User: anna, Grant: user.Grant{Role: user.PatientRole, Study: "PAIN1", Patient: of.Patient}}
 	activating := func(right bool, device user.DeviceID, days int) decision {

@@ -18,9 +18,9 @@ import (
 type phased struct{}
 
 // Phases is the process that assigns the instruments which the protocol asks for in a phase when the patient enters the phase, and
-// stops them when the patient leaves it. Instruments follow the patient into another time zone. It compares what is assigned with what the phase asks for, so it does not matter which of
-// several events it sees, nor how often. It works by the clock, so that it records nothing about patients of studies whose protocol
-// assigns nothing.
+// stops them when the patient leaves it. Instruments follow the patient into another time zone. It compares what is assigned with
+// what the phase asks for, so it does not matter which of several events it sees, nor how often. It works by the clock, so that it
+// records nothing about patients of studies whose protocol assigns nothing.
 var Phases = sagas.DefineByClock("diary-phases",
 	sagas.Sends(diary.FollowPhase{}),
 	followPhase,
