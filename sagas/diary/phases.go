@@ -31,7 +31,7 @@ var Phases = sagas.DefineByClock("diary-phases",
 	sagas.Begin[patient.StepUndone](sagas.ByPatient, again[phased, patient.StepUndone]),
 	sagas.Begin[patient.ProtocolVersionApplied](sagas.ByPatient, again[phased, patient.ProtocolVersionApplied]),
 	sagas.Begin[patient.ZoneChanged](sagas.ByPatient, again[phased, patient.ZoneChanged]),
-)
+).InGroup("diary-phases-2")
 
 // followPhase has the patient's instruments follow the phase, and ends the turns until the next change.
 func followPhase(ctx context.Context, d *sagas.Desk, of string, _ phased) (next time.Time, err error) {
