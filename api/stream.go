@@ -114,11 +114,15 @@ func (a *API) listens(c *call) (query readmodels.ChangesQuery, expires time.Time
 	if err := c.prove(); err != nil {
 		return query, expires, err
 	}
-	expires, ok := expiryOf(bearerToken(c.Request().Header.Get("Authorization")))
-	if !ok {
-		expires = a.now().Add(longestStream)
+	return query, c.tokenExpires(), changesParameters.Read(&query, nil, given)
+}
+
+// tokenExpires returns when the caller's token does, or when a stream ends at the latest, for a token that does not say so.
+func (c *call) tokenExpires() time.Time {
+	if expires, ok := expiryOf(bearerToken(c.Request().Header.Get("Authorization"))); ok {
+		return expires
 	}
-	return query, expires, changesParameters.Read(&query, nil, given)
+	return c.api.now().Add(longestStream)
 }
 
 func changesUnavailable() error {

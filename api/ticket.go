@@ -132,11 +132,7 @@ func (a *API) postTicket(c *call) error {
 		return err
 	}
 	now := a.now()
-	expires, ok := expiryOf(bearerToken(c.Request().Header.Get("Authorization")))
-	if !ok {
-		expires = now.Add(longestStream)
-	}
-	of := issued{proof: c.proof, expires: expires, until: now.Add(ticketLifetime), query: query}
+	of := issued{proof: c.proof, expires: c.tokenExpires(), until: now.Add(ticketLifetime), query: query}
 	ticket, err := a.tickets.issue(of, now)
 	if err != nil {
 		return err

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
-	"encoding/json"
 	"net/url"
 	"strings"
 
@@ -92,32 +91,15 @@ func Activate(ctx context.Context, h *commands.Handler, e Entered) (access.Princ
 			return access.Principal{}, err
 		}
 	}
-	return recordActivation(ctx, h, e, attempt, failed)
-}
-
-// recordActivation records the attempt, and returns whom it proves.
-func recordActivation(ctx context.Context, h *commands.Handler, e Entered, attempt user.Activation, failed error,
-) (access.Principal, error) {
-	body, err := json.Marshal(attempt)
-	if err != nil {
+	recorded, err := record(ctx, h, "Activation", attempt, e)
+	switch {
+	case err != nil:
 		return access.Principal{}, err
-	}
-	answer, err := h.Do(ctx, commands.Request{Name: "Activation", Body: body, Principal: access.Process("sign-in"),
-		Address: e.Address, TraceID: e.TraceID})
-	if err != nil {
-		return access.Principal{}, err
-	}
-	var device user.Device
-	for _, event := range answer.Events {
-		switch e := event.Data.(type) {
-		case user.SignInFailed:
-			return access.Principal{}, failed
-		case user.DeviceEnrolled:
-			device = user.Device{ID: e.Device, Name: e.Name, Enrolment: e.Enrolment}
-		}
+	case !recorded.signedIn:
+		return access.Principal{}, failed
 	}
 	h.Attempts().Succeeded(e.User, e.Address)
 	p, err := h.Principal(ctx, e.User)
-	p.AuthenticatedAt, p.Device = h.Now(), device
+	p.AuthenticatedAt, p.Device = h.Now(), recorded.device
 	return p, err
 }

@@ -78,7 +78,7 @@ func SignIn(ctx context.Context, h *commands.Handler, e Entered) (access.Princip
 		}
 	}
 	asksForCode := attempt.CodeMissing && !u.Locked && !u.Deactivated
-	recorded, err := attempt.record(ctx, h, e)
+	recorded, err := record(ctx, h, "SignInAttempt", attempt, e)
 	if r, is := refuse.As(err); is && r.Code == "record_damaged" && !asksForCode {
 		if !attempt.proves(u) { // a stranger learns nothing of the account
 			return refused()
@@ -142,14 +142,14 @@ type recordedAttempt struct {
 	device user.Device
 }
 
-// record records the attempt, and says what it came to. An alarm goes to the program's log as well, where those who
+// record records an attempt by its command, and says what it came to. An alarm goes to the program's log as well, where those who
 // run the system look.
-func (a *signInAttempt) record(ctx context.Context, h *commands.Handler, entered Entered) (outcome recordedAttempt, err error) {
-	body, err := json.Marshal(a)
+func record(ctx context.Context, h *commands.Handler, command string, attempt any, entered Entered) (outcome recordedAttempt, err error) {
+	body, err := json.Marshal(attempt)
 	if err != nil {
 		return outcome, err
 	}
-	answer, err := h.Do(ctx, commands.Request{Name: "SignInAttempt", Body: body, Principal: access.Process("sign-in"),
+	answer, err := h.Do(ctx, commands.Request{Name: command, Body: body, Principal: access.Process("sign-in"),
 		Address: entered.Address, TraceID: entered.TraceID})
 	if err != nil {
 		return outcome, err
@@ -217,7 +217,7 @@ func proveOwner(ctx context.Context, h *commands.Handler, r commands.Request, u 
 		return nil
 	}
 	attempt := signInAttempt{OfUser: domain.ForUser(u.ID)}
-	if _, err := attempt.record(ctx, h, Entered{User: u.ID, Address: r.Address, TraceID: r.TraceID}); err != nil {
+	if _, err := record(ctx, h, "SignInAttempt", attempt, Entered{User: u.ID, Address: r.Address, TraceID: r.TraceID}); err != nil {
 		return err
 	}
 	return refuse.Forbidden("wrong_password", "the old password is wrong").At("currentPassword").Do("send the old password")

@@ -68,13 +68,18 @@ func Assign(d Diary, facts Prescription, cmd AssignInstrument, call domain.Call)
 	assigned := InstrumentAssigned{
 		Patient: cmd.Patient, Instrument: *facts.Definition, Zone: zone.Name(), From: cmd.From, Until: cmd.Until, CountsFrom: since,
 	}
-	return append([]Event{assigned}, evolve(d, assigned).rezoned(facts.Patient, today)...), nil
+	return d.rezoned([]Event{assigned}, facts.Patient, today), nil
 }
 
-// rezoned returns the assignments that follow the patient into other zones, from the day of each change on and never before tomorrow: the
-// windows of today may be answered. Those in the zone already are left alone.
-func (d Diary) rezoned(who patient.Patient, today domain.Date) (events []Event) {
-	for _, change := range who.ZoneChanges() {
+// rezoned returns events that are to be recorded, and behind them the assignments that follow the patient into other zones, from the day
+// of each change on and never before tomorrow: the windows of today may be answered. Those in the zone already are left alone.
+func (d Diary) rezoned(events []Event, who patient.Patient, today domain.Date) []Event {
+	changes := who.ZoneChanges()
+	if len(changes) == 0 {
+		return events // most patients stay, and to apply an assignment compiles its instrument
+	}
+	d = d.after(events)
+	for _, change := range changes {
 		from := max(change, today.AddDays(1))
 		zone := who.ZoneOn(from)
 		var moved []Event

@@ -84,10 +84,14 @@ type heldEntry struct {
 	status     Status
 }
 
+// heldID begins the id of an entry that is held.
+func heldID(capturedAt time.Time) string {
+	return heldPrefix + capturedAt.UTC().Truncate(time.Second).Format(time.RFC3339)
+}
+
 // capturedAt returns the moment in the id of the entry, to the second.
 func (h heldEntry) capturedAt() time.Time {
 	moment, _, _ := strings.Cut(strings.TrimPrefix(h.id, heldPrefix), "/")
-	moment, _, _ = strings.Cut(moment, besideMark)
 	at, err := time.Parse(time.RFC3339, moment)
 	if err != nil {
 		return time.Time{}
@@ -128,7 +132,7 @@ func (d Diary) hold(cmd SubmitDiary, entered Entered, meant *entryWindow, why Wh
 
 // freeHeldID returns an id for an entry that is held. Two devices may have captured entries in the same second.
 func (d Diary) freeHeldID(id instrument.ID, at time.Time) string {
-	first := heldPrefix + at.UTC().Truncate(time.Second).Format(time.RFC3339)
+	first := heldID(at)
 	free := first
 	for n := 2; d.heldAt(id, free) >= 0; n++ {
 		free = first + "/" + strconv.Itoa(n)
@@ -219,32 +223,22 @@ func (answers Answers) asSent() (Answers, error) {
 // say, the entry is kept, in a stream that BesideStream names. When two people have resolved the damage, the site takes it like any
 // other. It refuses what the app can mend, as Submit does.
 func HoldBeside(d Diary, _ patient.Patient, cmd SubmitDiary, call domain.Call) ([]Event, error) {
-	entered, err := cmd.entered()
-	if err != nil {
+	entered, err := cmd.receivable(call)
+	if err != nil || d.hasRecorded(cmd) {
 		return nil, err
-	}
-	if err := checkCapture(cmd, call); err != nil {
-		return nil, err
-	}
-	if d.hasRecorded(cmd) {
-		return nil, nil
 	}
 	events, err := d.hold(cmd, entered, nil, WhyDamaged)
 	if err != nil {
 		return nil, err
 	}
 	e := events[0].(Held)
-	e.Window.ID = besideID(cmd)
+	e.Window.ID = heldID(cmd.CapturedAt) + besideMark + BesideKey(cmd)
 	return []Event{e}, nil
 }
 
 // besideMark separates the moment of the capture from the key of the stream in the id of an entry that is held beside a damaged
 // stream.
 const besideMark = "/beside-"
-
-func besideID(cmd SubmitDiary) string {
-	return heldPrefix + cmd.CapturedAt.UTC().Truncate(time.Second).Format(time.RFC3339) + besideMark + BesideKey(cmd)
-}
 
 // BesideKey names the stream, beside a patient's own, in which an entry is held while that is damaged. The same entry has the same
 // key however often it is sent.

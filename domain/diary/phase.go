@@ -67,7 +67,7 @@ func Follow(d Diary, plan Plan, cmd FollowPhase, call domain.Call) ([]Event, err
 		events = append(events, InstrumentAssigned{Patient: cmd.Patient, Instrument: *p.Definition, Zone: zone.Name(), From: from, Until: until,
 			CountsFrom: call.At, Phase: phase})
 	}
-	return append(events, d.after(events).rezoned(who, today)...), nil
+	return d.rezoned(events, who, today), nil
 }
 
 // FollowsPhase says whether Follow has nothing to record.

@@ -26,15 +26,9 @@ const ClockTolerance = 5 * time.Minute
 // Refusals, of what the app can mend: entered_by_staff, malformed_id, malformed_language, unknown_code, value_missing,
 // value_out_of_range, value_too_long, captured_in_future, unknown_zone, and those of instrument.Instrument.Check.
 func Submit(d Diary, who patient.Patient, cmd SubmitDiary, call domain.Call) ([]Event, error) {
-	entered, err := cmd.entered()
-	if err != nil {
+	entered, err := cmd.receivable(call)
+	if err != nil || d.hasRecorded(cmd) {
 		return nil, err
-	}
-	if err := checkCapture(cmd, call); err != nil {
-		return nil, err
-	}
-	if d.hasRecorded(cmd) {
-		return nil, nil
 	}
 	why := cmd.distrusted(who)
 	found, err := d.windowFor(cmd.capture(), who)
@@ -57,6 +51,15 @@ func Submit(d Diary, who patient.Patient, cmd SubmitDiary, call domain.Call) ([]
 		return d.hold(cmd, entered, &found, WhyOtherVersion)
 	}
 	return events, err
+}
+
+// receivable returns who entered a diary that can be kept, whether it counts or not. It refuses what entered and checkCapture refuse.
+func (c SubmitDiary) receivable(call domain.Call) (Entered, error) {
+	entered, err := c.entered()
+	if err != nil {
+		return entered, err
+	}
+	return entered, checkCapture(c, call)
 }
 
 // capture returns when and where the entry was captured. Without a zone it is not known where.

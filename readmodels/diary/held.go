@@ -141,12 +141,12 @@ func withCounting(ctx context.Context, r readmodels.Request, all []HeldDiary) er
 	if err := found.All(ctx, &windows); err != nil {
 		return err
 	}
-	for i, h := range all {
-		for n := range windows {
-			if h.For != "" && windows[n].ID == DiaryKey(h.Patient, h.Instrument, h.For) {
-				all[i].Counts = &windows[n]
-			}
-		}
+	byKey := map[string]*Diary{}
+	for n := range windows {
+		byKey[windows[n].ID] = &windows[n]
+	}
+	for i, h := range all { // no window has the key of a diary that would have counted in none
+		all[i].Counts = byKey[DiaryKey(h.Patient, h.Instrument, h.For)]
 	}
 	return nil
 }
