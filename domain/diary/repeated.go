@@ -4,13 +4,12 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/json"
-	"hash"
-	"maps"
 	"math"
 	"slices"
 	"strings"
 	"time"
 
+	"casebook/domain/form"
 	"casebook/domain/instrument"
 	"casebook/domain/user"
 )
@@ -27,39 +26,39 @@ type seenEntry struct {
 // printOf tells entries of one patient apart by their content. It is a part of a SHA-256, of 64 bits, so that even among a million
 // entries of one patient two different ones share a print with a probability of one in thirty million.
 func printOf(id instrument.ID, device user.DeviceID, at time.Time, answers Answers) uint64 {
-	h := sha256.New()
-	addText(h, string(id))
-	addText(h, string(device))
-	addNumber(h, uint64(at.UnixNano())) //nolint:gosec // its bits
-	for _, item := range slices.Sorted(maps.Keys(answers)) {
+	items := make([]form.ItemID, 0, len(answers))
+	for item := range answers {
+		items = append(items, item)
+	}
+	slices.Sort(items)
+	content := make([]byte, 0, 512) // most entries are no longer, so that this stays on the stack
+	content = appendText(content, string(id))
+	content = appendText(content, string(device))
+	content = binary.BigEndian.AppendUint64(content, uint64(at.UnixNano())) //nolint:gosec // its bits
+	for _, item := range items {
 		switch value := plainAnswer(answers[item]).(type) {
 		case nil:
 			continue
 		case bool:
-			addText(h, string(item))
-			addText(h, map[bool]string{true: "t", false: "f"}[value])
+			content = appendText(content, string(item))
+			content = appendText(content, map[bool]string{true: "t", false: "f"}[value])
 		case float64:
-			addText(h, string(item))
-			addText(h, "n")
-			addNumber(h, math.Float64bits(value))
+			content = appendText(content, string(item))
+			content = appendText(content, "n")
+			content = binary.BigEndian.AppendUint64(content, math.Float64bits(value))
 		case string:
-			addText(h, string(item))
-			addText(h, "s")
-			addText(h, value)
+			content = appendText(content, string(item))
+			content = appendText(content, "s")
+			content = appendText(content, value)
 		}
 	}
-	return binary.BigEndian.Uint64(h.Sum(nil))
+	print := sha256.Sum256(content)
+	return binary.BigEndian.Uint64(print[:])
 }
 
-func addText(h hash.Hash, s string) {
-	addNumber(h, uint64(len(s)))
-	h.Write([]byte(s))
-}
-
-func addNumber(h hash.Hash, n uint64) {
-	var b [8]byte
-	binary.BigEndian.PutUint64(b[:], n)
-	h.Write(b[:])
+// appendText appends the length of s before s itself, so that two texts never read like two others.
+func appendText(to []byte, s string) []byte {
+	return append(binary.BigEndian.AppendUint64(to, uint64(len(s))), s...)
 }
 
 // plainAnswer returns an answer in the form in which it is read back from the log.
@@ -109,7 +108,7 @@ type seenEntries struct {
 const seenChunk = 64
 
 func (s seenEntries) with(e seenEntry) seenEntries {
-	s.last = append(slices.Clip(s.last), e)
+	s.last = append(append(make([]seenEntry, 0, len(s.last)+1), s.last...), e)
 	if len(s.last) == seenChunk {
 		s.full, s.last = append(slices.Clip(s.full), s.last), nil
 	}
