@@ -92,7 +92,17 @@ func (c *call) answer(status int, value any) error {
 	if err := encodeTo(b, value); err != nil {
 		return err
 	}
-	return c.send(status, echo.MIMEApplicationJSON, b.Bytes())
+	return c.send(status, echo.MIMEApplicationJSON, c.withTexts(b.Bytes()))
+}
+
+// withTexts returns an answer with its texts opened, which are sealed in the log and in the views. The answer is sent all the same where
+// that fails: what else it shows may be needed at once.
+func (c *call) withTexts(answer []byte) []byte {
+	opened, err := c.api.handler.Reader().OpenTexts(c.ctx(), answer)
+	if err != nil {
+		c.api.logger.WarnContext(c.ctx(), "the texts of an answer cannot be opened", "error", err)
+	}
+	return opened
 }
 
 // encodeTo writes a value as JSON. Characters that mean something in HTML stay as they are: the answer is no page.

@@ -69,7 +69,7 @@ func (c *call) answerTagged(value any) error {
 	if err := encodeTo(b, value); err != nil {
 		return err
 	}
-	return c.sendTagged(b.Bytes(), "application/json")
+	return c.sendTagged(c.withTexts(b.Bytes()), "application/json")
 }
 
 // sendTagged sends an answer with its tag, packed if the caller takes that and the answer is not small. The packed answer has a tag of

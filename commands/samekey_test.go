@@ -14,6 +14,7 @@ import (
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/patient"
+	"casebook/domain/personal"
 	"casebook/eventlog"
 
 	"github.com/google/go-cmp/cmp"
@@ -34,7 +35,7 @@ func correctable(t *testing.T) (one, other trial, correct func(worst int) diary.
 	other.process = run(t)
 	return one, other, func(worst int) diary.AskDiaryCorrection {
 		return diary.AskDiaryCorrection{OfPatient: domain.ForPatient(one.patient), Instrument: painDiary, Window: window,
-			Answers: diary.Answers{"worst": worst}, Reasoned: domain.Because(fmt.Sprintf("misread %d", worst))}
+			Answers: diary.Answers{"worst": worst}, Reasoned: domain.Because(personal.Text(fmt.Sprintf("misread %d", worst)))}
 	}
 }
 

@@ -432,6 +432,11 @@ func (r Reader) reads(stream string) {
 	}
 }
 
+// OpenTexts returns an answer in JSON with its texts opened, see personal.OpenTexts.
+func (r Reader) OpenTexts(ctx context.Context, answer []byte) ([]byte, error) {
+	return personal.OpenTexts(ctx, r.PersonalKeys(), answer)
+}
+
 // PersonalKeys returns the keys of personal values; nil if the program has none.
 func (r Reader) PersonalKeys() personal.Keys { return r.states.log.PersonalKeys() }
 

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	"casebook/domain"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 
 	"pgregory.net/rapid"
@@ -237,7 +238,7 @@ func TestNotBefore(t *testing.T) {
 func TestR18_BlankReasonIsRefused(t *testing.T) {
 	for reason, want := range map[string]string{"": "reason_required", "  \t": "reason_required", "\u200b": "reason_required",
 		"\u2060 \u2800": "reason_required", "x": "", strings.Repeat("ä", 500): "", strings.Repeat("ä", 501): "value_too_long"} {
-		if r := expect(t, domain.Reason(reason), want); want != "" && r.Field != "reason" {
+		if r := expect(t, domain.Reason(personal.Text(reason)), want); want != "" && r.Field != "reason" {
 			t.Errorf("got %+v", r)
 		}
 	}
@@ -261,7 +262,7 @@ func TestTextsShowWhatIsRecorded(t *testing.T) {
 	for _, unseen := range []string{"\x00", "\x1b[2J", "\x7f", "\u0085", "\u202e", "\u2066", "\u2069", "\u2028", "\r", "a\rb"} {
 		for name, check := range map[string]error{
 			"text": domain.Text("note", "one "+unseen+" two", 1000), "optional": domain.OptionalText("note", unseen, 1000),
-			"reason": domain.Reason("because" + unseen + "of it"), "name": domain.Text("note", "x"+unseen, 100),
+			"reason": domain.Reason(personal.Text("because" + unseen + "of it")), "name": domain.Text("note", "x"+unseen, 100),
 		} {
 			if r, is := refuse.As(check); !is || r.Code != "value_unprintable" || r.Kind != refuse.KindMalformed || r.Field == "" {
 				t.Errorf("%s with %q: %v", name, unseen, check)

@@ -7,6 +7,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 )
 
@@ -15,8 +16,8 @@ const singleLine = 200
 
 // Text refuses a text that is missing or blank (code value_missing), has more than most characters (code value_too_long), or
 // has characters that nobody sees (code value_unprintable).
-func Text(field, value string, most int) error {
-	if isBlank(value) {
+func Text[T ~string](field string, value T, most int) error {
+	if isBlank(string(value)) {
 		return refuse.Malformed("value_missing", "%s is missing", field).At(field).Do("give it")
 	}
 	return OptionalText(field, value, most)
@@ -44,14 +45,19 @@ func SealedText(field, value string, most int) error {
 
 // OptionalText refuses a text that has more than most characters (code value_too_long), or has characters that nobody sees
 // (code value_unprintable). An empty text is allowed.
-func OptionalText(field, value string, most int) error {
-	if n := utf8.RuneCountInString(value); n > most {
+//
+// A text that was read from the log, which a process hands on, was checked when it was written.
+func OptionalText[T ~string](field string, value T, most int) error {
+	if text, is := any(value).(personal.Text); is && text.Sealed() {
+		return nil
+	}
+	if n := utf8.RuneCountInString(string(value)); n > most {
 		return refuse.Malformed("value_too_long", "%s has %d characters", field, n).At(field).Do(fmt.Sprintf("use at most %d", most))
 	}
-	if most <= singleLine && strings.ContainsAny(value, "\r\n\t") {
+	if most <= singleLine && strings.ContainsAny(string(value), "\r\n\t") {
 		return unprintable(field).Do("write it in one line")
 	}
-	return Printable(field, value)
+	return Printable(field, string(value))
 }
 
 // Printable refuses a text with characters that nobody sees and that change how the text around them is shown (code
@@ -74,8 +80,8 @@ func unprintable(field string) *refuse.Refusal {
 
 // Reason refuses a reason that is missing or blank (code reason_required; ICH E6(R3) 4.2.2(a)(ii)) or has more than 500
 // characters (code value_too_long), or characters that nobody sees (code value_unprintable).
-func Reason(value string) error {
-	if isBlank(value) {
+func Reason(value personal.Text) error {
+	if isBlank(string(value)) {
 		return refuse.Because("reason_required", "the change has no reason").At("reason").Do("say why, in a sentence")
 	}
 	return OptionalText("reason", value, 500)

@@ -1,6 +1,10 @@
 package domain
 
-import "time"
+import (
+	"time"
+
+	"casebook/domain/personal"
+)
 
 // A command's fields say what it is about: it embeds OfPatient, AtSite, InStudy or OfUser, or a struct of its context
 // with the same methods. The stream that the command runs on, the scope in which it needs a role, its order in a batch
@@ -31,7 +35,7 @@ type OfUser struct {
 // Reasoned is embedded by commands with a reason (ICH E6(R3) 4.2.2(a)(ii)). The reason becomes part of the events'
 // metadata.
 type Reasoned struct {
-	Reason string `json:"reason" minLength:"1" maxLength:"500" doc:"Why"`
+	Reason personal.Text `json:"reason" minLength:"1" maxLength:"500" doc:"Why"`
 }
 
 // AboutPatient is a command, or an event, about one patient.
@@ -47,7 +51,7 @@ type AboutSite interface{ AboutSite() (StudyID, SiteID) }
 type AboutUser interface{ AboutUser() UserID }
 
 // WithReason is a command with a reason.
-type WithReason interface{ GivenReason() string }
+type WithReason interface{ GivenReason() personal.Text }
 
 // WithCapture is a command with data that a device captured, at a time and in a time zone.
 type WithCapture interface {
@@ -70,7 +74,7 @@ func (a AtSite) AboutStudy() StudyID { return a.Study }
 func (o OfUser) AboutUser() UserID { return o.User }
 
 // GivenReason returns the reason.
-func (r Reasoned) GivenReason() string { return r.Reason }
+func (r Reasoned) GivenReason() personal.Text { return r.Reason }
 
 // ForPatient returns the field of a command about this patient.
 func ForPatient(id PatientID) OfPatient { return OfPatient{Patient: id} }
@@ -85,7 +89,7 @@ func ForSite(study StudyID, site SiteID) AtSite { return AtSite{Study: study, Si
 func ForUser(id UserID) OfUser { return OfUser{User: id} }
 
 // Because returns the field of a command with this reason.
-func Because(reason string) Reasoned { return Reasoned{Reason: reason} }
+func Because(reason personal.Text) Reasoned { return Reasoned{Reason: reason} }
 
 // ByPatient is the Key of deciders with one stream per patient.
 func ByPatient(command any) (id string, ok bool) {

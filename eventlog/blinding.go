@@ -35,8 +35,7 @@ type BlindingKeys struct {
 	// hashKey is the key of the hashes of commands, proofKey that of the proofs of resolutions.
 	hashKey, proofKey []byte
 	check             string
-	// sealings and openings hold places that are not in use.
-	sealings, openings sync.Pool
+	places
 }
 
 // NewBlindingKeys returns the keys that are derived from a secret of BlindingKeyBytes bytes.
@@ -189,13 +188,14 @@ func (l *Log) CodeBreakKey(use string) ([]byte, error) {
 type place struct {
 	at      Origin
 	event   string
+	texts   *texts // nil where texts stay as they are
 	options json.Options
 }
 
-// sealing returns a place whose options seal blinded values.
+// sealing returns a place whose options seal blinded values and texts.
 func (k *BlindingKeys) sealing() *place {
 	p := &place{}
-	p.options = json.JoinOptions(jsonv1.DefaultOptionsV1(), json.WithMarshalers(
+	p.options = json.JoinOptions(jsonv1.DefaultOptionsV1(), json.WithMarshalers(json.JoinMarshalers(p.sealTexts(),
 		json.MarshalToFunc(func(enc *jsontext.Encoder, v blind.Sealer) error {
 			field := enc.StackPointer()
 			sealed, err := v.SealWith(func(plain []byte) (string, error) { return k.seal(p.at, p.event, field, plain, v.SealedUnit()) })
@@ -203,15 +203,16 @@ func (k *BlindingKeys) sealing() *place {
 				return err
 			}
 			return enc.WriteToken(jsontext.String(sealed))
-		})))
+		}))))
 	return p
 }
 
-// opening returns a place whose options open blinded values.
+// opening returns a place whose options open blinded values, if there are keys, and read texts.
 func (k *BlindingKeys) opening() *place {
 	p := &place{}
-	p.options = json.JoinOptions(jsonv1.DefaultOptionsV1(), json.WithUnmarshalers(
-		json.UnmarshalFromFunc(func(dec *jsontext.Decoder, v blind.Unsealer) error {
+	reads := p.readTexts()
+	if k != nil {
+		reads = json.JoinUnmarshalers(reads, json.UnmarshalFromFunc(func(dec *jsontext.Decoder, v blind.Unsealer) error {
 			field := dec.StackPointer()
 			token, err := dec.ReadToken()
 			if err != nil {
@@ -225,34 +226,47 @@ func (k *BlindingKeys) opening() *place {
 				return err
 			}
 			return v.UnsealFrom(plain)
-		})))
+		}))
+	}
+	p.options = json.JoinOptions(jsonv1.DefaultOptionsV1(), json.WithUnmarshalers(reads))
 	return p
 }
 
-// marshal encodes an event with its blinded values sealed.
-func (k *BlindingKeys) marshal(at Origin, name string, event any) ([]byte, error) {
+// places are those that are not in use.
+type places struct{ sealings, openings sync.Pool }
+
+// unblinded are the places of programs without keys.
+var unblinded places
+
+func (k *BlindingKeys) free() *places {
 	if k == nil {
-		return json.Marshal(event, k.sealing().options) // it fails where there is something to seal
+		return &unblinded
 	}
-	p, ok := k.sealings.Get().(*place)
+	return &k.places
+}
+
+// marshal encodes an event with its blinded values and its texts sealed. Without keys it fails where there are blinded values.
+func (k *BlindingKeys) marshal(at Origin, name string, event any, texts *texts) ([]byte, error) {
+	p, ok := k.free().sealings.Get().(*place)
 	if !ok {
 		p = k.sealing()
 	}
-	defer k.sealings.Put(p)
-	p.at, p.event = at, name
+	defer k.free().sealings.Put(p)
+	p.at, p.event, p.texts = at, name, texts
+	defer func() { p.texts = nil }()
 	return json.Marshal(event, p.options)
 }
 
-// unmarshal decodes an event and opens its blinded values; without keys they stay sealed.
+// unmarshal decodes an event and opens its blinded values; without keys they stay sealed. Its texts stay sealed.
 func (k *BlindingKeys) unmarshal(at Origin, name string, data []byte, event any) error {
-	if k == nil {
+	if k == nil && !hasSealedTexts(data) {
 		return json.Unmarshal(data, event, jsonv1.DefaultOptionsV1())
 	}
-	p, ok := k.openings.Get().(*place)
+	p, ok := k.free().openings.Get().(*place)
 	if !ok {
 		p = k.opening()
 	}
-	defer k.openings.Put(p)
+	defer k.free().openings.Put(p)
 	p.at, p.event = at, name
 	return json.Unmarshal(data, event, p.options)
 }

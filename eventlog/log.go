@@ -294,19 +294,30 @@ const MaxAppend = maxAppendBytes
 func (l *Log) Encode(stream string, tail Tail, commandID uuid.UUID, meta Metadata, events ...any) (Encoded, error) {
 	out := Encoded{After: tail, Tail: tail, Events: make([]Recorded, len(events)), Past: l.Past()}
 	meta.CommandID = commandID.String()
+	keys := l.keys
+	keys.texts = keys.textsOf(meta)
 	for i, event := range events {
-		name, version, data, err := l.registry.Encode(event, l.keys, meta.originIn(stream))
+		name, version, data, err := l.registry.Encode(event, keys, meta.originIn(stream))
 		if err != nil {
 			return Encoded{}, fmt.Errorf("append to %s: %w", stream, err)
 		}
 		meta.Schema, meta.PreviousHash = version, out.Tail.Hash
-		raw, err := json.Marshal(meta)
+		stored := meta
+		if stored.Reason, err = keys.texts.stored(meta.Reason, boundTo(meta.originIn(stream), name, reasonField)); err != nil {
+			return Encoded{}, fmt.Errorf("append to %s: seal the reason: %w", stream, err)
+		}
+		raw, err := json.Marshal(stored)
 		if err != nil {
 			return Encoded{}, fmt.Errorf("append to %s: encode metadata: %w", stream, err)
 		}
 		r := Recorded{
 			ID: EventID(commandID, i, data, raw), Stream: stream, Revision: uint64(out.Tail.Revision + 1), Type: name,
 			Data: data, RawMetadata: raw, Metadata: meta, Event: event,
+		}
+		if keys.texts.haveSealed() { // states do not keep the texts either
+			if err := l.decodeInto(&r, knownMetadata); err != nil {
+				return Encoded{}, fmt.Errorf("append to %s: %w", stream, err)
+			}
 		}
 		out.Events[i] = r
 		out.Tail = Tail{Revision: int64(r.Revision), Hash: Hash(r.ID, name, data, raw), CommandID: meta.CommandID, Index: i}

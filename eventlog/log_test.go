@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"casebook/domain"
+	"casebook/domain/personal"
 	"casebook/embedded/node"
 	"casebook/embedded/storetest"
 	"casebook/eventlog"
@@ -88,7 +89,7 @@ func withEachAppender(t *testing.T, test func(t *testing.T, log *eventlog.Log)) 
 func stream(category string) string { return category + "-" + uuid.NewString() }
 
 func meta(reason string) eventlog.Metadata {
-	return eventlog.Metadata{Actor: "tester", Reason: reason, RecordedAt: time.Date(2026, 3, 1, 20, 30, 0, 0, time.UTC)}
+	return eventlog.Metadata{Actor: "tester", Reason: personal.Text(reason), RecordedAt: time.Date(2026, 3, 1, 20, 30, 0, 0, time.UTC)}
 }
 
 func readAll(t *testing.T, log *eventlog.Log, name string) []eventlog.Recorded {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"casebook/domain"
+	"casebook/domain/personal"
 )
 
 // Metadata of an event say who recorded it, when, why, from where and with which command (21 CFR 11.10(e); ICH E6(R3)
@@ -20,7 +21,7 @@ type Metadata struct {
 	Site    domain.SiteID    `json:"site,omitempty"`
 	Patient domain.PatientID `json:"patient,omitempty"`
 	// Reason is why data were changed; empty when none were.
-	Reason string `json:"reason,omitempty"`
+	Reason personal.Text `json:"reason,omitempty"`
 
 	Command   string `json:"command,omitempty"`
 	CommandID string `json:"commandId,omitempty"`

@@ -25,12 +25,14 @@ const keyTimeout = 10 * time.Second
 type Keys struct {
 	Blinding *BlindingKeys
 	Personal personal.Keys
+	// texts seal the texts of an append; nil where they stay as they are.
+	texts *texts
 }
 
-// marshal encodes an event with its blinded and personal values sealed.
+// marshal encodes an event with its blinded and personal values and its texts sealed.
 func (k Keys) marshal(at Origin, s *Schema, event any) ([]byte, error) {
 	if !s.personal {
-		return k.Blinding.marshal(at, s.Name, event)
+		return k.Blinding.marshal(at, s.Name, event, k.texts)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), keyTimeout)
 	defer cancel()
@@ -44,7 +46,7 @@ func (k Keys) marshal(at Origin, s *Schema, event any) ([]byte, error) {
 		})))
 }
 
-// unmarshal decodes an event and opens its blinded values. Personal values stay sealed.
+// unmarshal decodes an event and opens its blinded values. Personal values and texts stay sealed.
 func (k Keys) unmarshal(at Origin, s *Schema, data []byte, event any) error {
 	if !s.personal {
 		return k.Blinding.unmarshal(at, s.Name, data, event)

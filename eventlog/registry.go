@@ -22,6 +22,8 @@ type Schema struct {
 
 	// blinded is true if such events have blinded values, personal if they have personal ones. No event has both.
 	blinded, personal bool
+	// texts says where they have texts. Those with personal values have none: what belongs to a person is sealed with that person's key.
+	texts textsIn
 }
 
 // Registry maps events to their stored form. It is made at start-up, and safe for concurrent use.
@@ -46,6 +48,10 @@ func NewRegistry(streams ...domain.StreamType) *Registry {
 				EventType: event, Category: stream.Category, Version: event.Version(),
 				blinded:  holds(event.Go, blindedSealer, map[reflect.Type]bool{}),
 				personal: holds(event.Go, personalSealer, map[reflect.Type]bool{}),
+				texts:    textsInType(event.Go),
+			}
+			if s.personal && s.texts.any() {
+				panic(fmt.Sprintf("eventlog: %s holds both personal values and texts; make its texts personal values too", s.Name))
 			}
 			if s.blinded && s.personal {
 				panic(fmt.Sprintf("eventlog: %s holds both blinded and personal values, which nobody may read together", s.Name))
@@ -142,7 +148,7 @@ func (r *Registry) Encode(event any, keys Keys, at Origin) (
 	if !ok {
 		return "", 0, nil, fmt.Errorf("event type %T is not registered", event)
 	}
-	if s.blinded || s.personal {
+	if s.blinded || s.personal || keys.texts != nil && s.texts.of(event) {
 		data, err = keys.marshal(at, s, event)
 	} else {
 		data, err = json.Marshal(event)
@@ -167,7 +173,7 @@ func (r *Registry) Decode(name string, version int, data []byte, keys Keys, at O
 		return nil, fmt.Errorf("read %s: %w", name, err)
 	}
 	event, err := s.Read(func(into any) error {
-		if s.blinded || s.personal {
+		if s.blinded || s.personal || hasSealedTexts(data) {
 			return keys.unmarshal(at, s, data, into)
 		}
 		return json.Unmarshal(data, into)

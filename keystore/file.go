@@ -1,6 +1,7 @@
 package keystore
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -44,6 +45,9 @@ var (
 // lockTimeout is how long a process waits for another one to close the file.
 const lockTimeout = 5 * time.Second
 
+// sharedSync is how long a new key waits for others that become durable with it.
+const sharedSync = time.Millisecond
+
 // file are records in a bbolt file. Pages that are free keep what they held, so a file that a key was removed from is written anew.
 type file struct {
 	path string
@@ -55,6 +59,7 @@ func (f *file) open() (err error) {
 	if f.db, err = bbolt.Open(f.path, 0o600, &bbolt.Options{Timeout: lockTimeout}); err != nil {
 		return fmt.Errorf("open the store of personal keys %s: %w", f.path, err)
 	}
+	f.db.MaxBatchDelay = sharedSync
 	return f.db.Update(func(tx *bbolt.Tx) error {
 		for _, name := range [][]byte{keysBucket, destroyedBucket, destroyingBucket} {
 			if _, err := tx.CreateBucketIfNotExists(name); err != nil {
@@ -68,7 +73,7 @@ func (f *file) open() (err error) {
 func (f *file) add(_ context.Context, id personal.KeyID, wrapped []byte) error {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	return f.db.Update(func(tx *bbolt.Tx) error {
+	return f.db.Batch(func(tx *bbolt.Tx) error {
 		if tx.Bucket(keysBucket).Get([]byte(id)) != nil {
 			return fmt.Errorf("the key %s is there", id)
 		}
@@ -79,16 +84,35 @@ func (f *file) add(_ context.Context, id personal.KeyID, wrapped []byte) error {
 func (f *file) find(_ context.Context, id personal.KeyID) (wrapped []byte, err error) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	err = f.db.View(func(tx *bbolt.Tx) error {
-		if wrapped = append(wrapped, tx.Bucket(keysBucket).Get([]byte(id))...); wrapped != nil {
-			return nil
-		}
-		if tx.Bucket(destroyedBucket).Get([]byte(id)) == nil {
-			return personal.ErrUnknownKey
+	err = f.db.View(func(tx *bbolt.Tx) (err error) {
+		wrapped, err = recordIn(tx, id)
+		return err
+	})
+	return wrapped, err
+}
+
+// recordIn returns a record as find does.
+func recordIn(tx *bbolt.Tx, id personal.KeyID) ([]byte, error) {
+	wrapped := bytes.Clone(tx.Bucket(keysBucket).Get([]byte(id)))
+	if wrapped == nil && tx.Bucket(destroyedBucket).Get([]byte(id)) == nil {
+		return nil, personal.ErrUnknownKey
+	}
+	return wrapped, nil
+}
+
+func (f *file) findAll(_ context.Context, ids []personal.KeyID) (map[personal.KeyID][]byte, error) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	found := map[personal.KeyID][]byte{}
+	err := f.db.View(func(tx *bbolt.Tx) error {
+		for _, id := range ids {
+			if wrapped, err := recordIn(tx, id); err == nil {
+				found[id] = wrapped
+			}
 		}
 		return nil
 	})
-	return wrapped, err
+	return found, err
 }
 
 func (f *file) destroy(_ context.Context, id personal.KeyID, at time.Time) error {

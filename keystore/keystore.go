@@ -33,6 +33,8 @@ type Store struct {
 type records interface {
 	// add stores a new record for good.
 	add(ctx context.Context, id personal.KeyID, wrapped []byte) error
+	// findAll returns the records of those ids that there are, as find does.
+	findAll(ctx context.Context, ids []personal.KeyID) (map[personal.KeyID][]byte, error)
 	// find returns a record. Wrapped is nil if the key was destroyed. It fails with personal.ErrUnknownKey.
 	find(ctx context.Context, id personal.KeyID) (wrapped []byte, err error)
 	// destroy replaces a record by the moment when its key was destroyed, and leaves no copy of it in the store.
@@ -75,15 +77,59 @@ func (s *Store) Close() error { return s.records.close() }
 
 // Create implements personal.Keys.
 func (s *Store) Create(ctx context.Context) (personal.KeyID, error) {
+	id, key, err := s.create(ctx)
+	clear(key)
+	return id, err
+}
+
+// create stores a new key under a new id.
+func (s *Store) create(ctx context.Context) (id personal.KeyID, key []byte, err error) {
 	var name [20]byte
-	key := make([]byte, KeyBytes)
+	key = make([]byte, KeyBytes)
 	rand.Read(name[:])
 	rand.Read(key)
-	id := personal.KeyID(strings.ToLower(base32.StdEncoding.EncodeToString(name[:])))
+	id = personal.KeyID(strings.ToLower(base32.StdEncoding.EncodeToString(name[:])))
 	if err := s.records.add(ctx, id, s.wrap(id, key)); err != nil {
-		return "", fmt.Errorf("store the key of personal data: %w", err)
+		return "", nil, fmt.Errorf("store the key of personal data: %w", err)
 	}
-	return id, nil
+	return id, key, nil
+}
+
+// Sealer implements personal.Keys.
+func (s *Store) Sealer(ctx context.Context) (personal.KeyID, personal.Sealing, error) {
+	id, key, err := s.create(ctx)
+	if err != nil {
+		return "", nil, err
+	}
+	defer clear(key)
+	c, err := aeadOf(key)
+	if err != nil {
+		return "", nil, err
+	}
+	return id, func(plain, bound []byte) []byte {
+		return c.Seal(nil, nil, plain, bound) // #nosec G407 -- the cipher makes the nonce itself
+	}, nil
+}
+
+// Openers implements personal.Keys.
+func (s *Store) Openers(ctx context.Context, ids []personal.KeyID) (map[personal.KeyID]personal.Opener, error) {
+	found, err := s.records.findAll(ctx, ids)
+	if err != nil {
+		return nil, fmt.Errorf("ask for keys of personal data: %w", err)
+	}
+	openers := map[personal.KeyID]personal.Opener{}
+	for id, wrapped := range found {
+		if wrapped == nil {
+			openers[id] = func([]byte, []byte) ([]byte, error) { return nil, personal.ErrDestroyed }
+			continue
+		}
+		c, err := s.cipherOf(id, wrapped)
+		if err != nil {
+			return nil, err
+		}
+		openers[id] = func(sealed, bound []byte) ([]byte, error) { return opened(c, sealed, bound) }
+	}
+	return openers, nil
 }
 
 // Seal implements personal.Keys.
@@ -101,6 +147,11 @@ func (s *Store) Open(ctx context.Context, id personal.KeyID, sealed, bound []byt
 	if err != nil {
 		return nil, err
 	}
+	return opened(c, sealed, bound)
+}
+
+// opened returns a decrypted content.
+func opened(c cipher.AEAD, sealed, bound []byte) ([]byte, error) {
 	plain, err := c.Open(nil, nil, sealed, bound)
 	if err != nil {
 		return nil, errors.New("the personal data were altered, or copied from another place")
@@ -129,6 +180,11 @@ func (s *Store) cipher(ctx context.Context, id personal.KeyID) (cipher.AEAD, err
 	case wrapped == nil:
 		return nil, personal.ErrDestroyed
 	}
+	return s.cipherOf(id, wrapped)
+}
+
+// cipherOf returns the cipher of a data key that the store has. The key itself is not kept.
+func (s *Store) cipherOf(id personal.KeyID, wrapped []byte) (cipher.AEAD, error) {
 	key, err := s.unwrap(id, wrapped)
 	if err != nil {
 		return nil, err

@@ -60,6 +60,22 @@ func (m collection) find(ctx context.Context, id personal.KeyID) ([]byte, error)
 	return d.Wrapped, err
 }
 
+func (m collection) findAll(ctx context.Context, ids []personal.KeyID) (map[personal.KeyID][]byte, error) {
+	cursor, err := m.keys.Find(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}}})
+	if err != nil {
+		return nil, err
+	}
+	var documents []document
+	if err := cursor.All(ctx, &documents); err != nil {
+		return nil, err
+	}
+	found := map[personal.KeyID][]byte{}
+	for _, d := range documents {
+		found[d.ID] = d.Wrapped
+	}
+	return found, nil
+}
+
 func (m collection) destroy(ctx context.Context, id personal.KeyID, at time.Time) error {
 	if wrapped, err := m.find(ctx, id); err != nil || wrapped == nil {
 		return err

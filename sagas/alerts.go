@@ -3,6 +3,7 @@ package sagas
 import (
 	"slices"
 
+	"casebook/domain/personal"
 	"casebook/domain/safety"
 	"casebook/eventlog"
 )
@@ -22,7 +23,7 @@ func (s *Settled) Settle(alert safety.AlertID, why string) safety.SettleAlert {
 
 // Settle returns the command that settles an alert whose cause is gone.
 func Settle(alert safety.AlertID, why string) safety.SettleAlert {
-	return safety.SettleAlert{OfAlert: safety.OfAlert{Alert: alert}, Outcome: why}
+	return safety.SettleAlert{OfAlert: safety.OfAlert{Alert: alert}, Outcome: personal.Text(why)}
 }
 
 // Has says whether an alert is among them.

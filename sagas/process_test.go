@@ -13,6 +13,7 @@ import (
 	"casebook/cmd/casebook/contexts"
 	"casebook/commands"
 	"casebook/domain"
+	"casebook/domain/personal"
 	"casebook/domain/patient"
 	"casebook/domain/process"
 	"casebook/domain/refuse"
@@ -193,7 +194,7 @@ func (w *world) remarking(t *testing.T) (*part, sagas.Process) {
 		Text string `json:"text"`
 	}
 	command := commands.Handle(safety.Decider, func(_ safety.Alert, c Remark, _ domain.Call) ([]safety.Event, error) {
-		return []safety.Event{safety.AlertReviewed{Alert: c.Alert, Note: c.Text}}, nil
+		return []safety.Event{safety.AlertReviewed{Alert: c.Alert, Note: personal.Text(c.Text)}}, nil
 	}).AllowedTo(access.Processes)
 	return w.newPartWith(append(contexts.Commands(), command)),
 		remarkingProcess(func(a safety.OfAlert) Remark { return Remark{OfAlert: a, Text: "seen"} })
@@ -208,7 +209,7 @@ func (w *world) remarkingLater(t *testing.T) (*part, sagas.Process) {
 		By    string `json:"by"`
 	}
 	command := commands.Handle(safety.Decider, func(_ safety.Alert, c Remark, _ domain.Call) ([]safety.Event, error) {
-		return []safety.Event{safety.AlertReviewed{Alert: c.Alert, Note: c.Words + " (said by " + c.By + ")"}}, nil
+		return []safety.Event{safety.AlertReviewed{Alert: c.Alert, Note: personal.Text(c.Words + " (said by " + c.By + ")")}}, nil
 	}).AllowedTo(access.Processes).
 		Upcast(func(old map[string]any) (map[string]any, error) {
 			return map[string]any{"alert": old["alert"], "words": old["text"], "by": "an earlier program"}, nil

@@ -9,6 +9,7 @@ import (
 	"casebook/domain/diary"
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
+	"casebook/domain/personal"
 	"casebook/domain/user"
 )
 
@@ -55,7 +56,7 @@ func (s *simulation) screen(ctx context.Context, c *course) error {
 		patient.RecordConsent{OfPatient: of, ConsentVersion: consentVersion, On: c.screenedOn})
 	if err == nil && c.failure != "" {
 		err = s.sendAll(ctx, crc, key, patient.RecordScreenFailure{
-			OfPatient: of, On: c.screenedOn.AddDays(1), Reasoned: domain.Because(c.failure),
+			OfPatient: of, On: c.screenedOn.AddDays(1), Reasoned: domain.Because(personal.Text(c.failure)),
 		})
 	}
 	return err
@@ -241,9 +242,9 @@ func correction(e evening) map[instrument.ItemID]any {
 func (s *simulation) end(ctx context.Context, c *course) error {
 	crc, key, of := s.accounts[c.site.crc].token, "patient/"+c.number, domain.ForPatient(c.id())
 	if c.withdrawn {
-		return s.sendAll(ctx, crc, key, patient.WithdrawConsent{OfPatient: of, On: c.endsOn, Reason: c.endReason})
+		return s.sendAll(ctx, crc, key, patient.WithdrawConsent{OfPatient: of, On: c.endsOn, Reason: personal.Text(c.endReason)})
 	}
-	return s.sendAll(ctx, crc, key, patient.DiscontinuePatient{OfPatient: of, On: c.endsOn, Reasoned: domain.Because(c.endReason)})
+	return s.sendAll(ctx, crc, key, patient.DiscontinuePatient{OfPatient: of, On: c.endsOn, Reasoned: domain.Because(personal.Text(c.endReason))})
 }
 
 // keyed is a command with its idempotency key.

@@ -9,6 +9,7 @@ import (
 	"casebook/access"
 	"casebook/commands"
 	"casebook/domain"
+	"casebook/domain/personal"
 	"casebook/domain/record"
 	"casebook/eventlog"
 )
@@ -45,7 +46,7 @@ func (c auditResolveCommand) Run(ctx context.Context, s streams) error {
 			}
 		}
 		of := record.OfStream{Stream: c.Stream, Revision: c.Revision}
-		propose := record.ResolveDamage{OfStream: of, Reasoned: domain.Because(c.Reason)}
+		propose := record.ResolveDamage{OfStream: of, Reasoned: domain.Because(personal.Text(c.Reason))}
 		if err := sendAs(ctx, h, who[0], propose, ""); err != nil {
 			return err
 		}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"casebook/domain"
+	"casebook/domain/personal"
 	"casebook/domain/enrollment"
 	"casebook/domain/patient"
 	"casebook/domain/study"
@@ -101,15 +102,15 @@ func TestPilotStudyIsReproduced(t *testing.T) {
 					Reasoned: domain.Because("EX of the study's own data")}).Position
 			case "treatment ended":
 				position = in.must(crc, patient.DiscontinueTreatment{OfPatient: of, On: step.on, Reason: patient.EndReason(step.code),
-					Detail: step.text}).Position
+					Detail: personal.Text(step.text)}).Position
 			case "visit":
 				position = in.must(crc, patient.RecordVisit{OfPatient: of, Visit: step.code, On: step.on}).Position
 			case "screen failure":
-				failure := patient.RecordScreenFailure{OfPatient: of, On: step.on, Reasoned: domain.Because(step.text)}
+				failure := patient.RecordScreenFailure{OfPatient: of, On: step.on, Reasoned: domain.Because(personal.Text(step.text))}
 				position = in.must(crc, failure).Position
 			case "ended":
 				position = in.must(crc, patient.EndParticipation{OfPatient: of, On: step.on, Reason: patient.EndReason(step.code),
-					Detail: step.text}).Position
+					Detail: personal.Text(step.text)}).Position
 			}
 		}
 	}

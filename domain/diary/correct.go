@@ -8,6 +8,7 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/instrument"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 )
 
@@ -109,7 +110,7 @@ func (d Diary) decided(number int) Diary {
 // entry is the diary that EntryOf returns, or nil. Refusals: reason_required, value_too_long, instrument_unusable,
 // diary_not_found, nothing_changed, and those of instrument.Instrument.Check.
 func AskCorrection(d Diary, entry *Entry, cmd AskDiaryCorrection, call domain.Call) ([]Event, error) {
-	reason := strings.TrimSpace(cmd.Reason)
+	reason := cmd.Reason.Trimmed()
 	if err := domain.Reason(reason); err != nil {
 		return nil, err
 	}
@@ -189,8 +190,8 @@ func DeclineCorrection(d Diary, cmd DeclineDiaryCorrection, call domain.Call) ([
 }
 
 // deciding returns a request that waits, and the reason of the decision about it.
-func (d Diary) deciding(number int, why string, call domain.Call) (asked Request, reason string, err error) {
-	reason = strings.TrimSpace(why)
+func (d Diary) deciding(number int, why personal.Text, call domain.Call) (asked Request, reason personal.Text, err error) {
+	reason = why.Trimmed()
 	if err := domain.Reason(reason); err != nil {
 		return asked, "", err
 	}

@@ -5,6 +5,7 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/patient"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 	"casebook/domain/user"
 )
@@ -89,8 +90,8 @@ type Entered struct {
 	Sequence    int64 `json:"sequence,omitempty"`
 	MonotonicMs int64 `json:"monotonicMs,omitempty"`
 	// Source and Reason are for an entry by staff.
-	Source Source `json:"source,omitempty"`
-	Reason string `json:"reason,omitempty"`
+	Source Source        `json:"source,omitempty"`
+	Reason personal.Text `json:"reason,omitempty"`
 }
 
 // Sender is whose account sends a diary. The zero value is the patient's.

@@ -11,6 +11,7 @@ import (
 	"casebook/domain"
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
+	"casebook/domain/personal"
 )
 
 // Event is an event of a patient's diary.
@@ -57,8 +58,8 @@ type InstrumentStopped struct {
 	Patient    domain.PatientID `json:"patient"`
 	Instrument instrument.ID    `json:"instrument"`
 	// Until is the last day on which a window opens.
-	Until  domain.Date `json:"until"`
-	Reason string      `json:"reason"`
+	Until  domain.Date   `json:"until"`
+	Reason personal.Text `json:"reason"`
 	// ReplacedBy is the instrument that is assigned instead, if there is one.
 	ReplacedBy instrument.ID `json:"replacedBy,omitempty"`
 	// Phase is the phase that has ended, if it was stopped because of that.
@@ -105,7 +106,7 @@ type CorrectionAsked struct {
 	// By is who asks, and does not decide.
 	By      domain.UserID `json:"by"`
 	Changes []Change      `json:"changes"`
-	Reason  string        `json:"reason"`
+	Reason  personal.Text `json:"reason"`
 }
 
 // CorrectionDeclined says that a diary stays as it is, and why.
@@ -114,7 +115,7 @@ type CorrectionDeclined struct {
 	Instrument instrument.ID    `json:"instrument"`
 	Window     string           `json:"window"`
 	Request    int              `json:"request"`
-	Reason     string           `json:"reason"`
+	Reason     personal.Text    `json:"reason"`
 }
 
 // Corrected changes answers of a diary. The old answers stay readable in this event and in the events before it.
@@ -124,13 +125,13 @@ type Corrected struct {
 	Window     string           `json:"window"`
 	Changes    []Change         `json:"changes"`
 	// Reason is that of the request.
-	Reason string `json:"reason"`
+	Reason personal.Text `json:"reason"`
 	// Scores are the scores of the corrected answers.
 	Scores []ScoreResult `json:"scores,omitempty"`
 	// Request is the request that it answers, and Decision why the investigator agrees. Without a request, a coordinator changed the
 	// answers, as could be done before requests were recorded.
-	Request  int    `json:"request,omitempty"`
-	Decision string `json:"decision,omitempty"`
+	Request  int           `json:"request,omitempty"`
+	Decision personal.Text `json:"decision,omitempty"`
 }
 
 // WindowMissed says that a window ended without an entry.

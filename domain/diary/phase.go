@@ -7,6 +7,7 @@ import (
 	"casebook/domain/instrument"
 	"casebook/domain/localtime"
 	"casebook/domain/patient"
+	"casebook/domain/personal"
 )
 
 // FollowPhase assigns the instruments that the protocol asks for in the patient's phase, stops those of other phases, and moves what is
@@ -51,7 +52,7 @@ func Follow(d Diary, plan Plan, cmd FollowPhase, call domain.Call) ([]Event, err
 		}
 		if last := a.lastDayOf(who, today); a.Until > last {
 			events = append(events, InstrumentStopped{Patient: cmd.Patient, Instrument: a.ID, Until: last,
-				Reason: fmt.Sprintf("The phase %s has ended", a.Phase), Phase: a.Phase})
+				Reason: personal.Text(fmt.Sprintf("The phase %s has ended", a.Phase)), Phase: a.Phase})
 		}
 	}
 	after := d.after(events)

@@ -1,8 +1,6 @@
 package diary
 
 import (
-	"strings"
-
 	"casebook/domain"
 	"casebook/domain/instrument"
 	"casebook/domain/localtime"
@@ -35,7 +33,7 @@ func (InstrumentStopped) diaryEvent() {}
 // reason_required, value_too_long, malformed_date, unknown_zone, instrument_unusable, nothing_to_stop, diaries_recorded and
 // windows_ran_out.
 func Stop(d Diary, who patient.Patient, cmd StopInstrument, call domain.Call) ([]Event, error) {
-	reason := strings.TrimSpace(cmd.Reason)
+	reason := cmd.Reason.Trimmed()
 	if err := domain.Reason(reason); err != nil {
 		return nil, err
 	}
@@ -91,7 +89,7 @@ func (d Diary) mayStop(who patient.Patient, id instrument.ID, until domain.Date,
 // Replace decides about ReplaceInstrument. It refuses what Stop and Assign refuse, and nothing_to_correct if both are the same: a
 // newer version of an instrument is assigned.
 func Replace(d Diary, facts Prescription, cmd ReplaceInstrument, call domain.Call) ([]Event, error) {
-	reason := strings.TrimSpace(cmd.Reason)
+	reason := cmd.Reason.Trimmed()
 	if err := domain.First(domain.Reason(reason), validDate("from", cmd.From)); err != nil {
 		return nil, err
 	}

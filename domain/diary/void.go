@@ -1,11 +1,10 @@
 package diary
 
 import (
-	"strings"
-
 	"casebook/domain"
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 )
 
@@ -32,7 +31,7 @@ type Voided struct {
 	Patient    domain.PatientID `json:"patient"`
 	Instrument instrument.ID    `json:"instrument"`
 	Window     Window           `json:"window"`
-	Reason     string           `json:"reason"`
+	Reason     personal.Text    `json:"reason"`
 	// Mode, Late and AfterMissed are the diary's: as what it was counted. Held says that it was held, and counted nowhere.
 	Mode        Mode `json:"mode,omitempty"`
 	Late        bool `json:"late,omitempty"`
@@ -112,8 +111,8 @@ func CorrectWindow(d Diary, facts Relocation, cmd CorrectDiaryWindow, call domai
 }
 
 // mustHave refuses reason_required, value_too_long, instrument_unusable and diary_not_found.
-func (d Diary) mustHave(entry *Entry, id instrument.ID, window, reason, field string) error {
-	if err := domain.Reason(strings.TrimSpace(reason)); err != nil {
+func (d Diary) mustHave(entry *Entry, id instrument.ID, window string, reason personal.Text, field string) error {
+	if err := domain.Reason(reason.Trimmed()); err != nil {
 		return err
 	}
 	if err := d.checkUsable(id); err != nil && (entry == nil || !entry.IsHeld()) {
@@ -129,7 +128,7 @@ func (d Diary) mustHave(entry *Entry, id instrument.ID, window, reason, field st
 }
 
 // voided returns the event that voids the entry.
-func (entry *Entry) voided(reason, movedTo string) Voided {
-	return Voided{Patient: entry.Patient, Instrument: entry.Instrument, Window: entry.Window, Reason: strings.TrimSpace(reason),
+func (entry *Entry) voided(reason personal.Text, movedTo string) Voided {
+	return Voided{Patient: entry.Patient, Instrument: entry.Instrument, Window: entry.Window, Reason: reason.Trimmed(),
 		Mode: entry.Mode, Late: entry.Late, AfterMissed: entry.AfterMissed, Held: entry.IsHeld(), MovedTo: movedTo}
 }

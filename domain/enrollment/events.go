@@ -5,6 +5,7 @@ package enrollment
 
 import (
 	"casebook/domain"
+	"casebook/domain/personal"
 )
 
 // Event is what can happen to a study's places.
@@ -30,7 +31,7 @@ type Opened struct {
 // Closed stops the enrolment of patients. Patients who hold a place keep it.
 type Closed struct {
 	Study  domain.StudyID `json:"study"`
-	Reason string         `json:"reason"`
+	Reason personal.Text  `json:"reason"`
 }
 
 // TargetSet changes target and caps.
@@ -54,7 +55,7 @@ type PlaceRefused struct {
 	Site    domain.SiteID    `json:"site"`
 	Patient domain.PatientID `json:"patient"`
 	Code    string           `json:"code"`
-	Reason  string           `json:"reason"`
+	Reason  personal.Text    `json:"reason"`
 }
 
 // PlaceReleased gives a patient's place back.
@@ -62,7 +63,7 @@ type PlaceReleased struct {
 	Study   domain.StudyID   `json:"study"`
 	Site    domain.SiteID    `json:"site"`
 	Patient domain.PatientID `json:"patient"`
-	Reason  string           `json:"reason"`
+	Reason  personal.Text    `json:"reason"`
 }
 
 func (Opened) enrollmentEvent()        {}

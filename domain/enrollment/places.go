@@ -5,6 +5,7 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/persistent"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 	"casebook/domain/study"
 )
@@ -122,7 +123,7 @@ func Reserve(e Enrollment, f Facts, cmd ReservePlace, _ domain.Call) ([]Event, e
 	if _, held := e.PlaceOf(cmd.Patient); held {
 		return nil, nil
 	}
-	refused := func(code, reason string) ([]Event, error) {
+	refused := func(code string, reason personal.Text) ([]Event, error) {
 		return []Event{PlaceRefused{Study: cmd.Study, Site: cmd.Site, Patient: cmd.Patient, Code: code, Reason: reason}}, nil
 	}
 	s, siteCap := f.Study, e.Caps.Sites[cmd.Site]

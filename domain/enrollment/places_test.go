@@ -7,6 +7,7 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/enrollment"
+	"casebook/domain/personal"
 	"casebook/domain/scenario"
 	"casebook/domain/study"
 
@@ -44,7 +45,7 @@ func settingTarget(s study.Study, c enrollment.Caps) decision {
 }
 
 func closing(reason string) decision {
-	return scenario.Sent(enrollment.Close, enrollment.CloseEnrollment{InStudy: domain.ForStudy(pain), Reasoned: domain.Because(reason)}, call)
+	return scenario.Sent(enrollment.Close, enrollment.CloseEnrollment{InStudy: domain.ForStudy(pain), Reasoned: domain.Because(personal.Text(reason))}, call)
 }
 
 func reserving(site domain.SiteID, who domain.PatientID) decision {
@@ -53,7 +54,7 @@ func reserving(site domain.SiteID, who domain.PatientID) decision {
 }
 
 func releasing(who domain.PatientID, reason string) decision {
-	cmd := enrollment.ReleasePlace{InStudy: domain.ForStudy(pain), OfPatient: domain.ForPatient(who), Reasoned: domain.Because(reason)}
+	cmd := enrollment.ReleasePlace{InStudy: domain.ForStudy(pain), OfPatient: domain.ForPatient(who), Reasoned: domain.Because(personal.Text(reason))}
 	return scenario.Sent(enrollment.Release, cmd, call)
 }
 
@@ -132,7 +133,7 @@ func TestClose(t *testing.T) {
 
 // refusedPlace is the event of a reservation that is refused with this code; each code has its own sentence.
 func refusedPlace(site domain.SiteID, who domain.PatientID, code string) enrollment.PlaceRefused {
-	return enrollment.PlaceRefused{Study: pain, Site: site, Patient: who, Code: code, Reason: map[string]string{
+	return enrollment.PlaceRefused{Study: pain, Site: site, Patient: who, Code: code, Reason: map[string]personal.Text{
 		"enrollment_closed":   "enrolment of the study is not open",
 		"site_not_active":     "the site is not active",
 		"study_cap_reached":   "all places of the study are taken",

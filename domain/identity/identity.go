@@ -141,7 +141,7 @@ func Record(i Identity, cmd RecordIdentity, call domain.Call) ([]Event, error) {
 // Correct decides about CorrectIdentity. before are the details that are in force. It refuses reason_required, identity_not_recorded,
 // nothing_to_correct, and what Details.check refuses.
 func Correct(i Identity, before Details, cmd CorrectIdentity, call domain.Call) ([]Event, error) {
-	if err := domain.First(domain.Reason(cmd.Reason), i.mustBeRecorded(), cmd.check(call)); err != nil {
+	if err := domain.First(domain.Reason(personal.Text(cmd.Reason)), i.mustBeRecorded(), cmd.check(call)); err != nil {
 		return nil, err
 	}
 	changed := cmd.changedFrom(before)

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"casebook/domain"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 )
 
@@ -109,7 +110,7 @@ type DismissDeviationCandidate struct {
 type DeviationCandidateDismissed struct {
 	Patient   domain.PatientID `json:"patient"`
 	Candidate CandidateID      `json:"candidate"`
-	Reason    string           `json:"reason"`
+	Reason    personal.Text    `json:"reason"`
 }
 
 func (DeviationCandidateDismissed) patientEvent() {}

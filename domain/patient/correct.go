@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"casebook/domain"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 	"casebook/domain/study"
 )
@@ -69,7 +70,7 @@ type VisitDateCorrected struct {
 	Visit   string           `json:"visit"`
 	From    domain.Date      `json:"from"`
 	To      domain.Date      `json:"to"`
-	Reason  string           `json:"reason"`
+	Reason  personal.Text    `json:"reason"`
 	// Candidate is the deviation that the right day may be; somebody has to confirm it.
 	Candidate DeviationKind `json:"candidate,omitempty"`
 }
@@ -79,7 +80,7 @@ type VisitVoided struct {
 	Patient domain.PatientID `json:"patient"`
 	Visit   string           `json:"visit"`
 	On      domain.Date      `json:"on"`
-	Reason  string           `json:"reason"`
+	Reason  personal.Text    `json:"reason"`
 }
 
 // ConsentDateCorrected says which day of a signature is right.
@@ -88,7 +89,7 @@ type ConsentDateCorrected struct {
 	ConsentVersion string           `json:"consentVersion"`
 	From           domain.Date      `json:"from"`
 	To             domain.Date      `json:"to"`
-	Reason         string           `json:"reason"`
+	Reason         personal.Text    `json:"reason"`
 	// Candidate is the deviation that the right day may be; somebody has to confirm it.
 	Candidate DeviationKind `json:"candidate,omitempty"`
 	// Site is the site at which the consent was counted; "" for the patient's present site.
@@ -100,7 +101,7 @@ type EnrollmentDateCorrected struct {
 	Patient domain.PatientID `json:"patient"`
 	From    domain.Date      `json:"from"`
 	To      domain.Date      `json:"to"`
-	Reason  string           `json:"reason"`
+	Reason  personal.Text    `json:"reason"`
 	// Candidate is the deviation that the right day may be; somebody has to confirm it.
 	Candidate DeviationKind `json:"candidate,omitempty"`
 	// Site is the site at which the enrolment was counted; "" for the patient's present site.
@@ -112,7 +113,7 @@ type AgeCorrected struct {
 	Patient domain.PatientID `json:"patient"`
 	From    int              `json:"from"`
 	To      int              `json:"to"`
-	Reason  string           `json:"reason"`
+	Reason  personal.Text    `json:"reason"`
 	// Candidate is a draw with the wrong level of a factor; somebody has to confirm it.
 	Candidate DeviationKind `json:"candidate,omitempty"`
 }
@@ -122,7 +123,7 @@ type SexCorrected struct {
 	Patient domain.PatientID `json:"patient"`
 	From    Sex              `json:"from,omitempty"`
 	To      Sex              `json:"to"`
-	Reason  string           `json:"reason"`
+	Reason  personal.Text    `json:"reason"`
 	// Candidate is a draw with the wrong level of a factor; somebody has to confirm it.
 	Candidate DeviationKind `json:"candidate,omitempty"`
 }
@@ -170,7 +171,7 @@ func Void(p Patient, s study.Study, cmd VoidVisit, _ domain.Call) ([]Event, erro
 
 // visitOn returns the day of a recorded visit. It refuses reason_required, value_too_long, patient_not_found and
 // visit_not_recorded.
-func (p Patient) visitOn(visit, reason string) (domain.Date, error) {
+func (p Patient) visitOn(visit string, reason personal.Text) (domain.Date, error) {
 	if err := domain.Reason(reason); err != nil {
 		return "", err
 	}

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"casebook/domain"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 )
 
@@ -49,7 +50,7 @@ type ProtocolDeviationRecorded struct {
 	Important bool             `json:"important,omitempty"`
 	FoundOn   domain.Date      `json:"foundOn"`
 	Candidate CandidateID      `json:"candidate,omitempty"`
-	Reason    string           `json:"reason"`
+	Reason    personal.Text    `json:"reason"`
 }
 
 func (ProtocolDeviationRecorded) patientEvent() {}
@@ -93,7 +94,7 @@ type OverrideEligibility struct {
 type EligibilityOverridden struct {
 	Patient  domain.PatientID `json:"patient"`
 	Criteria []string         `json:"criteria"`
-	Reason   string           `json:"reason"`
+	Reason   personal.Text    `json:"reason"`
 }
 
 func (EligibilityOverridden) patientEvent() {}

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"casebook/domain"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 )
 
@@ -57,7 +58,7 @@ func (r EndReason) Status() Status {
 
 // validate refuses a reason that is no term of NCOMPLT (unknown_code), OTHER without a detail (reason_required), and a detail
 // that is too long (value_too_long).
-func (r EndReason) validate(detail string) error {
+func (r EndReason) validate(detail personal.Text) error {
 	if !slices.Contains(EndReasons, r) {
 		return refuse.Malformed("unknown_code", "%.60q is not a term of CDISC NCOMPLT", string(r)).At("reason").
 			Do("use a term of the list, such as ADVERSE EVENT or LOST TO FOLLOW-UP")
@@ -71,20 +72,20 @@ func (r EndReason) validate(detail string) error {
 // EndParticipation ends a patient's participation for a coded reason.
 type EndParticipation struct {
 	domain.OfPatient
-	On     domain.Date `json:"on" doc:"Last day of the participation; the day of death for DEATH"`
-	Reason EndReason   `json:"reason" doc:"Why, a term of CDISC NCOMPLT"`
-	Detail string      `json:"detail,omitempty" maxLength:"500" doc:"Why, in the site's own words; needed for OTHER"`
+	On     domain.Date   `json:"on" doc:"Last day of the participation; the day of death for DEATH"`
+	Reason EndReason     `json:"reason" doc:"Why, a term of CDISC NCOMPLT"`
+	Detail personal.Text `json:"detail,omitempty" maxLength:"500" doc:"Why, in the site's own words; needed for OTHER"`
 }
 
 // GivenReason returns the coded reason with its detail.
-func (c EndParticipation) GivenReason() string { return c.Reason.With(c.Detail) }
+func (c EndParticipation) GivenReason() personal.Text { return c.Reason.With(c.Detail) }
 
 // With returns the reason with its detail, for people.
-func (r EndReason) With(detail string) string {
+func (r EndReason) With(detail personal.Text) personal.Text {
 	if detail == "" {
-		return string(r)
+		return personal.Text(r)
 	}
-	return string(r) + ": " + detail
+	return personal.Text(r) + ": " + detail
 }
 
 // End decides about EndParticipation. Who is being enrolled can leave too, such as by death between the draw and the first kit, but
@@ -118,7 +119,7 @@ func Discontinue(p Patient, cmd DiscontinuePatient, call domain.Call) ([]Event, 
 	if err != nil {
 		return nil, err
 	}
-	return []Event{Discontinued{Patient: cmd.Patient, On: cmd.On, Reason: cmd.Reason}}, nil
+	return []Event{Discontinued{Patient: cmd.Patient, On: cmd.On, Reason: cmd.Reason, Code: codeOf(cmd.Reason)}}, nil
 }
 
 // Complete ends the participation as planned. It refuses patient_not_found, patient_ended, patient_status,

@@ -4,6 +4,9 @@ package patient
 
 import (
 	"casebook/domain"
+	"casebook/domain/personal"
+	"cmp"
+	"slices"
 )
 
 // Event is an event of a patient.
@@ -81,7 +84,7 @@ type Screened struct {
 type ScreenFailureRecorded struct {
 	Patient domain.PatientID `json:"patient"`
 	On      domain.Date      `json:"on"`
-	Reason  string           `json:"reason"`
+	Reason  personal.Text    `json:"reason"`
 }
 
 // EnrollmentRequested asks the enrolment process for a place; the patient is not enrolled yet.
@@ -122,7 +125,7 @@ type Enrolled struct {
 type EnrollmentFailed struct {
 	Patient domain.PatientID `json:"patient"`
 	Code    string           `json:"code"`
-	Reason  string           `json:"reason"`
+	Reason  personal.Text    `json:"reason"`
 }
 
 // VisitRecorded says that a planned visit took place.
@@ -145,7 +148,7 @@ type VisitRecorded struct {
 type VisitSkipped struct {
 	Patient domain.PatientID `json:"patient"`
 	Visit   string           `json:"visit"`
-	Reason  string           `json:"reason"`
+	Reason  personal.Text    `json:"reason"`
 	// Candidate says that a visit that does not take place may be a deviation.
 	Candidate DeviationKind `json:"candidate,omitempty"`
 }
@@ -156,16 +159,16 @@ type DoseChanged struct {
 	On        domain.Date      `json:"on"`
 	Direction DoseDirection    `json:"direction"`
 	// Step is the step of the titration from now on, from 1. Rescue says that the patient gets rescue medication besides.
-	Step   int    `json:"step"`
-	Rescue bool   `json:"rescue,omitempty"`
-	Reason string `json:"reason"`
+	Step   int           `json:"step"`
+	Rescue bool          `json:"rescue,omitempty"`
+	Reason personal.Text `json:"reason"`
 }
 
 // ConsentWithdrawn says what a patient no longer consents to.
 type ConsentWithdrawn struct {
 	Patient domain.PatientID `json:"patient"`
 	On      domain.Date      `json:"on"`
-	Reason  string           `json:"reason,omitempty"`
+	Reason  personal.Text    `json:"reason,omitempty"`
 	// Extent has everything that was withdrawn by this event, with what follows from it.
 	Extent []Extent `json:"extent"`
 	// EndsParticipation says that the patient was in the study and leaves it. A withdrawal from the treatment alone, or after the
@@ -175,11 +178,24 @@ type ConsentWithdrawn struct {
 	EndsTreatment bool `json:"endsTreatment,omitempty"`
 }
 
-// Discontinued ends a patient's participation early, for another reason than a withdrawn consent.
+// Discontinued ends a patient's participation early, for another reason than a withdrawn consent. The reason is free text.
 type Discontinued struct {
 	Patient domain.PatientID `json:"patient"`
 	On      domain.Date      `json:"on"`
-	Reason  string           `json:"reason"`
+	Reason  personal.Text    `json:"reason"`
+	// Code is the term of CDISC NCOMPLT that the reason is; empty if it is none, and in what former programs recorded.
+	Code EndReason `json:"code,omitempty"`
+}
+
+// CodedReason returns the term of CDISC NCOMPLT that the reason is; empty if it is none.
+func (e Discontinued) CodedReason() EndReason { return cmp.Or(e.Code, codeOf(e.Reason)) }
+
+// codeOf returns the term of CDISC NCOMPLT that a text is; empty if it is none.
+func codeOf(reason personal.Text) EndReason {
+	if code := EndReason(reason); slices.Contains(EndReasons, code) {
+		return code
+	}
+	return ""
 }
 
 // Completed ends a patient's participation as the protocol planned it.
@@ -194,21 +210,21 @@ type TreatmentDiscontinued struct {
 	Patient domain.PatientID `json:"patient"`
 	On      domain.Date      `json:"on"`
 	Reason  EndReason        `json:"reason"`
-	Detail  string           `json:"detail,omitempty"`
+	Detail  personal.Text    `json:"detail,omitempty"`
 }
 
 // DoseHeld interrupts the treatment. The patient gets no kit until it is resumed.
 type DoseHeld struct {
 	Patient domain.PatientID `json:"patient"`
 	On      domain.Date      `json:"on"`
-	Reason  string           `json:"reason"`
+	Reason  personal.Text    `json:"reason"`
 }
 
 // DoseResumed ends the interruption of the treatment.
 type DoseResumed struct {
 	Patient domain.PatientID `json:"patient"`
 	On      domain.Date      `json:"on"`
-	Reason  string           `json:"reason"`
+	Reason  personal.Text    `json:"reason"`
 }
 
 // ParticipationEnded ends a patient's participation, and the treatment if it has not ended before. The reason is a term of
@@ -217,7 +233,7 @@ type ParticipationEnded struct {
 	Patient domain.PatientID `json:"patient"`
 	On      domain.Date      `json:"on"`
 	Reason  EndReason        `json:"reason"`
-	Detail  string           `json:"detail,omitempty"`
+	Detail  personal.Text    `json:"detail,omitempty"`
 }
 
 // StepUndone says that a step was recorded in error. The step stays in the record; the patient is again as before it.
@@ -229,12 +245,12 @@ type StepUndone struct {
 	From          Status      `json:"from"`
 	FromTreatment Treatment   `json:"fromTreatment"`
 	// Status, Treatment and what follows hold again.
-	Status           Status      `json:"status"`
-	Treatment        Treatment   `json:"treatment"`
-	EndedOn          domain.Date `json:"endedOn,omitempty"`
-	TreatmentEndedOn domain.Date `json:"treatmentEndedOn,omitempty"`
-	Withdrawn        []Extent    `json:"withdrawn,omitempty"`
-	Reason           string      `json:"reason"`
+	Status           Status        `json:"status"`
+	Treatment        Treatment     `json:"treatment"`
+	EndedOn          domain.Date   `json:"endedOn,omitempty"`
+	TreatmentEndedOn domain.Date   `json:"treatmentEndedOn,omitempty"`
+	Withdrawn        []Extent      `json:"withdrawn,omitempty"`
+	Reason           personal.Text `json:"reason"`
 }
 
 // Transferred moves a patient to another site of the study. What was recorded before stays with the former site.
@@ -243,7 +259,7 @@ type Transferred struct {
 	From    domain.SiteID    `json:"from"`
 	To      domain.SiteID    `json:"to"`
 	On      domain.Date      `json:"on"`
-	Reason  string           `json:"reason"`
+	Reason  personal.Text    `json:"reason"`
 }
 
 func (VisitSkipped) patientEvent()          {}

@@ -8,6 +8,7 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/patient"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 	"casebook/domain/scenario"
 	"casebook/domain/study"
@@ -64,7 +65,7 @@ func consenting(s study.Study, version string, on domain.Date) decision {
 }
 
 func failingScreening(on domain.Date, reason string) decision {
-	cmd := patient.RecordScreenFailure{OfPatient: ofAnna, On: on, Reasoned: domain.Because(reason)}
+	cmd := patient.RecordScreenFailure{OfPatient: ofAnna, On: on, Reasoned: domain.Because(personal.Text(reason))}
 	return scenario.Sent(patient.FailScreening, cmd, call)
 }
 
@@ -82,7 +83,7 @@ func failingEnrolment() decision {
 }
 
 func withdrawing(on domain.Date, reason string) decision {
-	return scenario.Sent(patient.Withdraw, patient.WithdrawConsent{OfPatient: ofAnna, On: on, Reason: reason}, call)
+	return scenario.Sent(patient.Withdraw, patient.WithdrawConsent{OfPatient: ofAnna, On: on, Reason: personal.Text(reason)}, call)
 }
 
 func withdrawingFrom(on domain.Date, extent ...patient.Extent) decision {
@@ -90,25 +91,25 @@ func withdrawingFrom(on domain.Date, extent ...patient.Extent) decision {
 }
 
 func stopping(on domain.Date, reason patient.EndReason, detail string) decision {
-	cmd := patient.DiscontinueTreatment{OfPatient: ofAnna, On: on, Reason: reason, Detail: detail}
+	cmd := patient.DiscontinueTreatment{OfPatient: ofAnna, On: on, Reason: reason, Detail: personal.Text(detail)}
 	return scenario.Sent(patient.StopTreatment, cmd, call)
 }
 
 func holding(on domain.Date, reason string) decision {
-	return scenario.Sent(patient.Hold, patient.HoldDose{OfPatient: ofAnna, On: on, Reasoned: domain.Because(reason)}, call)
+	return scenario.Sent(patient.Hold, patient.HoldDose{OfPatient: ofAnna, On: on, Reasoned: domain.Because(personal.Text(reason))}, call)
 }
 
 func resuming(on domain.Date, reason string) decision {
-	return scenario.Sent(patient.Resume, patient.ResumeDose{OfPatient: ofAnna, On: on, Reasoned: domain.Because(reason)}, call)
+	return scenario.Sent(patient.Resume, patient.ResumeDose{OfPatient: ofAnna, On: on, Reasoned: domain.Because(personal.Text(reason))}, call)
 }
 
 func ending(on domain.Date, reason patient.EndReason, detail string) decision {
-	cmd := patient.EndParticipation{OfPatient: ofAnna, On: on, Reason: reason, Detail: detail}
+	cmd := patient.EndParticipation{OfPatient: ofAnna, On: on, Reason: reason, Detail: personal.Text(detail)}
 	return scenario.Sent(patient.End, cmd, call)
 }
 
 func undoing(step patient.Step, reason string) decision {
-	cmd := patient.UndoPatientStep{OfPatient: ofAnna, Step: step, Reasoned: domain.Because(reason)}
+	cmd := patient.UndoPatientStep{OfPatient: ofAnna, Step: step, Reasoned: domain.Because(personal.Text(reason))}
 	return scenario.SentWithFacts(patient.Undo, patient.Undoing{}, cmd, call)
 }
 
@@ -118,7 +119,7 @@ func transferring(s study.Study, to domain.SiteID, on domain.Date) decision {
 }
 
 func discontinuing(on domain.Date, reason string) decision {
-	cmd := patient.DiscontinuePatient{OfPatient: ofAnna, On: on, Reasoned: domain.Because(reason)}
+	cmd := patient.DiscontinuePatient{OfPatient: ofAnna, On: on, Reasoned: domain.Because(personal.Text(reason))}
 	return scenario.Sent(patient.Discontinue, cmd, call)
 }
 
@@ -135,7 +136,7 @@ var (
 	enrolled     = patient.Enrolled{Patient: anna, On: "2026-02-03", PatientNumber: "PAIN1-00001"}
 	failed       = patient.EnrollmentFailed{Patient: anna, Code: "study_cap_reached", Reason: "full"}
 	withdrawn    = withdrawnOn("2026-03-01")
-	discontinued = patient.Discontinued{Patient: anna, On: "2026-03-01", Reason: "ADVERSE EVENT"}
+	discontinued = patient.Discontinued{Patient: anna, On: "2026-03-01", Reason: "ADVERSE EVENT", Code: patient.EndedByAdverseEvent}
 	completed    = patient.Completed{Patient: anna, On: "2026-03-01"}
 	died         = patient.ParticipationEnded{Patient: anna, On: "2026-03-01", Reason: patient.EndedByDeath}
 	stopped      = patient.TreatmentDiscontinued{Patient: anna, On: "2026-03-01", Reason: patient.EndedByAdverseEvent, Detail: "nausea"}
@@ -326,7 +327,7 @@ func TestR18_ChangesOfStatusHaveAReason(t *testing.T) {
 	in(t, patient.StatusEnrolled).When(withdrawing("2026-03-01", "")).Then(withdrawn)
 	why := withdrawn
 	why.Reason = "too far to travel"
-	in(t, patient.StatusEnrolled).When(withdrawing("2026-03-01", why.Reason)).Then(why)
+	in(t, patient.StatusEnrolled).When(withdrawing("2026-03-01", string(why.Reason))).Then(why)
 	in(t, patient.StatusEnrolled).When(withdrawing("2026-03-01", strings.Repeat("x", 501))).ThenRefused("value_too_long")
 }
 

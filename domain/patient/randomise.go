@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"casebook/domain"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 	"casebook/domain/study"
 )
@@ -66,7 +67,7 @@ type RandomisationNotPossible struct {
 	Patient domain.PatientID `json:"patient"`
 	Stage   string           `json:"stage,omitempty"`
 	Code    string           `json:"code"`
-	Reason  string           `json:"reason"`
+	Reason  personal.Text    `json:"reason"`
 }
 
 func (RandomisationRequested) patientEvent()   {}

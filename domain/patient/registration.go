@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"casebook/domain"
+	"casebook/domain/personal"
 )
 
 // VoidRegistration takes back the registration of a person who was never meant, such as somebody else's number or a patient
@@ -23,7 +24,7 @@ type RegistrationVoided struct {
 	EndedOn    domain.Date `json:"endedOn,omitempty"`
 	// Candidates are those that waited for somebody to decide. They wait no more.
 	Candidates []CandidateID `json:"candidates,omitempty"`
-	Reason     string        `json:"reason"`
+	Reason     personal.Text `json:"reason"`
 }
 
 func (RegistrationVoided) patientEvent() {}

@@ -5,11 +5,12 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/patient"
+	"casebook/domain/personal"
 	"casebook/domain/scenario"
 )
 
 func voiding(reason string) decision {
-	cmd := patient.VoidRegistration{OfPatient: ofAnna, Reasoned: domain.Because(reason)}
+	cmd := patient.VoidRegistration{OfPatient: ofAnna, Reasoned: domain.Because(personal.Text(reason))}
 	return scenario.Sent(patient.VoidRegistered, cmd, call)
 }
 

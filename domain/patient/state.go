@@ -191,7 +191,7 @@ func evolve(before Patient, e Event) Patient {
 	case DoseHeld:
 		p.HeldOn = e.On
 	case Discontinued: // the reason is free text, and may be a term
-		p.EndedOn, p.Died = e.On, e.Reason == string(EndedByDeath)
+		p.EndedOn, p.Died = e.On, e.CodedReason() == EndedByDeath
 		p = p.treatedUntil(before, e.On)
 	case Completed:
 		p.EndedOn = e.On

@@ -2,6 +2,7 @@ package patient
 
 import (
 	"casebook/domain"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 )
 
@@ -65,9 +66,9 @@ func (t Treatment) underWay() bool { return t == TreatmentOn || t == TreatmentHe
 // DiscontinueTreatment ends a patient's treatment with study drug. The participation goes on.
 type DiscontinueTreatment struct {
 	domain.OfPatient
-	On     domain.Date `json:"on" doc:"Day on which the treatment ended"`
-	Reason EndReason   `json:"reason" doc:"Why, a term of CDISC NCOMPLT"`
-	Detail string      `json:"detail,omitempty" maxLength:"500" doc:"Why, in the site's own words; needed for OTHER"`
+	On     domain.Date   `json:"on" doc:"Day on which the treatment ended"`
+	Reason EndReason     `json:"reason" doc:"Why, a term of CDISC NCOMPLT"`
+	Detail personal.Text `json:"detail,omitempty" maxLength:"500" doc:"Why, in the site's own words; needed for OTHER"`
 }
 
 // HoldDose interrupts a patient's treatment.
@@ -85,7 +86,7 @@ type ResumeDose struct {
 }
 
 // GivenReason returns the coded reason with its detail.
-func (c DiscontinueTreatment) GivenReason() string { return c.Reason.With(c.Detail) }
+func (c DiscontinueTreatment) GivenReason() personal.Text { return c.Reason.With(c.Detail) }
 
 // StopTreatment decides about DiscontinueTreatment. It refuses unknown_code, reason_required, value_too_long,
 // patient_not_found, patient_ended, treatment_not_under_way, malformed_date, captured_in_future and

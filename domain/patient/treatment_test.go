@@ -270,7 +270,7 @@ func TestWhoIsBeingEnrolledCanLeave(t *testing.T) {
 	is(t, undone.State(), patient.StatusEnrollmentFailed, patient.TreatmentNotStarted, patient.PhaseScreening)
 	for _, status := range []patient.Status{patient.StatusEnrolling, patient.StatusEnrolled} {
 		dead := in(t, status).When(discontinuing("2026-03-01", "DEATH")).
-			Then(patient.Discontinued{Patient: anna, On: "2026-03-01", Reason: "DEATH"})
+			Then(patient.Discontinued{Patient: anna, On: "2026-03-01", Reason: "DEATH", Code: patient.EndedByDeath})
 		dead.When(withdrawing("2026-03-02", "")).ThenRefused("patient_died")
 	}
 }

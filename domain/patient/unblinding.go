@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"casebook/domain"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 	"casebook/domain/study"
 )
@@ -45,7 +46,7 @@ func Unblind(p Patient, s study.Study, cmd MarkUnblinded, _ domain.Call) ([]Even
 	if slices.Contains(after.EndsTreatment, cmd.Kind) && p.Treatment.underWay() {
 		// The day in UTC may lie before the day of the enrolment at the site.
 		events = append(events, TreatmentDiscontinued{Patient: p.ID, On: max(on, p.EnrolledOn), Reason: EndedByOther,
-			Detail: "unblinded: " + string(cmd.Kind)})
+			Detail: personal.Text("unblinded: " + string(cmd.Kind))})
 	}
 	return events, nil
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"casebook/domain"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 	"casebook/domain/study"
 )
@@ -18,12 +19,12 @@ type ApplyProtocolVersion struct {
 // RecordReconsentRefusal records that a patient does not sign the consent again.
 type RecordReconsentRefusal struct {
 	domain.OfPatient
-	On     domain.Date `json:"on" doc:"Day on which the patient refused"`
-	Reason string      `json:"reason,omitempty" maxLength:"500" doc:"Patients need not give one"`
+	On     domain.Date   `json:"on" doc:"Day on which the patient refused"`
+	Reason personal.Text `json:"reason,omitempty" maxLength:"500" doc:"Patients need not give one"`
 }
 
 // GivenReason returns the reason. It may be empty, because patients need not give one.
-func (c RecordReconsentRefusal) GivenReason() string { return c.Reason }
+func (c RecordReconsentRefusal) GivenReason() personal.Text { return c.Reason }
 
 // ProtocolVersionApplied says that a patient follows a newer version of the protocol.
 type ProtocolVersionApplied struct {
@@ -51,7 +52,7 @@ type ReconsentRefused struct {
 	Protocol       int              `json:"protocol"`
 	ConsentVersion string           `json:"consentVersion"`
 	On             domain.Date      `json:"on"`
-	Reason         string           `json:"reason,omitempty"`
+	Reason         personal.Text    `json:"reason,omitempty"`
 }
 
 func (ProtocolVersionApplied) patientEvent() {}

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"casebook/domain"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 	"casebook/domain/study"
 )
@@ -20,7 +21,7 @@ type ConsentVoided struct {
 	Patient        domain.PatientID `json:"patient"`
 	ConsentVersion string           `json:"consentVersion"`
 	On             domain.Date      `json:"on"`
-	Reason         string           `json:"reason"`
+	Reason         personal.Text    `json:"reason"`
 	// Last is the version that was signed last without it, and LastOn its day; "" if no consent is left.
 	Last   string      `json:"last,omitempty"`
 	LastOn domain.Date `json:"lastOn,omitempty"`

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"casebook/domain"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 )
 
@@ -33,14 +34,14 @@ func (Extent) Schema() domain.Schema {
 // data, also after the treatment or the participation has ended.
 type WithdrawConsent struct {
 	domain.OfPatient
-	On     domain.Date `json:"on" doc:"Day of withdrawal"`
-	Reason string      `json:"reason,omitempty" maxLength:"500" doc:"Patients need not give one"`
+	On     domain.Date   `json:"on" doc:"Day of withdrawal"`
+	Reason personal.Text `json:"reason,omitempty" maxLength:"500" doc:"Patients need not give one"`
 	// Extent is treatment, procedures and contact when it is not given, as the patient then leaves the study.
 	Extent []Extent `json:"extent,omitempty" doc:"What the patient withdraws from; treatment, procedures and contact when not given"`
 }
 
 // GivenReason returns the reason. It may be empty, because patients need not give one.
-func (c WithdrawConsent) GivenReason() string { return c.Reason }
+func (c WithdrawConsent) GivenReason() personal.Text { return c.Reason }
 
 // Withdraw decides about WithdrawConsent. A patient who withdraws from the procedures of the study leaves it, and so does a
 // patient who withdraws from the treatment before it has started. Others stay, and are followed up. It refuses

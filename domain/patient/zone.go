@@ -6,6 +6,7 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/localtime"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 )
 
@@ -27,8 +28,8 @@ type ZoneChanged struct {
 	From    string           `json:"from"`
 	To      string           `json:"to"`
 	// On is the first day in the new zone.
-	On     domain.Date `json:"on"`
-	Reason string      `json:"reason"`
+	On     domain.Date   `json:"on"`
+	Reason personal.Text `json:"reason"`
 }
 
 func (ZoneChanged) patientEvent() {}

@@ -43,10 +43,21 @@ type Keys interface {
 	Seal(ctx context.Context, id KeyID, plain, bound []byte) ([]byte, error)
 	// Open decrypts a content. It fails with ErrDestroyed and ErrUnknownKey, and if the content or its place was altered.
 	Open(ctx context.Context, id KeyID, sealed, bound []byte) ([]byte, error)
+	// Sealer makes a new key, and seals with it without asking the store again. The key is durable when Sealer returns.
+	Sealer(ctx context.Context) (KeyID, Sealing, error)
+	// Openers returns what opens contents of several keys, which it asks the store for at once. Of a key that was destroyed it fails with
+	// ErrDestroyed; a key that the store does not know has none.
+	Openers(ctx context.Context, ids []KeyID) (map[KeyID]Opener, error)
 	// Destroy removes the key for ever, and returns when it is gone from the store. It is no error that it is gone already. It fails
 	// with ErrUnknownKey.
 	Destroy(ctx context.Context, id KeyID) error
 }
+
+// Sealing encrypts a content, which opens only with the same additional data.
+type Sealing func(plain, bound []byte) []byte
+
+// Opener decrypts a content. It fails with ErrDestroyed, and if the content or its place was altered.
+type Opener func(sealed, bound []byte) ([]byte, error)
 
 // Value is a T of one person. A decision makes it with Of; a value that was read from the log is sealed, and opens with Reveal. The zero
 // Value is sealed, and never opens.

@@ -2,6 +2,7 @@ package process
 
 import (
 	"casebook/domain"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 )
 
@@ -41,7 +42,7 @@ type MessageParked struct {
 type ParkedMessageRetried struct {
 	Parked
 	Study  domain.StudyID `json:"study,omitempty"`
-	Reason string         `json:"reason"`
+	Reason personal.Text  `json:"reason"`
 	// Stream and Revision are the event's place in the log.
 	Stream   string `json:"stream"`
 	Revision uint64 `json:"revision"`
@@ -51,7 +52,7 @@ type ParkedMessageRetried struct {
 type ParkedMessageAbandoned struct {
 	Parked
 	Study  domain.StudyID `json:"study,omitempty"`
-	Reason string         `json:"reason"`
+	Reason personal.Text  `json:"reason"`
 }
 
 func (MessageParked) parkedEvent()          {}
@@ -126,7 +127,7 @@ func Abandon(s ParkedState, cmd AbandonParkedMessage, _ domain.Call) ([]ParkedEv
 }
 
 // checkDecision refuses a decision without a reason, or about a message that the study has not parked.
-func (s ParkedState) checkDecision(study domain.StudyID, reason string) error {
+func (s ParkedState) checkDecision(study domain.StudyID, reason personal.Text) error {
 	if err := domain.Reason(reason); err != nil {
 		return err
 	}

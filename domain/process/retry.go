@@ -2,6 +2,7 @@ package process
 
 import (
 	"casebook/domain"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 )
 
@@ -10,7 +11,7 @@ type Retried struct {
 	Instance
 	Study  domain.StudyID `json:"study,omitempty"`
 	Site   domain.SiteID  `json:"site,omitempty"`
-	Reason string         `json:"reason"`
+	Reason personal.Text  `json:"reason"`
 }
 
 func (Retried) processEvent() {}

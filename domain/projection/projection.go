@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"casebook/domain"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 )
 
@@ -27,7 +28,7 @@ var events = []domain.EventType{
 type RebuildRequested struct {
 	Projection string         `json:"projection"`
 	Study      domain.StudyID `json:"study,omitempty"`
-	Reason     string         `json:"reason"`
+	Reason     personal.Text  `json:"reason"`
 	// EventsPerSecond bounds the speed; 0 means as fast as possible.
 	EventsPerSecond int `json:"eventsPerSecond,omitempty"`
 }
@@ -36,7 +37,7 @@ type RebuildRequested struct {
 type RebuildCancelled struct {
 	Projection string         `json:"projection"`
 	Study      domain.StudyID `json:"study,omitempty"`
-	Reason     string         `json:"reason"`
+	Reason     personal.Text  `json:"reason"`
 }
 
 // EventSkipped makes a version of the view's fold skip an event, now and in every later build of that version.
@@ -45,16 +46,16 @@ type EventSkipped struct {
 	Study      domain.StudyID `json:"study,omitempty"`
 	Version    int            `json:"version"`
 	// Stream and Revision are the event's place in the log.
-	Stream   string `json:"stream"`
-	Revision uint64 `json:"revision"`
-	Reason   string `json:"reason"`
+	Stream   string        `json:"stream"`
+	Revision uint64        `json:"revision"`
+	Reason   personal.Text `json:"reason"`
 }
 
 // Retried makes a stopped view try its event again.
 type Retried struct {
 	Projection string         `json:"projection"`
 	Study      domain.StudyID `json:"study,omitempty"`
-	Reason     string         `json:"reason"`
+	Reason     personal.Text  `json:"reason"`
 }
 
 // BuildDropped drops a build that is no longer active.
@@ -62,7 +63,7 @@ type BuildDropped struct {
 	Projection string         `json:"projection"`
 	Study      domain.StudyID `json:"study,omitempty"`
 	Collection string         `json:"collection"`
-	Reason     string         `json:"reason"`
+	Reason     personal.Text  `json:"reason"`
 }
 
 func (RebuildRequested) projectionEvent() {}
@@ -174,7 +175,7 @@ type DropProjectionBuild struct {
 type Views []string
 
 // check refuses view_not_found, reason_required and value_too_long.
-func (v Views) check(name, reason string) error {
+func (v Views) check(name string, reason personal.Text) error {
 	if !slices.Contains(v, name) {
 		return refuse.NotFound("view_not_found", "there is no view %q", name).At("projection").
 			Do("use a name from the list of projections")

@@ -5,6 +5,7 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/blind"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 	"casebook/domain/study"
 )
@@ -21,7 +22,7 @@ type CloseArm struct {
 type ArmClosed struct {
 	Study  domain.StudyID            `json:"study"`
 	Arm    blind.Value[domain.ArmID] `json:"arm"`
-	Reason string                    `json:"reason"`
+	Reason personal.Text             `json:"reason"`
 }
 
 // closedArms are the arms that nobody is drawn into any more. sealed says that this program cannot read one of them.

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"casebook/domain"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 	"casebook/domain/study"
 )
@@ -21,7 +22,7 @@ type SetLevelCaps struct {
 type LevelCapsSet struct {
 	Study  domain.StudyID `json:"study"`
 	Caps   []LevelCap     `json:"caps,omitempty"`
-	Reason string         `json:"reason"`
+	Reason personal.Text  `json:"reason"`
 }
 
 // LevelCap bounds how many patients with all of some levels may be drawn: of one level of a factor, or of a cohort, which is

@@ -6,6 +6,7 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/blind"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 	"casebook/domain/study"
 )
@@ -114,7 +115,7 @@ type choice struct {
 	belowCap, available []bool
 }
 
-func (c RandomisePatient) refused(code, reason string) ([]Event, error) {
+func (c RandomisePatient) refused(code string, reason personal.Text) ([]Event, error) {
 	return []Event{RandomisationRefused{Study: c.Study, Site: c.Site, Patient: c.Patient, Code: code, Reason: reason, Request: c.Request}}, nil
 }
 
@@ -130,7 +131,7 @@ func (r Randomisation) decide(cmd RandomisePatient, inStock []domain.ArmID, forc
 	}
 	stratum, wrong := s.stratum(cmd.Factors)
 	if wrong != "" {
-		return refused("invalid_factors", wrong)
+		return refused("invalid_factors", personal.Text(wrong))
 	}
 	if s.sealed || r.sealed || r.caps != nil && r.caps.sealed || r.closed.sealedFor() {
 		return nil, ErrKeysMissing

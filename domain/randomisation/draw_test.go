@@ -6,6 +6,7 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/blind"
+	"casebook/domain/personal"
 	"casebook/domain/randomisation"
 	"casebook/domain/scenario"
 	"casebook/domain/study"
@@ -13,7 +14,7 @@ import (
 
 // refused is the event of a draw that was refused; each code has its own reasons.
 func refused(who int, code, reason string) randomisation.RandomisationRefused {
-	return randomisation.RandomisationRefused{Study: pain, Site: "A", Patient: patient(who), Code: code, Reason: reason}
+	return randomisation.RandomisationRefused{Study: pain, Site: "A", Patient: patient(who), Code: code, Reason: personal.Text(reason)}
 }
 
 func skipped(who, number, row int, arm domain.ArmID) randomisation.EntrySkipped {

@@ -14,6 +14,7 @@ package randomisation
 import (
 	"casebook/domain"
 	"casebook/domain/blind"
+	"casebook/domain/personal"
 )
 
 // Event is an event of a study's randomisation.
@@ -106,7 +107,7 @@ type CohortCapsSet struct {
 	// Levels are the caps of levels of factors, Arms those of arms.
 	Levels []CohortCap          `json:"levels,omitempty"`
 	Arms   blind.Value[ArmCaps] `json:"arms"`
-	Reason string               `json:"reason"`
+	Reason personal.Text        `json:"reason"`
 }
 
 // PatientRandomised assigns a patient to an arm. The assignment never changes; a later stage adds one.
@@ -153,7 +154,7 @@ type RandomisationRefused struct { //nolint:revive // an event's type is its nam
 	Site    domain.SiteID    `json:"site"`
 	Patient domain.PatientID `json:"patient"`
 	Code    string           `json:"code"`
-	Reason  string           `json:"reason"`
+	Reason  personal.Text    `json:"reason"`
 	Request int              `json:"ask,omitempty"`
 }
 
@@ -164,7 +165,7 @@ type StratumCorrected struct {
 	// Was are the levels before the correction: those of the draw, or of an earlier correction.
 	Was     map[string]string `json:"was"`
 	Factors map[string]string `json:"factors"`
-	Reason  string            `json:"reason"`
+	Reason  personal.Text     `json:"reason"`
 }
 
 // AboutPatient returns the patient that the event is about.
@@ -175,8 +176,8 @@ type SeedRevealed struct {
 	Study  domain.StudyID `json:"study"`
 	Scheme string         `json:"scheme"`
 	// Seed is 32 bytes in hex.
-	Seed   string `json:"seed"`
-	Reason string `json:"reason"`
+	Seed   string        `json:"seed"`
+	Reason personal.Text `json:"reason"`
 }
 
 func (ListUploaded) randomisationEvent()         {}

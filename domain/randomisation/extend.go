@@ -7,6 +7,7 @@ import (
 	"casebook/domain"
 	"casebook/domain/blind"
 	"casebook/domain/chance"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 )
 
@@ -31,8 +32,8 @@ type ListExtended struct {
 	// Rows is how many entries the whole extension has.
 	Rows int `json:"rows"`
 	// PerStratum is from what a generated extension was made, with the seed and the plan of the list; 0 for others.
-	PerStratum int    `json:"perStratum,omitempty"`
-	Reason     string `json:"reason"`
+	PerStratum int           `json:"perStratum,omitempty"`
+	Reason     personal.Text `json:"reason"`
 	// List holds the entries, with the hash of the whole extension in its canonical form.
 	List blind.Value[ListPart] `json:"list"`
 }

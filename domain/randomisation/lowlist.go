@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"casebook/domain"
+	"casebook/domain/personal"
 )
 
 // SetListAlert says when somebody is told that a list ends soon.
@@ -19,7 +20,7 @@ type SetListAlert struct {
 type ListAlertSet struct {
 	Study     domain.StudyID `json:"study"`
 	Remaining int            `json:"remaining"`
-	Reason    string         `json:"reason"`
+	Reason    personal.Text  `json:"reason"`
 }
 
 // ListRanLow says how many entries of a stratum are left, where they are few or where there are enough again. The number

@@ -11,6 +11,7 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/enrollment"
+	"casebook/domain/personal"
 	"casebook/domain/randomisation"
 	"casebook/domain/scenario"
 	"casebook/domain/study"
@@ -48,7 +49,7 @@ func TestActivate(t *testing.T) {
 }
 
 func revealing(e enrollment.Enrollment, scheme, reason string) decision {
-	cmd := randomisation.RevealSeed{InStudy: domain.ForStudy(pain), Scheme: scheme, Reasoned: domain.Because(reason)}
+	cmd := randomisation.RevealSeed{InStudy: domain.ForStudy(pain), Scheme: scheme, Reasoned: domain.Because(personal.Text(reason))}
 	return scenario.SentWithFacts(randomisation.Reveal, e, cmd, call)
 }
 

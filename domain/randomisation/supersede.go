@@ -2,6 +2,7 @@ package randomisation
 
 import (
 	"casebook/domain"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 	"casebook/domain/study"
 )
@@ -33,11 +34,11 @@ type SupersedeScheme struct {
 type SchemeSuperseded struct {
 	Study domain.StudyID `json:"study"`
 	// Stage is the stage of the protocol; "" is the first draw.
-	Stage    string   `json:"stage,omitempty"`
-	Scheme   string   `json:"scheme"`
-	Former   string   `json:"former"`
-	Counting Counting `json:"counting"`
-	Reason   string   `json:"reason"`
+	Stage    string        `json:"stage,omitempty"`
+	Scheme   string        `json:"scheme"`
+	Former   string        `json:"former"`
+	Counting Counting      `json:"counting"`
+	Reason   personal.Text `json:"reason"`
 }
 
 // Supersede replaces the scheme of a stage, also after patients were drawn by it. Their assignments stay, and caps count them

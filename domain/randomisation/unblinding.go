@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"casebook/domain"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 	"casebook/domain/study"
 	"casebook/domain/supply"
@@ -19,9 +20,9 @@ type BlindBroken struct {
 	Study   domain.StudyID   `json:"study"`
 	Patient domain.PatientID `json:"patient"`
 	Kind    study.Unblinding `json:"kind"`
-	Reason  string           `json:"reason"`
+	Reason  personal.Text    `json:"reason"`
 	// AskedBy is who asked, if the requester did it for somebody else, such as a caller at night.
-	AskedBy string `json:"askedBy,omitempty"`
+	AskedBy personal.Text `json:"askedBy,omitempty"`
 	// Kit is the number by which the patient was found, if the caller knew no other.
 	Kit supply.KitNumber `json:"kit,omitempty"`
 	// KnownTo are the accounts of those who know the arm by this unblinding; unknown, and so empty, in events of versions 1 and 2.
@@ -34,7 +35,7 @@ type BlindBroken struct {
 type OpenedEnvelope struct {
 	OpenedAt time.Time `json:"openedAt"`
 	// OpenedBy is who has opened it. The person may have no account.
-	OpenedBy string `json:"openedBy"`
+	OpenedBy personal.Text `json:"openedBy"`
 	// Fingerprint is that of the envelope, as it was printed when it was opened.
 	Fingerprint string `json:"fingerprint"`
 }
@@ -98,7 +99,7 @@ type BreakBlind struct {
 	Kind            study.Unblinding `json:"kind,omitempty" doc:"Why the blind is broken; emergency where it is left out. A safety report is for the safety role alone, an accident is reported and shows nothing, and a planned unblinding comes after the participation and the enrolment have ended"`
 	domain.Reasoned `doc:"Why the arm has to be known, or what happened"`
 	// AskedBy may be somebody without an account, such as a physician of an emergency department.
-	AskedBy string          `json:"askedBy,omitempty" maxLength:"200" doc:"Who asked, and how to reach them, if it is done for somebody else, such as a caller"`
+	AskedBy personal.Text   `json:"askedBy,omitempty" maxLength:"200" doc:"Who asked, and how to reach them, if it is done for somebody else, such as a caller"`
 	KnownTo []domain.UserID `json:"knownTo,omitempty" maxItems:"50" doc:"Of an accident: the accounts of those who know the arm now"`
 	// Again says that the same request was accepted shortly before. The command's declaration sets it.
 	Again bool `json:"-"`
@@ -129,8 +130,8 @@ type RecordCodeBreakOpened struct {
 	domain.OfPatient
 	domain.Reasoned `doc:"Why the arm had to be known"`
 	OpenedAt        time.Time       `json:"openedAt" doc:"When the envelope was opened"`
-	OpenedBy        string          `json:"openedBy" minLength:"1" maxLength:"200" doc:"Who has opened it"`
-	AskedBy         string          `json:"askedBy,omitempty" maxLength:"200" doc:"Who asked, and how to reach them, if it was done for somebody else"`
+	OpenedBy        personal.Text   `json:"openedBy" minLength:"1" maxLength:"200" doc:"Who has opened it"`
+	AskedBy         personal.Text   `json:"askedBy,omitempty" maxLength:"200" doc:"Who asked, and how to reach them, if it was done for somebody else"`
 	KnownTo         []domain.UserID `json:"knownTo,omitempty" maxItems:"50" doc:"The accounts of those who know the arm now"`
 	Fingerprint     string          `json:"fingerprint" minLength:"64" maxLength:"64" doc:"The fingerprint that was printed with the envelope's content"`
 }

@@ -144,7 +144,7 @@ func Propose(_ Resolutions, f Facts, cmd ResolveDamage, call domain.Call) ([]Eve
 		return nil, err
 	}
 	return []Event{DamageResolutionProposed{Stream: cmd.Stream, Revision: cmd.Revision, Study: f.Study, Damage: f.Damage.Reason,
-		Reason: cmd.Reason, By: call.Actor}}, nil
+		Reason: string(cmd.Reason), By: call.Actor}}, nil
 }
 
 // Confirm decides about ConfirmDamageResolution. It refuses stream_not_damaged, damage_elsewhere, resolution_not_proposed and

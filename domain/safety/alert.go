@@ -8,6 +8,7 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/instrument"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 	"casebook/domain/study"
 )
@@ -127,8 +128,8 @@ type AlertRaised struct {
 
 // AlertReviewed records that somebody has reviewed the alert.
 type AlertReviewed struct {
-	Alert AlertID `json:"alert"`
-	Note  string  `json:"note,omitempty"`
+	Alert AlertID       `json:"alert"`
+	Note  personal.Text `json:"note,omitempty"`
 }
 
 // AlertEscalated brings the alert to the next level, whose people are notified, because nobody has reviewed it in time.
@@ -144,8 +145,8 @@ type AlertEscalated struct {
 
 // AlertClosed closes the alert.
 type AlertClosed struct {
-	Alert   AlertID `json:"alert"`
-	Outcome string  `json:"outcome"`
+	Alert   AlertID       `json:"alert"`
+	Outcome personal.Text `json:"outcome"`
 }
 
 // NotificationSent records that a channel has accepted the message about a level of the alert.
@@ -158,11 +159,11 @@ type NotificationSent struct {
 
 // NotificationFailed records that a channel has rejected the message, and that trying again would not help.
 type NotificationFailed struct {
-	Alert   AlertID `json:"alert"`
-	Level   int     `json:"level"`
-	Channel string  `json:"channel"`
-	Message string  `json:"message"`
-	Reason  string  `json:"reason"`
+	Alert   AlertID       `json:"alert"`
+	Level   int           `json:"level"`
+	Channel string        `json:"channel"`
+	Message string        `json:"message"`
+	Reason  personal.Text `json:"reason"`
 }
 
 func (AlertRaised) alertEvent()        {}
@@ -271,19 +272,19 @@ type Facts struct {
 // ReviewAlert records that the sender has reviewed an alert.
 type ReviewAlert struct {
 	OfAlert
-	Note string `json:"note,omitempty" maxLength:"1000" doc:"What was found or done"`
+	Note personal.Text `json:"note,omitempty" maxLength:"1000" doc:"What was found or done"`
 }
 
 // CloseAlert closes an alert.
 type CloseAlert struct {
 	OfAlert
-	Outcome string `json:"outcome" minLength:"1" maxLength:"1000" doc:"How it ended"`
+	Outcome personal.Text `json:"outcome" minLength:"1" maxLength:"1000" doc:"How it ended"`
 }
 
 // SettleAlert closes an alert because its cause is gone. The process that has raised it sends it, and may send it again.
 type SettleAlert struct {
 	OfAlert
-	Outcome string `json:"outcome"`
+	Outcome personal.Text `json:"outcome"`
 }
 
 // EscalateAlert escalates an alert to a level. The safety process sends it when nobody has reviewed the alert in time.
@@ -386,7 +387,7 @@ func RecordOutcome(a Alert, cmd RecordNotification, _ domain.Call) ([]Event, err
 	}
 	if cmd.Refused != "" {
 		return []Event{NotificationFailed{Alert: cmd.Alert, Level: cmd.Level, Channel: cmd.Channel, Message: cmd.Message,
-			Reason: cmd.Refused}}, nil
+			Reason: personal.Text(cmd.Refused)}}, nil
 	}
 	return []Event{NotificationSent{Alert: cmd.Alert, Level: cmd.Level, Channel: cmd.Channel, Message: cmd.Message}}, nil
 }
@@ -427,7 +428,7 @@ func byAlert(command any) (id string, ok bool) {
 }
 
 // GivenReason returns the outcome, which is recorded as the reason.
-func (c SettleAlert) GivenReason() string { return c.Outcome }
+func (c SettleAlert) GivenReason() personal.Text { return c.Outcome }
 
 // GivenReason returns the outcome, which is recorded as the reason.
-func (c CloseAlert) GivenReason() string { return c.Outcome }
+func (c CloseAlert) GivenReason() personal.Text { return c.Outcome }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"casebook/domain"
+	"casebook/domain/personal"
 	"casebook/domain/safety"
 	"casebook/domain/scenario"
 	"casebook/domain/study"
@@ -41,11 +42,11 @@ func raised(kind safety.Kind, within time.Duration) safety.AlertRaised {
 }
 
 func reviewing(note string) decision {
-	return scenario.Sent(safety.Review, safety.ReviewAlert{OfAlert: ofOne, Note: note}, call)
+	return scenario.Sent(safety.Review, safety.ReviewAlert{OfAlert: ofOne, Note: personal.Text(note)}, call)
 }
 
 func closing(outcome string) decision {
-	return scenario.Sent(safety.Close, safety.CloseAlert{OfAlert: ofOne, Outcome: outcome}, call)
+	return scenario.Sent(safety.Close, safety.CloseAlert{OfAlert: ofOne, Outcome: personal.Text(outcome)}, call)
 }
 
 func escalating(p *study.AlertPolicy, level int) decision {

@@ -2,6 +2,7 @@ package security
 
 import (
 	"casebook/domain"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 )
 
@@ -71,7 +72,7 @@ func RecordKey(recorded Key, cmd RecordBlindingKey, _ domain.Call) ([]KeyEvent, 
 			return []KeyEvent{BlindingKeyRecorded{Check: cmd.Check}}, nil
 		}
 	case cmd.Replaces:
-		if err := domain.Reason(cmd.Reason); err != nil {
+		if err := domain.Reason(personal.Text(cmd.Reason)); err != nil {
 			return nil, err
 		}
 		return []KeyEvent{BlindingKeyReplaced{Check: cmd.Check, Replaced: cmd.Replaces, Reason: cmd.Reason},

@@ -7,6 +7,7 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/instrument"
+	"casebook/domain/personal"
 )
 
 // Event is an event of a study.
@@ -76,7 +77,7 @@ type SiteClosed struct {
 	Study  domain.StudyID `json:"study"`
 	Site   domain.SiteID  `json:"site"`
 	On     domain.Date    `json:"on"`
-	Reason string         `json:"reason"`
+	Reason personal.Text  `json:"reason"`
 	// Checklist is what was open at the site, as the closer confirmed it.
 	Checklist []ChecklistItem `json:"checklist,omitempty"`
 }
@@ -85,7 +86,7 @@ type SiteClosed struct {
 type SecondFactorRequired struct {
 	Study    domain.StudyID `json:"study"`
 	Required bool           `json:"required"`
-	Reason   string         `json:"reason"`
+	Reason   personal.Text  `json:"reason"`
 }
 
 func (SecondFactorRequired) studyEvent()     {}

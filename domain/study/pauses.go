@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"casebook/domain"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 )
 
@@ -70,7 +71,7 @@ type SitePaused struct {
 	Study      domain.StudyID `json:"study"`
 	Site       domain.SiteID  `json:"site"`
 	Activities []Activity     `json:"activities"`
-	Reason     string         `json:"reason"`
+	Reason     personal.Text  `json:"reason"`
 }
 
 // SiteResumed lets a site go on with activities.
@@ -78,7 +79,7 @@ type SiteResumed struct {
 	Study      domain.StudyID `json:"study"`
 	Site       domain.SiteID  `json:"site"`
 	Activities []Activity     `json:"activities"`
-	Reason     string         `json:"reason"`
+	Reason     personal.Text  `json:"reason"`
 }
 
 // SiteReopened lets a site that was closed screen and enrol again.
@@ -86,7 +87,7 @@ type SiteReopened struct {
 	Study  domain.StudyID `json:"study"`
 	Site   domain.SiteID  `json:"site"`
 	On     domain.Date    `json:"on"`
-	Reason string         `json:"reason"`
+	Reason personal.Text  `json:"reason"`
 }
 
 // Suspended stops activities at all sites of the study or of a country, or for a cohort.
@@ -95,7 +96,7 @@ type Suspended struct {
 	Country    string         `json:"country,omitempty"`
 	Cohort     Cohort         `json:"cohort,omitempty"`
 	Activities []Activity     `json:"activities"`
-	Reason     string         `json:"reason"`
+	Reason     personal.Text  `json:"reason"`
 }
 
 // Resumed lets the sites of the study or of a country, or a cohort, go on with activities. What a site paused by itself stays paused.
@@ -104,7 +105,7 @@ type Resumed struct {
 	Country    string         `json:"country,omitempty"`
 	Cohort     Cohort         `json:"cohort,omitempty"`
 	Activities []Activity     `json:"activities"`
-	Reason     string         `json:"reason"`
+	Reason     personal.Text  `json:"reason"`
 }
 
 func (SitePaused) studyEvent()   {}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"casebook/domain"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 )
 
@@ -95,7 +96,7 @@ type SiteApprovalWithdrawn struct {
 	Study   domain.StudyID `json:"study"`
 	Site    domain.SiteID  `json:"site"`
 	Version int            `json:"version"`
-	Reason  string         `json:"reason"`
+	Reason  personal.Text  `json:"reason"`
 }
 
 func (ProtocolApprovedAtSite) studyEvent() {}

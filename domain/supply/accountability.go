@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"casebook/domain"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 )
 
@@ -29,7 +30,7 @@ func quarantinable(k Kit) bool {
 
 // quarantined puts the kits into quarantine. A held kit stays in its hold, because releasing the hold would show that
 // the kit was held. The allocation skips a held kit that cannot be used.
-func (s Stock) quarantined(at OfStock, kits []KitNumber, cause Cause, reason string) []StockEvent {
+func (s Stock) quarantined(at OfStock, kits []KitNumber, cause Cause, reason personal.Text) []StockEvent {
 	e := KitsQuarantined{OfStock: at, Kits: slices.Sorted(slices.Values(kits)), Cause: cause, Reason: reason, Affected: s.slotsOf(kits)}
 	e.Again = s.again(e)
 	return []StockEvent{e}

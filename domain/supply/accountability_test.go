@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"casebook/domain"
+	"casebook/domain/personal"
 	"casebook/domain/scenario"
 	"casebook/domain/study"
 	"casebook/domain/supply"
@@ -108,7 +109,7 @@ func TestReturnAndReconcile(t *testing.T) {
 	for code, changes := range map[string][]func(*supply.ReconcileKit){
 		"value_out_of_range": {func(c *supply.ReconcileKit) { c.Returned = -1 }, func(c *supply.ReconcileKit) { c.Used = 10_001 },
 			func(c *supply.ReconcileKit) { c.Lost, c.Used = -10, 20 }, func(c *supply.ReconcileKit) { c.Used = -1 }},
-		"value_too_long":               {func(c *supply.ReconcileKit) { c.Note = strings.Repeat("n", 501) }},
+		"value_too_long":               {func(c *supply.ReconcileKit) { c.Note = personal.Text(strings.Repeat("n", 501)) }},
 		"kit_not_at_location":          {func(c *supply.ReconcileKit) { c.Kit = "K2" }},
 		"kit_not_allocated_to_patient": {func(c *supply.ReconcileKit) { c.Patient = ben }, func(c *supply.ReconcileKit) { c.Kit = "K3" }},
 		"doses_do_not_add_up":          {func(c *supply.ReconcileKit) { c.Lost = 1 }, func(c *supply.ReconcileKit) { c.Used = 9 }},

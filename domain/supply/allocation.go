@@ -8,6 +8,7 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/blind"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 	"casebook/domain/study"
 )
@@ -38,7 +39,7 @@ func Hold(s Stock, f Facts, cmd HoldStock, call domain.Call) ([]StockEvent, erro
 	if s.hasKitsFor(Slot{Patient: cmd.Patient, Visit: KitOfStage(cmd.Stage)}) {
 		return nil, nil
 	}
-	refused := func(code, reason string) ([]StockEvent, error) {
+	refused := func(code string, reason personal.Text) ([]StockEvent, error) {
 		return []StockEvent{StockRefused{OfStock: at, Patient: cmd.Patient, Code: code, Reason: reason}}, nil
 	}
 	arms, known := f.Study.ArmsOf(cmd.Stage)
@@ -113,7 +114,7 @@ func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent
 	if has {
 		return nil, nil
 	}
-	failed := func(code, reason string) ([]StockEvent, error) {
+	failed := func(code string, reason personal.Text) ([]StockEvent, error) {
 		// An enrolment without a draw fails if there is no kit. In all other cases the patient waits for one.
 		waits := code == ReplacementNotAllowed ||
 			code == "no_stock" && (f.Study.Treatment().Randomised || cmd.Visit != "" || len(kits) > 0 || f.Enrolled)
@@ -132,7 +133,7 @@ func Allocate(s Stock, f Facts, cmd AllocateKit, call domain.Call) ([]StockEvent
 	case !f.tookPlace(cmd.Visit):
 		return failed("visit_not_recorded", "the visit was recorded in error")
 	case f.Withheld != "":
-		return failed(string(f.Withheld), f.Withheld.words())
+		return failed(string(f.Withheld), personal.Text(f.Withheld.words()))
 	case f.Treated && f.Study.InScreening(planned):
 		return failed("treatment_started", "the treatment of the patient has begun")
 	case f.Arm == "" && len(sets) == 0:

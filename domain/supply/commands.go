@@ -2,6 +2,7 @@ package supply
 
 import (
 	"casebook/domain"
+	"casebook/domain/personal"
 )
 
 // OpenDepot adds a depot to a study.
@@ -111,8 +112,8 @@ type ReceiveShipment struct {
 	Damaged    []KitNumber `json:"damaged,omitempty" doc:"Kits that arrived damaged"`
 	Missing    []KitNumber `json:"missing,omitempty" doc:"Kits that were not in it"`
 	// Temperature is the reading of the monitor in the parcel.
-	Temperature Temperature `json:"temperature" enum:"in_range,excursion,unknown" doc:"What the temperature monitor says; anything but in_range puts the whole shipment into quarantine"`
-	Note        string      `json:"note,omitempty" maxLength:"500" doc:"What was observed"`
+	Temperature Temperature   `json:"temperature" enum:"in_range,excursion,unknown" doc:"What the temperature monitor says; anything but in_range puts the whole shipment into quarantine"`
+	Note        personal.Text `json:"note,omitempty" maxLength:"500" doc:"What was observed"`
 }
 
 // Temperature is the reading of a shipment's temperature monitor.
@@ -225,11 +226,11 @@ type DispenseKit struct {
 type ReconcileKit struct {
 	Site domain.SiteID `json:"site" doc:"The site that has the kit"`
 	domain.OfPatient
-	Kit      KitNumber `json:"kit" doc:"The kit"`
-	Returned int       `json:"returned" minimum:"0" doc:"Doses that came back"`
-	Used     int       `json:"used" minimum:"0" doc:"Doses that were taken"`
-	Lost     int       `json:"lost" minimum:"0" doc:"Doses that nobody can account for"`
-	Note     string    `json:"note,omitempty" maxLength:"500" doc:"What was found"`
+	Kit      KitNumber     `json:"kit" doc:"The kit"`
+	Returned int           `json:"returned" minimum:"0" doc:"Doses that came back"`
+	Used     int           `json:"used" minimum:"0" doc:"Doses that were taken"`
+	Lost     int           `json:"lost" minimum:"0" doc:"Doses that nobody can account for"`
+	Note     personal.Text `json:"note,omitempty" maxLength:"500" doc:"What was found"`
 }
 
 // ExpireKits is sent by the supply process every day. It takes expired kits out of stock.
@@ -287,10 +288,10 @@ type DispenseUnscheduled struct {
 type RecordRecallAction struct {
 	Site domain.SiteID `json:"site" doc:"The site that gave it out, which is the former one of a patient who was transferred since"`
 	domain.OfPatient
-	Kit    KitNumber    `json:"kit" doc:"The kit"`
-	Action RecallAction `json:"action" doc:"What was done"`
-	On     domain.Date  `json:"on" doc:"Day"`
-	Note   string       `json:"note,omitempty" maxLength:"500" doc:"What else is known"`
+	Kit    KitNumber     `json:"kit" doc:"The kit"`
+	Action RecallAction  `json:"action" doc:"What was done"`
+	On     domain.Date   `json:"on" doc:"Day"`
+	Note   personal.Text `json:"note,omitempty" maxLength:"500" doc:"What else is known"`
 }
 
 // ReportKitFound records that a kit was found that had been reported lost.

@@ -6,6 +6,7 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/blind"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 	"casebook/domain/study"
 )
@@ -25,10 +26,10 @@ type SetDoNotShipDays struct {
 type DoNotShipDaysSet struct {
 	Study domain.StudyID `json:"study"`
 	// Lot is empty for all lots, and Country for all countries.
-	Lot     string `json:"lot,omitempty"`
-	Country string `json:"country,omitempty"`
-	Days    int    `json:"days"`
-	Reason  string `json:"reason"`
+	Lot     string        `json:"lot,omitempty"`
+	Country string        `json:"country,omitempty"`
+	Days    int           `json:"days"`
+	Reason  personal.Text `json:"reason"`
 }
 
 // DoNotShipDaysOfTypeSet is DoNotShipDaysSet for the kits of one type, which is blinded like the arm.
@@ -38,7 +39,7 @@ type DoNotShipDaysOfTypeSet struct {
 	Lot     string              `json:"lot,omitempty"`
 	Country string              `json:"country,omitempty"`
 	Days    int                 `json:"days"`
-	Reason  string              `json:"reason"`
+	Reason  personal.Text       `json:"reason"`
 }
 
 func (DoNotShipDaysSet) supplyEvent()       {}

@@ -7,6 +7,7 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/blind"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 	"casebook/domain/study"
 )
@@ -42,7 +43,7 @@ type ResupplyOfArmEnded struct {
 	Study  domain.StudyID            `json:"study"`
 	Sites  []domain.SiteID           `json:"sites"`
 	Arm    blind.Value[domain.ArmID] `json:"arm"`
-	Reason string                    `json:"reason"`
+	Reason personal.Text             `json:"reason"`
 }
 
 // ResupplyOfArmResumed says that the rules of sites send kits of an arm again.
@@ -50,7 +51,7 @@ type ResupplyOfArmResumed struct {
 	Study  domain.StudyID            `json:"study"`
 	Sites  []domain.SiteID           `json:"sites"`
 	Arm    blind.Value[domain.ArmID] `json:"arm"`
-	Reason string                    `json:"reason"`
+	Reason personal.Text             `json:"reason"`
 }
 
 func (ResupplyOfArmEnded) supplyEvent()   {}
@@ -147,7 +148,7 @@ func mustHaveArm(in study.Study, arm domain.ArmID) error {
 
 // ruledSites returns the sites with a rule among those that a command on kits is about, in ascending order. known refuses kits that the
 // protocol does not have.
-func (s Supply) ruledSites(in study.Study, of domain.InStudy, site domain.SiteID, country, reason string, known error) (
+func (s Supply) ruledSites(in study.Study, of domain.InStudy, site domain.SiteID, country string, reason personal.Text, known error) (
 	sites []domain.SiteID, err error,
 ) {
 	if err := domain.First(domain.Reason(reason), studyMustExist(in, of.Study), known); err != nil {

@@ -5,6 +5,7 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/blind"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 	"casebook/domain/study"
 )
@@ -33,7 +34,7 @@ type ResupplyOfKitTypesEnded struct {
 	Study  domain.StudyID        `json:"study"`
 	Sites  []domain.SiteID       `json:"sites"`
 	Types  blind.Value[KitTypes] `json:"types"`
-	Reason string                `json:"reason"`
+	Reason personal.Text         `json:"reason"`
 }
 
 // ResupplyOfKitTypesResumed says that the rules of sites send kits of some types again.
@@ -41,7 +42,7 @@ type ResupplyOfKitTypesResumed struct {
 	Study  domain.StudyID        `json:"study"`
 	Sites  []domain.SiteID       `json:"sites"`
 	Types  blind.Value[KitTypes] `json:"types"`
-	Reason string                `json:"reason"`
+	Reason personal.Text         `json:"reason"`
 }
 
 func (ResupplyOfKitTypesEnded) supplyEvent()   {}

@@ -13,6 +13,7 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/blind"
+	"casebook/domain/personal"
 	"casebook/domain/study"
 )
 
@@ -145,7 +146,7 @@ type BatchReleased struct {
 type LotRecalled struct {
 	Study     domain.StudyID `json:"study"`
 	Lot       string         `json:"lot"`
-	Reason    string         `json:"reason"`
+	Reason    personal.Text  `json:"reason"`
 	Locations []LocationID   `json:"locations"`
 }
 
@@ -160,15 +161,15 @@ type ResupplyEnded struct {
 	Study domain.StudyID `json:"study"`
 	Site  domain.SiteID  `json:"site"`
 	// Depot has supplied it.
-	Depot  LocationID `json:"depot"`
-	Reason string     `json:"reason"`
+	Depot  LocationID    `json:"depot"`
+	Reason personal.Text `json:"reason"`
 }
 
 // LotRecallWithdrawn ends a recall that was made in error. The kits stay where they are until somebody releases them.
 type LotRecallWithdrawn struct {
 	Study  domain.StudyID `json:"study"`
 	Lot    string         `json:"lot"`
-	Reason string         `json:"reason"`
+	Reason personal.Text  `json:"reason"`
 	// Each of the Locations has to end the recall of what patients have at home. Withdrawals by earlier programs name none.
 	Locations []LocationID `json:"locations,omitempty"`
 }
@@ -180,7 +181,7 @@ type LotExpiryExtended struct {
 	// To is blinded, like the expiry of a kit.
 	To          blind.Value[domain.Date] `json:"to"`
 	Certificate string                   `json:"certificate"`
-	Reason      string                   `json:"reason"`
+	Reason      personal.Text            `json:"reason"`
 }
 
 func (DepotOpened) supplyEvent()        {}
@@ -273,9 +274,9 @@ type ShipmentCreated struct {
 	Resupply bool `json:"resupply,omitempty"`
 	// Raises is by how many kits, of all arms together, a resupply raises the stock that the receiver is kept at. Earlier
 	// resupplies filled up each arm, and raised nothing.
-	Raises   int      `json:"raises,omitempty"`
-	Reason   string   `json:"reason"`
-	Contents Contents `json:"contents"`
+	Raises   int           `json:"raises,omitempty"`
+	Reason   personal.Text `json:"reason"`
+	Contents Contents      `json:"contents"`
 	// Choice says how the kits of a resupply were chosen.
 	Choice blind.Value[Choice] `json:"choice,omitzero"`
 }
@@ -294,8 +295,8 @@ type ResupplyWithheld struct {
 	OfStock
 	To LocationID `json:"to"`
 	// Code is that of the refusal of such a shipment: country_not_approved or site_not_approved.
-	Code   string `json:"code"`
-	Reason string `json:"reason"`
+	Code   string        `json:"code"`
+	Reason personal.Text `json:"reason"`
 	// Changes counts the approvals and withdrawals that were known.
 	Changes int `json:"changes"`
 }
@@ -303,8 +304,8 @@ type ResupplyWithheld struct {
 // ShipmentCancelled puts the kits of a shipment that has not left back into stock.
 type ShipmentCancelled struct {
 	OfStock
-	Shipment ShipmentID `json:"shipment"`
-	Reason   string     `json:"reason"`
+	Shipment ShipmentID    `json:"shipment"`
+	Reason   personal.Text `json:"reason"`
 }
 
 // ShipmentDispatched hands a shipment to the carrier. From now on the shipment is decided on the receiver's stream.
@@ -333,18 +334,18 @@ type ShipmentReceived struct {
 	// had been available.
 	Kept Keeping `json:"kept,omitempty"`
 	// Excursion says that the temperature left its range during the transport, or that this is unknown.
-	Excursion bool     `json:"excursion,omitempty"`
-	Note      string   `json:"note,omitempty"`
-	Contents  Contents `json:"contents"`
+	Excursion bool          `json:"excursion,omitempty"`
+	Note      personal.Text `json:"note,omitempty"`
+	Contents  Contents      `json:"contents"`
 }
 
 // ShipmentLost says that a shipment never arrived.
 type ShipmentLost struct {
 	OfStock
-	Shipment ShipmentID  `json:"shipment"`
-	From     LocationID  `json:"from"`
-	Kits     []KitNumber `json:"kits"`
-	Reason   string      `json:"reason"`
+	Shipment ShipmentID    `json:"shipment"`
+	From     LocationID    `json:"from"`
+	Kits     []KitNumber   `json:"kits"`
+	Reason   personal.Text `json:"reason"`
 	// Contents are needed when a kit is found. Losses that were recorded by earlier programs have none.
 	Contents Contents `json:"contents,omitzero"`
 	// Kept are the kits that could not be given out when they were sent. Losses that were recorded by earlier programs name none.
@@ -365,9 +366,9 @@ type Kept struct {
 // KitsQuarantined puts kits into quarantine until somebody decides about them.
 type KitsQuarantined struct {
 	OfStock
-	Kits   []KitNumber `json:"kits"`
-	Cause  Cause       `json:"cause"`
-	Reason string      `json:"reason"`
+	Kits   []KitNumber   `json:"kits"`
+	Cause  Cause         `json:"cause"`
+	Reason personal.Text `json:"reason"`
 	// Lot is the recalled one, where that is the cause.
 	Lot string `json:"lot,omitempty"`
 	// Affected are those to whom a kit among them, or one of the recalled lot, had been allocated or dispensed.
@@ -385,8 +386,8 @@ type KitsQuarantined struct {
 // all is told again.
 type LotRecallEnded struct {
 	OfStock
-	Lot    string `json:"lot"`
-	Reason string `json:"reason"`
+	Lot    string        `json:"lot"`
+	Reason personal.Text `json:"reason"`
 	// AtHome are the kits of the lot that were recalled while patients had them, and Holders these patients.
 	AtHome  []KitNumber        `json:"atHome,omitempty"`
 	Holders []domain.PatientID `json:"holders,omitempty"`
@@ -399,8 +400,8 @@ type KitsReleased struct {
 	OfStock
 	Kits []KitNumber `json:"kits"`
 	// Affected are the patients and visits that have their kits again by it; none in version 1.
-	Affected []Slot `json:"affected,omitempty"`
-	Reason   string `json:"reason"`
+	Affected []Slot        `json:"affected,omitempty"`
+	Reason   personal.Text `json:"reason"`
 }
 
 // StockHeld reserves, until the draw, a kit of every arm that the patient could get. The kit numbers are blinded,
@@ -420,14 +421,14 @@ type StockRefused struct {
 	OfStock
 	Patient domain.PatientID `json:"patient"`
 	Code    string           `json:"code"`
-	Reason  string           `json:"reason"`
+	Reason  personal.Text    `json:"reason"`
 }
 
 // HoldReleased ends a hold, so that its kits are free again.
 type HoldReleased struct {
 	OfStock
 	Patient domain.PatientID `json:"patient"`
-	Reason  string           `json:"reason"`
+	Reason  personal.Text    `json:"reason"`
 }
 
 // KitAllocated reserves a kit for one patient for good. The other kits of the patient's hold are free again.
@@ -457,7 +458,7 @@ type AllocationFailed struct {
 	Patient domain.PatientID `json:"patient"`
 	Visit   string           `json:"visit,omitempty"`
 	Code    string           `json:"code"`
-	Reason  string           `json:"reason"`
+	Reason  personal.Text    `json:"reason"`
 	// Waits says that the patient gets a kit as soon as the site has one.
 	Waits bool `json:"waits,omitempty"`
 	// Withheld says that the patient gets none because of the treatment, which may be resumed.
@@ -473,7 +474,7 @@ type KitsSetAside struct {
 	OfStock
 	Patient domain.PatientID `json:"patient"`
 	Kits    []KitNumber      `json:"kits"`
-	Reason  string           `json:"reason"`
+	Reason  personal.Text    `json:"reason"`
 	// Affected has the visits that the kits were for. Events from before it was recorded have none.
 	Affected []Slot `json:"affected,omitempty"`
 }
@@ -497,7 +498,7 @@ type KitReconciled struct {
 	Returned int              `json:"returned"`
 	Used     int              `json:"used"`
 	Lost     int              `json:"lost"`
-	Note     string           `json:"note,omitempty"`
+	Note     personal.Text    `json:"note,omitempty"`
 }
 
 // KitsExpired takes expired kits out of stock.
@@ -524,8 +525,8 @@ type KitLost struct {
 	OfStock
 	Kit KitNumber `json:"kit"`
 	// Affected is the patient and visit that the kit was allocated to, if any.
-	Affected []Slot `json:"affected,omitempty"`
-	Reason   string `json:"reason"`
+	Affected []Slot        `json:"affected,omitempty"`
+	Reason   personal.Text `json:"reason"`
 	// Again are the kits, with this one, that were taken from patients or the shelf before they were given out since a shipment has
 	// arrived, if there are several. Earlier events name none.
 	Again []KitNumber `json:"again,omitempty"`
@@ -561,8 +562,8 @@ type KitFound struct {
 	OfStock
 	Kit KitNumber `json:"kit"`
 	// Affected is the patient and visit that has its kit again by it; none in version 1.
-	Affected []Slot `json:"affected,omitempty"`
-	Reason   string `json:"reason"`
+	Affected []Slot        `json:"affected,omitempty"`
+	Reason   personal.Text `json:"reason"`
 }
 
 // ReplacementCause says why a patient gets another kit.
@@ -590,7 +591,7 @@ type KitReplacementAsked struct {
 	Kit     KitNumber        `json:"kit"`
 	Visit   string           `json:"visit,omitempty"`
 	Cause   ReplacementCause `json:"cause"`
-	Reason  string           `json:"reason"`
+	Reason  personal.Text    `json:"reason"`
 	// At is the site that gives the patient another one, where that is not the one that gave this one out: the patient was transferred.
 	At domain.SiteID `json:"at,omitempty"`
 	// Again are the kits, with this one, that were taken from patients or the shelf before they were given out since a shipment has
@@ -604,7 +605,7 @@ type KitPutBack struct {
 	Patient domain.PatientID `json:"patient"`
 	Kit     KitNumber        `json:"kit"`
 	Visit   string           `json:"visit,omitempty"`
-	Reason  string           `json:"reason"`
+	Reason  personal.Text    `json:"reason"`
 	// Shelved says that the kit shows nothing and is available again. No earlier one is.
 	Shelved bool `json:"shelved,omitempty"`
 }
@@ -615,8 +616,8 @@ type UnscheduledKitAsked struct {
 	OfStock
 	Patient domain.PatientID `json:"patient"`
 	// Visit names the occasion. No visit of the protocol is called so.
-	Visit  string `json:"visit"`
-	Reason string `json:"reason"`
+	Visit  string        `json:"visit"`
+	Reason personal.Text `json:"reason"`
 }
 
 // KitsRelabelled says that kits of a lot that may be used for longer have their new labels.
@@ -654,14 +655,14 @@ type RecallActionRecorded struct {
 	Kit     KitNumber        `json:"kit"`
 	Action  RecallAction     `json:"action"`
 	On      domain.Date      `json:"on"`
-	Note    string           `json:"note,omitempty"`
+	Note    personal.Text    `json:"note,omitempty"`
 }
 
 // DestructionApproved allows a site to destroy kits (ICH E6(R3) 3.15.3(c)).
 type DestructionApproved struct {
 	OfStock
-	Kits   []KitNumber `json:"kits"`
-	Reason string      `json:"reason"`
+	Kits   []KitNumber   `json:"kits"`
+	Reason personal.Text `json:"reason"`
 }
 
 func (KitFound) stockEvent()             {}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"casebook/domain"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 	"casebook/domain/study"
 )
@@ -53,7 +54,7 @@ type ShippingApprovalWithdrawn struct {
 	Study   domain.StudyID `json:"study"`
 	Site    domain.SiteID  `json:"site,omitempty"`
 	Country string         `json:"country,omitempty"`
-	Reason  string         `json:"reason"`
+	Reason  personal.Text  `json:"reason"`
 }
 
 func (ShippingApproved) supplyEvent()          {}

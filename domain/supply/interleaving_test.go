@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"casebook/domain"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 	"casebook/domain/scenario"
 	"casebook/domain/study"
@@ -691,7 +692,7 @@ func (w *world) reconcile() {
 	back := between(0, units-used).Draw(w.t, "returned")
 	wrong := evenly([]int{0, 0, 0, 1}).Draw(w.t, "wrong")
 	cmd := supply.ReconcileKit{Site: p.siteID(), OfPatient: domain.ForPatient(p.id), Kit: n,
-		Used: used, Returned: back, Lost: units - used - back + wrong, Note: evenly([]string{"", "counted again"}).Draw(w.t, "note")}
+		Used: used, Returned: back, Lost: units - used - back + wrong, Note: evenly([]personal.Text{"", "counted again"}).Draw(w.t, "note")}
 	decideOn(w, p.site, "", p, withoutFacts(supply.Reconcile), cmd)
 }
 

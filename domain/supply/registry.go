@@ -15,6 +15,7 @@ import (
 	"casebook/domain"
 	"casebook/domain/blind"
 	"casebook/domain/persistent"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 	"casebook/domain/study"
 )
@@ -74,7 +75,7 @@ type Lot struct {
 	Extensions []domain.Date
 	// Alone says that the lot was released by an earlier program, which did not wait for the other lots of the delivery.
 	Alone  bool
-	Reason string
+	Reason personal.Text
 }
 
 // Decider decides on the stream of a study's supply.

@@ -10,6 +10,7 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/blind"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 	"casebook/domain/scenario"
 	"casebook/domain/study"
@@ -33,7 +34,7 @@ func releasing(lot, certificate string) supplyDecision {
 }
 
 func recalling(lot, reason string) supplyDecision {
-	cmd := supply.RecallLot{InStudy: domain.ForStudy(pain), Lot: lot, Reasoned: domain.Because(reason)}
+	cmd := supply.RecallLot{InStudy: domain.ForStudy(pain), Lot: lot, Reasoned: domain.Because(personal.Text(reason))}
 	return scenario.SentWithFacts(supply.Recall, theStudy(nil), cmd, call)
 }
 

@@ -2,6 +2,7 @@ package supply
 
 import (
 	"casebook/domain"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 )
 
@@ -69,7 +70,7 @@ type KitNotReturned struct {
 	Patient domain.PatientID `json:"patient"`
 	Kit     KitNumber        `json:"kit"`
 	On      domain.Date      `json:"on"`
-	Reason  string           `json:"reason"`
+	Reason  personal.Text    `json:"reason"`
 }
 
 // Doses says what became of the doses of a kit.
@@ -89,7 +90,7 @@ type KitRecounted struct {
 	Kit     KitNumber        `json:"kit"`
 	From    Doses            `json:"from"`
 	To      Doses            `json:"to"`
-	Reason  string           `json:"reason"`
+	Reason  personal.Text    `json:"reason"`
 }
 
 func (KitPartlyReturned) stockEvent() {}

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"casebook/domain"
+	"casebook/domain/personal"
 	"casebook/domain/supply"
 )
 
@@ -18,12 +19,12 @@ func partly(units int) supply.KitPartlyReturned {
 
 func reconciling(returned, used, lost int, note string) stockDecision {
 	return decision(supply.Reconcile, supply.ReconcileKit{Site: "A", OfPatient: domain.ForPatient(anna), Kit: "K1", Returned: returned,
-		Used: used, Lost: lost, Note: note})
+		Used: used, Lost: lost, Note: personal.Text(note)})
 }
 
 func recounting(returned, used, lost int, why string) stockDecision {
 	return decision(supply.Recount, supply.RecountKit{Site: "A", OfPatient: domain.ForPatient(anna), Kit: "K1", Returned: returned,
-		Used: used, Lost: lost, Reasoned: domain.Because(why)})
+		Used: used, Lost: lost, Reasoned: domain.Because(personal.Text(why))})
 }
 
 // K1 holds ten doses.
@@ -61,7 +62,7 @@ func TestReturnInParts(t *testing.T) {
 func TestKitIsNeverReturned(t *testing.T) {
 	giveUp := func(why string) stockDecision {
 		return decision(supply.NotReturned, supply.RecordKitNotReturned{Site: "A", OfPatient: domain.ForPatient(anna), Kit: "K1",
-			On: "2026-03-08", Reasoned: domain.Because(why)})
+			On: "2026-03-08", Reasoned: domain.Because(personal.Text(why))})
 	}
 	allocated := strictStockAt(t, site, "K1", "K2").Given(kitAllocated(anna, "K1"))
 	allocated.When(giveUp("moved")).ThenRefused("kit_not_dispensed")

@@ -7,6 +7,7 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/blind"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 	"casebook/domain/study"
 )
@@ -142,7 +143,7 @@ func notSendable(field, remedy string) error {
 
 // shipment returns the next shipment of the location. Its kits are in the order of their numbers, which says nothing of
 // what they hold.
-func (s Stock) shipment(at OfStock, to LocationID, kits []KitNumber, contents KitContents, reason string) ShipmentCreated {
+func (s Stock) shipment(at OfStock, to LocationID, kits []KitNumber, contents KitContents, reason personal.Text) ShipmentCreated {
 	id := ShipmentID(fmt.Sprintf("%s-%04d", at.Location, s.LastShipment+1))
 	return ShipmentCreated{OfStock: at, Shipment: id, To: to, Kits: slices.Sorted(slices.Values(kits)), Reason: reason,
 		Contents: blind.Of(contents)}
@@ -325,7 +326,7 @@ func (s Stock) withheld(at OfStock, to LocationID, demanded filling, f Facts, be
 	if !refused || known && changes == f.Supply.GreenLights.Changes || demanded.none() {
 		return nil
 	}
-	return []StockEvent{ResupplyWithheld{OfStock: at, To: to, Code: r.Code, Reason: r.Sentence, Changes: f.Supply.GreenLights.Changes}}
+	return []StockEvent{ResupplyWithheld{OfStock: at, To: to, Code: r.Code, Reason: personal.Text(r.Sentence), Changes: f.Supply.GreenLights.Changes}}
 }
 
 // none says that the rule demands nothing.

@@ -6,6 +6,7 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/blind"
+	"casebook/domain/personal"
 	"casebook/domain/scenario"
 	"casebook/domain/study"
 	"casebook/domain/supply"
@@ -169,7 +170,7 @@ func TestReceiveRefusals(t *testing.T) {
 		{"malformed_date", "on", func(c *supply.ReceiveShipment) { c.On = "10.3." }},
 		{"captured_in_future", "on", func(c *supply.ReceiveShipment) { c.On = "2026-03-12" }},
 		{"received_before_dispatch", "on", func(c *supply.ReceiveShipment) { c.On = "2026-03-08" }},
-		{"value_too_long", "note", func(c *supply.ReceiveShipment) { c.Note = strings.Repeat("n", 501) }},
+		{"value_too_long", "note", func(c *supply.ReceiveShipment) { c.Note = personal.Text(strings.Repeat("n", 501)) }},
 		{"unknown_code", "temperature", func(c *supply.ReceiveShipment) { c.Temperature = "" }},
 		{"kit_not_in_shipment", "damaged", func(c *supply.ReceiveShipment) { c.Damaged = kits("K2") }},
 		{"kit_not_in_shipment", "missing", func(c *supply.ReceiveShipment) { c.Missing = kits("") }},

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"casebook/domain"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 )
 
@@ -27,8 +28,8 @@ type AllowReplacements struct {
 // waited for others get them.
 type ReplacementsAllowed struct {
 	OfStock
-	Kits   []KitNumber `json:"kits"`
-	Reason string      `json:"reason"`
+	Kits   []KitNumber   `json:"kits"`
+	Reason personal.Text `json:"reason"`
 }
 
 func (ReplacementsAllowed) stockEvent() {}

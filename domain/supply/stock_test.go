@@ -9,6 +9,7 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/blind"
+	"casebook/domain/personal"
 	"casebook/domain/scenario"
 	"casebook/domain/study"
 	"casebook/domain/supply"
@@ -21,7 +22,7 @@ func TestHold(t *testing.T) {
 	given := stockAt(t, site, "K1", "K2", "K3", "K4").When(hold(facts(nil))).Then(stockHeld(anna, both))
 	given.When(hold(facts(nil))).Then(stockHeld(anna, both)) // the same hold again
 	refused := func(code, reason string) supply.StockRefused {
-		return supply.StockRefused{OfStock: site, Patient: anna, Code: code, Reason: reason}
+		return supply.StockRefused{OfStock: site, Patient: anna, Code: code, Reason: personal.Text(reason)}
 	}
 	short := refused("no_stock", "the site has not enough kits for another patient")
 	stockAt(t, site, "K1", "K2").When(hold(facts(nil))).Then(short)

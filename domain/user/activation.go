@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"casebook/domain"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 )
 
@@ -53,7 +54,7 @@ type ActivationCodeIssued struct {
 	Patient domain.PatientID `json:"patient"`
 	Digest  string           `json:"digest"`
 	Until   time.Time        `json:"until"`
-	Reason  string           `json:"reason,omitempty"`
+	Reason  personal.Text    `json:"reason,omitempty"`
 }
 
 // AccountActivated says that the activation code was used, and the password was chosen by whoever had it.

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"casebook/domain"
+	"casebook/domain/personal"
 	"casebook/domain/scenario"
 	"casebook/domain/user"
 )
@@ -18,7 +19,7 @@ func signingInOn(device user.DeviceAtSignIn) decision {
 }
 
 func revokingDevice(device user.DeviceID, reason string, actor domain.UserID) decision {
-	return scenario.Sent(user.Revoke, user.RevokeDevice{OfUser: domain.ForUser(anna), Device: device, Reasoned: domain.Because(reason)},
+	return scenario.Sent(user.Revoke, user.RevokeDevice{OfUser: domain.ForUser(anna), Device: device, Reasoned: domain.Because(personal.Text(reason))},
 		by(actor))
 }
 

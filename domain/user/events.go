@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"casebook/domain"
+	"casebook/domain/personal"
 )
 
 // Event is an event of an account.
@@ -71,7 +72,7 @@ type RoleGranted struct {
 type RoleRevoked struct {
 	User   domain.UserID `json:"user"`
 	Grant  Grant         `json:"grant"`
-	Reason string        `json:"reason"`
+	Reason personal.Text `json:"reason"`
 }
 
 // SignedIn records a sign-in with the right password.
@@ -92,14 +93,14 @@ type SignInFailed struct {
 // anybody could have locked out anybody, for ever.
 type Locked struct {
 	User   domain.UserID `json:"user"`
-	Reason string        `json:"reason,omitempty"`
+	Reason personal.Text `json:"reason,omitempty"`
 }
 
 // Unlocked says that an administrator has unlocked the account. Where Reason is empty, an earlier program has unlocked
 // it together with a new password.
 type Unlocked struct {
 	User   domain.UserID `json:"user"`
-	Reason string        `json:"reason,omitempty"`
+	Reason personal.Text `json:"reason,omitempty"`
 }
 
 // DeviceEnrolled says that a patient has signed in on a device, whose session lasts until the device is revoked or all
@@ -118,7 +119,7 @@ type DeviceEnrolled struct {
 type DeviceRevoked struct {
 	User   domain.UserID `json:"user"`
 	Device DeviceID      `json:"device"`
-	Reason string        `json:"reason"`
+	Reason personal.Text `json:"reason"`
 }
 
 // SessionsEnded ends every session of the account, and with them the enrolments of its devices: tokens of earlier versions,
@@ -194,8 +195,8 @@ type AdministrationRecovered struct {
 	User domain.UserID `json:"user"`
 	By   domain.UserID `json:"by"`
 	// Machine is where; empty if it is not known.
-	Machine string `json:"machine,omitempty"`
-	Reason  string `json:"reason"`
+	Machine string        `json:"machine,omitempty"`
+	Reason  personal.Text `json:"reason"`
 }
 
 // RoleProposed says that an administrator wants to give a role that needs two people. It gives nothing before another
@@ -210,7 +211,7 @@ type RoleProposed struct {
 type RoleProposalWithdrawn struct {
 	User   domain.UserID `json:"user"`
 	Grant  Grant         `json:"grant"`
-	Reason string        `json:"reason"`
+	Reason personal.Text `json:"reason"`
 }
 
 // SecondFactorOffered holds a secret that the owner's authenticator app shares, once a code of it has been entered.
@@ -245,13 +246,13 @@ type RecoveryCodeUsed struct {
 type SecondFactorRemoved struct {
 	User   domain.UserID `json:"user"`
 	By     domain.UserID `json:"by"`
-	Reason string        `json:"reason"`
+	Reason personal.Text `json:"reason"`
 }
 
 // Deactivated says that the account is deactivated for ever.
 type Deactivated struct {
 	User   domain.UserID `json:"user"`
-	Reason string        `json:"reason"`
+	Reason personal.Text `json:"reason"`
 }
 
 func (Registered) userEvent()   {}

@@ -91,7 +91,7 @@ func index(a *audited, stream domain.StreamType, at projections.Envelope) {
 		a.About = e.About()
 	}
 	if e, is := at.Event.(domain.ArmRevealing); !user.Role(m.Role).KnowsArms() && !(is && e.ReasonRevealsArm()) {
-		a.Reason = m.Reason
+		a.Reason = string(m.Reason)
 	}
 	if e, is := at.Event.(domain.Scoped); is {
 		of := e.Scope()

@@ -30,20 +30,20 @@ var Diaries = projections.New(diaryviews.Diaries, projections.KeyOf(func(e diary
 		entered(d, at, e.Entered, e.CapturedAt)
 	}),
 	projections.On(func(d *entry, e diary.Voided, at projections.Envelope) {
-		d.Void(diaryviews.VoidedDiary{Reason: e.Reason, MovedTo: e.MovedTo, By: at.Metadata.Actor, RecordedAt: at.Metadata.RecordedAt})
+		d.Void(diaryviews.VoidedDiary{Reason: string(e.Reason), MovedTo: e.MovedTo, By: at.Metadata.Actor, RecordedAt: at.Metadata.RecordedAt})
 		d.Missed = e.AfterMissed
 	}),
 	projections.On(func(d *entry, e diary.RiskFlagged, _ projections.Envelope) { d.Flag(e.Rule) }),
 	projections.On(func(d *entry, e diary.CorrectionAsked, at projections.Envelope) {
-		d.Ask(diaryviews.CorrectionRequest{Request: e.Request, Status: diaryviews.RequestWaits, Changes: e.Changes, Reason: e.Reason,
+		d.Ask(diaryviews.CorrectionRequest{Request: e.Request, Status: diaryviews.RequestWaits, Changes: e.Changes, Reason: string(e.Reason),
 			By: e.By, AskedAt: at.Metadata.RecordedAt})
 	}),
 	projections.On(func(d *entry, e diary.CorrectionDeclined, at projections.Envelope) {
-		d.Decide(e.Request, diaryviews.RequestDeclined, e.Reason, at.Metadata.Actor, at.Metadata.RecordedAt)
+		d.Decide(e.Request, diaryviews.RequestDeclined, string(e.Reason), at.Metadata.Actor, at.Metadata.RecordedAt)
 	}),
 	projections.On(func(d *entry, e diary.Corrected, at projections.Envelope) {
-		d.Decide(e.Request, diaryviews.RequestApplied, e.Decision, at.Metadata.Actor, at.Metadata.RecordedAt)
-		d.Correct(diaryviews.Correction{Changes: e.Changes, Reason: e.Reason, By: at.Metadata.Actor, RecordedAt: at.Metadata.RecordedAt},
+		d.Decide(e.Request, diaryviews.RequestApplied, string(e.Decision), at.Metadata.Actor, at.Metadata.RecordedAt)
+		d.Correct(diaryviews.Correction{Changes: e.Changes, Reason: string(e.Reason), By: at.Metadata.Actor, RecordedAt: at.Metadata.RecordedAt},
 			e.Scores)
 	}),
 	projections.On(func(d *entry, e diary.WindowMissed, at projections.Envelope) {
@@ -73,7 +73,7 @@ func entered(d *entry, at projections.Envelope, e diary.Entered, capturedAt time
 	c := captured(at, e, capturedAt)
 	d.Offset, d.Sequence, d.Monotonic = c.Offset, c.Sequence, c.Monotonic
 	d.Mode, d.Respondent, d.Relation, d.Device, d.Language, d.Source = e.Mode, e.Respondent, e.Relation, e.Device, e.Language, e.Source
-	d.Reason, d.By, d.Zone = e.Reason, at.Metadata.Actor, at.Metadata.CapturedZone
+	d.Reason, d.By, d.Zone = string(e.Reason), at.Metadata.Actor, at.Metadata.CapturedZone
 }
 
 // captured returns where and when a device captured an entry.

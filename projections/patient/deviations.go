@@ -47,11 +47,11 @@ var Deviations = projections.New(patientviews.Deviations, projections.KeysOfSome
 		if e.Candidate != "" && d.ID == patientviews.CandidateKey(e.Patient, e.Candidate) {
 			status = patientviews.DeviationConfirmed
 		}
-		d.What, d.Important, d.Candidate, d.Reason = e.What, e.Important, e.Candidate, e.Reason
+		d.What, d.Important, d.Candidate, d.Reason = e.What, e.Important, e.Candidate, string(e.Reason)
 		noteDeviation(d, at, status, e.FoundOn)
 	}),
 	projections.On(func(d *deviation, e patient.DeviationCandidateDismissed, at projections.Envelope) {
-		d.Reason = e.Reason
+		d.Reason = string(e.Reason)
 		noteDeviation(d, at, patientviews.DeviationDismissed, d.On)
 	}),
 	projections.On(func(d *deviation, _ patient.RegistrationVoided, at projections.Envelope) {

@@ -1,8 +1,6 @@
 package patient
 
 import (
-	"slices"
-
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/patient"
@@ -25,7 +23,7 @@ var PatientList = projections.New(patientviews.PatientLists, projections.ByPatie
 	}),
 	ofPatient(func(r *row, e patient.ProtocolVersionApplied) { r.ProtocolVersion = e.To }),
 	ofPatient(func(*row, patient.ReconsentRefused) {}),
-	ofPatient(func(r *row, e patient.ScreenFailureRecorded) { r.EndedOn, r.EndReason = e.On, e.Reason }),
+	ofPatient(func(r *row, e patient.ScreenFailureRecorded) { r.EndedOn, r.EndReason = e.On, string(e.Reason) }),
 	ofPatient(func(r *row, e patient.EnrollmentRequested) {
 		r.EndReason, r.ProtocolVersion = "", e.Protocol
 	}),
@@ -35,25 +33,25 @@ var PatientList = projections.New(patientviews.PatientLists, projections.ByPatie
 	ofPatient(func(*row, patient.RandomisationRequested) {}),
 	ofPatient(func(r *row, e patient.RandomisationConfirmed) { r.RandomisedOn, r.Stage = e.On, e.Stage }),
 	ofPatient(func(*row, patient.RandomisationNotPossible) {}),
-	ofPatient(func(r *row, e patient.EnrollmentFailed) { r.EndReason = e.Reason }),
+	ofPatient(func(r *row, e patient.EnrollmentFailed) { r.EndReason = string(e.Reason) }),
 	ofPatient(func(*row, patient.VisitRecorded) {}),
 	ofPatient(func(r *row, e patient.ConsentWithdrawn) {
 		r.Withdrawn = append(r.Withdrawn, e.Extent...)
 		if e.EndsParticipation {
-			ended(r, e.On, patient.EndedBySubject, e.Reason)
+			ended(r, e.On, patient.EndedBySubject, string(e.Reason))
 		}
 		treatedUntil(r, e.On, patient.EndedBySubject)
 	}),
 	ofPatient(func(r *row, e patient.Discontinued) {
-		ended(r, e.On, codeOf(e.Reason), e.Reason)
-		treatedUntil(r, e.On, codeOf(e.Reason))
+		ended(r, e.On, e.CodedReason(), string(e.Reason))
+		treatedUntil(r, e.On, e.CodedReason())
 	}),
 	ofPatient(func(r *row, e patient.Completed) {
 		ended(r, e.On, patient.EndedAsPlanned, "")
 		treatedUntil(r, e.On, patient.EndedAsPlanned)
 	}),
 	ofPatient(func(r *row, e patient.ParticipationEnded) {
-		ended(r, e.On, e.Reason, e.Detail)
+		ended(r, e.On, e.Reason, string(e.Detail))
 		treatedUntil(r, e.On, e.Reason)
 	}),
 	ofPatient(func(r *row, e patient.TreatmentDiscontinued) { treatedUntil(r, e.On, e.Reason) }),
@@ -73,7 +71,7 @@ var PatientList = projections.New(patientviews.PatientLists, projections.ByPatie
 			r.Unblinded, r.UnblindedAt = e.Kind, &at
 		}
 	}),
-	ofPatient(func(r *row, e patient.RegistrationVoided) { r.EndedOn, r.EndReason = e.ScreenedOn, e.Reason }),
+	ofPatient(func(r *row, e patient.RegistrationVoided) { r.EndedOn, r.EndReason = e.ScreenedOn, string(e.Reason) }),
 	ofPatient(func(*row, patient.DeviationCandidateDismissed) {}),
 	ofPatient(func(r *row, e patient.Transferred) { r.Site, r.Sites = e.To, r.Sites.Since(r.LastActivityAt, e.To) }),
 	ofPatient(func(*row, patient.EligibilityOverridden) {}),
@@ -141,12 +139,4 @@ func treatedUntil(r *row, on domain.Date, code patient.EndReason) {
 	if r.Treatment == patient.TreatmentEnded && r.TreatmentEndedOn == "" {
 		r.TreatmentEndedOn, r.TreatmentEndCode = on, code
 	}
-}
-
-// codeOf returns the term of NCOMPLT that a text is; "" if it is none.
-func codeOf(reason string) patient.EndReason {
-	if code := patient.EndReason(reason); slices.Contains(patient.EndReasons, code) {
-		return code
-	}
-	return ""
 }

@@ -33,11 +33,11 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 		}
 	}),
 	projections.On(func(v *view, e patient.ReconsentRefused, at projections.Envelope) {
-		step(v, e, at, e.On, strings.TrimSuffix(e.ConsentVersion+": "+e.Reason, ": "))
+		step(v, e, at, e.On, strings.TrimSuffix(e.ConsentVersion+": "+string(e.Reason), ": "))
 		v.Reconsent.Refused(e)
 	}),
 	projections.On(func(v *view, e patient.ScreenFailureRecorded, at projections.Envelope) {
-		step(v, e, at, e.On, e.Reason)
+		step(v, e, at, e.On, string(e.Reason))
 		v.EndedOn = e.On
 	}),
 	projections.On(func(v *view, e patient.EnrollmentRequested, at projections.Envelope) {
@@ -55,23 +55,25 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 		step(v, e, at, e.On, e.Stage)
 	}),
 	projections.On(func(v *view, e patient.RandomisationNotPossible, at projections.Envelope) {
-		step(v, e, at, "", e.Reason)
+		step(v, e, at, "", string(e.Reason))
 	}),
-	projections.On(func(v *view, e patient.EnrollmentFailed, at projections.Envelope) { step(v, e, at, "", e.Reason) }),
+	projections.On(func(v *view, e patient.EnrollmentFailed, at projections.Envelope) {
+		step(v, e, at, "", string(e.Reason))
+	}),
 	projections.On(func(v *view, e patient.VisitRecorded, at projections.Envelope) {
 		v.Visited(patientviews.Visit{Visit: e.Visit, On: e.On})
 		step(v, e, at, e.On, e.Visit)
 		propose(v, e, at, e.On, e.Visit)
 	}),
 	projections.On(func(v *view, e patient.ConsentWithdrawn, at projections.Envelope) {
-		step(v, e, at, e.On, e.Reason)
+		step(v, e, at, e.On, string(e.Reason))
 		v.Withdrawn = append(v.Withdrawn, e.Extent...)
 		if e.EndsParticipation {
 			v.EndedOn = e.On
 		}
 	}),
 	projections.On(func(v *view, e patient.Discontinued, at projections.Envelope) {
-		step(v, e, at, e.On, e.Reason)
+		step(v, e, at, e.On, string(e.Reason))
 		v.EndedOn = e.On
 	}),
 	projections.On(func(v *view, e patient.Completed, at projections.Envelope) {
@@ -79,16 +81,16 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 		v.EndedOn = e.On
 	}),
 	projections.On(func(v *view, e patient.ParticipationEnded, at projections.Envelope) {
-		step(v, e, at, e.On, e.Reason.With(e.Detail))
+		step(v, e, at, e.On, string(e.Reason.With(e.Detail)))
 		v.EndedOn = e.On
 	}),
 	projections.On(func(v *view, e patient.TreatmentDiscontinued, at projections.Envelope) {
-		step(v, e, at, e.On, e.Reason.With(e.Detail))
+		step(v, e, at, e.On, string(e.Reason.With(e.Detail)))
 	}),
-	projections.On(func(v *view, e patient.DoseHeld, at projections.Envelope) { step(v, e, at, e.On, e.Reason) }),
-	projections.On(func(v *view, e patient.DoseResumed, at projections.Envelope) { step(v, e, at, e.On, e.Reason) }),
+	projections.On(func(v *view, e patient.DoseHeld, at projections.Envelope) { step(v, e, at, e.On, string(e.Reason)) }),
+	projections.On(func(v *view, e patient.DoseResumed, at projections.Envelope) { step(v, e, at, e.On, string(e.Reason)) }),
 	projections.On(func(v *view, e patient.StepUndone, at projections.Envelope) {
-		step(v, e, at, e.On, string(e.Step)+": "+e.Reason)
+		step(v, e, at, e.On, string(e.Step)+": "+string(e.Reason))
 		v.EndedOn, v.TreatmentEndedOn, v.Withdrawn = e.EndedOn, e.TreatmentEndedOn, e.Withdrawn
 	}),
 	projections.On(func(v *view, e patient.Unblinded, at projections.Envelope) {
@@ -98,51 +100,51 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 		}
 	}),
 	projections.On(func(v *view, e patient.Transferred, at projections.Envelope) {
-		step(v, e, at, e.On, string(e.To)+": "+e.Reason)
+		step(v, e, at, e.On, string(e.To)+": "+string(e.Reason))
 		v.Site = e.To
 	}),
 	projections.On(func(v *view, e patient.EligibilityOverridden, at projections.Envelope) {
-		step(v, e, at, "", strings.Join(e.Criteria, ", ")+": "+e.Reason)
+		step(v, e, at, "", strings.Join(e.Criteria, ", ")+": "+string(e.Reason))
 	}),
 	projections.On(func(v *view, e patient.ProtocolDeviationRecorded, at projections.Envelope) {
-		step(v, e, at, e.FoundOn, string(e.What)+": "+e.Reason)
+		step(v, e, at, e.FoundOn, string(e.What)+": "+string(e.Reason))
 		propose(v, e, at, "", "")
-		v.Deviate(patientviews.Deviation{What: e.What, Important: e.Important, FoundOn: e.FoundOn, Reason: e.Reason, By: at.Metadata.Actor,
+		v.Deviate(patientviews.Deviation{What: e.What, Important: e.Important, FoundOn: e.FoundOn, Reason: string(e.Reason), By: at.Metadata.Actor,
 			RecordedAt: at.Metadata.RecordedAt})
 	}),
 	projections.On(func(v *view, e patient.VisitDateCorrected, at projections.Envelope) {
 		v.Visited(patientviews.Visit{Visit: e.Visit, On: e.To})
-		corrected(v, e, at, e.Visit, string(e.From), string(e.To), e.Reason)
+		corrected(v, e, at, e.Visit, string(e.From), string(e.To), string(e.Reason))
 		propose(v, e, at, e.To, e.Visit)
 	}),
 	projections.On(func(v *view, e patient.VisitSkipped, at projections.Envelope) {
 		v.Visited(patientviews.Visit{Visit: e.Visit, Skipped: true})
-		step(v, e, at, "", e.Visit+": "+e.Reason)
+		step(v, e, at, "", e.Visit+": "+string(e.Reason))
 		propose(v, e, at, "", e.Visit)
 	}),
 	projections.On(func(v *view, e patient.DoseChanged, at projections.Envelope) {
-		step(v, e, at, e.On, string(e.Direction)+": "+e.Reason)
+		step(v, e, at, e.On, string(e.Direction)+": "+string(e.Reason))
 		v.DoseStep, v.Rescue = e.Step, e.Rescue
 	}),
 	projections.On(func(v *view, e patient.VisitVoided, at projections.Envelope) {
 		v.VisitVoided(e.Visit)
-		step(v, e, at, e.On, e.Visit+": "+e.Reason)
+		step(v, e, at, e.On, e.Visit+": "+string(e.Reason))
 		propose(v, e, at, "", "")
 	}),
 	projections.On(func(v *view, e patient.DeviationCandidateDismissed, at projections.Envelope) {
-		step(v, e, at, "", string(e.Candidate)+": "+e.Reason)
+		step(v, e, at, "", string(e.Candidate)+": "+string(e.Reason))
 		propose(v, e, at, "", "")
 	}),
 	projections.On(func(v *view, e patient.RegistrationVoided, at projections.Envelope) {
-		step(v, e, at, "", e.Reason)
+		step(v, e, at, "", string(e.Reason))
 		v.EndedOn, v.Candidates = e.ScreenedOn, nil
 	}),
 	projections.On(func(v *view, e patient.ConsentDateCorrected, at projections.Envelope) {
-		corrected(v, e, at, e.ConsentVersion, string(e.From), string(e.To), e.Reason)
+		corrected(v, e, at, e.ConsentVersion, string(e.From), string(e.To), string(e.Reason))
 		propose(v, e, at, e.To, e.ConsentVersion)
 	}),
 	projections.On(func(v *view, e patient.ConsentVoided, at projections.Envelope) {
-		step(v, e, at, e.On, e.ConsentVersion+": "+e.Reason)
+		step(v, e, at, e.On, e.ConsentVersion+": "+string(e.Reason))
 		propose(v, e, at, e.On, e.ConsentVersion)
 		v.Reconsent.Voided(e)
 	}),
@@ -160,12 +162,12 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 	}),
 	projections.On(func(v *view, e patient.Rescreened, at projections.Envelope) { step(v, e, at, "", string(e.As)) }),
 	projections.On(func(v *view, e patient.EnrollmentDateCorrected, at projections.Envelope) {
-		corrected(v, e, at, "", string(e.From), string(e.To), e.Reason)
+		corrected(v, e, at, "", string(e.From), string(e.To), string(e.Reason))
 		propose(v, e, at, e.To, "")
 		v.EnrolledOn = e.To
 	}),
 	projections.On(func(v *view, e patient.AgeCorrected, at projections.Envelope) {
-		corrected(v, e, at, "", strconv.Itoa(e.From), strconv.Itoa(e.To), e.Reason)
+		corrected(v, e, at, "", strconv.Itoa(e.From), strconv.Itoa(e.To), string(e.Reason))
 		v.AgeYears = e.To
 		propose(v, e, at, "", strconv.Itoa(e.To))
 	}),
@@ -173,7 +175,7 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 		step(v, e, at, e.On, e.From+" to "+e.To)
 	}),
 	projections.On(func(v *view, e patient.SexCorrected, at projections.Envelope) {
-		corrected(v, e, at, "", string(e.From), string(e.To), e.Reason)
+		corrected(v, e, at, "", string(e.From), string(e.To), string(e.Reason))
 		v.Sex = e.To
 		propose(v, e, at, "", string(e.To))
 	}),

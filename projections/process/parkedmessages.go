@@ -16,10 +16,10 @@ var ParkedMessages = projections.New(processviews.ParkedMessages, projections.By
 		m.Times++
 	}),
 	projections.On(func(m *parked, e process.ParkedMessageRetried, at projections.Envelope) {
-		decided(m, processviews.ParkedRetried, e.Reason, at)
+		decided(m, processviews.ParkedRetried, string(e.Reason), at)
 	}),
 	projections.On(func(m *parked, e process.ParkedMessageAbandoned, at projections.Envelope) {
-		decided(m, processviews.ParkedAbandoned, e.Reason, at)
+		decided(m, processviews.ParkedAbandoned, string(e.Reason), at)
 	}),
 )
 

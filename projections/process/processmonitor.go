@@ -36,7 +36,7 @@ var ProcessMonitor = projections.New(processviews.ProcessMonitors, projections.B
 		}
 	}),
 	projections.On(func(p *run, e process.Retried, at projections.Envelope) {
-		p.RetriedBy, p.RetriedAt, p.RetryReason = at.Metadata.Actor, &at.Metadata.RecordedAt, e.Reason
+		p.RetriedBy, p.RetriedAt, p.RetryReason = at.Metadata.Actor, &at.Metadata.RecordedAt, string(e.Reason)
 	}),
 	projections.On(func(p *run, e process.TimerSet, _ projections.Envelope) {
 		p.SetTimer(processviews.Timer{Name: e.Name, At: e.At.UTC()})

@@ -19,21 +19,21 @@ var Alerts = projections.New(safetyviews.Alerts, projections.ByStream,
 		a.Become(safetyviews.AlertOpen)
 	}),
 	projections.On(func(a *alert, e safety.AlertReviewed, at projections.Envelope) {
-		a.ReviewedBy, a.ReviewedAt, a.Note, a.ReviewBy = at.Metadata.Actor, &at.Metadata.RecordedAt, e.Note, nil
+		a.ReviewedBy, a.ReviewedAt, a.Note, a.ReviewBy = at.Metadata.Actor, &at.Metadata.RecordedAt, string(e.Note), nil
 		a.Become(safetyviews.AlertReviewed)
 	}),
 	projections.On(func(a *alert, e safety.AlertEscalated, _ projections.Envelope) {
 		a.Level, a.ReviewBy = e.Level, timeIfAny(e.ReviewBy)
 	}),
 	projections.On(func(a *alert, e safety.AlertClosed, at projections.Envelope) {
-		a.ClosedBy, a.ClosedAt, a.Outcome = at.Metadata.Actor, &at.Metadata.RecordedAt, e.Outcome
+		a.ClosedBy, a.ClosedAt, a.Outcome = at.Metadata.Actor, &at.Metadata.RecordedAt, string(e.Outcome)
 		a.Become(safetyviews.AlertClosed)
 	}),
 	projections.On(func(a *alert, e safety.NotificationSent, at projections.Envelope) {
 		a.Notified(safetyviews.Notification{Channel: e.Channel, Level: e.Level, Sent: true, At: at.Metadata.RecordedAt})
 	}),
 	projections.On(func(a *alert, e safety.NotificationFailed, at projections.Envelope) {
-		a.Notified(safetyviews.Notification{Channel: e.Channel, Level: e.Level, Reason: e.Reason, At: at.Metadata.RecordedAt})
+		a.Notified(safetyviews.Notification{Channel: e.Channel, Level: e.Level, Reason: string(e.Reason), At: at.Metadata.RecordedAt})
 	}),
 )
 

@@ -49,14 +49,14 @@ var StudyOverview = projections.New(studyviews.StudyOverviews, projections.ByStu
 		}
 	}),
 	projections.On(func(o *overview, e study.SitePaused, at projections.Envelope) {
-		siteAfter(o, e.Site, e, at).Pause(at.Metadata.RecordedAt, e.Activities, e.Reason)
+		siteAfter(o, e.Site, e, at).Pause(at.Metadata.RecordedAt, e.Activities, string(e.Reason))
 	}),
 	projections.On(func(o *overview, e study.SiteResumed, at projections.Envelope) {
 		siteAfter(o, e.Site, e, at).Resume(at.Metadata.RecordedAt, e.Activities)
 	}),
 	projections.On(func(o *overview, e study.Suspended, at projections.Envelope) {
 		of := o.SuspensionOf(e.Country, e.Cohort)
-		of.Activities, of.Reason, of.Since = study.Stopped(of.Activities, e.Activities), e.Reason, at.Metadata.RecordedAt
+		of.Activities, of.Reason, of.Since = study.Stopped(of.Activities, e.Activities), string(e.Reason), at.Metadata.RecordedAt
 		o.RememberSuspensions(at.Metadata.RecordedAt)
 		o.UpdatedAt = at.Metadata.RecordedAt
 	}),

@@ -31,11 +31,11 @@ var KitInventory = projections.New(supplyviews.KitInventories,
 			k.Shipped = keysOf(e)
 			return
 		}
-		follow(k, e, at, supplyviews.Custody{At: e.Location, Shipment: e.Shipment, Note: e.Reason})
+		follow(k, e, at, supplyviews.Custody{At: e.Location, Shipment: e.Shipment, Note: string(e.Reason)})
 	}),
 	projections.On(func(k *kit, e supply.ShipmentCancelled, at projections.Envelope) {
 		if k.Shipment == e.Shipment { // else it has been packed with another since
-			follow(k, e, at, supplyviews.Custody{At: e.Location, Shipment: e.Shipment, Note: e.Reason})
+			follow(k, e, at, supplyviews.Custody{At: e.Location, Shipment: e.Shipment, Note: string(e.Reason)})
 		}
 	}),
 	projections.On(func(k *kit, e supply.ShipmentDispatched, at projections.Envelope) {
@@ -45,16 +45,16 @@ var KitInventory = projections.New(supplyviews.KitInventories,
 	}),
 	projections.On(func(k *kit, e supply.ShipmentReceived, at projections.Envelope) {
 		k.Location = e.Location
-		follow(k, e, at, supplyviews.Custody{At: e.Location, On: e.On, Shipment: e.Shipment, Note: e.Note})
+		follow(k, e, at, supplyviews.Custody{At: e.Location, On: e.On, Shipment: e.Shipment, Note: string(e.Note)})
 	}),
 	projections.On(func(k *kit, e supply.ShipmentLost, at projections.Envelope) {
 		k.Location = e.Location
-		follow(k, e, at, supplyviews.Custody{At: e.Location, Shipment: e.Shipment, Note: e.Reason})
+		follow(k, e, at, supplyviews.Custody{At: e.Location, Shipment: e.Shipment, Note: string(e.Reason)})
 	}),
 	projections.On(func(k *kit, e supply.KitsQuarantined, at projections.Envelope) {
 		note := string(e.Cause)
 		if e.Cause != supply.CauseRecall { // the reason of a recall is free to name the lot
-			note += ": " + e.Reason
+			note += ": " + string(e.Reason)
 		}
 		was := k.Recalled
 		stand(k, e)
@@ -67,34 +67,34 @@ var KitInventory = projections.New(supplyviews.KitInventories,
 		follow(k, e, at, supplyviews.Custody{At: e.Location, Note: "the recall was withdrawn"})
 	}),
 	projections.On(func(k *kit, e supply.KitReplacementAsked, at projections.Envelope) {
-		follow(k, e, at, supplyviews.Custody{At: e.Location, Note: string(e.Cause) + ": " + e.Reason})
+		follow(k, e, at, supplyviews.Custody{At: e.Location, Note: string(e.Cause) + ": " + string(e.Reason)})
 	}),
 	projections.On(func(k *kit, e supply.KitPutBack, at projections.Envelope) {
 		k.Reconciled = 1
 		if e.Shelved { // it is nobody's again
 			k.Reconciled, k.Patient, k.Visit = 0, "", ""
 		}
-		follow(k, e, at, supplyviews.Custody{At: e.Location, Note: e.Reason})
+		follow(k, e, at, supplyviews.Custody{At: e.Location, Note: string(e.Reason)})
 	}),
 	projections.On(func(k *kit, e supply.RecallActionRecorded, at projections.Envelope) {
 		k.RecallAction = e.Action
 		note := string(e.Action)
 		if e.Note != "" {
-			note += ": " + e.Note
+			note += ": " + string(e.Note)
 		}
 		follow(k, e, at, supplyviews.Custody{At: e.Location, On: e.On, Note: note})
 	}),
 	projections.On(func(k *kit, e supply.DestructionApproved, at projections.Envelope) {
-		follow(k, e, at, supplyviews.Custody{At: e.Location, Note: e.Reason})
+		follow(k, e, at, supplyviews.Custody{At: e.Location, Note: string(e.Reason)})
 	}),
 	projections.On(func(k *kit, e supply.KitFound, at projections.Envelope) {
 		if k.Before == supply.KitIsDispensed { // its patient has it again, and its doses are to be accounted for
 			k.Reconciled, k.Returned, k.Used, k.Lost = 0, 0, 0, 0
 		}
-		follow(k, e, at, supplyviews.Custody{At: e.Location, Note: e.Reason})
+		follow(k, e, at, supplyviews.Custody{At: e.Location, Note: string(e.Reason)})
 	}),
 	projections.On(func(k *kit, e supply.KitsReleased, at projections.Envelope) {
-		follow(k, e, at, supplyviews.Custody{At: e.Location, Note: e.Reason})
+		follow(k, e, at, supplyviews.Custody{At: e.Location, Note: string(e.Reason)})
 	}),
 	projections.On(func(k *kit, e supply.KitAllocated, at projections.Envelope) {
 		if e.Kit != numberOf(k) {
@@ -108,7 +108,7 @@ var KitInventory = projections.New(supplyviews.KitInventories,
 	}),
 	projections.On(func(k *kit, e supply.KitsSetAside, at projections.Envelope) {
 		k.Reconciled = 1
-		follow(k, e, at, supplyviews.Custody{At: e.Location, Note: e.Reason})
+		follow(k, e, at, supplyviews.Custody{At: e.Location, Note: string(e.Reason)})
 	}),
 	projections.On(func(k *kit, e supply.KitDispensed, at projections.Envelope) {
 		k.Dispensed, k.DispensedOn = 1, e.On
@@ -123,11 +123,11 @@ var KitInventory = projections.New(supplyviews.KitInventories,
 		follow(k, e, at, supplyviews.Custody{At: e.Location, On: e.On})
 	}),
 	projections.On(func(k *kit, e supply.KitNotReturned, at projections.Envelope) {
-		follow(k, e, at, supplyviews.Custody{At: e.Location, On: e.On, Note: e.Reason})
+		follow(k, e, at, supplyviews.Custody{At: e.Location, On: e.On, Note: string(e.Reason)})
 	}),
 	projections.On(func(k *kit, e supply.KitRecounted, at projections.Envelope) {
 		k.Returned, k.Used, k.Lost = e.To.Returned, e.To.Used, e.To.Lost
-		follow(k, e, at, supplyviews.Custody{At: e.Location, Note: e.Reason})
+		follow(k, e, at, supplyviews.Custody{At: e.Location, Note: string(e.Reason)})
 	}),
 	projections.On(func(k *kit, e supply.KitReconciled, at projections.Envelope) {
 		k.Reconciled, k.Returned, k.Used, k.Lost = 1, e.Returned, e.Used, e.Lost
@@ -144,7 +144,7 @@ var KitInventory = projections.New(supplyviews.KitInventories,
 		follow(k, e, at, supplyviews.Custody{At: e.Location, On: e.On, Note: note})
 	}),
 	projections.On(func(k *kit, e supply.KitLost, at projections.Envelope) {
-		follow(k, e, at, supplyviews.Custody{At: e.Location, Note: e.Reason})
+		follow(k, e, at, supplyviews.Custody{At: e.Location, Note: string(e.Reason)})
 	}),
 )
 

@@ -20,7 +20,7 @@ var ShippingApprovals = projections.New(supplyviews.ShippingApprovals,
 		a.Remember()
 	}),
 	projections.On(func(a *approval, e supply.ShippingApprovalWithdrawn, at projections.Envelope) {
-		a.Status, a.Reason = supplyviews.ShippingIsWithdrawn, e.Reason
+		a.Status, a.Reason = supplyviews.ShippingIsWithdrawn, string(e.Reason)
 		a.By, a.At = at.Metadata.Actor, at.Metadata.RecordedAt
 		a.Remember()
 	}),

@@ -54,7 +54,7 @@ var UserDirectory = projections.New(userviews.UserDirectory, projections.ByStrea
 			return
 		}
 		u.Become(userviews.UserLocked, at.Metadata.RecordedAt)
-		u.Reason = e.Reason
+		u.Reason = string(e.Reason)
 	}),
 	projections.On(func(u *account, _ user.Unlocked, at projections.Envelope) {
 		if u.Status == userviews.UserLocked {
@@ -64,6 +64,6 @@ var UserDirectory = projections.New(userviews.UserDirectory, projections.ByStrea
 	}),
 	projections.On(func(u *account, e user.Deactivated, at projections.Envelope) {
 		u.Become(userviews.UserDeactivated, at.Metadata.RecordedAt)
-		u.Reason = e.Reason
+		u.Reason = string(e.Reason)
 	}),
 )

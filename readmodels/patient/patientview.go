@@ -208,7 +208,7 @@ func (v *PatientDocument) Assigned(a AnsweredBy) {
 func (v *PatientDocument) Stopped(e diary.InstrumentStopped) {
 	for i := range v.Instruments {
 		if a := &v.Instruments[i]; a.Instrument == e.Instrument && a.Until > e.Until {
-			a.Until, a.Stopped = e.Until, e.Reason
+			a.Until, a.Stopped = e.Until, string(e.Reason)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"casebook/domain"
 	"casebook/domain/enrollment"
 	"casebook/domain/patient"
+	"casebook/domain/personal"
 	"casebook/domain/process"
 	"casebook/domain/randomisation"
 	"casebook/domain/refuse"
@@ -179,7 +180,7 @@ func (s enrolling) placeRefused(e enrollment.PlaceRefused, _ sagas.Occurrence) (
 	if s.Stage != stagePlace {
 		return none()
 	}
-	return s.fail(e.Code, e.Reason), true
+	return s.fail(e.Code, string(e.Reason)), true
 }
 
 func (s enrolling) stockHeld(supply.StockHeld, sagas.Occurrence) (reaction, bool) {
@@ -213,7 +214,7 @@ func (s enrolling) stockRefused(e supply.StockRefused, _ sagas.Occurrence) (reac
 	if s.Stage != stageStock {
 		return none()
 	}
-	return s.notPossible(e.Code, e.Reason), true
+	return s.notPossible(e.Code, string(e.Reason)), true
 }
 
 // notPossible fails the enrolment. Who randomises is told only that it is not possible at present, as a pharmacy would say
@@ -249,7 +250,7 @@ func (s enrolling) randomisationRefused(e randomisation.RandomisationRefused, _ 
 	if s.Stage != stageDraw || e.Request != s.Asks {
 		return none()
 	}
-	return s.notPossible(e.Code, e.Reason), true
+	return s.notPossible(e.Code, string(e.Reason)), true
 }
 
 func (s enrolling) kitAllocated(e supply.KitAllocated, _ sagas.Occurrence) (reaction, bool) {
@@ -272,12 +273,12 @@ func (s enrolling) allocationFailed(e supply.AllocationFailed, _ sagas.Occurrenc
 		return none()
 	case !s.Drawn:
 		s.Held = false // the answer says that the hold is over
-		return s.fail(e.Code, e.Reason), true
+		return s.fail(e.Code, string(e.Reason)), true
 	case e.Code == "patient_ended" || e.Code == "treatment_ended":
 		return s.end(stageEnded, "the patient has left after the draw; the assignment stands", process.Failed), true
 	}
 	// The site's resupply asks for a kit again as soon as there are kits.
-	return reaction{State: s, Stage: s.Stage, Note: e.Code + ": " + e.Reason, Outcome: process.Held}, true
+	return reaction{State: s, Stage: s.Stage, Note: e.Code + ": " + string(e.Reason), Outcome: process.Held}, true
 }
 
 func (s enrolling) enrolled(patient.Enrolled, sagas.Occurrence) (reaction, bool) {
@@ -408,15 +409,15 @@ func (s enrolling) confirm() any {
 }
 
 func (s enrolling) releasePlace(why string) any {
-	return enrollment.ReleasePlace{InStudy: domain.ForStudy(s.Study), OfPatient: domain.ForPatient(s.Patient), Reasoned: domain.Because(why)}
+	return enrollment.ReleasePlace{InStudy: domain.ForStudy(s.Study), OfPatient: domain.ForPatient(s.Patient), Reasoned: domain.Because(personal.Text(why))}
 }
 
 func (s enrolling) setAside(why string) any {
-	return supply.SetKitsAside{Study: s.Study, Site: s.Site, OfPatient: domain.ForPatient(s.Patient), Reasoned: domain.Because(why)}
+	return supply.SetKitsAside{Study: s.Study, Site: s.Site, OfPatient: domain.ForPatient(s.Patient), Reasoned: domain.Because(personal.Text(why))}
 }
 
 func (s enrolling) releaseHold(why string) any {
-	return supply.ReleaseHold{Study: s.Study, Site: s.Site, OfPatient: domain.ForPatient(s.Patient), Reasoned: domain.Because(why)}
+	return supply.ReleaseHold{Study: s.Study, Site: s.Site, OfPatient: domain.ForPatient(s.Patient), Reasoned: domain.Because(personal.Text(why))}
 }
 
 // fail gives back, in reverse, what was taken before the draw, and says why.
@@ -432,14 +433,14 @@ func (s enrolling) fail(code, reason string) reaction {
 	if s.Later {
 		r.Commands = append(r.Commands, patient.FailRandomisation{OfPatient: domain.ForPatient(s.Patient), Stage: s.DrawStage,
 			Attempt: s.DrawAttempt, Code: code,
-			Reasoned: domain.Because(reason)})
+			Reasoned: domain.Because(personal.Text(reason))})
 		return r
 	}
 	if s.Number > 0 {
 		r.Commands = append(r.Commands, s.releasePlace(reason))
 	}
 	r.Commands = append(r.Commands,
-		patient.FailEnrollment{OfPatient: domain.ForPatient(s.Patient), Code: code, Reasoned: domain.Because(reason)})
+		patient.FailEnrollment{OfPatient: domain.ForPatient(s.Patient), Code: code, Reasoned: domain.Because(personal.Text(reason))})
 	return r
 }
 

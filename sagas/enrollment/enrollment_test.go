@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"casebook/domain/personal"
 	"casebook/domain/patient"
 	"casebook/domain/randomisation"
 	"casebook/domain/supply"
@@ -54,13 +55,13 @@ func TestR27_WantOfStockIsNotTold(t *testing.T) {
 	}
 	stock, _ := waiting.stockRefused(supply.StockRefused{Code: "no_stock", Reason: "the site has not enough kits"}, sagas.Occurrence{})
 	want := told(stock)
-	if want.Code != "randomisation_not_possible" || strings.Contains(want.Reason, "kit") {
+	if want.Code != "randomisation_not_possible" || strings.Contains(string(want.Reason), "kit") {
 		t.Errorf("the site is told %+v", want)
 	}
 	drawing := waiting
 	drawing.Stage, drawing.Asks = stageDraw, 1
 	for _, code := range []string{"no_stock", "cap_reached", "list_exhausted", "arm_closed", "activity_paused"} {
-		r, _ := drawing.randomisationRefused(randomisation.RandomisationRefused{Code: code, Reason: code, Request: 1}, sagas.Occurrence{})
+		r, _ := drawing.randomisationRefused(randomisation.RandomisationRefused{Code: code, Reason: personal.Text(code), Request: 1}, sagas.Occurrence{})
 		if got := told(r); got != want {
 			t.Errorf("%s: the site is told %+v, want %+v", code, got, want)
 		}

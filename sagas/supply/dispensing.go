@@ -210,7 +210,7 @@ func (s dispensing) allocationFailed(e supply.AllocationFailed, o sagas.Occurren
 	if s.Ended { // should the end be undone, the kit is asked for
 		return s.remember(o), paused
 	}
-	r := sagas.Reaction[dispensing]{State: s, Stage: stageNoKit, Note: e.Code + ": " + e.Reason, Outcome: process.Held}
+	r := sagas.Reaction[dispensing]{State: s, Stage: stageNoKit, Note: e.Code + ": " + string(e.Reason), Outcome: process.Held}
 	switch {
 	case len(s.Unanswered) > 0:
 		r.Stage, r.Outcome, r.Awaits = stageKitWanted, "", true

@@ -1,0 +1,124 @@
+package main
+
+import (
+	"encoding/json"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"casebook/domain"
+	"casebook/domain/patient"
+	"casebook/domain/personal"
+	"casebook/domain/study"
+	"casebook/domain/user"
+)
+
+// TestDailyLifeOfTexts gives reasons with names in them, looks for these in all that the program has stored and logged, and destroys
+// the key of one.
+func TestDailyLifeOfTexts(t *testing.T) {
+	const id = domain.StudyID("TEXT")
+	in, inStudy := install(t), domain.ForStudy(id)
+	at := func(site domain.SiteID, role user.Role, name domain.UserID) string {
+		return in.account(name, user.Grant{Role: role, Study: id, Site: site})
+	}
+	s := &site{installation: in, study: id, manager: at("", user.DataManager, "manager"), crc: at("01", user.CRC, "crc.one")}
+	monitor, auditor := at("01", user.Monitor, "monitor"), at("", user.Auditor, "auditor")
+	in.must(s.manager, study.CreateStudy{InStudy: inStudy, Title: "Texts", Sponsor: "Nobody"})
+	in.must(s.manager, study.PublishProtocolVersion{InStudy: inStudy, Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0",
+		Criteria: []study.Criterion{{ID: "adult"}}}})
+	in.must(s.manager, study.AddSite{AtSite: domain.ForSite(id, "01"), Name: "Hospital 01", Country: "DE", Zone: "UTC"})
+	in.must(s.manager, study.ActivateSite{AtSite: domain.ForSite(id, "01"), On: "2026-01-01"})
+	first, second := s.screened(nil), s.screened(nil)
+	const why, other = "Frau Beispielhuber sagt \"nein\"", "Herr Musterfrau-Klein ist verzogen"
+	names := []string{"Beispielhuber", "Musterfrau-Klein"}
+	failure := patient.RecordScreenFailure{OfPatient: first, On: "2026-03-02", Reasoned: domain.Because(why)}
+	var answers []string
+	for range 2 { // the second time, the first answer was lost
+		status, _, text := in.command(s.crc, "failure-1", failure)
+		if status != http.StatusOK {
+			t.Fatalf("%d %s", status, text)
+		}
+		answers = append(answers, text)
+	}
+	if !strings.Contains(answers[0], `"reason":"Frau Beispielhuber sagt \"nein\""`) || answers[0] != answers[1] {
+		t.Errorf("the sender sees\n%s\n%s", answers[0], answers[1])
+	}
+	position := in.must(s.crc, patient.RecordScreenFailure{OfPatient: second, On: "2026-03-02", Reasoned: domain.Because(other)}).Position
+
+	// Who may see them sees them, in every view and in the trail.
+	type row struct{ Type, Reason, EndReason, Patient string }
+	reasons := func(token, path string) map[string]string {
+		t.Helper()
+		var list struct{ Items []row }
+		in.query(token, path, position, &list)
+		found := map[string]string{}
+		for _, r := range list.Items {
+			if text := r.Reason + r.EndReason; text != "" {
+				found[r.Patient] = text
+			}
+		}
+		return found
+	}
+	const trail, patients = "/api/v1/audit/studies/TEXT/events?type=ScreenFailureRecorded", "/api/v1/studies/TEXT/patients?site=01"
+	for _, asked := range []struct{ token, path string }{{s.crc, patients}, {monitor, patients}, {auditor, trail}} {
+		found := reasons(asked.token, asked.path)
+		if found[string(first.Patient)] != why || found[string(second.Patient)] != other {
+			t.Errorf("%s shows %v", asked.path, found)
+		}
+	}
+
+	// Nothing of it is stored or logged in the clear.
+	files := 0
+	err := filepath.WalkDir(in.dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		if data, err := os.ReadFile(path); err == nil {
+			mustLack(t, path, data, names)
+			files++
+		}
+		return nil // a store may remove its files meanwhile
+	})
+	if err != nil || files < 5 {
+		t.Fatalf("%d files were looked at, %v", files, err)
+	}
+
+	// Where the key of one is destroyed, it is gone, and nothing else is.
+	for e, err := range in.log.ReadStream(t.Context(), patient.Decider.Stream(string(first.Patient)), 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if failed, is := e.Event.(patient.ScreenFailureRecorded); is {
+			key, _, _ := strings.Cut(string(failed.Reason)[1:], ":")
+			if err := in.identities.Destroy(t.Context(), personal.KeyID(key)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, asked := range []struct{ token, path string }{{s.crc, patients}, {auditor, trail}} {
+		found := reasons(asked.token, asked.path)
+		if found[string(first.Patient)] != personal.Redacted || found[string(second.Patient)] != other {
+			t.Errorf("after the redaction, %s shows %v", asked.path, found)
+		}
+	}
+	var view map[string]any
+	in.query(s.crc, "/api/v1/patients/"+string(first.Patient), 0, &view)
+	text, err := json.Marshal(view)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mustLack(t, "the patient's view", text, names[:1])
+	if !strings.Contains(string(text), personal.Redacted) {
+		t.Errorf("the patient's view is %s", text)
+	}
+
+	// Nobody can send a sealed text, which would show a text of another place.
+	status, _, problem := in.command(s.crc, "", patient.RecordScreenFailure{OfPatient: second, On: "2026-03-03",
+		Reasoned: domain.Because(personal.SealedText("a", []byte("b"), []byte("c")))})
+	if status != http.StatusBadRequest || !strings.Contains(problem, "value_unprintable") {
+		t.Errorf("a sealed text is taken: %d %s", status, problem)
+	}
+}

@@ -1,0 +1,188 @@
+package eventlog
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"reflect"
+	"strings"
+
+	"casebook/domain/blind"
+	"casebook/domain/personal"
+	"casebook/domain/user"
+
+	"github.com/goccy/go-json/jsontext"
+	"github.com/goccy/go-json/v2"
+)
+
+// Texts that people write are sealed as they are stored, with a key for all texts of one append: most of them are the reason of the
+// command, which is in the metadata of each of its events. They are sealed again in the form personal.SealedText when they are read, which
+// needs no key.
+
+// textPrefix marks a text that is sealed and bound to the place where it is stored. The id of its key and, behind a colon, the encrypted
+// content follow.
+const textPrefix = "text:1:"
+
+// reasonField is the place of the reason in the metadata of an event.
+const reasonField = "/metadata/reason"
+
+var textType = reflect.TypeFor[personal.Text]()
+
+// texts seal the texts of one append.
+type texts struct {
+	keys personal.Keys
+	id   personal.KeyID
+	seal personal.Sealing // nil until there is something to seal
+}
+
+// textsOf returns what seals the texts of an append; nil where they stay as they are: in a log without a store of keys, and where a
+// program wrote them.
+func (k Keys) textsOf(m Metadata) *texts {
+	if k.Personal == nil || m.Role == string(user.System) {
+		return nil
+	}
+	return &texts{keys: k.Personal}
+}
+
+// stored returns a text as it is stored at a place.
+func (t *texts) stored(of personal.Text, bound []byte) (personal.Text, error) {
+	if t == nil || of == "" || of.Sealed() {
+		return of, nil
+	}
+	if t.seal == nil {
+		ctx, cancel := context.WithTimeout(context.Background(), keyTimeout)
+		defer cancel()
+		var err error
+		if t.id, t.seal, err = t.keys.Sealer(ctx); err != nil {
+			return "", err
+		}
+	}
+	plain, err := json.Marshal(string(of))
+	if err != nil {
+		return "", errors.New("a text has no JSON") // the error could show it
+	}
+	sealed := t.seal(blind.Fill(plain, personal.Unit), bound)
+	return personal.Text(textPrefix + string(t.id) + ":" + base64.StdEncoding.EncodeToString(sealed)), nil
+}
+
+// haveSealed says whether texts of the append were sealed.
+func (t *texts) haveSealed() bool { return t != nil && t.seal != nil }
+
+// readText returns a text that was stored at a place.
+func readText(stored string, bound func() []byte) personal.Text {
+	text, is := strings.CutPrefix(stored, textPrefix)
+	key, encoded, cut := strings.Cut(text, ":")
+	if !is || !cut {
+		return personal.Text(stored)
+	}
+	sealed, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil {
+		return personal.Text(stored)
+	}
+	return personal.SealedText(personal.KeyID(key), sealed, bound())
+}
+
+// sealTexts is the marshaler of texts at a place.
+func (p *place) sealTexts() *json.Marshalers {
+	return json.MarshalToFunc(func(enc *jsontext.Encoder, v personal.Text) error {
+		stored, err := p.texts.stored(v, boundTo(p.at, p.event, enc.StackPointer()))
+		if err != nil {
+			return err
+		}
+		return enc.WriteToken(jsontext.String(string(stored)))
+	})
+}
+
+// readTexts is the unmarshaler of texts at a place.
+func (p *place) readTexts() *json.Unmarshalers {
+	return json.UnmarshalFromFunc(func(dec *jsontext.Decoder, v *personal.Text) error {
+		field := dec.StackPointer()
+		token, err := dec.ReadToken()
+		switch {
+		case err != nil:
+			return err
+		case token.Kind() == 'n':
+			*v = ""
+			return nil
+		case token.Kind() != '"':
+			return errors.New("a text is not one")
+		}
+		*v = readText(token.String(), func() []byte { return boundTo(p.at, p.event, field) })
+		return nil
+	})
+}
+
+// hasSealedTexts says whether the JSON of an event may hold texts that are sealed.
+func hasSealedTexts(data []byte) bool { return bytes.Contains(data, []byte(`"`+textPrefix)) }
+
+// textsIn says where events of a type have texts.
+type textsIn struct {
+	fields [][]int
+	// deep says that there may be others, in lists and behind pointers.
+	deep bool
+}
+
+// textsInType returns where events of a type have texts.
+func textsInType(t reflect.Type) (in textsIn) {
+	if t.Kind() != reflect.Struct {
+		in.deep = holdsText(t, map[reflect.Type]bool{})
+		return in
+	}
+	for i := range t.NumField() {
+		field := t.Field(i)
+		switch {
+		case field.Type == textType:
+			in.fields = append(in.fields, field.Index)
+		case field.Type.Kind() == reflect.Struct:
+			inner := textsInType(field.Type)
+			for _, index := range inner.fields {
+				in.fields = append(in.fields, append([]int{i}, index...))
+			}
+			in.deep = in.deep || inner.deep
+		default:
+			in.deep = in.deep || holdsText(field.Type, map[reflect.Type]bool{})
+		}
+	}
+	return in
+}
+
+// any says whether there are such events at all.
+func (in textsIn) any() bool { return in.deep || len(in.fields) > 0 }
+
+// of says whether an event may have texts.
+func (in textsIn) of(event any) bool {
+	if in.deep {
+		return true
+	}
+	v := reflect.ValueOf(event)
+	for _, field := range in.fields {
+		if v.FieldByIndex(field).Len() > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// holdsText says whether a type has texts in it, or can hold any value. seen holds the types already visited.
+func holdsText(t reflect.Type, seen map[reflect.Type]bool) bool {
+	if t == textType {
+		return true
+	}
+	if seen[t] {
+		return false
+	}
+	seen[t] = true
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
+		return holdsText(t.Elem(), seen)
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if holdsText(t.Field(i).Type, seen) {
+				return true
+			}
+		}
+	default:
+	}
+	return false
+}
