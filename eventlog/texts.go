@@ -94,9 +94,25 @@ func (p *place) sealTexts() *json.Marshalers {
 	})
 }
 
-// readTexts is the unmarshaler of texts at a place.
+// readTexts is the unmarshaler of texts at a place. Among values of any type, a string is a text if it was sealed.
 func (p *place) readTexts() *json.Unmarshalers {
-	return json.UnmarshalFromFunc(func(dec *jsontext.Decoder, v *personal.Text) error {
+	among := json.UnmarshalFromFunc(func(dec *jsontext.Decoder, v *any) error {
+		if dec.PeekKind() != '"' {
+			return errors.ErrUnsupported // decoded as ever
+		}
+		field := dec.StackPointer()
+		token, err := dec.ReadToken()
+		if err != nil {
+			return err
+		}
+		stored := token.String()
+		*v = stored
+		if text := readText(stored, func() []byte { return boundTo(p.at, p.event, field) }); text.Sealed() {
+			*v = text
+		}
+		return nil
+	})
+	return json.JoinUnmarshalers(among, json.UnmarshalFromFunc(func(dec *jsontext.Decoder, v *personal.Text) error {
 		field := dec.StackPointer()
 		token, err := dec.ReadToken()
 		switch {
@@ -110,15 +126,22 @@ func (p *place) readTexts() *json.Unmarshalers {
 		}
 		*v = readText(token.String(), func() []byte { return boundTo(p.at, p.event, field) })
 		return nil
-	})
+	}))
 }
 
 // hasSealedTexts says whether the JSON of an event may hold texts that are sealed.
 func hasSealedTexts(data []byte) bool { return bytes.Contains(data, []byte(`"`+textPrefix)) }
 
+// mayHoldTexts is a type, such as the answers of a diary, whose values have texts among others.
+type mayHoldTexts interface{ HoldsTexts() bool }
+
+var holder = reflect.TypeFor[mayHoldTexts]()
+
 // textsIn says where events of a type have texts.
 type textsIn struct {
 	fields [][]int
+	// holders are the fields whose values say themselves whether they have any.
+	holders [][]int
 	// deep says that there may be others, in lists and behind pointers.
 	deep bool
 }
@@ -134,10 +157,15 @@ func textsInType(t reflect.Type) (in textsIn) {
 		switch {
 		case field.Type == textType:
 			in.fields = append(in.fields, field.Index)
+		case field.Type.Implements(holder):
+			in.holders = append(in.holders, field.Index)
 		case field.Type.Kind() == reflect.Struct:
 			inner := textsInType(field.Type)
 			for _, index := range inner.fields {
 				in.fields = append(in.fields, append([]int{i}, index...))
+			}
+			for _, index := range inner.holders {
+				in.holders = append(in.holders, append([]int{i}, index...))
 			}
 			in.deep = in.deep || inner.deep
 		default:
@@ -148,7 +176,7 @@ func textsInType(t reflect.Type) (in textsIn) {
 }
 
 // any says whether there are such events at all.
-func (in textsIn) any() bool { return in.deep || len(in.fields) > 0 }
+func (in textsIn) any() bool { return in.deep || len(in.fields) > 0 || len(in.holders) > 0 }
 
 // of says whether an event may have texts.
 func (in textsIn) of(event any) bool {
@@ -161,12 +189,17 @@ func (in textsIn) of(event any) bool {
 			return true
 		}
 	}
+	for _, field := range in.holders {
+		if of, is := v.FieldByIndex(field).Interface().(mayHoldTexts); is && of.HoldsTexts() {
+			return true
+		}
+	}
 	return false
 }
 
 // holdsText says whether a type has texts in it, or can hold any value. seen holds the types already visited.
 func holdsText(t reflect.Type, seen map[reflect.Type]bool) bool {
-	if t == textType {
+	if t == textType || t.Kind() == reflect.Interface || t.Implements(holder) {
 		return true
 	}
 	if seen[t] {

@@ -222,7 +222,7 @@ func (entry *Entry) with(changed map[instrument.ItemID]any) map[instrument.ItemI
 func changesBetween(d *instrument.Definition, before, after map[instrument.ItemID]any) []Change {
 	var changes []Change
 	for _, item := range d.Items {
-		if before[item.ID] != after[item.ID] {
+		if asWritten(before[item.ID]) != asWritten(after[item.ID]) {
 			changes = append(changes, Change{Item: item.ID, Old: before[item.ID], New: after[item.ID]})
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"casebook/domain"
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 )
 
@@ -209,6 +210,11 @@ func (answers Answers) asSent() (Answers, error) {
 					Do("use at most 10000")
 			}
 			clean[item] = value
+			if len(value) > longestOption {
+				clean[item] = personal.Text(value)
+			}
+		case personal.Text:
+			clean[item] = value
 		case bool, float64:
 			clean[item] = value
 		default:
@@ -243,7 +249,8 @@ const besideMark = "/beside-"
 // BesideKey names the stream, beside a patient's own, in which an entry is held while that is damaged. The same entry has the same
 // key however often it is sent.
 func BesideKey(cmd SubmitDiary) string {
-	return strconv.FormatUint(printOf(cmd.Instrument, cmd.Device, cmd.CapturedAt, cmd.Answers), 16)
+	answers := Diary{}.written(cmd.Instrument, cmd.Answers)
+	return strconv.FormatUint(printOf(cmd.Instrument, cmd.Device, cmd.CapturedAt, answers), 16)
 }
 
 // heldAt returns where the state has a held entry; -1 if it has none with this id.

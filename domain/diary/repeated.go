@@ -11,11 +11,13 @@ import (
 
 	"casebook/domain/form"
 	"casebook/domain/instrument"
+	"casebook/domain/personal"
 	"casebook/domain/user"
 )
 
 // An app that is not sure whether an entry has arrived sends it again, perhaps under another key. It is the same entry if the device,
-// the moment of the capture, the instrument and the answers are the same: it is recorded once, whatever has become of it since.
+// the moment of the capture, the instrument and the answers are the same, apart from free texts: it is recorded once, whatever has become
+// of it since.
 
 // seenEntry is an entry from a device that the record has, wherever it counts now.
 type seenEntry struct {
@@ -39,6 +41,7 @@ func printOf(id instrument.ID, device user.DeviceID, at time.Time, answers Answe
 		switch value := plainAnswer(answers[item]).(type) {
 		case nil:
 			continue
+		case personal.Text: // a print could be tried out with names, and the text is sealed anew each time
 		case bool:
 			content = appendText(content, string(item))
 			content = appendText(content, map[bool]string{true: "t", false: "f"}[value])
@@ -94,7 +97,7 @@ func (d Diary) withEntry(e Event) Diary {
 	if !ok {
 		return d
 	}
-	d.seen = d.seen.with(seenEntry{capturedAt: at.UnixNano(), print: printOf(id, device, at, answers)})
+	d.seen = d.seen.with(seenEntry{capturedAt: at.UnixNano(), print: printOf(id, device, at, d.written(id, answers))})
 	return d
 }
 
@@ -125,7 +128,7 @@ func (s seenEntries) has(capturedAt int64, print func() uint64) bool {
 // hasRecorded says whether the record has this very entry.
 func (d Diary) hasRecorded(cmd SubmitDiary) bool {
 	return d.seen.has(cmd.CapturedAt.UnixNano(), func() uint64 {
-		return printOf(cmd.Instrument, cmd.Device, cmd.CapturedAt, cmd.Answers)
+		return printOf(cmd.Instrument, cmd.Device, cmd.CapturedAt, d.written(cmd.Instrument, cmd.Answers))
 	})
 }
 
@@ -133,7 +136,7 @@ func (d Diary) hasRecorded(cmd SubmitDiary) bool {
 func Repeats(cmd SubmitDiary, e Event) bool {
 	id, device, at, answers, ok := sent(e)
 	return ok && id == cmd.Instrument && device == cmd.Device && at.Equal(cmd.CapturedAt) &&
-		printOf(id, device, at, answers) == printOf(cmd.Instrument, cmd.Device, cmd.CapturedAt, cmd.Answers)
+		printOf(id, device, at, answers) == printOf(cmd.Instrument, cmd.Device, cmd.CapturedAt, cmd.Answers.withTextsOf(answers))
 }
 
 // BesideStream returns the key of the stream that holds an entry beside a damaged one, from the id of the entry.

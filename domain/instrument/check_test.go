@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"casebook/domain/instrument"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 
 	"github.com/google/go-cmp/cmp"
@@ -51,7 +52,7 @@ func everything(t testing.TB) *instrument.Instrument {
 func TestCheckCleans(t *testing.T) {
 	i := everything(t)
 	given := answers{"n": 4, "x": json.Number("0.5"), "b": true, "note": "fünf!", "c": "high", "d": "2026-02-28", "long": " \n", "ratio": nil}
-	want := answers{"n": 4.0, "x": 0.5, "b": true, "note": "fünf!", "c": "high", "d": "2026-02-28"}
+	want := answers{"n": 4.0, "x": 0.5, "b": true, "note": personal.Text("fünf!"), "c": "high", "d": "2026-02-28"}
 	got, err := i.Check(given)
 	if err != nil {
 		t.Fatal(err)

@@ -9,6 +9,9 @@ func (i *Instrument) compileForm() error {
 	items := make([]form.Item, len(d.Items))
 	for n := range d.Items {
 		items[n] = d.Items[n].asForm()
+		if d.Items[n].Type == Text {
+			i.texts = append(i.texts, d.Items[n].ID)
+		}
 	}
 	compiled, err := questionnaire.Compile(&form.Definition{ID: string(d.ID), Version: d.Version, Title: form.Plain(d.Title), Items: items})
 	i.form = compiled

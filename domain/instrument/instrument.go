@@ -19,6 +19,8 @@ type Instrument struct {
 	scores     []score
 	risks      []risk
 	windows    []dayWindow
+	// texts are the items that ask for free text.
+	texts []ItemID
 }
 
 type score struct {

@@ -4,7 +4,7 @@ package instrument
 // also returns a rule that cannot be computed for these answers (for example a division by zero), and says so in the
 // message: there may be a risk, and the diary must not be refused because of the rule.
 func (i *Instrument) Risks(answers map[ItemID]any, scores []ScoreResult) []RiskRule {
-	known := values{answers: answers, scores: scores}
+	known := values{answers: i.plain(answers), scores: scores}
 	var found []RiskRule
 	for n := range i.risks {
 		r := &i.risks[n]
