@@ -69,8 +69,11 @@ func (t *texts) stored(of personal.Text, bound []byte) (personal.Text, error) {
 // haveSealed says whether texts of the append were sealed.
 func (t *texts) haveSealed() bool { return t != nil && t.seal != nil }
 
+// isSealedText says whether a text looks as if it was sealed as it was stored.
+func isSealedText(stored string) bool { return strings.HasPrefix(stored, textPrefix) }
+
 // readText returns a text that was stored at a place.
-func readText(stored string, bound func() []byte) personal.Text {
+func readText(stored string, bound []byte) personal.Text {
 	text, is := strings.CutPrefix(stored, textPrefix)
 	key, encoded, cut := strings.Cut(text, ":")
 	if !is || !cut {
@@ -80,7 +83,7 @@ func readText(stored string, bound func() []byte) personal.Text {
 	if err != nil {
 		return personal.Text(stored)
 	}
-	return personal.SealedText(personal.KeyID(key), sealed, bound())
+	return personal.SealedText(personal.KeyID(key), sealed, bound)
 }
 
 // sealTexts is the marshaler of texts at a place.
@@ -107,8 +110,8 @@ func (p *place) readTexts() *json.Unmarshalers {
 		}
 		stored := token.String()
 		*v = stored
-		if text := readText(stored, func() []byte { return boundTo(p.at, p.event, field) }); text.Sealed() {
-			*v = text
+		if isSealedText(stored) {
+			*v = readText(stored, boundTo(p.at, p.event, field))
 		}
 		return nil
 	})
@@ -124,7 +127,10 @@ func (p *place) readTexts() *json.Unmarshalers {
 		case token.Kind() != '"':
 			return errors.New("a text is not one")
 		}
-		*v = readText(token.String(), func() []byte { return boundTo(p.at, p.event, field) })
+		*v = personal.Text(token.String())
+		if isSealedText(token.String()) {
+			*v = readText(token.String(), boundTo(p.at, p.event, field))
+		}
 		return nil
 	}))
 }

@@ -24,8 +24,9 @@ const (
 	// commandLog bounds the bytes that a diary adds to the log.
 	commandLog = 1_250
 
+	// rebuildBytes differ by some hundred with how many events of a patient are in one batch.
 	rebuildObjects = 52
-	rebuildBytes   = 8_000
+	rebuildBytes   = 8_900
 )
 
 // mustCost compares costs with their bounds.

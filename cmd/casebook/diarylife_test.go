@@ -58,7 +58,9 @@ func openDiarySite(t testing.TB) *diarySite {
 		AroundVisits: &instrument.AroundVisits{Visits: []string{"week-4"}, DaysBefore: 1, DaysAfter: 2}}
 	taken := daily("taken", late)
 	taken.Dosing = true
-	s.instruments = []instrument.Definition{daily("pain", late), daily("kept", holding), attacks, afterVisit, taken, daily("aftercare", late)}
+	worded := daily("worded", late)
+	worded.Items = append(worded.Items, instrument.Item{ID: "note", Text: "Anything else?", Type: instrument.Text})
+	s.instruments = []instrument.Definition{worded, daily("pain", late), daily("kept", holding), attacks, afterVisit, taken, daily("aftercare", late)}
 	in.must(s.manager, study.CreateStudy{InStudy: inStudy, Title: "Diaries", Sponsor: "Nobody"})
 	in.must(s.manager, study.PublishProtocolVersion{InStudy: inStudy, Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0",
 		Instruments: s.instruments,

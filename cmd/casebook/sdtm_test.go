@@ -14,9 +14,9 @@ import (
 	"time"
 
 	"casebook/domain"
-	"casebook/domain/personal"
 	"casebook/domain/enrollment"
 	"casebook/domain/patient"
+	"casebook/domain/personal"
 	"casebook/domain/study"
 	"casebook/domain/user"
 	"casebook/readmodels"

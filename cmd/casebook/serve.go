@@ -366,6 +366,9 @@ func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger
 		}
 		if s.identities != nil {
 			log.PersonalKeys = s.identities
+		} else {
+			logger.Warn("there is no store of the keys of personal data: who a patient is cannot be recorded, and the texts that people " +
+				"write are stored as they are and cannot be redacted; name one with --identity-keys")
 		}
 	}
 	log.Registerer = s.metrics

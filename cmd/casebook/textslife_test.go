@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"casebook/domain"
+	"casebook/domain/diary"
 	"casebook/domain/patient"
 	"casebook/domain/personal"
 	"casebook/domain/study"
@@ -71,20 +72,7 @@ func TestDailyLifeOfTexts(t *testing.T) {
 	}
 
 	// Nothing of it is stored or logged in the clear.
-	files := 0
-	err := filepath.WalkDir(in.dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		if data, err := os.ReadFile(path); err == nil {
-			mustLack(t, path, data, names)
-			files++
-		}
-		return nil // a store may remove its files meanwhile
-	})
-	if err != nil || files < 5 {
-		t.Fatalf("%d files were looked at, %v", files, err)
-	}
+	mustNotBeStored(t, in.dir, names)
 
 	// Where the key of one is destroyed, it is gone, and nothing else is.
 	for e, err := range in.log.ReadStream(t.Context(), patient.Decider.Stream(string(first.Patient)), 0) {
@@ -120,5 +108,71 @@ func TestDailyLifeOfTexts(t *testing.T) {
 		Reasoned: domain.Because(personal.SealedText("a", []byte("b"), []byte("c")))})
 	if status != http.StatusBadRequest || !strings.Contains(problem, "value_unprintable") {
 		t.Errorf("a sealed text is taken: %d %s", status, problem)
+	}
+}
+
+// TestDailyLifeOfTextsInDiaries has a patient write names into a diary, which is corrected, sent again and redacted.
+func TestDailyLifeOfTextsInDiaries(t *testing.T) {
+	s := openDiarySite(t)
+	of, day := s.takesPart(40, "worded"), s.ago(2)
+	investigator := s.account("dr.one", user.Grant{Role: user.Investigator, Study: s.study, Site: "01"})
+	phone := s.phone(of)
+	entry := s.filledIn(of, "worded", day)
+	entry.Zone, entry.Answers["note"] = "UTC", "Karl-Heinz Musterfrau-Klein made me walk"
+	names := []string{"Karl-Heinz", "Musterfrau-Klein"}
+	s.must(phone, entry)
+	status, answer, text := s.command(phone, "another key", entry)
+	if status != http.StatusOK || len(answer.Events) != 1 || !strings.Contains(text, "Karl-Heinz") {
+		t.Errorf("sent again, it is answered %d %s", status, text)
+	}
+	asked := s.must(phone, diary.AskDiaryCorrection{OfPatient: of, Instrument: "worded", Window: ofDay(day),
+		Answers: diary.Answers{"worst": 5}, Reasoned: domain.Because("Karl-Heinz says five")})
+	position := s.must(investigator, diary.CorrectDiary{OfPatient: of, Request: 1, Reasoned: domain.Because("asked Karl-Heinz")}).Position
+	d := s.diary(of, "worded", ofDay(day), max(position, asked.Position))
+	if d.Answers["note"] != entry.Answers["note"] || d.Answers["worst"] != 5.0 || len(d.Corrections) != 1 ||
+		d.Corrections[0].Reason != "Karl-Heinz says five" {
+		t.Fatalf("the site sees %+v", d)
+	}
+	mustNotBeStored(t, s.dir, names)
+	for e, err := range s.log.ReadStream(t.Context(), diary.Decider.Stream(string(of.Patient)), 0) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if submitted, is := e.Event.(diary.Submitted); is {
+			note, _ := submitted.Answers["note"].(personal.Text)
+			if !note.Sealed() {
+				t.Fatalf("the log tells %v", submitted.Answers)
+			}
+			key, _, _ := strings.Cut(string(note)[1:], ":")
+			if err := s.identities.Destroy(t.Context(), personal.KeyID(key)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	d = s.diary(of, "worded", ofDay(day), 0)
+	if d.Answers["note"] != personal.Redacted || d.Answers["worst"] != 5.0 || d.Corrections[0].Reason != "Karl-Heinz says five" {
+		t.Errorf("after the redaction of the note, the site sees %+v", d)
+	}
+	if again := s.must(phone, entry); len(again.Events) != 1 {
+		t.Errorf("sent again after the redaction, it is answered %+v", again)
+	}
+}
+
+// mustNotBeStored looks for words in all files of a data directory.
+func mustNotBeStored(t *testing.T, dir string, words []string) {
+	t.Helper()
+	files := 0
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		if data, err := os.ReadFile(path); err == nil {
+			mustLack(t, path, data, words)
+			files++
+		}
+		return nil // a store may remove its files meanwhile
+	})
+	if err != nil || files < 5 {
+		t.Fatalf("%d files were looked at, %v", files, err)
 	}
 }
