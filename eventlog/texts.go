@@ -55,7 +55,7 @@ func (t *texts) stored(of personal.Text, bound []byte) (personal.Text, error) {
 		defer cancel()
 		var err error
 		if t.id, t.seal, err = t.keys.Sealer(ctx); err != nil {
-			return "", err
+			return "", &unavailable{err}
 		}
 	}
 	plain, err := json.Marshal(string(of))

@@ -111,6 +111,26 @@ func TestDailyLifeOfTexts(t *testing.T) {
 	}
 }
 
+// TestTextsWaitForTheStoreOfKeys takes the store of keys away: what has a text is refused, and all else goes on.
+func TestTextsWaitForTheStoreOfKeys(t *testing.T) {
+	s := openDiarySite(t)
+	of, day := s.takesPart(40, "pain"), s.ago(2)
+	s.must(s.crc, s.onPaper(of, "pain", s.ago(3)))
+	if err := s.identities.Close(); err != nil {
+		t.Fatal(err)
+	}
+	status, _, text := s.command(s.crc, "", s.onPaper(of, "pain", s.ago(1)))
+	if status != http.StatusServiceUnavailable {
+		t.Errorf("a text without its key is answered %d %s", status, text)
+	}
+	position := s.must(s.phone(of), s.filledIn(of, "pain", day)).Position
+	for _, d := range s.diaries(of, "?instrument=pain", position) {
+		if d.Window == ofDay(s.ago(3)) && (d.Reason != personal.Unavailable || d.Answers["worst"] != 3.0) {
+			t.Errorf("without the store of keys, the diary is %+v", d)
+		}
+	}
+}
+
 // TestDailyLifeOfTextsInDiaries has a patient write names into a diary, which is corrected, sent again and redacted.
 func TestDailyLifeOfTextsInDiaries(t *testing.T) {
 	s := openDiarySite(t)
