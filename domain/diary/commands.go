@@ -33,6 +33,8 @@ type SubmitDiary struct {
 	Language    Language `json:"language,omitempty" doc:"Language in which it was shown"`
 	// Respondent is the patient, or the caregiver who sends the diary, unless it says something else.
 	Respondent Respondent `json:"respondent,omitempty" doc:"Who answered, if it was not the sender: minor for a patient under age, patient or minor where a caregiver only held the device"`
+	// Signature is left out where it is asked whether two commands are the same: it is another one each time.
+	Signature user.Signature `json:"signature,omitempty" doc:"Signature of the entry by the device's key, ECDSA on P-256 with SHA-256, as base64url of r and s; docs/epro.md says what is signed. Needed of a device that was enrolled with a key"`
 	// Sender is whose account sends the diary. The declaration sets it.
 	Sender Sender `json:"-"`
 }

@@ -42,6 +42,10 @@ const (
 	// WhyDeviceRevoked and WhyDeviceNotEnrolled are about the device that the entry names: another one may send what it has captured.
 	WhyDeviceRevoked     Why = "device_revoked"
 	WhyDeviceNotEnrolled Why = "device_not_enrolled"
+	// WhyUnsigned and WhyWrongSignature: nobody knows whether the device has captured it, because the entry has no signature although
+	// the device signs all of them, or one that is not of its key and of these values.
+	WhyUnsigned       Why = "signature_missing"
+	WhyWrongSignature Why = "signature_wrong"
 	// WhyZoneContradicts: the offset of the capture is not that of the zone then, so that nobody knows which day it was.
 	WhyZoneContradicts Why = "zone_contradicts_offset"
 	// WhyRespondentContradicts: a minor who is of age by the record, which may be wrong, or a caregiver with the patient's account.
@@ -65,8 +69,8 @@ const (
 )
 
 // Whys are all reasons.
-var Whys = []Why{WhyDeviceRevoked, WhyDeviceNotEnrolled, WhyZoneContradicts, WhyRespondentContradicts, WhyAnswered, WhyTooEarly,
-	WhyNoWindow, WhyTooLate, WhyNotParticipating, WhyTreatmentEnded, WhyNotAssigned, WhyUnusable, WhyOtherVersion, WhyDamaged}
+var Whys = []Why{WhyDeviceRevoked, WhyDeviceNotEnrolled, WhyUnsigned, WhyWrongSignature, WhyZoneContradicts, WhyRespondentContradicts,
+	WhyAnswered, WhyTooEarly, WhyNoWindow, WhyTooLate, WhyNotParticipating, WhyTreatmentEnded, WhyNotAssigned, WhyUnusable, WhyOtherVersion, WhyDamaged}
 
 // Schema implements domain.HasSchema.
 func (Why) Schema() domain.Schema { return domain.OneOf(Whys...) }
@@ -100,12 +104,16 @@ func (h heldEntry) capturedAt() time.Time {
 }
 
 // distrusted returns why an entry is held whatever its window is; "" if it need not be.
-func (c SubmitDiary) distrusted(who patient.Patient) Why {
+func (c SubmitDiary) distrusted(who patient.Patient, entered Entered) Why {
 	switch {
 	case c.Device != "" && c.Sender.Device == DeviceIsRevoked:
 		return WhyDeviceRevoked
 	case c.Device != "" && c.Sender.Device == DeviceIsUnknown:
 		return WhyDeviceNotEnrolled
+	case c.Signature == "" && c.Sender.Signs:
+		return WhyUnsigned
+	case c.Signature != "" && len(c.Sender.Keys) > 0 && !c.signedBy(c.Sender.Keys, entered):
+		return WhyWrongSignature
 	case c.zoneContradicts():
 		return WhyZoneContradicts
 	case c.respondentContradicts(who):

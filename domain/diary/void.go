@@ -100,8 +100,10 @@ func CorrectWindow(d Diary, facts Relocation, cmd CorrectDiaryWindow, call domai
 	if entry.For == found.window.ID { // where the patient was, it may have been another time of the day
 		found.late = entry.Late
 	}
+	entered := entry.Entered
+	entered.Signature = "" // it is of the entry as it was captured, which is in the first event
 	moved, err := found.submitted(Submitted{Patient: cmd.Patient, CapturedAt: entry.CapturedAt, Answers: entry.Answers,
-		Entered: entry.Entered, MovedFrom: cmd.From})
+		Entered: entered, MovedFrom: cmd.From})
 	if err != nil {
 		return nil, err
 	}
