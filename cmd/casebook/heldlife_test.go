@@ -320,6 +320,18 @@ func TestNoDiaryIsLost(t *testing.T) {
 			}
 		}
 		last := items[4].Answer.Position
+		mother := s.account("mother", user.Grant{Role: user.Caregiver, Study: s.study, Patient: of.Patient, Relation: user.RelationParent})
+		for name, token := range map[string]string{"the patient": p.token, "the mother": mother} { // at once, without a view
+			shown := s.schedule(token, "").Devices
+			if len(shown) != 1 || shown[0].Device != "phone-1" || shown[0].HeldThrough != 2 || shown[0].Highest != 6 ||
+				!slices.Equal(shown[0].Gaps, []diary.Span{{First: 3, Last: 3}, {First: 5, Last: 5}}) {
+				t.Errorf("the schedule of %s has the devices %+v", name, shown)
+			}
+			var list readmodels.List[diaryviews.DiaryDevice]
+			if s.query(token, fmt.Sprintf("/api/v1/patients/%s/diary-devices", of.Patient), last, &list); len(list.Items) != 1 {
+				t.Errorf("%s sees the devices %+v", name, list.Items)
+			}
+		}
 		if d := p.devices(last)["phone-1"]; d.HeldThrough != 2 || d.Highest != 6 || d.Numbering != diaryviews.NumberingGaps ||
 			!slices.Equal(d.Gaps, []diary.Span{{First: 3, Last: 3}, {First: 5, Last: 5}}) || d.Entries != 4 {
 			t.Errorf("the device is %+v", d)
@@ -330,6 +342,9 @@ func TestNoDiaryIsLost(t *testing.T) {
 			t.Errorf("devices with gaps are %+v", gapped.Items)
 		}
 		items = p.batch(entries...)
+		if shown := s.schedule(p.token, "").Devices; len(shown) != 1 || shown[0].HeldThrough != 6 || len(shown[0].Gaps) != 0 {
+			t.Errorf("the schedule has the devices %+v", shown)
+		}
 		if d := p.devices(items[4].Answer.Position)["phone-1"]; d.HeldThrough != 6 || d.Numbering != diaryviews.NumberingComplete {
 			t.Errorf("the device is %+v", d)
 		}

@@ -33,7 +33,8 @@ type signedEntry struct {
 // the end of a fraction of a second. What is empty is left out, and so are answers that are null or blank, and the respondent where
 // that is who is usual (see Entered). All of it stays in the event that records the entry first, and the zone in its metadata, so that
 // the signature can be verified for ever (21 CFR 11.10(h)).
-func SignedContent(of domain.PatientID, id instrument.ID, capturedAt time.Time, zone string, answers Answers, entered Entered) ([]byte, error) {
+func SignedContent(of domain.PatientID, id instrument.ID, capturedAt time.Time, zone string, answers Answers, entered Entered,
+) ([]byte, error) {
 	given := make(map[instrument.ItemID]any, len(answers))
 	for item, answer := range answers {
 		if text, ok := answer.(string); answer != nil && (!ok || strings.TrimSpace(text) != "") {

@@ -106,12 +106,13 @@ func TestR10_AnEntryIsOfTheDeviceWhoseKeyHasSignedIt(t *testing.T) {
 		change func(*diary.SubmitDiary)
 		why    diary.Why
 	}{
-		"no signature":             {func(c *diary.SubmitDiary) { c.Signature = "" }, diary.WhyUnsigned},
-		"another key":              {func(c *diary.SubmitDiary) { c.Signature = other.signs(t, *c) }, diary.WhyWrongSignature},
-		"no base64":                {func(c *diary.SubmitDiary) { c.Signature = "*" }, diary.WhyWrongSignature},
-		"half a signature":         {func(c *diary.SubmitDiary) { c.Signature = c.Signature[:43] }, diary.WhyWrongSignature},
-		"a device without a right": {func(c *diary.SubmitDiary) { c.Sender.Device = diary.DeviceIsRevoked; c.Sender.Keys = nil }, diary.WhyDeviceRevoked},
-		"a key that is none":       {func(c *diary.SubmitDiary) { c.Sender.Keys = []user.DeviceKey{"AAAA"} }, diary.WhyWrongSignature},
+		"no signature":     {func(c *diary.SubmitDiary) { c.Signature = "" }, diary.WhyUnsigned},
+		"another key":      {func(c *diary.SubmitDiary) { c.Signature = other.signs(t, *c) }, diary.WhyWrongSignature},
+		"no base64":        {func(c *diary.SubmitDiary) { c.Signature = "*" }, diary.WhyWrongSignature},
+		"half a signature": {func(c *diary.SubmitDiary) { c.Signature = c.Signature[:43] }, diary.WhyWrongSignature},
+		"a device without a right": {func(c *diary.SubmitDiary) { c.Sender = diary.Sender{Device: diary.DeviceIsRevoked} },
+			diary.WhyDeviceRevoked},
+		"a key that is none": {func(c *diary.SubmitDiary) { c.Sender.Keys = []user.DeviceKey{"AAAA"} }, diary.WhyWrongSignature},
 		"a device that may leave it out and does not": {func(c *diary.SubmitDiary) { c.Sender.Signs, c.Signature = false, other.signs(t, *c) },
 			diary.WhyWrongSignature},
 	} {
@@ -239,9 +240,9 @@ func TestASignatureIsVerifiedFromTheEventAlone(t *testing.T) {
 	}
 	// A diary that was moved has other values than the signed ones, and no signature.
 	entry := diary.EntryOf(events, painNRS, e.Window.ID)
-	moved, err := diary.CorrectWindow(march(t).Given(events...).State(), diary.Relocation{Patient: who, Entry: entry}, diary.CorrectDiaryWindow{
-		OfPatient: domain.ForPatient(anna), Instrument: painNRS, From: e.Window.ID, To: "2026-03-02/evening", Reasoned: domain.Because("Wrong day")},
-		now)
+	moved, err := diary.CorrectWindow(march(t).Given(events...).State(), diary.Relocation{Patient: who, Entry: entry},
+		diary.CorrectDiaryWindow{OfPatient: domain.ForPatient(anna), Instrument: painNRS, From: e.Window.ID, To: "2026-03-02/evening",
+			Reasoned: domain.Because("Wrong day")}, now)
 	if err != nil || moved[1].(diary.Submitted).Signature != "" {
 		t.Errorf("a diary that was moved is %+v, %v", moved, err)
 	}
@@ -282,7 +283,8 @@ const webCrypto = `
 const { given, key, signature } = JSON.parse(process.argv[1]);
 const pair = await crypto.subtle.generateKey({ name: "ECDSA", namedCurve: "P-256" }, true, ["sign", "verify"]);
 const spki = Buffer.from(await crypto.subtle.exportKey("spki", pair.publicKey)).toString("base64");
-const imported = await crypto.subtle.importKey("spki", Buffer.from(key, "base64"), { name: "ECDSA", namedCurve: "P-256" }, false, ["verify"]);
+const imported = await crypto.subtle.importKey("spki", Buffer.from(key, "base64"), { name: "ECDSA", namedCurve: "P-256" }, false,
+  ["verify"]);
 const right = await crypto.subtle.verify({ name: "ECDSA", hash: "SHA-256" }, imported, Buffer.from(signature, "base64url"),
   new TextEncoder().encode("casebook-entry-1\n" + canonical(given)));
 console.log(JSON.stringify({ entry: await signed(given, pair.privateKey), key: spki, right }));
@@ -306,7 +308,8 @@ func TestPhonesSignWithWebCrypto(t *testing.T) {
 
 	key := newKeyPair(t)
 	sent := evenings(t)
-	sent.Answers = with(mild(), diary.Answers{"worst": 0.1, "note": "schlimmer, \"viel\" <\u00e4> \u20ac \U0001f600\n", "average": 1e21, "least": 1e-7})
+	sent.Answers = with(mild(), diary.Answers{"worst": 0.1, "average": 1e21, "least": 1e-7,
+		"note": "schlimmer, \"viel\" <\u00e4> \u20ac \U0001f600\n"})
 	sent.CapturedAt = sent.CapturedAt.Add(120 * time.Millisecond)
 	given, err := json.Marshal(sent.WithoutSignature())
 	if err != nil {
