@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -533,16 +532,7 @@ func TestNothingIsLostAfterARestoreOfAnOlderLog(t *testing.T) {
 
 	// The machine is lost, and the backup is an hour older.
 	dir := filepath.Join(t.TempDir(), "restored")
-	tool(t, exitOK, "node", "restore", "--from", backup, "--data", dir)
-	for _, name := range []string{tokenKeyFile, blindingKeyFile} {
-		text, err := os.ReadFile(filepath.Join(s.dir, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	restoreInto(t, dir, backup, s.dir)
 	s.installation = startIn(t, dir)
 	lost := 0
 	for _, p := range phones {
