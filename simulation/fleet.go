@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -38,6 +39,8 @@ type FleetOptions struct {
 	Today domain.Date
 	// Seed determines what the patients and their phones do.
 	Seed uint64
+	// Steady has each patient have one phone that captures at home in the evening, and nothing else.
+	Steady bool
 	// Workers is how many phones are active at the same time.
 	Workers int
 	// Say receives messages about the progress; it may be nil.
@@ -118,8 +121,7 @@ var (
 )
 
 const (
-	fleetInstrument instrument.ID = "pain-diary"
-	fleetSite       domain.SiteID = "01"
+	fleetSite domain.SiteID = "01"
 	// fleetPassword is what patients of the fleet choose.
 	fleetPassword = "pine harbour lantern seven" // #nosec G101 -- no secret of an installation
 )
@@ -155,12 +157,15 @@ func (f *Fleet) Captured() (n int) {
 	return n
 }
 
+// sentAgain are the answers after which a phone sends the same again: the server is overloaded, or does not know what became of it.
+var sentAgain = []int{http.StatusTooManyRequests, http.StatusServiceUnavailable, http.StatusGatewayTimeout}
+
 // exchange sends a request until it is answered: also to a server that is away for a while, or has moved.
 func (f *Fleet) exchange(ctx context.Context, method, path, token string, headers map[string]string, body, into any) error {
 	for {
 		err := f.api.Load().exchange(ctx, method, path, token, headers, body, into)
 		r, refused := errors.AsType[*refusal](err)
-		if err == nil || refused && r.Status != http.StatusServiceUnavailable && r.Status != http.StatusTooManyRequests {
+		if err == nil || refused && !slices.Contains(sentAgain, r.Status) {
 			return err
 		}
 		select {
@@ -248,7 +253,8 @@ func (f *Fleet) patient(ctx context.Context, n int, first domain.Date) ([]*Phone
 	var none struct{}
 	of, key := domain.ForPatient(id), "patient/"+number
 	for i, command := range []any{
-		patient.ScreenPatient{AtSite: domain.ForSite(f.Study, fleetSite), ScreeningNumber: number, On: first.AddDays(-1), AgeYears: 54, Zone: zone},
+		patient.ScreenPatient{AtSite: domain.ForSite(f.Study, fleetSite), ScreeningNumber: number, On: first.AddDays(-1), AgeYears: 54,
+			Zone: zone},
 		patient.RecordConsent{OfPatient: of, ConsentVersion: "1", On: first.AddDays(-1)},
 		patient.EnrollPatient{OfPatient: of, On: first},
 	} {
@@ -266,6 +272,9 @@ func (f *Fleet) patient(ctx context.Context, n int, first domain.Date) ([]*Phone
 			random: rand.New(rand.NewPCG(f.Seed+1, uint64(n)))}, err // #nosec G404 G115 -- a simulation
 	}
 	kind := phoneKind(n % int(phoneKinds))
+	if f.Steady {
+		kind = steady
+	}
 	p, err := own("phone-1", kind)
 	if err != nil {
 		return nil, err
@@ -326,7 +335,7 @@ func (f *Fleet) assign(ctx context.Context, of domain.OfPatient, key string, fir
 	for {
 		err := f.exchange(ctx, http.MethodPost, "/api/v1/commands/AssignInstrument", f.crc,
 			map[string]string{"Idempotency-Key": string(f.Study) + "/" + key + "/assign"},
-			diary.AssignInstrument{OfPatient: of, Instrument: fleetInstrument, From: first, Until: f.Today.AddDays(60), On: first}, &none)
+			diary.AssignInstrument{OfPatient: of, Instrument: instrument.PainDiary().ID, From: first, Until: f.Today.AddDays(60), On: first}, &none)
 		r, refused := errors.AsType[*refusal](err)
 		if !refused || r.Code != "patient_not_enrolled" && r.Code != "patient_not_participating" {
 			return err
@@ -351,8 +360,12 @@ type enrolledDevice struct {
 }
 
 func (f *Fleet) activate(ctx context.Context, p *Phone, code string) error {
-	return f.begin(ctx, p, "/api/v1/activate", map[string]any{"user": p.User, "code": code, "password": p.password,
+	err := f.begin(ctx, p, "/api/v1/activate", map[string]any{"user": p.User, "code": code, "password": p.password,
 		"device": enrolledDevice{p.Device, p.Key.Public}})
+	if r, refused := errors.AsType[*refusal](err); refused && r.Code == "activation_failed" { // it may have been done, and not answered
+		return f.signIn(ctx, p)
+	}
+	return err
 }
 
 func (f *Fleet) signIn(ctx context.Context, p *Phone) error {

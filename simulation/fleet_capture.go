@@ -6,6 +6,7 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/diary"
+	"casebook/domain/instrument"
 )
 
 // capture has a phone capture an entry in the evening of each day. What has to become of each follows from what the phone says about
@@ -50,7 +51,7 @@ func (f *Fleet) capture(p *Phone, first domain.Date) error {
 			continue // whether that lies in the future depends on the hour
 		}
 		worst := float64(p.random.IntN(8)) // never severe
-		c.command = diary.SubmitDiary{OfPatient: domain.ForPatient(p.Patient), Instrument: fleetInstrument,
+		c.command = diary.SubmitDiary{OfPatient: domain.ForPatient(p.Patient), Instrument: instrument.PainDiary().ID,
 			CapturedAt: at.In(time.FixedZone("", offset)), Zone: zone, Device: p.Device, Sequence: int64(len(p.kept) + 1),
 			MonotonicMs: int64(n+1) * 86_400_000,
 			Answers:     diary.Answers{"worst": worst, "least": 0.0, "average": float64(int(worst) / 2), "now": 1.0, "rescue": false}}

@@ -3,6 +3,7 @@ package simulation
 import (
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -149,7 +150,8 @@ func (r *FleetReport) compare(id domain.PatientID, phones []*Phone, found []reco
 
 func (r *FleetReport) compareOne(id domain.PatientID, c *captured, d recordedDiary, is bool) {
 	sent := c.command
-	name := fmt.Sprintf("%s: entry %d of %s, captured at %s in %s", id, sent.Sequence, sent.Device, sent.CapturedAt.Format(time.RFC3339), sent.Zone)
+	name := fmt.Sprintf("%s: entry %d of %s, captured at %s in %s", id, sent.Sequence, sent.Device, sent.CapturedAt.Format(time.RFC3339),
+		sent.Zone)
 	switch {
 	case c.refused != "":
 		r.Refused[c.refused]++
@@ -185,4 +187,22 @@ func (r *FleetReport) compareOne(id domain.PatientID, c *captured, d recordedDia
 			r.fault("%s: the record has %v for %s", name, d.Answers[string(item)], item)
 		}
 	}
+}
+
+// Write writes the report for people.
+func (r FleetReport) Write(w io.Writer, took time.Duration) error {
+	fmt.Fprintf(w, "%d entries of %d phones of %d patients, sent %d times in %s\n", r.Entries, r.Phones, r.Patients, r.Sent,
+		took.Round(time.Millisecond))
+	fmt.Fprintf(w, "  %6d count, each once and on its day\n", r.Counted)
+	for _, why := range slices.Sorted(maps.Keys(r.Held)) {
+		fmt.Fprintf(w, "  %6d are held: %s\n", r.Held[why], why)
+	}
+	for _, code := range slices.Sorted(maps.Keys(r.Refused)) {
+		fmt.Fprintf(w, "  %6d were refused: %s\n", r.Refused[code], code)
+	}
+	_, err := fmt.Fprintf(w, "  %6d are not as they were captured\n", r.Wrong)
+	for _, fault := range r.Faults {
+		fmt.Fprintln(w, "    "+fault)
+	}
+	return err
 }

@@ -2,6 +2,7 @@ package simulation
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -92,18 +93,33 @@ func (f *Fleet) missing(ctx context.Context, p *Phone) (missing []*captured, pos
 	return missing, shown.Position, nil
 }
 
+// batchItem is an entry in the body of a batch.
+type batchItem struct {
+	Command string            `json:"command"`
+	Key     string            `json:"idempotencyKey"`
+	Body    diary.SubmitDiary `json:"body"`
+}
+
+type batchBody struct {
+	Commands []batchItem `json:"commands"`
+}
+
+func batchOf(entries []*captured) (b batchBody) {
+	for _, c := range entries {
+		b.Commands = append(b.Commands, batchItem{"SubmitDiary", c.key, c.command})
+	}
+	return b
+}
+
+// Batch returns the body of a batch of the first entries that the phone has captured, at most so many, and how many it has.
+func (p *Phone) Batch(most int) (body []byte, entries int, err error) {
+	entries = min(most, len(p.kept))
+	body, err = json.Marshal(batchOf(p.kept[:entries]))
+	return body, entries, err
+}
+
 func (f *Fleet) sendBatch(ctx context.Context, p *Phone, batch []*captured) error {
-	type item struct {
-		Command string            `json:"command"`
-		Key     string            `json:"idempotencyKey"`
-		Body    diary.SubmitDiary `json:"body"`
-	}
-	var body struct {
-		Commands []item `json:"commands"`
-	}
-	for _, c := range batch {
-		body.Commands = append(body.Commands, item{"SubmitDiary", c.key, c.command})
-	}
+	body := batchOf(batch)
 	var answered struct {
 		Items []struct {
 			Status  int      `json:"status"`
@@ -122,7 +138,7 @@ func (f *Fleet) sendBatch(ctx context.Context, p *Phone, batch []*captured) erro
 			switch {
 			case a.Status == http.StatusOK:
 				batch[i].acknowledged = true
-			case a.Status == http.StatusServiceUnavailable || a.Status == http.StatusTooManyRequests:
+			case slices.Contains(sentAgain, a.Status):
 				shed = true
 			case a.Problem != nil:
 				batch[i].refused = a.Problem.Code
@@ -142,7 +158,8 @@ func (f *Fleet) asPhone(ctx context.Context, p *Phone, method, path string, head
 		return err
 	}
 	var s session
-	if err := f.exchange(ctx, http.MethodPost, "/api/v1/sign-in/refresh", "", nil, map[string]string{"refreshToken": p.Refresh}, &s); err != nil {
+	ask := map[string]string{"refreshToken": p.Refresh}
+	if err := f.exchange(ctx, http.MethodPost, "/api/v1/sign-in/refresh", "", nil, ask, &s); err != nil {
 		return fmt.Errorf("refresh the session: %w", err)
 	}
 	p.token = s.Token

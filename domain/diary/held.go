@@ -162,8 +162,8 @@ func (d Diary) freeHeldID(id instrument.ID, at time.Time) string {
 
 // checked checks the answers of an entry with the version of the instrument that its window asks for or, if that does not take them,
 // with any other version that the patient was assigned: a device that was offline may not have heard of an amendment. by is the version
-// that takes them; nil if there is none that this program can use. It refuses what instrument.Instrument.Check refuses, and for an entry without an
-// instrument malformed_id, value_too_long and unknown_item.
+// that takes them; nil if there is none that this program can use. It refuses what instrument.Instrument.Check refuses, and for an
+// entry without an instrument malformed_id, value_too_long and unknown_item.
 func (d Diary) checked(cmd SubmitDiary, meant *entryWindow) (by *instrument.Instrument, answers Answers, err error) {
 	var candidates []*Assignment
 	if meant != nil {
@@ -188,8 +188,8 @@ func (d Diary) checked(cmd SubmitDiary, meant *entryWindow) (by *instrument.Inst
 		return nil, nil, first
 	}
 	if cmd.Instrument == "" || len(cmd.Instrument) > maxNameChars {
-		return nil, nil, refuse.Malformed("malformed_id", "%q cannot be an instrument", refuse.Shortened(string(cmd.Instrument))).At("instrument").
-			Do("use the id of the instrument, as the protocol names it")
+		return nil, nil, refuse.Malformed("malformed_id", "%q cannot be an instrument", refuse.Shortened(string(cmd.Instrument))).
+			At("instrument").Do("use the id of the instrument, as the protocol names it")
 	}
 	answers, err = cmd.Answers.asSent()
 	return nil, answers, err

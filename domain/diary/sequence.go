@@ -94,16 +94,17 @@ func (d Diary) withNumber(e Entered) Diary {
 		return d
 	}
 	of := DeviceNumbers{Device: e.Device}
-	devices := make([]DeviceNumbers, 0, len(d.devices)+1)
+	others := make([]DeviceNumbers, 0, len(d.devices)+1)
 	for _, known := range d.devices {
 		if known.Device == e.Device {
 			of = known
 		} else {
-			devices = append(devices, known)
+			others = append(others, known)
 		}
 	}
 	of.Numbers = of.With(e.Sequence)
-	d.devices = append(devices, of)
+	others = append(others, of)
+	d.devices = others
 	return d
 }
 
