@@ -75,7 +75,7 @@ type Principal struct {
 	Sessions int
 	// Devices are the enrolled devices of a patient's account.
 	Devices []user.Device
-	// Device is the device that this sign-in has enrolled; the zero value for other sign-ins, and for tokens.
+	// Device is the device that this sign-in has enrolled, or to whose session the token belongs; the zero value for others.
 	Device user.Device
 	// MustChangePassword says that somebody else chose the account's password.
 	MustChangePassword bool

@@ -203,7 +203,7 @@ var entitled = map[string]struct {
 	"Patients":                {theSite, readers},
 	"Patient":                 {thePatient, append([]user.Role{user.PatientRole}, readers...)},
 	"PatientDiaries":          {thePatient, append([]user.Role{user.PatientRole}, readers...)},
-	"PatientDiaryDevices":     {thePatient, append([]user.Role{user.PatientRole}, readers...)},
+	"PatientDiaryDevices":     {thePatient, append([]user.Role{user.PatientRole, user.Caregiver}, readers...)},
 	"HeldDiaries":             {theSite, readers},
 	"DiaryDevices":            {theSite, readers},
 	"PatientVisits":           {thePatient, readers},

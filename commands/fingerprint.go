@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 
+	"casebook/domain"
 	"casebook/domain/canonical"
 	"casebook/eventlog"
 
@@ -47,6 +48,9 @@ func (d *Declaration[S, E, F, C]) fingerprintOf(r Request, body C) (fingerprint,
 	}
 	prefix := []byte(d.name + "\x00")
 	value := any(body)
+	if signed, ok := value.(domain.WithSignature); ok {
+		value = signed.WithoutSignature()
+	}
 	if r.BodyVersion != 0 {
 		value = json.RawMessage(r.Body)
 	}

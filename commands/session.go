@@ -34,6 +34,9 @@ func (h *Handler) Authenticated(ctx context.Context, proof access.Proof) (access
 		return access.Principal{}, refuse.Unauthenticated("session_ended", "the session of %s has ended", proof.User).Do("sign in again")
 	}
 	p.AuthenticatedAt, p.SecondFactor = proof.AuthenticatedAt, proof.SecondFactor
+	if at := slices.IndexFunc(u.Devices, func(d user.Device) bool { return proof.InSession && d.ID == proof.Device }); at >= 0 {
+		p.Device = u.Devices[at]
+	}
 	return p, nil
 }
 

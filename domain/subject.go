@@ -58,6 +58,12 @@ type WithCapture interface {
 	Captured() (at time.Time, zone string)
 }
 
+// WithSignature is a command with a signature. Whoever signs the same again may get another signature.
+type WithSignature interface {
+	// WithoutSignature returns the command without it: two commands that are the same without it are the same.
+	WithoutSignature() any
+}
+
 // AboutPatient returns the patient that the command is about.
 func (o OfPatient) AboutPatient() PatientID { return o.Patient }
 

@@ -293,6 +293,49 @@ func TestARiskBecomesAMessageAndIsEscalated(t *testing.T) {
 	}
 }
 
+// The site hears of an urgent risk in a diary that is held before it has decided, once: also when it takes the diary later.
+func TestTheSiteHearsOfARiskInAHeldDiaryOnce(t *testing.T) {
+	w := newWorld(t, 10)
+	who := w.assign(painDiary)
+	w.drive()
+	severe := func(day, hour int, worst float64) diary.SubmitDiary {
+		return diary.SubmitDiary{OfPatient: domain.ForPatient(who), Instrument: painDiary, CapturedAt: berlin(day, hour, 0, 0),
+			Answers: diary.Answers{"worst": worst, "least": 1, "average": 2, "now": 2, "rescue": false}}
+	}
+	w.clock.set(berlin(4, 22, 0, 0))
+	w.must(w.phone(who), severe(3, 20, 3))
+	w.must(w.phone(who), severe(3, 21, 7)) // held, and no risk
+	w.must(w.phone(who), severe(3, 22, 9))
+	held := w.wait("DiaryHeld", func(e any) bool { return len(e.(diary.Held).UrgentRisks) > 0 })
+	if risks := held.Event.(diary.Held).UrgentRisks; !slices.Equal(risks, []string{"pain-severe"}) {
+		t.Errorf("the risks are %v", risks)
+	}
+	raised := w.wait("AlertRaised", func(any) bool { return true }).Event.(safety.AlertRaised)
+	if raised.Source != held.ID.String() || raised.Patient != who || raised.Kind != safety.RiskFlagged || raised.Severity != safety.Urgent ||
+		raised.Site != "A" || !strings.Contains(raised.Summary, "held") {
+		t.Errorf("raised was %+v", raised)
+	}
+	because := domain.Because("The patient was asked")
+	w.must(w.crc, diary.VoidDiary{OfPatient: domain.ForPatient(who), Instrument: painDiary, Window: "2026-02-03/evening", Reasoned: because})
+	w.must(w.crc, diary.CorrectDiaryWindow{OfPatient: domain.ForPatient(who), Instrument: painDiary, From: held.Event.(diary.Held).Window.ID,
+		To: "2026-02-03/evening", Reasoned: because})
+	flagged := w.wait("RiskFlagged", func(any) bool { return true }).Event.(diary.RiskFlagged)
+	if !flagged.ToldWhenHeld || flagged.Rule != "pain-severe" {
+		t.Errorf("flagged was %+v", flagged)
+	}
+	// Another diary is behind it.
+	w.must(w.phone(who), severe(4, 20, 9))
+	next := w.wait("RiskFlagged", func(e any) bool { return e.(diary.RiskFlagged).Window == "2026-02-04/evening" })
+	alerts := 0
+	w.wait("AlertRaised", func(e any) bool {
+		alerts++
+		return e.(safety.AlertRaised).Source == next.ID.String()
+	})
+	if alerts != 2 {
+		t.Errorf("%d alerts were raised", alerts)
+	}
+}
+
 // riskyPHQ9 are answers of which the ninth crosses the risk rule.
 func riskyPHQ9() diary.Answers {
 	answers := diary.Answers{"phq9": "2", "difficulty": "0"}

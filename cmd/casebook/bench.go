@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"casebook/access"
 	"casebook/domain"
 	"casebook/loadtest"
 
@@ -25,6 +26,8 @@ import (
 
 type benchCommand struct {
 	Diary    benchDiaryCommand    `cmd:"" help:"Measure how fast diaries are stored durably."`
+	Evening  benchEveningCommand  `cmd:"" help:"Measure the evening, when all phones refresh their tokens, ask what is due and send their diaries."`
+	Fleet    benchFleetCommand    `cmd:"" help:"Have phones that travel, are lost, have wrong clocks and send again send their diaries, and check every entry."`
 	Rebuild  benchRebuildCommand  `cmd:"" help:"Measure how fast views are built from logs of several lengths."`
 	Replaces benchReplacesCommand `cmd:"" help:"Measure guarded replaces of documents in collections of several sizes."`
 	Start    benchStartCommand    `cmd:"" help:"Measure how fast a server starts on logs of several lengths, and what it takes while nothing happens."`
@@ -38,10 +41,16 @@ type benchDiaryCommand struct {
 	Patients    int           `help:"Patients who send diaries in turn." default:"2000"`
 	Rival       string        `help:"Also measure another system with POST /diary at this address, alternately." placeholder:"URL"`
 	RivalKey    string        `help:"HS256 key of the other system's tokens." default:"bench-secret-bench-secret-bench-secret"`
-	Data        string        `help:"New directory for the server's data; a temporary one by default." type:"path" env:"CASEBOOK_BENCH_DATA" placeholder:"DIR"`
-	Eventstore  string        `help:"Address of a real event store to measure with, esdb://...; it is filled with events of a study of its own, and must hold nothing but benchmarks." env:"CASEBOOK_BENCH_EVENTSTORE" placeholder:"URL"`
-	Mongo       string        `help:"Address of a real MongoDB to measure with, mongodb://..." env:"CASEBOOK_BENCH_MONGO" placeholder:"URL"`
 	JSON        bool          `help:"Print JSON."`
+
+	On benchServerFlags `embed:""`
+}
+
+// benchServerFlags say on which stores the server runs that a benchmark measures.
+type benchServerFlags struct {
+	Data       string `help:"New directory for the server's data; a temporary one by default." type:"path" env:"CASEBOOK_BENCH_DATA" placeholder:"DIR"`
+	Eventstore string `help:"Address of a real event store to measure with, esdb://...; it is filled with events of a study of its own, and must hold nothing but benchmarks." env:"CASEBOOK_BENCH_EVENTSTORE" placeholder:"URL"`
+	Mongo      string `help:"Address of a real MongoDB to measure with, mongodb://..." env:"CASEBOOK_BENCH_MONGO" placeholder:"URL"`
 }
 
 // benchReady and benchAdmin are what the server's process prints, before its address and that for operators, when it serves.
@@ -50,8 +59,9 @@ const (
 	benchAdmin = "bench admin at "
 )
 
-// Run starts a server in a process of its own, on embedded stores and free ports, and measures it.
-func (c benchDiaryCommand) Run(ctx context.Context, s streams) (err error) {
+// with starts a server in a process of its own, on embedded stores and free ports unless others are given, and ends it when use has
+// returned.
+func (c benchServerFlags) with(ctx context.Context, s streams, use func(benchedServer) error) (err error) {
 	dir := c.Data
 	if dir != "" && dataDir(dir).hasEventStore() {
 		return fmt.Errorf("%s holds a log, and a benchmark would write into it; name a new directory with --data", dir)
@@ -75,6 +85,7 @@ func (c benchDiaryCommand) Run(ctx context.Context, s streams) (err error) {
 	if err != nil {
 		return err
 	}
+	server.tokens = tokens
 	defer func() {
 		interrupted := server.process.Process.Signal(os.Interrupt)
 		var exit *exec.ExitError
@@ -82,11 +93,19 @@ func (c benchDiaryCommand) Run(ctx context.Context, s streams) (err error) {
 			err = errors.Join(err, ended)
 		}
 	}()
-	say := func(format string, args ...any) { fmt.Fprintf(s.err, format+"\n", args...) }
+	return use(server)
+}
+
+// Run measures a server.
+func (c benchDiaryCommand) Run(ctx context.Context, s streams) error {
+	return c.On.with(ctx, s, func(server benchedServer) error { return c.measure(ctx, s, server) })
+}
+
+func (c benchDiaryCommand) measure(ctx context.Context, s streams, server benchedServer) error {
 	report, err := loadtest.Diary(ctx, loadtest.Options{
 		BaseURL: server.base, Admin: demoAdmin, Connections: c.Connections, Duration: c.Duration, Rate: c.Rate, Rounds: c.Rounds,
-		Patients: c.Patients, Rival: c.Rival, RivalKey: c.RivalKey, ServerPID: server.process.Process.Pid, Say: say, Profile: server.profile,
-		SignAs: func(u domain.UserID) (string, error) { return tokens.Sign(u, time.Now(), 24*time.Hour) },
+		Patients: c.Patients, Rival: c.Rival, RivalKey: c.RivalKey, ServerPID: server.process.Process.Pid, Say: s.say, Profile: server.profile,
+		SignAs: func(u domain.UserID) (string, error) { return server.tokens.Sign(u, time.Now(), 24*time.Hour) },
 	})
 	if err != nil {
 		return err
@@ -142,6 +161,7 @@ func writeBenchKey(file string) error {
 type benchedServer struct {
 	base, admin string
 	process     *exec.Cmd
+	tokens      *access.Tokens
 }
 
 // profile takes a CPU profile of the server.
@@ -163,7 +183,7 @@ func (b benchedServer) profile(ctx context.Context, d time.Duration) ([]byte, er
 }
 
 // startServer starts this program again as the server, so that load and server do not share a heap.
-func (c benchDiaryCommand) startServer(ctx context.Context, dir string, s streams) (b benchedServer, err error) {
+func (c benchServerFlags) startServer(ctx context.Context, dir string, s streams) (b benchedServer, err error) {
 	program, err := os.Executable()
 	if err != nil {
 		return b, err

@@ -37,6 +37,8 @@ var nameless = map[string]string{
 	"codebreak open":    "it opens an envelope, offline; the opening is recorded afterwards, by name",
 	"supply simulate":   "it reads the log of a study and prints an estimate",
 	"bench diary":       "it works on stores of its own",
+	"bench evening":     "it works on stores of its own",
+	"bench fleet":       "it works on stores of its own",
 	"bench rebuild":     "it works on stores of its own",
 	"bench start":       "it works on stores of its own",
 	"bench replaces":    "it works on stores of its own",

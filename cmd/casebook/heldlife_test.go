@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -24,6 +23,7 @@ import (
 	"casebook/embedded/storetest"
 	"casebook/readmodels"
 	diaryviews "casebook/readmodels/diary"
+	"casebook/simulation"
 )
 
 // heldSite is a study whose patients have phones.
@@ -44,13 +44,19 @@ const phonePassword = "velvet anchor copper mist"
 // enrolPhone signs the patient in on a device, which enrols it. The account is made when its first device comes.
 func (s *heldSite) enrolPhone(of domain.OfPatient, device user.DeviceID) *appOf {
 	s.t.Helper()
+	return s.enrolPhoneWithKey(of, device, "")
+}
+
+// enrolPhoneWithKey is enrolPhone for a phone that signs its entries.
+func (s *heldSite) enrolPhoneWithKey(of domain.OfPatient, device user.DeviceID, key user.DeviceKey) *appOf {
+	s.t.Helper()
 	id := domain.UserID("phone." + strings.ToLower(string(of.Patient)))
 	if s.phones[id] == "" {
 		s.phone(of)
 		s.installation.send(access.Principal{User: id, AuthenticatedAt: time.Now()},
 			user.ChangePassword{OfUser: domain.ForUser(id), Password: phonePassword})
 	}
-	body, err := json.Marshal(api.SignIn{User: id, Password: phonePassword, Device: user.DeviceAtSignIn{ID: device}})
+	body, err := json.Marshal(api.SignIn{User: id, Password: phonePassword, Device: user.DeviceAtSignIn{ID: device, Key: key}})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -313,6 +319,18 @@ func TestNoDiaryIsLost(t *testing.T) {
 			}
 		}
 		last := items[4].Answer.Position
+		mother := s.account("mother", user.Grant{Role: user.Caregiver, Study: s.study, Patient: of.Patient, Relation: user.RelationParent})
+		for name, token := range map[string]string{"the patient": p.token, "the mother": mother} { // at once, without a view
+			shown := s.schedule(token, "").Devices
+			if len(shown) != 1 || shown[0].Device != "phone-1" || shown[0].HeldThrough != 2 || shown[0].Highest != 6 ||
+				!slices.Equal(shown[0].Gaps, []diary.Span{{First: 3, Last: 3}, {First: 5, Last: 5}}) {
+				t.Errorf("the schedule of %s has the devices %+v", name, shown)
+			}
+			var list readmodels.List[diaryviews.DiaryDevice]
+			if s.query(token, fmt.Sprintf("/api/v1/patients/%s/diary-devices", of.Patient), last, &list); len(list.Items) != 1 {
+				t.Errorf("%s sees the devices %+v", name, list.Items)
+			}
+		}
 		if d := p.devices(last)["phone-1"]; d.HeldThrough != 2 || d.Highest != 6 || d.Numbering != diaryviews.NumberingGaps ||
 			!slices.Equal(d.Gaps, []diary.Span{{First: 3, Last: 3}, {First: 5, Last: 5}}) || d.Entries != 4 {
 			t.Errorf("the device is %+v", d)
@@ -323,6 +341,9 @@ func TestNoDiaryIsLost(t *testing.T) {
 			t.Errorf("devices with gaps are %+v", gapped.Items)
 		}
 		items = p.batch(entries...)
+		if shown := s.schedule(p.token, "").Devices; len(shown) != 1 || shown[0].HeldThrough != 6 || len(shown[0].Gaps) != 0 {
+			t.Errorf("the schedule has the devices %+v", shown)
+		}
 		if d := p.devices(items[4].Answer.Position)["phone-1"]; d.HeldThrough != 6 || d.Numbering != diaryviews.NumberingComplete {
 			t.Errorf("the device is %+v", d)
 		}
@@ -389,6 +410,89 @@ func TestNoDiaryIsLost(t *testing.T) {
 	})
 }
 
+// TestR10_ThePhoneHasCapturedWhatItSigned plays phones with keys, over HTTP.
+func TestR10_ThePhoneHasCapturedWhatItSigned(t *testing.T) {
+	s := &heldSite{openDiarySite(t)}
+	key, other := newPhoneKey(t), newPhoneKey(t)
+	of := s.takesPart(54, "pain")
+	p := s.enrolPhoneWithKey(of, "phone-1", key.Public)
+	captured := func(day int, k simulation.PhoneKey) diary.SubmitDiary {
+		c := p.captures("pain", s.at(s.ago(day), "20:30"), 3)
+		c.Zone = "UTC"
+		return signedBy(t, k, c)
+	}
+	first := captured(10, key)
+	counted := p.sends(first, "1")
+	if counted.Held != nil || counted.entry().Signature != first.Signature {
+		t.Fatalf("a signed entry is answered %+v", counted)
+	}
+	again := signedBy(t, key, first)
+	if again.Signature == first.Signature {
+		t.Fatal("the signatures are the same")
+	}
+	for _, sent := range []string{"1", "2"} { // also under the same key
+		if a := p.sends(again, sent); len(a.Events) != 1 || a.Events[0].ID != counted.Events[0].ID {
+			t.Errorf("an entry that was signed again is answered %+v", a)
+		}
+	}
+	unsigned := captured(9, key)
+	unsigned.Signature = ""
+	s.isHeldFor(p.sends(unsigned, ""), diary.WhyUnsigned)
+	unnamed := unsigned
+	unnamed.Device, unnamed.Sequence = "", 0
+	s.isHeldFor(p.sends(unnamed, ""), diary.WhyUnsigned)
+	altered := captured(8, key)
+	altered.Answers = scale(9)
+	held := p.sends(altered, "")
+	s.isHeldFor(held, diary.WhyWrongSignature)
+	if all := s.worklist(s.crc, "&why=signature_wrong", held.Position); len(all) != 1 || all[0].Answers["worst"] != 9.0 {
+		t.Errorf("the worklist is %+v", all)
+	}
+	for _, item := range p.batch(captured(7, key), captured(6, other)) {
+		if day := item.Answer.Events[0].Type; item.Status != http.StatusOK || (item.Answer.Held != nil) != (day == "DiaryHeld") {
+			t.Errorf("an entry of a batch is answered %+v", item)
+		}
+	}
+	// The phone is enrolled again with another key, and sends what it has signed with the first one.
+	p.token = s.enrolPhoneWithKey(of, "phone-1", other.Public).token
+	for day, k := range map[int]simulation.PhoneKey{5: key, 4: other} {
+		if a := p.sends(captured(day, k), ""); a.Held != nil {
+			t.Errorf("an entry of day %d is answered %+v", day, a)
+		}
+	}
+	// It is revoked and replaced: what comes with its old keys is held.
+	lost := captured(3, key)
+	account := domain.ForUser("phone." + domain.UserID(strings.ToLower(string(of.Patient))))
+	s.installation.send(administrator("first.admin"), user.RevokeDevice{OfUser: account, Device: "phone-1", Reasoned: domain.Because("lost")})
+	replaced := newPhoneKey(t)
+	p.token = s.enrolPhoneWithKey(of, "phone-2", replaced.Public).token
+	s.isHeldFor(p.sends(lost, ""), diary.WhyDeviceRevoked)
+	p.token = s.enrolPhoneWithKey(of, "phone-1", replaced.Public).token
+	s.isHeldFor(p.sends(captured(2, key), ""), diary.WhyWrongSignature)
+	if a := p.sends(captured(1, replaced), ""); a.Held != nil {
+		t.Errorf("the new phone is answered %+v", a)
+	}
+}
+
+func newPhoneKey(t testing.TB) simulation.PhoneKey {
+	t.Helper()
+	key, err := simulation.NewPhoneKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return key
+}
+
+// signedBy returns an entry with a signature.
+func signedBy(t testing.TB, k simulation.PhoneKey, c diary.SubmitDiary) diary.SubmitDiary {
+	t.Helper()
+	c, err := k.Sign(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
 // TestNothingIsLostAfterARestoreOfAnOlderLog is the drill: phones send entries, a backup is made, they send more, and the machine is
 // lost. The backup is restored. The phones ask what it has, and send again what they have kept of the rest.
 func TestNothingIsLostAfterARestoreOfAnOlderLog(t *testing.T) {
@@ -428,16 +532,7 @@ func TestNothingIsLostAfterARestoreOfAnOlderLog(t *testing.T) {
 
 	// The machine is lost, and the backup is an hour older.
 	dir := filepath.Join(t.TempDir(), "restored")
-	tool(t, exitOK, "node", "restore", "--from", backup, "--data", dir)
-	for _, name := range []string{tokenKeyFile, blindingKeyFile} {
-		text, err := os.ReadFile(filepath.Join(s.dir, name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), text, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	restoreInto(t, dir, backup, s.dir)
 	s.installation = startIn(t, dir)
 	lost := 0
 	for _, p := range phones {

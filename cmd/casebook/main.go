@@ -81,6 +81,9 @@ func untilSignal(limit time.Duration) (context.Context, context.CancelFunc) {
 // streams are the outputs of a command: results go to out, everything else to err.
 type streams struct{ out, err io.Writer }
 
+// say tells people about the progress.
+func (s streams) say(format string, args ...any) { fmt.Fprintf(s.err, format+"\n", args...) }
+
 // run runs a command line, and returns the exit code. The end of ctx is the wished end of a server. Any other command was
 // interrupted by it, and may not have done what it should.
 func run(ctx context.Context, args []string, out, errOut io.Writer) int {

@@ -2,6 +2,7 @@
 package diary
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -93,11 +94,13 @@ var Commands = []commands.Command{
 // grants the account has.
 func setSender(ctx context.Context, h *commands.Handler, r commands.Request, c *diary.SubmitDiary) error {
 	setAccount(r, c)
-	if c.Device == "" || c.Sender.Staff {
+	device := cmp.Or(c.Device, r.Principal.Device.ID) // who names none does not get around the signature
+	if device == "" || c.Sender.Staff {
 		return nil
 	}
 	account, err := commands.Read(ctx, h.Reader(), user.Decider, string(r.Principal.User))
 	c.Sender.Device = diary.StandingOf(account, c.Device)
+	c.Sender.Keys, c.Sender.Signs = account.KeysOf(device)
 	return err
 }
 

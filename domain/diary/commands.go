@@ -28,11 +28,13 @@ type SubmitDiary struct {
 	// Device and Language say how it was answered.
 	Device user.DeviceID `json:"device,omitempty" doc:"The device on which it was captured, as the app names it at the sign-in"`
 	// Sequence and MonotonicMs are the device's.
-	Sequence    int64    `json:"sequence,omitempty" minimum:"1" doc:"Number of the entry among those of the device for this patient, from 1 on, each one higher than the last; the same when it is sent again. The device keeps what was acknowledged for 30 days, and sends again what lies above heldThrough of its line in /api/v1/patients/{patient}/diary-devices"`
+	Sequence    int64    `json:"sequence,omitempty" minimum:"1" doc:"Number of the entry among those of the device for this patient, from 1 on, each one higher than the last; the same when it is sent again. The device keeps what was acknowledged for 30 days, and sends again what lies above heldThrough of its line in /api/v1/me/schedule"`
 	MonotonicMs int64    `json:"monotonicMs,omitempty" minimum:"0" doc:"Milliseconds at the capture by a clock of the device that nobody can set, such as the time since it was started"`
 	Language    Language `json:"language,omitempty" doc:"Language in which it was shown"`
 	// Respondent is the patient, or the caregiver who sends the diary, unless it says something else.
 	Respondent Respondent `json:"respondent,omitempty" doc:"Who answered, if it was not the sender: minor for a patient under age, patient or minor where a caregiver only held the device"`
+	// Signature is left out where it is asked whether two commands are the same: it is another one each time.
+	Signature user.Signature `json:"signature,omitempty" doc:"Signature of the entry by the device's key, ECDSA on P-256 with SHA-256, as base64url of r and s; docs/epro.md says what is signed. Needed of a device that was enrolled with a key"`
 	// Sender is whose account sends the diary. The declaration sets it.
 	Sender Sender `json:"-"`
 }

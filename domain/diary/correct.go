@@ -24,8 +24,9 @@ type Entry struct {
 	// Late and AfterMissed are as they were recorded; of a held entry, Late is as it would have been in the window For.
 	Late, AfterMissed bool
 	Entered
-	// For is the window that a held entry would have counted in.
-	For string
+	// For is the window that a held entry would have counted in, and UrgentRisks are those that the site was told of when it was held.
+	For         string
+	UrgentRisks []string
 	// Corrections is how often it was corrected.
 	Corrections int
 }
@@ -48,7 +49,8 @@ func EntryOf(events []Event, id instrument.ID, window string) *Entry {
 				Answers: maps.Clone(e.Answers), Scores: e.Scores, Late: e.Late, AfterMissed: e.AfterMissed, Entered: e.Entered}
 		case Held:
 			entry = &Entry{Patient: e.Patient, Instrument: id, Version: e.Version, Window: e.Window, CapturedAt: e.CapturedAt,
-				Answers: maps.Clone(e.Answers), Entered: e.Entered, For: e.For, Late: e.Late}
+				Answers: maps.Clone(e.Answers), Entered: e.Entered, For: e.For, Late: e.Late,
+				UrgentRisks: e.UrgentRisks}
 		case Voided:
 			entry = nil
 		case Corrected:

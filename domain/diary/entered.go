@@ -89,6 +89,9 @@ type Entered struct {
 	// by a clock of the device that nobody can set; 0 if it was not sent.
 	Sequence    int64 `json:"sequence,omitempty"`
 	MonotonicMs int64 `json:"monotonicMs,omitempty"`
+	// Signature is the device's, of SignedContent as it was sent. It is in the event alone that records the entry first. In a submitted
+	// diary it is right, unless the account knows no key of the device.
+	Signature user.Signature `json:"signature,omitempty"`
 	// Source and Reason are for an entry by staff.
 	Source Source        `json:"source,omitempty"`
 	Reason personal.Text `json:"reason,omitempty"`
@@ -102,6 +105,9 @@ type Sender struct {
 	Relation user.Relation
 	// Device says what the account knows of the device that the entry names.
 	Device DeviceStanding
+	// Keys are those of the device, or of that of the session if the entry names none. Signs says that it signs all its entries.
+	Keys  []user.DeviceKey
+	Signs bool
 }
 
 // DeviceStanding says what an account knows of a device.
@@ -150,7 +156,7 @@ func (c SubmitDiary) entered() (Entered, error) {
 		return Entered{}, refuse.Because("entered_by_staff", "staff do not submit diaries as if the patient had").
 			Do("send TranscribeDiary, which says where you have the answers from; it is never counted as on time")
 	}
-	e := Entered{Device: c.Device, Language: c.Language, Sequence: c.Sequence, MonotonicMs: c.MonotonicMs}
+	e := Entered{Device: c.Device, Language: c.Language, Sequence: c.Sequence, MonotonicMs: c.MonotonicMs, Signature: c.Signature}
 	if c.Device != "" {
 		if err := c.Device.Validate(); err != nil {
 			return e, err

@@ -94,6 +94,8 @@ type RiskFlagged struct {
 	Rule       string              `json:"rule"`
 	Severity   instrument.Severity `json:"severity"`
 	Message    string              `json:"message"`
+	// ToldWhenHeld says that the diary was held before, and that the site was told of this rule then.
+	ToldWhenHeld bool `json:"toldWhenHeld,omitempty"`
 }
 
 // CorrectionAsked says that somebody asks for other answers in a diary. Nothing is changed before an investigator has decided.

@@ -29,6 +29,9 @@ type Held struct {
 	// For is the id of the window that it would have counted in, if there is one, and Late whether it would have been late there.
 	For  string `json:"for,omitempty"`
 	Late bool   `json:"late,omitempty"`
+	// UrgentRisks are the urgent risk rules of the instrument that hold for the answers: the site is told of them before it has decided.
+	// Events from before they were recorded have none.
+	UrgentRisks []string `json:"urgentRisks,omitempty"`
 }
 
 func (Held) diaryEvent() {}
@@ -43,6 +46,10 @@ const (
 	// WhyDeviceRevoked and WhyDeviceNotEnrolled are about the device that the entry names: another one may send what it has captured.
 	WhyDeviceRevoked     Why = "device_revoked"
 	WhyDeviceNotEnrolled Why = "device_not_enrolled"
+	// WhyUnsigned and WhyWrongSignature: nobody knows whether the device has captured it, because the entry has no signature although
+	// the device signs all of them, or one that is not of its key and of these values.
+	WhyUnsigned       Why = "signature_missing"
+	WhyWrongSignature Why = "signature_wrong"
 	// WhyZoneContradicts: the offset of the capture is not that of the zone then, so that nobody knows which day it was.
 	WhyZoneContradicts Why = "zone_contradicts_offset"
 	// WhyRespondentContradicts: a minor who is of age by the record, which may be wrong, or a caregiver with the patient's account.
@@ -66,8 +73,9 @@ const (
 )
 
 // Whys are all reasons.
-var Whys = []Why{WhyDeviceRevoked, WhyDeviceNotEnrolled, WhyZoneContradicts, WhyRespondentContradicts, WhyAnswered, WhyTooEarly,
-	WhyNoWindow, WhyTooLate, WhyNotParticipating, WhyTreatmentEnded, WhyNotAssigned, WhyUnusable, WhyOtherVersion, WhyDamaged}
+var Whys = []Why{WhyDeviceRevoked, WhyDeviceNotEnrolled, WhyUnsigned, WhyWrongSignature, WhyZoneContradicts, WhyRespondentContradicts,
+	WhyAnswered, WhyTooEarly, WhyNoWindow, WhyTooLate, WhyNotParticipating, WhyTreatmentEnded, WhyNotAssigned, WhyUnusable, WhyOtherVersion,
+	WhyDamaged}
 
 // Schema implements domain.HasSchema.
 func (Why) Schema() domain.Schema { return domain.OneOf(Whys...) }
@@ -101,12 +109,16 @@ func (h heldEntry) capturedAt() time.Time {
 }
 
 // distrusted returns why an entry is held whatever its window is; "" if it need not be.
-func (c SubmitDiary) distrusted(who patient.Patient) Why {
+func (c SubmitDiary) distrusted(who patient.Patient, entered Entered) Why {
 	switch {
 	case c.Device != "" && c.Sender.Device == DeviceIsRevoked:
 		return WhyDeviceRevoked
 	case c.Device != "" && c.Sender.Device == DeviceIsUnknown:
 		return WhyDeviceNotEnrolled
+	case c.Signature == "" && c.Sender.Signs:
+		return WhyUnsigned
+	case c.Signature != "" && len(c.Sender.Keys) > 0 && !c.signedBy(c.Sender.Keys, entered):
+		return WhyWrongSignature
 	case c.zoneContradicts():
 		return WhyZoneContradicts
 	case c.respondentContradicts(who):
@@ -118,15 +130,23 @@ func (c SubmitDiary) distrusted(who patient.Patient) Why {
 // hold holds an entry. meant is the window that it would have counted in, if there is one. It refuses what
 // instrument.Instrument.Check refuses, because the app can mend that.
 func (d Diary) hold(cmd SubmitDiary, entered Entered, meant *entryWindow, why Why) ([]Event, error) {
-	version, answers, err := d.checked(cmd, meant)
+	by, answers, err := d.checked(cmd, meant)
 	if err != nil {
 		return nil, err
 	}
 	at := cmd.CapturedAt
-	e := Held{Patient: cmd.Patient, Instrument: cmd.Instrument, Version: version, CapturedAt: at, Answers: answers, Why: why, Entered: entered,
+	e := Held{Patient: cmd.Patient, Instrument: cmd.Instrument, CapturedAt: at, Answers: answers, Why: why, Entered: entered,
 		Window: Window{ID: d.freeHeldID(cmd.Instrument, at), Opens: at, Closes: at}}
 	if meant != nil {
 		e.For, e.Late = meant.window.ID, meant.late
+	}
+	if by != nil {
+		e.Version = by.Definition().Version
+		for _, risk := range by.Risks(answers, by.Scores(answers)) {
+			if risk.Severity == instrument.SeverityUrgent {
+				e.UrgentRisks = append(e.UrgentRisks, risk.ID)
+			}
+		}
 	}
 	return []Event{e}, nil
 }
@@ -142,10 +162,10 @@ func (d Diary) freeHeldID(id instrument.ID, at time.Time) string {
 }
 
 // checked checks the answers of an entry with the version of the instrument that its window asks for or, if that does not take them,
-// with any other version that the patient was assigned: a device that was offline may not have heard of an amendment. The version is 0
-// if there is none that this program can use. It refuses what instrument.Instrument.Check refuses, and for an entry without an
-// instrument malformed_id, value_too_long and unknown_item.
-func (d Diary) checked(cmd SubmitDiary, meant *entryWindow) (version int, answers Answers, err error) {
+// with any other version that the patient was assigned: a device that was offline may not have heard of an amendment. by is the version
+// that takes them; nil if there is none that this program can use. It refuses what instrument.Instrument.Check refuses, and for an
+// entry without an instrument malformed_id, value_too_long and unknown_item.
+func (d Diary) checked(cmd SubmitDiary, meant *entryWindow) (by *instrument.Instrument, answers Answers, err error) {
 	var candidates []*Assignment
 	if meant != nil {
 		candidates = append(candidates, meant.assignment)
@@ -159,27 +179,27 @@ func (d Diary) checked(cmd SubmitDiary, meant *entryWindow) (version int, answer
 	for _, a := range candidates {
 		answers, err := a.Instrument.Check(cmd.Answers)
 		if err == nil {
-			return a.Instrument.Definition().Version, answers, nil
+			return a.Instrument, answers, nil
 		}
 		if first == nil {
 			first = err
 		}
 	}
 	if first != nil {
-		return 0, nil, first
+		return nil, nil, first
 	}
 	if cmd.Instrument == "" || len(cmd.Instrument) > maxNameChars {
-		return 0, nil, refuse.Malformed("malformed_id", "%q cannot be an instrument", refuse.Shortened(string(cmd.Instrument))).At("instrument").
-			Do("use the id of the instrument, as the protocol names it")
+		return nil, nil, refuse.Malformed("malformed_id", "%q cannot be an instrument", refuse.Shortened(string(cmd.Instrument))).
+			At("instrument").Do("use the id of the instrument, as the protocol names it")
 	}
 	answers, err = cmd.Answers.asSent()
-	return 0, answers, err
+	return nil, answers, err
 }
 
 // otherVersionTakes says whether the answers are those of another version of the instrument than the window asks for.
 func (d Diary) otherVersionTakes(cmd SubmitDiary, meant entryWindow) bool {
-	version, _, err := d.checked(cmd, &meant)
-	return err == nil && version != meant.assignment.Instrument.Definition().Version
+	by, _, err := d.checked(cmd, &meant)
+	return err == nil && by.Definition().Version != meant.assignment.Instrument.Definition().Version
 }
 
 // The bounds of answers that no instrument checks.

@@ -134,8 +134,17 @@ func TestTheSiteTakesWhatIsHeldOrSetsItAside(t *testing.T) {
 		t.Fatal(err)
 	}
 	events, err := take(second, "2026-03-01/evening")(both.Given(voided...).State())
-	if err != nil || len(events) != 3 { // voided as held, counted, and the risk that nobody has heard of
+	if err != nil || len(events) != 3 { // voided as held, counted, and the risk that the site was told of
 		t.Fatalf("got %v, %v", events, err)
+	}
+	if !slices.Equal(second.UrgentRisks, []string{"pain-severe"}) || !events[2].(diary.RiskFlagged).ToldWhenHeld {
+		t.Errorf("the risks are %v and %+v", second.UrgentRisks, events[2])
+	}
+	older := second // from before urgent risks were recorded
+	older.UrgentRisks = nil
+	events, err = take(older, "2026-03-01/evening")(march(t).Given(first...).Given(older).Given(voided...).State())
+	if err != nil || events[2].(diary.RiskFlagged).ToldWhenHeld {
+		t.Errorf("got %v, %v", events, err)
 	}
 	if s := events[1].(diary.Submitted); s.Late || !s.Again || s.Device != "phone-2" || s.MovedFrom != second.Window.ID {
 		t.Errorf("counted is %+v", s)
@@ -279,4 +288,36 @@ func TestNumbersOfADevice(t *testing.T) {
 	if len(odd) != 100 || odd.HeldThrough() != 1 || odd.Highest() != 199 {
 		t.Errorf("held are %d spans up to %d", len(odd), odd.Highest())
 	}
+}
+
+// The state knows which numbers the record has of each device, counted or held, in whatever order they came.
+func TestTheStateKnowsTheNumbersOfDevices(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		d := march(t).State()
+		sent := map[user.DeviceID]diary.Numbers{}
+		var last user.DeviceID
+		for n := range rapid.IntRange(1, 12).Draw(r, "entries") {
+			c := evenings(t)
+			c.CapturedAt = c.CapturedAt.AddDate(0, 0, rapid.IntRange(0, 3).Draw(r, "day")).Add(time.Duration(n) * time.Second)
+			c.Device = rapid.SampledFrom([]user.DeviceID{"phone-1", "phone-2"}).Draw(r, "device")
+			c.Sequence = rapid.Int64Range(0, 6).Draw(r, "sequence")
+			events, err := diary.Submit(d, enrolled("Asia/Shanghai"), c, call(shanghai(t, "2026-03-20 10:00")))
+			if err != nil {
+				r.Fatal(err)
+			}
+			for _, e := range events {
+				d = diary.Decider.Evolve(d, e)
+			}
+			sent[c.Device], last = sent[c.Device].With(c.Sequence), c.Device
+		}
+		all := d.Devices()
+		if len(all) != len(sent) || all[len(all)-1].Device != last {
+			r.Fatalf("the devices are %+v", all)
+		}
+		for _, of := range all {
+			if !slices.Equal(of.Numbers, sent[of.Device]) {
+				r.Fatalf("of %s the state has %v, and it has sent %v", of.Device, of.Numbers, sent[of.Device])
+			}
+		}
+	})
 }

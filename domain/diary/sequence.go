@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"casebook/domain/refuse"
+	"casebook/domain/user"
 )
 
 // A device numbers its entries for a patient from 1 on, so that it is known which of them the record has. After a restore of an older
@@ -75,6 +76,36 @@ func (n Numbers) Gaps() []Span {
 		through = s.Last
 	}
 	return gaps
+}
+
+// DeviceNumbers are the numbers of a device's entries that the record has.
+type DeviceNumbers struct {
+	Device user.DeviceID
+	Numbers
+}
+
+// Devices returns the devices that have captured the patient's entries, the one whose entry was recorded last at the end. Of an entry
+// that was held beside a damaged record, the number is known when the site has taken it.
+func (d Diary) Devices() []DeviceNumbers { return slices.Clone(d.devices) }
+
+// withNumber notes the number of an entry. One that was moved has the number already.
+func (d Diary) withNumber(e Entered) Diary {
+	if e.Device == "" {
+		return d
+	}
+	of := DeviceNumbers{Device: e.Device}
+	others := make([]DeviceNumbers, 0, len(d.devices)+1)
+	for _, known := range d.devices {
+		if known.Device == e.Device {
+			of = known
+		} else {
+			others = append(others, known)
+		}
+	}
+	of.Numbers = of.With(e.Sequence)
+	others = append(others, of)
+	d.devices = others
+	return d
 }
 
 // maxSequence is the highest number that every JSON reader keeps.

@@ -34,6 +34,8 @@ type Diary struct {
 	held []heldEntry
 	// seen are all entries from devices.
 	seen seenEntries
+	// devices are those that have captured entries, the one of the newest entry last.
+	devices []DeviceNumbers
 }
 
 // Assignment is a range of days on which a patient has to answer an instrument. A newer version of the instrument, or a
@@ -171,11 +173,11 @@ func evolve(d Diary, e Event) Diary {
 	case InstrumentStopped:
 		return d.withoutInstrument(e)
 	case Submitted:
-		return d.withEntry(e).withStatus(e.Instrument, e.Version, e.Window, func(s Status) Status { return s | Answered })
+		return d.withEntry(e).withNumber(e.Entered).withStatus(e.Instrument, e.Version, e.Window, func(s Status) Status { return s | Answered })
 	case WindowMissed:
 		return d.withStatus(e.Instrument, 0, e.Window, func(s Status) Status { return s | Missed })
 	case Held:
-		return d.withEntry(e).withHeld(e.Instrument, e.Window.ID, Waiting)
+		return d.withEntry(e).withNumber(e.Entered).withHeld(e.Instrument, e.Window.ID, Waiting)
 	case Voided:
 		if e.Held {
 			return d.withHeld(e.Instrument, e.Window.ID, Emptied)

@@ -30,7 +30,7 @@ func Submit(d Diary, who patient.Patient, cmd SubmitDiary, call domain.Call) ([]
 	if err != nil || d.hasRecorded(cmd) {
 		return nil, err
 	}
-	why := cmd.distrusted(who)
+	why := cmd.distrusted(who, entered)
 	found, err := d.windowFor(cmd.capture(), who)
 	if refusal, refused := refuse.As(err); refused && slices.Contains(holdable, Why(refusal.Code)) {
 		return d.hold(cmd, entered, nil, cmp.Or(why, Why(refusal.Code)))

@@ -1,6 +1,8 @@
 package diary
 
 import (
+	"slices"
+
 	"casebook/domain"
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
@@ -59,7 +61,7 @@ type Relocation struct {
 }
 
 // CorrectWindow decides about CorrectDiaryWindow. The diary keeps its mode, its answers and the time of its capture; it is late in a
-// window in which it was not captured. Risks that it had raised are not raised again; those of a held diary are raised now. What
+// window in which it was not captured. Risks that it had raised are not raised again; those of a held diary are flagged now. What
 // was captured after the participation counts in no window, also not in one from before its end.
 //
 // Refusals: reason_required, value_too_long, instrument_unusable, diary_not_found, nothing_to_correct, window_not_found,
@@ -99,13 +101,21 @@ func CorrectWindow(d Diary, facts Relocation, cmd CorrectDiaryWindow, call domai
 	if entry.For == found.window.ID { // where the patient was, it may have been another time of the day
 		found.late = entry.Late
 	}
+	entered := entry.Entered
+	entered.Signature = "" // it is of the entry as it was captured, which is in the first event
 	moved, err := found.submitted(Submitted{Patient: cmd.Patient, CapturedAt: entry.CapturedAt, Answers: entry.Answers,
-		Entered: entry.Entered, MovedFrom: cmd.From})
+		Entered: entered, MovedFrom: cmd.From})
 	if err != nil {
 		return nil, err
 	}
 	if !entry.IsHeld() {
 		moved = moved[:1]
+	}
+	for i, e := range moved {
+		if risk, is := e.(RiskFlagged); is {
+			risk.ToldWhenHeld = slices.Contains(entry.UrgentRisks, risk.Rule)
+			moved[i] = risk
+		}
 	}
 	return append([]Event{entry.voided(cmd.Reason, found.window.ID)}, moved...), nil
 }

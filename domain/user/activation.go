@@ -1,10 +1,7 @@
 package user
 
 import (
-	"crypto/ecdsa"
 	"crypto/elliptic"
-	"crypto/x509"
-	"encoding/base64"
 	"time"
 
 	"casebook/domain"
@@ -154,15 +151,7 @@ func (k DeviceKey) Validate() error {
 	}
 	malformed := refuse.Malformed("malformed_key", "the public key of the device is not an ECDSA key on the curve P-256").At("device.key").
 		Do("send the base64 of its SubjectPublicKeyInfo")
-	der, err := base64.StdEncoding.DecodeString(string(k))
-	if err != nil {
-		return malformed
-	}
-	parsed, err := x509.ParsePKIXPublicKey(der)
-	if err != nil {
-		return malformed
-	}
-	if key, is := parsed.(*ecdsa.PublicKey); !is || key.Curve != elliptic.P256() {
+	if key := k.public(); key == nil || key.Curve != elliptic.P256() {
 		return malformed
 	}
 	return nil

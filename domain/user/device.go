@@ -50,7 +50,7 @@ type DeviceAtSignIn struct {
 	ID   DeviceID `json:"id" doc:"Id that the app chooses once for the device, such as a UUID"`
 	Name string   `json:"name,omitempty" maxLength:"100" doc:"Name by which people know the device"`
 	// Key stays in the device's keeping with its private half.
-	Key DeviceKey `json:"key,omitempty" maxLength:"200" doc:"Public key of the device, ECDSA on P-256: base64 of its SubjectPublicKeyInfo"`
+	Key DeviceKey `json:"key,omitempty" maxLength:"200" doc:"Public key of the device, ECDSA on P-256: base64 of its SubjectPublicKeyInfo. From then on the device signs its entries"`
 }
 
 // Validate refuses malformed_id, value_too_long, malformed_key and what else no text may hold.
@@ -82,7 +82,7 @@ func (u User) devicesEnrolled(id domain.UserID, d DeviceAtSignIn) []Event {
 	if !u.enrols(d) {
 		return nil
 	}
-	return []Event{DeviceEnrolled{User: id, Device: d.ID, Name: d.Name, Enrolment: u.Enrolments + 1, Key: d.Key}}
+	return []Event{DeviceEnrolled{User: id, Device: d.ID, Name: d.Name, Enrolment: u.Enrolments + 1, Key: d.Key, Signs: d.Key != ""}}
 }
 
 // Revoke ends the sessions of one device; the account's other devices go on. The device may be enrolled again at a sign-in.
@@ -105,9 +105,11 @@ func (u User) evolveDevices(e Event) User {
 		u.Devices = append(u.devicesWithout(e.Device), Device{ID: e.Device, Name: e.Name, Enrolment: e.Enrolment, Key: e.Key})
 		u.Revoked, u.Former = withoutDevice(u.Revoked, e.Device), withoutDevice(u.Former, e.Device)
 		u.Enrolments = e.Enrolment
+		u = u.withDeviceKey(e)
 	case DeviceRevoked:
 		u.Devices = u.devicesWithout(e.Device)
 		u.Revoked = withDevice(u.Revoked, e.Device)
+		u = u.withoutDeviceKeys(e.Device)
 	}
 	return u
 }

@@ -2,6 +2,7 @@ package user_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -98,5 +99,49 @@ func TestDevicesAreNamedWithinBounds(t *testing.T) {
 		if bad.Validate() == nil {
 			t.Errorf("%+v is taken", bad)
 		}
+	}
+}
+
+// TestR10_ADeviceSignsWithTheKeysOfItsEnrolments: an earlier key of it is good, and those from before it was revoked are not.
+func TestR10_ADeviceSignsWithTheKeysOfItsEnrolments(t *testing.T) {
+	with := func(device user.DeviceID, enrolment int, key user.DeviceKey) user.DeviceEnrolled {
+		e := enrolled(device, enrolment)
+		e.Key, e.Signs = key, key != ""
+		return e
+	}
+	one, two := with("new", 1, "one"), with("new", 2, "two")
+	lost := user.DeviceRevoked{User: anna, Device: "new"}
+	older := with("old", 1, "zero")
+	older.Signs = false
+	for name, of := range map[string]struct {
+		events []user.Event
+		device user.DeviceID
+		keys   []user.DeviceKey
+		signs  bool
+	}{
+		"enrolled":                        {[]user.Event{one, with("other", 2, "two")}, "new", []user.DeviceKey{"one"}, true},
+		"enrolled without a key":          {[]user.Event{enrolled("new", 1)}, "new", nil, false},
+		"enrolled when nobody signed":     {[]user.Event{older}, "old", []user.DeviceKey{"zero"}, false},
+		"enrolled again":                  {[]user.Event{one, two}, "new", []user.DeviceKey{"one", "two"}, true},
+		"enrolled again with the key":     {[]user.Event{one, with("new", 2, "one")}, "new", []user.DeviceKey{"one"}, true},
+		"enrolled again without a key":    {[]user.Event{one, enrolled("new", 2)}, "new", []user.DeviceKey{"one"}, true},
+		"revoked":                         {[]user.Event{one, lost}, "new", nil, false},
+		"another one revoked":             {[]user.Event{one, user.DeviceRevoked{User: anna, Device: "x"}}, "new", []user.DeviceKey{"one"}, true},
+		"replaced":                        {[]user.Event{one, lost, two}, "new", []user.DeviceKey{"two"}, true},
+		"all sessions have ended":         {[]user.Event{one, ended(1, user.PasswordChanged)}, "new", []user.DeviceKey{"one"}, true},
+		"somebody else's, and none of it": {[]user.Event{one}, "", nil, false},
+	} {
+		u := user.Decider.Fold(append([]user.Event{user.Registered{User: anna}}, of.events...)...)
+		if keys, signs := u.KeysOf(of.device); !slices.Equal(keys, of.keys) || signs != of.signs {
+			t.Errorf("%s: the device has the keys %v and signs: %v; want %v and %v", name, keys, signs, of.keys, of.signs)
+		}
+	}
+	// An account does not remember keys without end.
+	u := user.Decider.Fold(user.Registered{User: anna})
+	for n := range 300 {
+		u = user.Decider.Evolve(u, with("new", n+1, user.DeviceKey(fmt.Sprint(n))))
+	}
+	if keys, _ := u.KeysOf("new"); len(keys) != 200 || keys[199] != "299" {
+		t.Errorf("the account knows %d keys", len(keys))
 	}
 }

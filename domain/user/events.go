@@ -113,6 +113,8 @@ type DeviceEnrolled struct {
 	Enrolment int `json:"enrolment"`
 	// Key is the device's public key; "" of a device that has none.
 	Key DeviceKey `json:"key,omitempty"`
+	// Signs says that the device signs its entries from now on. In events without it, no device was asked to, whether it has a key or not.
+	Signs bool `json:"signs,omitempty"`
 }
 
 // DeviceRevoked ends the sessions of one device.

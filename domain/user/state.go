@@ -47,6 +47,8 @@ type User struct {
 	LastStep int
 	// RecoveryCodes are the digests of the recovery codes that are left.
 	RecoveryCodes []string
+	// deviceKeys are the keys of devices that were not revoked, the newest last.
+	deviceKeys []keyOfDevice
 	// activation is the activation code that was issued last.
 	activation activationCode
 }

@@ -21,7 +21,7 @@ var HeldDiaries = projections.New(diaryviews.HeldDiaries, projections.KeysOfSome
 		h.Patient, h.Study, h.Site, h.Instrument, h.Version = projections.PatientOf(at), m.Study, m.Site, e.Instrument, e.Version
 		h.Held, h.Why, h.Status, h.For, h.Captured = e.Window.ID, e.Why, diaryviews.HeldWaiting, e.For, captured(at, e.Entered, e.CapturedAt)
 		h.RecordedAt, h.By, h.Mode, h.Respondent, h.Relation = m.RecordedAt, m.Actor, e.Mode, e.Respondent, e.Relation
-		h.Language, h.Answers = e.Language, answersOf(e.Answers)
+		h.Language, h.Answers, h.UrgentRisks = e.Language, answersOf(e.Answers), e.UrgentRisks
 	}),
 	projections.On(func(h *heldDiary, e diary.Voided, at projections.Envelope) {
 		decidedAt := at.Metadata.RecordedAt

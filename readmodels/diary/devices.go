@@ -92,8 +92,8 @@ var (
 		Summary: "The devices that have sent a patient's diaries, and what the record has of each",
 		Doc: "An app sends again what it has kept and what lies above heldThrough, or everything where its device is not listed: after a " +
 			"restore, the record may lack what was acknowledged. What the record has is answered as before.",
-		OpenTo: access.To(access.ClinicalReaders, access.ThePatient), Reach: readmodels.ReachPatient, Views: []readmodels.View{DiaryDevices},
-		Sort: readmodels.SortBy(deviceOrders, ""),
+		OpenTo: access.To(access.ClinicalReaders, access.ThePatient, access.Caregivers), Reach: readmodels.ReachPatient,
+		Views: []readmodels.View{DiaryDevices}, Sort: readmodels.SortBy(deviceOrders, ""),
 	}, ListPatientDevices)
 	studyDevices = readmodels.Declare(readmodels.Query{
 		Name: "DiaryDevices", Path: "/api/v1/studies/{study}/diary-devices", Summary: "The devices that send a study's diaries",

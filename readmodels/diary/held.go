@@ -17,7 +17,7 @@ import (
 
 // HeldDiaries is the worklist of diaries that are kept and count nowhere, with one document per diary. A diary that was decided about
 // stays in it. No index has why: a site has few of them.
-var HeldDiaries = readmodels.View{Name: "held-diaries", Version: 1, Indexes: []mongo.IndexModel{
+var HeldDiaries = readmodels.View{Name: "held-diaries", Version: 2, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "status", "recordedAt", "_id"),
 	readmodels.IndexOn("study", "site", "status", "recordedAt", "_id"),
 	readmodels.IndexOn("patient", "status", "recordedAt", "_id"),
@@ -51,6 +51,7 @@ type HeldDiary struct {
 	Why               diary.Why        `bson:"why" json:"why" doc:"Why it does not count"`
 	Status            HeldStatus       `bson:"status" json:"status" doc:"Whether the site has decided about it, and how"`
 	For               string           `bson:"for,omitempty" json:"for,omitempty" doc:"The window that it would have counted in; left out if there is none"`
+	UrgentRisks       []string         `bson:"urgentRisks,omitempty" json:"urgentRisks,omitempty" doc:"The urgent risk rules of the instrument that hold for the answers: the site was told of them by an alert"`
 	Captured          `bson:",inline"`
 	RecordedAt        time.Time        `bson:"recordedAt" json:"recordedAt" doc:"When the server recorded it"`
 	By                domain.UserID    `bson:"by" json:"by" doc:"The account that sent it"`

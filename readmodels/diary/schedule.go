@@ -10,6 +10,7 @@ import (
 	"casebook/domain/instrument"
 	"casebook/domain/localtime"
 	"casebook/domain/patient"
+	"casebook/domain/user"
 	"casebook/readmodels"
 )
 
@@ -29,6 +30,7 @@ type Schedule struct {
 	Language    diary.Language   `json:"language,omitempty" doc:"Language in which the patient is shown diaries, if somebody has set one"`
 	ChangesAt   *time.Time       `json:"changesAt,omitempty" doc:"When the answer changes next although nothing is recorded: a window opens, closes or passes, or the day is over"`
 	Instruments []ScheduledDiary `json:"instruments" doc:"What the patient is asked, by assignment"`
+	Devices     []SentDevice     `json:"devices" doc:"The devices that have sent entries, at most 20, the one whose entry was recorded last at the end"`
 }
 
 // ScheduledDiary is an assignment of an instrument in a schedule.
@@ -49,6 +51,28 @@ type ScheduledWindow struct {
 	Closes        time.Time      `json:"closes" doc:"When it closes"`
 	AcceptedUntil time.Time      `json:"acceptedUntil" doc:"Until when an entry may be captured, late ones included"`
 	Status        diary.Standing `json:"status" doc:"How it stands: upcoming, open, late (closed, and still takes a late entry), passed (takes no more), sent, missed, or held for the site. Of a passed or missed window, what was captured in time still counts when it arrives"`
+}
+
+// shownDevices is how many devices a schedule shows: a device that is not shown sends again what it has kept, which changes nothing.
+const shownDevices = 20
+
+// SentDevice says in a schedule what the record has of a device.
+type SentDevice struct {
+	Device      user.DeviceID `json:"device" doc:"The device, as the app names it"`
+	HeldThrough int64         `json:"heldThrough" doc:"The record has every entry of the device up to this number; it sends again what lies above"`
+	Highest     int64         `json:"highest" doc:"The highest number that the record has; 0 of a device that does not number its entries"`
+	Gaps        []diary.Span  `json:"gaps,omitempty" doc:"The numbers below the highest that are missing"`
+}
+
+// devicesOf returns what the record has of the patient's devices.
+func devicesOf(d diary.Diary) []SentDevice {
+	all := d.Devices()
+	all = all[max(0, len(all)-shownDevices):]
+	shown := make([]SentDevice, len(all))
+	for i, of := range all {
+		shown[i] = SentDevice{Device: of.Device, HeldThrough: of.HeldThrough(), Highest: of.Highest(), Gaps: of.Gaps()}
+	}
+	return shown
 }
 
 // schedule is the query of the caller's own schedule.
@@ -72,7 +96,7 @@ func LoadSchedule(ctx context.Context, r readmodels.Request, _ ScheduleQuery) (S
 	}
 	span := own.span(r.Now)
 	shown := Schedule{Patient: r.Own, Zone: own.zone.Name(), From: span.First, Through: span.Last, Position: own.position,
-		Asked: own.patient.Participating(), Language: own.diary.Language()}
+		Asked: own.patient.Participating(), Language: own.diary.Language(), Devices: devicesOf(own.diary)}
 	next := own.zone.Resolve(span.today+1, 0, localtime.First)
 	for _, a := range own.diary.Schedule(own.patient, span.ScheduleSpan) {
 		of := ScheduledDiary{Instrument: a.ID, Version: a.Version(), Kind: a.Kind(), From: a.From, Until: a.Until, Remind: a.Reminds(),

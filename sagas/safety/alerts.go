@@ -32,7 +32,8 @@ const reviewTimer = "review"
 // escalated. Its messages are sent by the notifiers.
 var Alerts = sagas.Define("safety",
 	sagas.Sends(safety.RaiseAlert{}, safety.EscalateAlert{}),
-	sagas.On[diary.RiskFlagged](byNewAlert, watching.riskFlagged),
+	sagas.On(riskToTell, watching.riskFlagged),
+	sagas.On(heldRiskToTell, watching.heldAtRisk),
 	sagas.Delivered[supply.AllocationFailed, watching](), // the process of patients without a kit raises these alerts
 	sagas.On(patientsAffected, watching.kitsAffected),
 	sagas.On[supply.ResupplyFellShort](byNewAlert, watching.resupplyShort),
@@ -49,7 +50,7 @@ var Alerts = sagas.Define("safety",
 	sagas.On[safety.AlertReviewed](byAlert, watching.reviewed),
 	sagas.On[safety.AlertClosed](byAlert, watching.closed),
 	sagas.OnTimer(watching.notReviewed),
-).InGroup("safety-2")
+).InGroup("safety-3")
 
 // byAlert names the instance of an alert that was raised.
 func byAlert[E safety.AboutAlert](e E, _ eventlog.Recorded) []string {
@@ -59,6 +60,24 @@ func byAlert[E safety.AboutAlert](e E, _ eventlog.Recorded) []string {
 // byNewAlert names the instance of the alert that an event raises.
 func byNewAlert[E any](_ E, at eventlog.Recorded) []string {
 	return sagas.Instance(sagas.AlertFrom(at.Metadata.Study, at.ID.String()).Alert)
+}
+
+// riskToTell names the instance of the alert about a risk that was flagged. There is one already if the diary was held, and the site was
+// told then.
+func riskToTell(e diary.RiskFlagged, at eventlog.Recorded) []string {
+	if e.ToldWhenHeld {
+		return nil
+	}
+	return byNewAlert(e, at)
+}
+
+// heldRiskToTell names the instance of the alert about a diary that is held: a patient who is at risk does not wait until the site has
+// decided whether the diary counts.
+func heldRiskToTell(e diary.Held, at eventlog.Recorded) []string {
+	if len(e.UrgentRisks) == 0 {
+		return nil
+	}
+	return byNewAlert(e, at)
 }
 
 // unblindingToTell names the instance of the alert about an unblinding that nobody had planned. There is none about one for a
@@ -116,6 +135,13 @@ func (s watching) riskFlagged(e diary.RiskFlagged, o sagas.Occurrence) (reaction
 	}
 	return s.raise(safety.RaiseAlert{Site: o.Site, Patient: e.Patient, Kind: safety.RiskFlagged, Severity: severity,
 		Summary: fmt.Sprintf("A diary of patient %s crossed a risk rule.", e.Patient)}, o)
+}
+
+// heldAtRisk raises an alert that does not say what was answered either. The worklist of held diaries has it.
+func (s watching) heldAtRisk(e diary.Held, o sagas.Occurrence) (reaction, bool) {
+	return s.raise(safety.RaiseAlert{Site: o.Site, Patient: e.Patient, Kind: safety.RiskFlagged, Severity: safety.Urgent,
+		Instrument: e.Instrument, Window: e.Window.ID,
+		Summary: fmt.Sprintf("A diary of patient %s that is held crossed a risk rule.", e.Patient)}, o)
 }
 
 func (s watching) kitsAffected(e supply.KitsQuarantined, o sagas.Occurrence) (reaction, bool) {
