@@ -32,7 +32,7 @@ var Commands = []commands.Command{
 			identity.CorrectIdentity{OfPatient: domain.ForPatient("PAIN1.S-0001"), Details: exampleDetails, Reason: "Moved house"}),
 	commands.Handle(identity.Decider, identity.Show).
 		AllowedTo(access.SiteStaff).
-		Revealing(shown).
+		Revealing(commands.Shown(shown)).
 		ShownAgain(showAgainFor, func(c identity.ReadIdentity) identity.ReadIdentity { return c }).
 		Described("Show who a patient is; each reading is recorded",
 			identity.ReadIdentity{OfPatient: domain.ForPatient("PAIN1.S-0001"), Purpose: identity.ToContact}),
@@ -84,12 +84,12 @@ type Recorded struct {
 }
 
 // shown returns what ReadIdentity shows.
-func shown(ctx context.Context, reader commands.Reader, _ identity.Identity, c identity.ReadIdentity) (any, error) {
+func shown(ctx context.Context, reader commands.Reader, _ identity.Identity, c identity.ReadIdentity) (*Shown, error) {
 	all, err := recorded(ctx, reader, c.Patient)
 	if err != nil {
 		return nil, err
 	}
-	return Shown{Recorded: all[0], Former: all[1:]}, nil
+	return &Shown{Recorded: all[0], Former: all[1:]}, nil
 }
 
 // recorded returns all that was recorded of a patient, the newest first. It reads the log, because states do not hold it.

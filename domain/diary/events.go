@@ -183,6 +183,6 @@ type ScoreResult = instrument.ScoreResult
 // Change is one corrected item; nil means unanswered.
 type Change struct {
 	Item instrument.ItemID `json:"item"`
-	Old  any               `json:"old"`
-	New  any               `json:"new"`
+	Old  any               `json:"old" kinds:"number boolean string null"`
+	New  any               `json:"new" kinds:"number boolean string null"`
 }
