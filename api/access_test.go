@@ -86,6 +86,8 @@ var entitled = map[string]struct {
 	"RecordIdentity":            {thePatient, siteStaff},
 	"CorrectIdentity":           {thePatient, siteStaff},
 	"ReadIdentity":              {thePatient, siteStaff},
+	"SubscribePush":             {thePatient, []user.Role{user.PatientRole, user.Caregiver}},
+	"UnsubscribePush":           {thePatient, append([]user.Role{user.PatientRole, user.Caregiver}, siteStaff...)},
 	"CorrectDiaryWindow":        {thePatient, siteStaff},
 	"VoidDiary":                 {thePatient, siteStaff},
 	"StopInstrument":            {thePatient, siteStaff},

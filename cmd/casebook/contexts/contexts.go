@@ -102,6 +102,7 @@ func Commands() []commands.Command {
 		patientcommands.Commands,
 		diarycommands.Commands,
 		identitycommands.Commands,
+		identitycommands.CommandsOfPush,
 		supplycommands.Commands,
 		randomisationcommands.Commands,
 		safetycommands.Commands,
