@@ -93,6 +93,7 @@ var entitled = map[string]struct {
 	"StopInstrument":            {thePatient, siteStaff},
 	"ReplaceInstrument":         {thePatient, siteStaff},
 	"ChangeZone":                {thePatient, append([]user.Role{user.PatientRole, user.Caregiver}, siteStaff...)},
+	"ChooseReminders":           {thePatient, append([]user.Role{user.PatientRole, user.Caregiver}, siteStaff...)},
 	"SetDiaryLanguage":          {thePatient, append([]user.Role{user.PatientRole, user.Caregiver}, siteStaff...)},
 	"AskDiaryCorrection":        {thePatient, append([]user.Role{user.PatientRole, user.Caregiver}, siteStaff...)},
 	"CorrectDiary":              {thePatient, []user.Role{user.Investigator}},

@@ -85,6 +85,7 @@ func newDescription(build string, all []commands.Command, queries []readmodels.Q
 	}
 	d.changes()
 	d.ticket()
+	d.pushKey()
 	d.operations()
 	return d
 }

@@ -32,6 +32,7 @@ var events = []domain.EventType{
 	domain.Stored[InstrumentStopped]("InstrumentStopped"),
 	domain.Stored[LanguageSet]("DiaryLanguageSet"),
 	domain.Stored[VisitWindowOpened]("DiaryVisitWindowOpened").InNoView("it is about a window that nobody has answered yet"),
+	domain.Stored[RemindersChosen]("DiaryRemindersChosen").InNoView("the schedule of the patient's app is answered from the state"),
 	domain.Stored[ReminderDue]("DiaryReminderDue").InNoView("reminders are for the patient's device"),
 }
 
