@@ -57,6 +57,8 @@ type Options struct {
 	// has a registry of its own.
 	Registerer prometheus.Registerer
 	Gatherer   prometheus.Gatherer
+	// PushKey is the public key that browsers subscribe for to be sent notifications; empty where none are sent.
+	PushKey string
 	// Evaluator is the ES module that evaluates the trees of rules, for the makers of apps; none is served when it is empty.
 	Evaluator string
 	// Origins are the web origins, such as https://diary.example.org, whose pages may call the API from a browser; none when empty. No
@@ -92,6 +94,7 @@ type API struct {
 	build    string
 	// evaluator is an ES module.
 	evaluator string
+	pushKey   string
 
 	metrics   *metrics
 	verified  *verifiedTokens
@@ -122,7 +125,7 @@ func New(o Options) (*API, error) {
 	a := &API{handler: o.Handler, engine: o.Queries, tokens: o.Tokens, logger: o.Logger, now: o.Now, limits: o.Limits.orDefaults(),
 		lifetime: cmp.Or(o.TokenLifetime, defaultTokenLifetime), session: sessionLifetime,
 		changes: o.Changes, ready: o.Ready, writable: o.Writable, leads: o.Leaderless, parts: o.Parts, waiting: o.Waiting, build: o.Build,
-		evaluator: o.Evaluator}
+		evaluator: o.Evaluator, pushKey: o.PushKey}
 	if a.logger == nil {
 		a.logger = slog.New(slog.DiscardHandler)
 	}
@@ -200,6 +203,7 @@ func (a *API) routes(proxies []netip.Prefix, origins []string) (http.Handler, er
 			return c.sendTagged([]byte(a.evaluator), mediaScript)
 		})
 	}
+	a.route(e, http.MethodGet, pushKeyRoute, route{action: "PushKey"}, a.getPushKey)
 	a.healthRoutes(e)
 	return e, a.docsRoutes(e)
 }

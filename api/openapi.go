@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"reflect"
 	"slices"
@@ -39,6 +40,8 @@ type description struct {
 	schemas  *schemas
 	// events are the types of events by the package of their context, in the order of their names.
 	events map[string][]domain.EventType
+	// answers are the names of what commands are answered.
+	answers []string
 }
 
 const (
@@ -64,7 +67,7 @@ func newDescription(build string, all []commands.Command, queries []readmodels.Q
 	d.document = &huma.OpenAPI{
 		OpenAPI: "3.1.0",
 		Info: &huma.Info{Title: "Casebook", Version: orDev(build), Description: introduction,
-			License: &huma.License{Name: "See LICENSE"}},
+			License: &huma.License{Name: "Apache License 2.0", Identifier: "Apache-2.0"}},
 		Servers: []*huma.Server{{URL: "/", Description: "This server"}},
 		Components: &huma.Components{
 			Schemas:   d.schemas,
@@ -82,6 +85,7 @@ func newDescription(build string, all []commands.Command, queries []readmodels.Q
 	}
 	d.changes()
 	d.ticket()
+	d.pushKey()
 	d.operations()
 	return d
 }
@@ -232,7 +236,7 @@ func (d *description) commands(all []commands.Command) {
 				" A 200 means that the events are durable.",
 			Parameters:  []*huma.Param{keyParameter(c.Name())},
 			RequestBody: d.jsonBody(c.Body(), exampleOf(c, d.schemas)),
-			Responses:   d.responses(d.commandAnswer(context, path), commandStatuses...),
+			Responses:   d.responses(d.commandAnswer(c, context, path), commandStatuses...),
 		})
 	}
 	d.batch(all)
@@ -245,6 +249,7 @@ func (d *description) batch(all []commands.Command) {
 	if at := slices.IndexFunc(all, func(c commands.Command) bool { return c.Name() == kept }); at >= 0 {
 		body = exampleOf(all[at], d.schemas)
 	}
+	d.describeBatch(all)
 	d.document.Tags = append(d.document.Tags, &huma.Tag{Name: "batch", Description: "Many commands in one request"})
 	d.document.AddOperation(&huma.Operation{
 		OperationID: "Batch", Method: http.MethodPost, Path: "/api/v1/commands:batch", Tags: []string{"batch"},
@@ -272,18 +277,52 @@ func exampleKey(of string) string {
 	return uuid.NewSHA1(uuid.NameSpaceURL, []byte("/api/v1/commands/"+of)).String()
 }
 
-// commandAnswer describes the answer to commands of a context with the events that the context can record.
-func (d *description) commandAnswer(context, path string) *huma.Response {
+// describeBatch says what the parts of a batch are: each command with its body, and what each can be answered. The commands have been
+// described before.
+func (d *description) describeBatch(all []commands.Command) {
+	command := d.schemas.Schema(reflect.TypeFor[BatchCommand](), false, "")
+	for _, c := range all {
+		if !c.Internal() {
+			command.OneOf = append(command.OneOf, &huma.Schema{Type: huma.TypeObject, Title: c.Name(), Required: command.Required,
+				Properties: map[string]*huma.Schema{
+					"command": {Type: huma.TypeString, Enum: []any{c.Name()}}, "body": d.schemas.Schema(c.Body(), true, ""),
+					"idempotencyKey": command.Properties["idempotencyKey"],
+				}})
+		}
+	}
+	item := d.schemas.Schema(reflect.TypeFor[BatchItem](), false, "")
+	answer := &huma.Schema{Description: item.Properties["answer"].Description}
+	for _, name := range d.answers {
+		answer.AnyOf = append(answer.AnyOf, &huma.Schema{Ref: schemaPrefix + name})
+	}
+	item.Properties["answer"] = answer
+	// What answers have in common was described for them, and is no answer.
+	for _, t := range []reflect.Type{reflect.TypeFor[commands.Answer](), reflect.TypeFor[commands.AnsweredEvent]()} {
+		delete(d.schemas.byName, d.schemas.nameOf(t))
+	}
+}
+
+// commandAnswer describes the answer to commands of a context with the events that the context can record. A command that reveals
+// something has an answer of its own.
+func (d *description) commandAnswer(c commands.Command, context, path string) *huma.Response {
 	name := strings.ToUpper(context[:1]) + context[1:] + "CommandAnswer"
+	if c.Reveals() != nil {
+		name = c.Name() + "Answer"
+	}
 	if _, known := d.schemas.byName[name]; !known {
 		answer := *d.schemas.Schema(reflect.TypeFor[commands.Answer](), false, "")
-		properties := map[string]*huma.Schema{}
-		for field, s := range answer.Properties {
-			properties[field] = s
+		answer.Properties = maps.Clone(answer.Properties)
+		answer.Properties["events"] = &huma.Schema{Type: huma.TypeArray, Description: answer.Properties["events"].Description,
+			Items: d.anyEventOf(path)}
+		if of := c.Reveals(); of != nil {
+			revealed := *d.schemas.Schema(of, true, "")
+			revealed.Description = answer.Properties["revealed"].Description
+			answer.Properties["revealed"] = &revealed
+		} else {
+			delete(answer.Properties, "revealed")
 		}
-		properties["events"] = &huma.Schema{Type: huma.TypeArray, Description: answer.Properties["events"].Description, Items: d.anyEventOf(path)}
-		answer.Properties = properties
 		d.schemas.byName[name], d.schemas.types[name] = &answer, nil
+		d.answers = append(d.answers, name)
 	}
 	headers := traceHeader()
 	headers["Etag"] = &huma.Param{Description: "The stream's revision after the command; left out where the answer leaves it out",
@@ -299,15 +338,18 @@ func (d *description) anyEventOf(path string) *huma.Schema {
 	generic := d.schemas.Schema(reflect.TypeFor[commands.AnsweredEvent](), false, "")
 	var kinds []*huma.Schema
 	for _, e := range d.events[path] {
-		data := d.schemas.Schema(e.Go, true, "")
-		if e.Secret {
-			data = &huma.Schema{Type: "null", Description: "A digest is never shown"}
+		data := &huma.Schema{Type: "null", Description: "A digest is never shown"}
+		if !e.Secret {
+			data = d.schemas.Schema(e.Go, true, "")
 		}
 		kinds = append(kinds, &huma.Schema{Type: huma.TypeObject, Required: generic.Required, Title: e.Name, Properties: map[string]*huma.Schema{
 			"id": generic.Properties["id"], "revision": generic.Properties["revision"],
 			"type": {Type: huma.TypeString, Enum: []any{e.Name}, Description: generic.Properties["type"].Description},
 			"data": data,
 		}})
+	}
+	if len(kinds) == 1 {
+		return kinds[0]
 	}
 	return &huma.Schema{OneOf: kinds}
 }
@@ -401,7 +443,9 @@ func describedParameter(p readmodels.Parameter) *huma.Param {
 	if p.InPath {
 		described.In = "path"
 	}
-	if p.Example != "" {
+	if number, err := strconv.Atoi(p.Example); err == nil && s.Type == huma.TypeInteger {
+		described.Example = number
+	} else if p.Example != "" {
 		described.Example = p.Example
 	}
 	return described

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -90,6 +91,13 @@ func TestTheDescriptionHoldsTogether(t *testing.T) {
 				t.Errorf("%s: %v", at, err)
 			}
 		}
+		properties, _ := node["properties"].(map[string]any)
+		for name, p := range properties {
+			if of := p.(map[string]any); of["type"] == nil && of["$ref"] == nil && of["oneOf"] == nil && of["anyOf"] == nil &&
+				at+"/"+name != "#/components/schemas/BatchCommand/body" { // each command has its own
+				t.Errorf("%s: nothing says what %s is", at, name)
+			}
+		}
 	})
 	tags := map[string]bool{}
 	for _, tag := range d["tags"].([]any) {
@@ -148,7 +156,7 @@ func checkParameters(t *testing.T, where, path string, operation map[string]any)
 
 func checkResponses(t *testing.T, d map[string]any, where string, operation map[string]any) {
 	t.Helper()
-	responses := operation["responses"].(map[string]any)
+	responses, mistakes := operation["responses"].(map[string]any), false
 	for status, r := range responses {
 		response := r.(map[string]any)
 		if ref, ok := response["$ref"].(string); ok {
@@ -164,6 +172,10 @@ func checkResponses(t *testing.T, d map[string]any, where string, operation map[
 		if status == "200" && content[mediaJSON] == nil && content[mediaEvents] == nil {
 			t.Errorf("%s: the answer has no schema", where)
 		}
+		mistakes = mistakes || status >= "400" && status < "500"
+	}
+	if tag := asList(operation["tags"]); !mistakes && !slices.Contains(tag, any(tagOperations)) {
+		t.Errorf("%s: nothing says what becomes of a request that is at fault", where)
 	}
 }
 

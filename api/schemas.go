@@ -58,6 +58,7 @@ func (s *schemas) Schema(t reflect.Type, allowRef bool, _ string) *huma.Schema {
 	if _, known := s.byName[name]; !known {
 		s.byName[name], s.types[name] = &huma.Schema{}, t // first the name, for types that hold themselves
 		s.byName[name] = huma.SchemaFromType(s, t)
+		describeKinds(s.byName[name], t)
 		if s.bodies[t] {
 			describeEmbedded(s.byName[name], t)
 		}
@@ -66,6 +67,23 @@ func (s *schemas) Schema(t reflect.Type, allowRef bool, _ string) *huma.Schema {
 		return &huma.Schema{Ref: schemaPrefix + name}
 	}
 	return s.byName[name]
+}
+
+// describeKinds says of which kinds the values of fields are that Go leaves open: the tag kinds names those of JSON.
+func describeKinds(s *huma.Schema, t reflect.Type) {
+	for field := range fields(t) {
+		property := s.Properties[nameInJSON(field)]
+		kinds := strings.Fields(field.Tag.Get("kinds"))
+		switch {
+		case property == nil || len(kinds) == 0:
+		case len(kinds) == 1:
+			property.Type = kinds[0]
+		default:
+			for _, kind := range kinds {
+				property.AnyOf = append(property.AnyOf, &huma.Schema{Type: kind})
+			}
+		}
+	}
 }
 
 // describeEmbedded puts the text on an embedded struct in the place of that of the struct's last field (see

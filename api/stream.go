@@ -266,10 +266,10 @@ func (d *description) changes() {
 		Description: "The id of the last message that was received: what happened since is told first"})
 	parameters = append(parameters, &huma.Param{Name: ticketParameter, In: "query", Schema: &huma.Schema{Type: huma.TypeString},
 		Description: "A ticket in the place of the header Authorization and of all other parameters (see " + ticketRoute + ")"})
-	d.schemas.Schema(reflect.TypeFor[readmodels.Changes](), true, "")
 	answer := &huma.Response{Description: "Messages, as long as both sides want", Headers: traceHeader(),
 		Content: map[string]*huma.MediaType{mediaEvents: {Schema: &huma.Schema{Type: huma.TypeString,
-			Description: "Events change, reset and end; the data of change are a Changes"}}}}
+			Description: "Events change, reset and end; the data of change are of the schema",
+			Extensions:  map[string]any{"contentSchema": d.schemas.Schema(reflect.TypeFor[readmodels.Changes](), true, "")}}}}}
 	d.document.AddOperation(&huma.Operation{
 		OperationID: readmodels.ChangesName, Method: http.MethodGet, Path: changesRoute, Tags: []string{tagQueries}, Summary: changesSummary,
 		Description: changesDoc + " " + openToAll, Parameters: parameters,

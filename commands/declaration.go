@@ -41,6 +41,8 @@ type Command interface {
 	Category() string
 	// Upcasts lead from the bodies of earlier versions, which processes have recorded, to the current one.
 	Upcasts() domain.Upcasts
+	// Reveals is the Go type of what the answer shows to the sender besides the events; nil means nothing.
+	Reveals() reflect.Type
 	// Patient returns the patient that a body names; "" if the command is about no patient or the body cannot be read.
 	Patient(body []byte) domain.PatientID
 
@@ -71,8 +73,9 @@ type Declaration[S, E, F, C any] struct {
 	freshSignIn bool
 	// confirmed says that the sender's account must be in its owner's hands without doubt.
 	confirmed bool
-	// reveal returns what the answer shows to the sender besides the events; nil means nothing.
-	reveal func(context.Context, Reader, S, C) (any, error)
+	// reveal returns what the answer shows to the sender besides the events, which is of the type reveals; nil means nothing.
+	reveal  func(context.Context, Reader, S, C) (any, error)
+	reveals reflect.Type
 	// showAgain makes of a command the one that is decided on when it is repeated within showAgainFor: that it is shown again
 	// is recorded. If it is nil, only the first answer shows it.
 	showAgain    func(C) C
@@ -199,9 +202,26 @@ func (d *Declaration[S, E, F, C]) Reauthenticated() *Declaration[S, E, F, C] {
 
 // Revealing sets a function that returns something that the sender may see but that the events do not hold. Only the
 // first answer shows it; the answer to a repeat of the command does not, unless ShownAgain says so.
-func (d *Declaration[S, E, F, C]) Revealing(reveal func(context.Context, Reader, S, C) (any, error)) *Declaration[S, E, F, C] {
-	d.reveal = reveal
+func (d *Declaration[S, E, F, C]) Revealing(r Revelation[S, C]) *Declaration[S, E, F, C] {
+	d.reveal, d.reveals = r.show, r.of
 	return d
+}
+
+// Revelation is what the answer to a command shows to its sender besides the events. Shown makes one.
+type Revelation[S, C any] struct {
+	of   reflect.Type
+	show func(context.Context, Reader, S, C) (any, error)
+}
+
+// Shown is a revelation of type R, so that the description of the API has its fields. Where show returns nil, nothing is shown.
+func Shown[S, C, R any](show func(context.Context, Reader, S, C) (*R, error)) Revelation[S, C] {
+	return Revelation[S, C]{of: reflect.TypeFor[R](), show: func(ctx context.Context, reader Reader, s S, c C) (any, error) {
+		shown, err := show(ctx, reader, s, c)
+		if shown == nil || err != nil {
+			return nil, err
+		}
+		return *shown, nil
+	}}
 }
 
 // ShownAgain lets the answer to a repeat of the command reveal it as well, for a time after the first one: the first answer
@@ -298,6 +318,9 @@ func (d *Declaration[S, E, F, C]) Category() string { return d.decider.Category 
 
 // Upcasts implements Command.
 func (d *Declaration[S, E, F, C]) Upcasts() domain.Upcasts { return d.upcasts }
+
+// Reveals implements Command.
+func (d *Declaration[S, E, F, C]) Reveals() reflect.Type { return d.reveals }
 
 // Example implements Command.
 func (d *Declaration[S, E, F, C]) Example() any {

@@ -17,7 +17,8 @@ import (
 )
 
 const (
-	emailName    = "email"
+	// EmailName is the name of the channel that sends mails.
+	EmailName    = "email"
 	emailTimeout = 30 * time.Second
 	// maxRecipients is the maximum number of recipients of one message. A larger group needs a mailing list.
 	maxRecipients = 100
@@ -148,7 +149,7 @@ func parseMailServer(address string) (host string, port int, err error) {
 	return host, int(number), nil
 }
 
-func (e *email) Name() string { return emailName }
+func (e *email) Name() string { return EmailName }
 
 // Send sends a mail to each recipient. If the server rejects some of them, the others are sent all the same. It fails
 // with message_..., email_rejected or email_failed.

@@ -26,14 +26,16 @@ import (
 	"casebook/domain/supply"
 	"casebook/eventlog"
 	"casebook/sagas"
+	identityprocesses "casebook/sagas/identity"
 
 	"github.com/google/go-cmp/cmp"
 )
 
 var update = flag.Bool("update", false, "write the catalogue of processes anew, and golden files for what has none for its present version")
 
-// processes are those of the program, with one notifier.
-var processes = contexts.Processes(&recorder{name: "broker"})
+// processes are those of the program, with one notifier, and by e-mail to patients.
+var processes = slices.Concat(contexts.Processes(&recorder{name: "broker"}),
+	contexts.Reminders(identityprocesses.Senders{Mail: &recorder{name: "email"}}))
 
 // TestCatalogueOfProcesses holds every process to its page in testdata/catalogue: which events its consumer group is
 // delivered, which commands it may send, and how it reacts to every event, timer and refusal at every stage. The pages are

@@ -289,6 +289,48 @@ func TestRemindersAreNotPutOffByAnotherAssignment(t *testing.T) {
 	}
 }
 
+// In quiet hours the reminder waits, also if they were chosen after the process had looked; if they are chosen away, it comes at once.
+func TestAReminderWaitsForTheEndOfQuietHours(t *testing.T) {
+	w := newWorld(t, 10)
+	w.amend(true)
+	f := w.followUp(w.part)
+	waits, gone := w.assign(painDiary), w.assign(painDiary)
+	count := func(who domain.PatientID) int {
+		return len(ofType[diary.ReminderDue](w.events(diary.Decider.Stream(string(who)))))
+	}
+	opens, ends := berlin(3, 18, 0, 0), berlin(3, 21, 30, 0)
+	for _, who := range []domain.PatientID{waits, gone} {
+		f.takeAll(who)
+	}
+	f.at(w.clock.Now())
+	quiet := func(who domain.PatientID, q *instrument.QuietHours) {
+		t.Helper()
+		w.must(w.phone(who), diary.ChooseReminders{OfPatient: domain.ForPatient(who), Quiet: q})
+		f.takeAll(who)
+	}
+	quiet(waits, &instrument.QuietHours{From: "17:00", Until: "21:30"})
+	quiet(gone, &instrument.QuietHours{From: "17:00", Until: "21:30"})
+	f.at(opens)
+	if count(waits)+count(gone) != 0 || !f.next().Equal(ends) {
+		t.Fatalf("%d and %d reminders, and the next turn is due at %s", count(waits), count(gone), f.next())
+	}
+	w.clock.set(opens.Add(time.Hour))
+	quiet(gone, &instrument.QuietHours{From: "08:00", Until: "08:00"})
+	f.at(opens.Add(time.Hour))
+	if count(waits) != 0 || count(gone) != 1 {
+		t.Fatalf("%d and %d reminders", count(waits), count(gone))
+	}
+	f.at(ends.Add(-time.Second))
+	if count(waits) != 0 {
+		t.Error("the patient was reminded in quiet hours")
+	}
+	f.at(ends)
+	f.at(ends.Add(time.Hour))
+	if count(waits) != 1 || count(gone) != 1 {
+		t.Errorf("%d and %d reminders", count(waits), count(gone))
+	}
+}
+
 // A turn that fails is taken again, after a rest.
 func TestTheFollowUpTriesAgainAfterAFailure(t *testing.T) {
 	w := newWorld(t, 10)

@@ -26,6 +26,7 @@ const (
 	blindingKeyFile   = "blinding.key"
 	identityKeyFile   = "identity.key"     // the master key
 	identityKeysFile  = "identity-keys.db" // the keys that it wraps
+	pushKeyFile       = "push.key"
 	demoLogFile       = "casebook.log"
 	scenarioFile      = "demo.json"
 	eventStoreAddress = "eventstore.address" // written while the embedded event store runs
@@ -86,6 +87,7 @@ func (d dataDir) mayBeFilled() error {
 // ours reports whether a file or folder has a name that it has in a data directory.
 func ours(name string) bool {
 	return slices.Contains([]string{eventStoreDir, mongoDir, tokenKeyFile, blindingKeyFile, identityKeyFile, identityKeysFile,
+		pushKeyFile,
 		demoLogFile, scenarioFile, eventStoreAddress, mongoAddress, credentials.File, credentials.AuthorityFile}, name)
 }
 

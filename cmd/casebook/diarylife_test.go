@@ -44,8 +44,14 @@ func daily(id instrument.ID, late instrument.LatePolicy) instrument.Definition {
 // windows as missed while the test runs.
 func openDiarySite(t testing.TB) *diarySite {
 	t.Helper()
+	return openDiarySiteOn(t, install(t))
+}
+
+// openDiarySiteOn is openDiarySite on a server that runs.
+func openDiarySiteOn(t testing.TB, in installation) *diarySite {
+	t.Helper()
 	const id = domain.StudyID("DIARY")
-	in, inStudy := install(t), domain.ForStudy(id)
+	inStudy := domain.ForStudy(id)
 	s := &diarySite{site: &site{installation: in, study: id, manager: in.account("manager", user.Grant{Role: user.DataManager, Study: id}),
 		crc: in.account("crc.one", user.Grant{Role: user.CRC, Study: id, Site: "01"})}, now: time.Now().UTC()}
 	s.today = domain.DateOf(s.now)
@@ -58,9 +64,11 @@ func openDiarySite(t testing.TB) *diarySite {
 		AroundVisits: &instrument.AroundVisits{Visits: []string{"week-4"}, DaysBefore: 1, DaysAfter: 2}}
 	taken := daily("taken", late)
 	taken.Dosing = true
-	worded := daily("worded", late)
+	reminding, worded := daily("reminding", late), daily("worded", late)
+	reminding.Schedule.Remind = true
 	worded.Items = append(worded.Items, instrument.Item{ID: "note", Text: "Anything else?", Type: instrument.Text})
-	s.instruments = []instrument.Definition{worded, daily("pain", late), daily("kept", holding), attacks, afterVisit, taken, daily("aftercare", late)}
+	s.instruments = []instrument.Definition{daily("pain", late), daily("kept", holding), attacks, afterVisit, taken,
+		daily("aftercare", late), reminding, worded}
 	in.must(s.manager, study.CreateStudy{InStudy: inStudy, Title: "Diaries", Sponsor: "Nobody"})
 	in.must(s.manager, study.PublishProtocolVersion{InStudy: inStudy, Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0",
 		Instruments: s.instruments,

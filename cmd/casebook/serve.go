@@ -37,7 +37,7 @@ type serverFlags struct {
 	Stores storeFlags `embed:""`
 	HTTP   string     `name:"http" help:"Address of the API." default:"127.0.0.1:8080" placeholder:"HOST:PORT"`
 	Admin  string     `help:"Address of metrics and profiles; keep it private." default:"127.0.0.1:8081" placeholder:"HOST:PORT"`
-	Roles  []string   `help:"What this process does: api, projections, sagas. Several processes can share the work." default:"api,projections,sagas" enum:"api,projections,sagas"`
+	Roles  []string   `help:"What this process does: api, projections, sagas, and reminders, which sends them to patients and opens personal data for that. Several processes can share the work." default:"api,projections,sagas,reminders" enum:"api,projections,sagas,reminders"`
 
 	TLSCert        string         `name:"tls-cert" help:"Certificate, in PEM, with which the API is served over HTTPS; with the certificates between it and the authority." type:"existingfile" placeholder:"FILE"`
 	TLSKey         string         `name:"tls-key" help:"The certificate's private key, in PEM." type:"existingfile" placeholder:"FILE"`
@@ -53,6 +53,8 @@ type serverFlags struct {
 	ViewsBehind time.Duration `help:"How far lists may lag behind what is recorded before commands and diaries are held back, where one process does both. A negative value holds nothing back." default:"300ms"`
 
 	Notify notifyFlags `embed:""`
+
+	Push pushFlags `embed:"" prefix:"push-"`
 
 	Codebreak codebreakFlags `embed:"" prefix:"codebreak-"`
 
@@ -94,6 +96,7 @@ type server struct {
 	blindLog                  *eventlog.Log   // without the blinding keys; the views are built from it
 	identities                *keystore.Store // nil if the process has no keys of personal data
 	channels                  []notify.Channel
+	push                      *notify.Push // nil where devices are sent no notifications
 	views                     *readmodels.Store
 	verifier                  *eventlog.Verifier
 	metrics                   *prometheus.Registry
@@ -215,6 +218,9 @@ func startWith(ctx context.Context, f serverFlags, by clock, logger *slog.Logger
 			return w
 		}
 	}
+	if roles["reminders"] {
+		drive.Processes = append(drive.Processes, s.reminders(logger)...)
+	}
 	envelopes, err := s.codeBreaks(f.Codebreak, logger)
 	if err != nil {
 		return nil, err
@@ -227,7 +233,7 @@ func startWith(ctx context.Context, f serverFlags, by clock, logger *slog.Logger
 		Registerer: registry, Gatherer: registry, Ready: s.ready, Writable: writable,
 		Leaderless: s.log.Leaderless, Parts: s.otherParts(&drive, envelopes),
 		Waiting: waiting, Changes: changes, Shown: engine.Shown, Limits: api.Limits{Behind: f.ViewsBehind},
-		TrustedProxies: f.TrustedProxies, Origins: f.CORSOrigins, Evaluator: rule.Evaluator, Now: s.clock.now})
+		TrustedProxies: f.TrustedProxies, Origins: f.CORSOrigins, Evaluator: rule.Evaluator, PushKey: s.pushKey(), Now: s.clock.now})
 	if err != nil {
 		return nil, err
 	}
@@ -240,7 +246,7 @@ func startWith(ctx context.Context, f serverFlags, by clock, logger *slog.Logger
 	if roles["projections"] {
 		group.Go(func() error { return part("projections", engine.Run(run)) })
 	}
-	if roles["sagas"] {
+	if len(drive.Processes) > 0 {
 		group.Go(func() error { return part("processes", drive.Run(run)) })
 	}
 	if envelopes != nil {
@@ -340,7 +346,7 @@ func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger
 		return err
 	}
 	if f.Stores.Eventstore != "" {
-		if err := checkRights(connect, s.blindLog, slices.Contains(f.Roles, "sagas"), logger); err != nil {
+		if err := checkRights(connect, s.blindLog, f.takesEvents(), logger); err != nil {
 			return err
 		}
 	}
@@ -360,7 +366,10 @@ func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger
 		log.BlindingKeys = key.keys
 		s.blindLog.CheckProofsWith(log.BlindingKeys)
 	}
-	if slices.Contains(f.Roles, "api") {
+	if slices.Contains(f.Roles, "api") || slices.Contains(f.Roles, "reminders") {
+		if s.push, err = f.Push.open(f.Stores); err != nil {
+			return err
+		}
 		if s.identities, err = f.Stores.identityKeys(connect); err != nil {
 			return err
 		}
@@ -375,7 +384,7 @@ func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger
 	if s.log, err = eventlog.Connect(connect, log); err != nil {
 		return err
 	}
-	if slices.Contains(f.Roles, "sagas") {
+	if f.takesEvents() {
 		if s.channels, err = f.Notify.open(ctx, logger); err != nil {
 			return err
 		}
@@ -487,6 +496,9 @@ func (s *server) release() error {
 	var errs []error
 	for _, c := range s.channels {
 		errs = append(errs, c.Close())
+	}
+	if s.push != nil {
+		errs = append(errs, s.push.Close())
 	}
 	for _, log := range []*eventlog.Log{s.log, s.blindLog} {
 		if log != nil {

@@ -57,11 +57,18 @@ func startIn(t testing.TB, dir string) installation {
 // startBy is startIn for a server with a clock of the test.
 func startBy(t testing.TB, dir string, by clock) installation {
 	t.Helper()
+	return startWithFlags(t, flagsFor(dir), by)
+}
+
+// startWithFlags is startBy for a server with flags of the test.
+func startWithFlags(t testing.TB, flags serverFlags, by clock) installation {
+	t.Helper()
+	dir := flags.Stores.Data
 	logFile, err := os.OpenFile(filepath.Join(dir, "casebook.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := startWith(context.Background(), flagsFor(dir), by, slog.New(slog.NewJSONHandler(logFile, nil)))
+	s, err := startWith(context.Background(), flags, by, slog.New(slog.NewJSONHandler(logFile, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}

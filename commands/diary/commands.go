@@ -78,6 +78,11 @@ var Commands = []commands.Command{
 		AllowedTo(access.ThePatient, access.Caregivers, access.SiteStaff).
 		Described("Say in which language the patient is shown diaries",
 			diary.SetDiaryLanguage{OfPatient: domain.ForPatient("PAIN1.S-0001"), Language: "de"}),
+	commands.Handle(diary.Decider, diary.Choose).
+		AllowedTo(access.ThePatient, access.Caregivers, access.SiteStaff).
+		Described("Say how the patient is reminded: by e-mail too, and when not",
+			diary.ChooseReminders{OfPatient: domain.ForPatient("PAIN1.S-0001"), Email: true,
+				Quiet: &instrument.QuietHours{From: "22:00", Until: "07:00"}}),
 	commands.HandleWithFacts(diary.Decider, PlanOf, diary.Follow).
 		AllowedTo(access.Processes),
 	commands.HandleWithFacts(diary.Decider, commands.PatientOf, diary.OpenWindows).

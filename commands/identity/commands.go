@@ -21,7 +21,7 @@ import (
 var Commands = []commands.Command{
 	commands.Handle(identity.Decider, identity.Record).
 		AllowedTo(access.SiteStaff).
-		PreparedWith(makeKey).
+		PreparedWith(makeKey(func(c *identity.RecordIdentity) (domain.PatientID, *personal.KeyID) { return c.Patient, &c.Key })).
 		Secret().
 		Described("Record who a patient is, apart from clinical data",
 			identity.RecordIdentity{OfPatient: domain.ForPatient("PAIN1.S-0001"), Details: exampleDetails}),
@@ -32,11 +32,33 @@ var Commands = []commands.Command{
 			identity.CorrectIdentity{OfPatient: domain.ForPatient("PAIN1.S-0001"), Details: exampleDetails, Reason: "Moved house"}),
 	commands.Handle(identity.Decider, identity.Show).
 		AllowedTo(access.SiteStaff).
-		Revealing(shown).
+		Revealing(commands.Shown(shown)).
 		ShownAgain(showAgainFor, func(c identity.ReadIdentity) identity.ReadIdentity { return c }).
 		Described("Show who a patient is; each reading is recorded",
 			identity.ReadIdentity{OfPatient: domain.ForPatient("PAIN1.S-0001"), Purpose: identity.ToContact}),
 }
+
+// CommandsOfPush are the commands on the devices that are sent notifications. Where a device is reached is as secret as a name.
+var CommandsOfPush = []commands.Command{
+	commands.HandleWithFacts(identity.Decider, subscribedBefore, identity.Subscribe).
+		AllowedTo(access.ThePatient, access.Caregivers).
+		PreparedWith(makeKey(func(c *identity.SubscribePush) (domain.PatientID, *personal.KeyID) { return c.Patient, &c.Key })).
+		Secret().
+		Described("Have notifications sent to a device by its push service",
+			identity.SubscribePush{OfPatient: domain.ForPatient("PAIN1.S-0001"), Device: exampleDevice, Subscription: exampleSubscription}),
+	commands.Handle(identity.Decider, identity.Unsubscribe).
+		AllowedTo(access.ThePatient, access.Caregivers, access.SiteStaff).
+		Described("End the notifications to a device",
+			identity.UnsubscribePush{OfPatient: domain.ForPatient("PAIN1.S-0001"), Device: exampleDevice}),
+	commands.Handle(identity.Decider, identity.End).
+		AllowedTo(access.Processes),
+}
+
+const exampleDevice = "3f2b8c1e-6d0a-4b57-9a43-c5e1f07d2b88"
+
+// exampleSubscription has the keys of RFC 8291, appendix A.
+var exampleSubscription = identity.Subscription{Endpoint: "https://push.example.net/send/dGhpcyBpcyBub3QgYSByZWFsIG9uZQ",
+	P256DH: "BCVxsr7N_eNgVRqvHtD0zTZsEc6-VV-JvLexhqUzORcxaOzi6-AYWXvTBHm4bjyPjs7Vd8pZGH6SRpkNtoIAiw4", Auth: "BTBZMqHH6r4Tts7J_aSIgg"}
 
 var exampleDetails = identity.Details{Name: "Erika Mustermann", BirthDate: "1964-08-12", Email: "erika@example.org",
 	Phone: "+49 30 1234567", Address: "Heidestrasse 17, 51147 Koeln"}
@@ -44,20 +66,37 @@ var exampleDetails = identity.Details{Name: "Erika Mustermann", BirthDate: "1964
 // showAgainFor is how long a repeat of ReadIdentity shows again what a lost answer held.
 const showAgainFor = 10 * time.Minute
 
-// makeKey makes the key of the patient's data. It is stored before anything is sealed with it. A key whose command is then refused
-// protects nothing, and stays unused.
-func makeKey(ctx context.Context, h *commands.Handler, _ commands.Request, c *identity.RecordIdentity) error {
-	reader := h.Reader()
-	recorded, err := commands.Read(ctx, reader, identity.Decider, string(c.Patient))
-	if err != nil || recorded.Key != "" {
-		return err
+// makeKey makes the key of the patient's data, if the patient has none. It is stored before anything is sealed with it. A key whose
+// command is then refused, or comes second, protects nothing, and stays unused.
+func makeKey[C any](of func(*C) (domain.PatientID, *personal.KeyID)) func(context.Context, *commands.Handler, commands.Request, *C) error {
+	return func(ctx context.Context, h *commands.Handler, _ commands.Request, c *C) error {
+		reader := h.Reader()
+		who, key := of(c)
+		recorded, err := commands.Read(ctx, reader, identity.Decider, string(who))
+		if err != nil || recorded.Key != "" {
+			return err
+		}
+		keys := reader.PersonalKeys()
+		if keys == nil {
+			return refusalOf(personal.ErrNoKeys)
+		}
+		*key, err = keys.Create(ctx)
+		return refusalOf(err)
 	}
-	keys := reader.PersonalKeys()
-	if keys == nil {
-		return refusalOf(personal.ErrNoKeys)
+}
+
+// subscribedBefore returns the subscription of the device that is in force; the zero value if there is none.
+func subscribedBefore(ctx context.Context, reader commands.Reader, c identity.SubscribePush) (identity.Subscription, error) {
+	events, err := commands.ReadEvents(ctx, reader, identity.Decider, string(c.Patient))
+	if err != nil {
+		return identity.Subscription{}, err
 	}
-	c.Key, err = keys.Create(ctx)
-	return refusalOf(err)
+	for _, event := range slices.Backward(events) {
+		if e, is := event.(identity.PushSubscribed); is && e.Device == c.Device {
+			return reveal(ctx, reader, e.Subscription)
+		}
+	}
+	return identity.Subscription{}, nil
 }
 
 // inForce returns the details that a correction replaces.
@@ -84,12 +123,12 @@ type Recorded struct {
 }
 
 // shown returns what ReadIdentity shows.
-func shown(ctx context.Context, reader commands.Reader, _ identity.Identity, c identity.ReadIdentity) (any, error) {
+func shown(ctx context.Context, reader commands.Reader, _ identity.Identity, c identity.ReadIdentity) (*Shown, error) {
 	all, err := recorded(ctx, reader, c.Patient)
 	if err != nil {
 		return nil, err
 	}
-	return Shown{Recorded: all[0], Former: all[1:]}, nil
+	return &Shown{Recorded: all[0], Former: all[1:]}, nil
 }
 
 // recorded returns all that was recorded of a patient, the newest first. It reads the log, because states do not hold it.

@@ -31,7 +31,7 @@ var unblinding = []commands.Command{
 		Reauthenticated().
 		InClass(admission.Unblinding).
 		EvenIfDamaged().
-		Revealing(unblind).
+		Revealing(commands.Shown(unblind)).
 		ShownAgain(showBlindAgainFor, func(c randomisation.BreakBlind) randomisation.BreakBlind {
 			c.Again = true
 			return c
@@ -173,7 +173,7 @@ type Unblinded struct {
 }
 
 // unblind returns what somebody needs to know about a patient who was drawn. A report of an accident shows nothing.
-func unblind(ctx context.Context, reader commands.Reader, r randomisation.Randomisation, c randomisation.BreakBlind) (any, error) {
+func unblind(ctx context.Context, reader commands.Reader, r randomisation.Randomisation, c randomisation.BreakBlind) (*Unblinded, error) {
 	if c.KindGiven() == study.UnblindedByAccident {
 		return nil, nil
 	}
@@ -192,6 +192,6 @@ func unblind(ctx context.Context, reader commands.Reader, r randomisation.Random
 	}
 	in := study.Decider.Fold(events...)
 	levels, _ := r.FactorsOf(c.Patient)
-	return Unblinded{Study: c.AboutStudy(), StudyTitle: in.Title, Patient: c.Patient, Arm: arm,
+	return &Unblinded{Study: c.AboutStudy(), StudyTitle: in.Title, Patient: c.Patient, Arm: arm,
 		Emergency: patient.Decider.Fold(who...).Emergency(in, arm, levels)}, nil
 }

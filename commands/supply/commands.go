@@ -59,7 +59,7 @@ var Commands = []commands.Command{
 				Reasoned: domain.Because("Customs take weeks")}),
 	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.ShowExpiring).
 		AllowedTo(access.UnblindedSupply).
-		Revealing(expiring).
+		Revealing(commands.Shown(expiring)).
 		Described("Show which kits expire until a day; that they were shown is recorded",
 			supply.ShowExpiringKits{InStudy: domain.ForStudy("PAIN1"), Through: "2027-03-31", Location: "DE-01"}),
 	commands.HandleWithFacts(supply.Decider, commands.StudyOf, supply.Recall).
@@ -272,7 +272,7 @@ type ExpiringKits struct {
 }
 
 // expiring reads the stocks of all locations, because a kit in transit is shown where it comes from until it has arrived.
-func expiring(ctx context.Context, reader commands.Reader, s supply.Supply, c supply.ShowExpiringKits) (any, error) {
+func expiring(ctx context.Context, reader commands.Reader, s supply.Supply, c supply.ShowExpiringKits) (*ExpiringKits, error) {
 	in, err := commands.Read(ctx, reader, study.Decider, string(c.Study))
 	if err != nil {
 		return nil, err
@@ -287,7 +287,7 @@ func expiring(ctx context.Context, reader commands.Reader, s supply.Supply, c su
 	if err != nil {
 		return nil, err
 	}
-	shown := ExpiringKits{Kits: []supply.ExpiringKit{}}
+	shown := &ExpiringKits{Kits: []supply.ExpiringKit{}}
 	for _, k := range all {
 		if c.Location == "" || k.Location == c.Location {
 			shown.Kits = append(shown.Kits, k)

@@ -28,9 +28,9 @@ func newActivationCode() (code, digest string) {
 }
 
 // shownCode is the code as the answer shows it.
-func shownCode(of domain.UserID, code string) ActivationCode {
+func shownCode(of domain.UserID, code string) *ActivationCode {
 	query := url.Values{"user": {string(of)}, "code": {code}}
-	return ActivationCode{Code: code, URL: "casebook:activate?" + query.Encode(), Days: user.ActivationDays}
+	return &ActivationCode{Code: code, URL: "casebook:activate?" + query.Encode(), Days: user.ActivationDays}
 }
 
 // activation declares a command that makes an activation code and shows it once.
@@ -44,10 +44,10 @@ func activation[C domain.AboutPatient](decide func(user.User, C, domain.Call) ([
 			return nil
 		}).
 		Secret().
-		Revealing(func(_ context.Context, _ commands.Reader, _ user.User, c C) (any, error) {
+		Revealing(commands.Shown(func(_ context.Context, _ commands.Reader, _ user.User, c C) (*ActivationCode, error) {
 			of, shown, _ := code(&c)
 			return shownCode(of, *shown), nil
-		}).
+		})).
 		Described(summary, example)
 }
 

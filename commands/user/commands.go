@@ -118,9 +118,9 @@ var Commands = []commands.Command{
 		Reauthenticated().
 		PreparedWith(prepareOffer).
 		Secret().
-		Revealing(func(_ context.Context, _ commands.Reader, _ user.User, c user.OfferSecondFactor) (any, error) {
-			return OfferedFactor{URL: c.URL}, nil
-		}).
+		Revealing(commands.Shown(func(_ context.Context, _ commands.Reader, _ user.User, c user.OfferSecondFactor) (*OfferedFactor, error) {
+			return &OfferedFactor{URL: c.URL}, nil
+		})).
 		Described("Make a second factor; asks for a fresh sign-in, and shows its secret once",
 			user.OfferSecondFactor{OfUser: domain.ForUser("dr.lindner")}),
 	commands.Handle(user.Decider, user.EnrolFactor).
@@ -128,9 +128,9 @@ var Commands = []commands.Command{
 		Reauthenticated().
 		PreparedWith(prepareEnrolment).
 		Secret().
-		Revealing(func(_ context.Context, _ commands.Reader, _ user.User, c user.EnrolSecondFactor) (any, error) {
-			return EnrolledFactor{RecoveryCodes: c.RecoveryCodes}, nil
-		}).
+		Revealing(commands.Shown(func(_ context.Context, _ commands.Reader, _ user.User, c user.EnrolSecondFactor) (*EnrolledFactor, error) {
+			return &EnrolledFactor{RecoveryCodes: c.RecoveryCodes}, nil
+		})).
 		Described("Start to use the second factor; asks for a fresh sign-in, and shows recovery codes once",
 			user.EnrolSecondFactor{OfUser: domain.ForUser("dr.lindner"), Code: "123456"}),
 	commands.Handle(user.Decider, user.RemoveFactor).

@@ -33,6 +33,7 @@ var events = []domain.EventType{
 	domain.Stored[InstrumentStopped]("InstrumentStopped"),
 	domain.Stored[LanguageSet]("DiaryLanguageSet"),
 	domain.Stored[VisitWindowOpened]("DiaryVisitWindowOpened").InNoView("it is about a window that nobody has answered yet"),
+	domain.Stored[RemindersChosen]("DiaryRemindersChosen").InNoView("the schedule of the patient's app is answered from the state"),
 	domain.Stored[ReminderDue]("DiaryReminderDue").InNoView("reminders are for the patient's device"),
 }
 
@@ -186,6 +187,6 @@ type ScoreResult = instrument.ScoreResult
 // Change is one corrected item; nil means unanswered.
 type Change struct {
 	Item instrument.ItemID `json:"item"`
-	Old  any               `json:"old"`
-	New  any               `json:"new"`
+	Old  any               `json:"old" kinds:"number boolean string null"`
+	New  any               `json:"new" kinds:"number boolean string null"`
 }

@@ -25,7 +25,7 @@ func SetLanguage(d Diary, cmd SetDiaryLanguage, _ domain.Call) ([]Event, error) 
 	if cmd.Language == "" {
 		return nil, refuse.Malformed("value_missing", "the language is missing").At("language").Do("use a tag of RFC 5646, such as de")
 	}
-	if err := cmd.Language.validate(); err != nil || cmd.Language == d.language {
+	if err := cmd.Language.validate(); err != nil || cmd.Language == d.Language() {
 		return nil, err
 	}
 	return []Event{LanguageSet{Patient: cmd.Patient, Language: cmd.Language}}, nil

@@ -8,16 +8,16 @@ import (
 	"casebook/domain/patient"
 )
 
-// Remind records a due reminder for every window that is open, has no entry, and has no reminder yet. It does so only
-// for instruments with reminders in their schedule. RemindOfDiaries may be sent at any time.
+// Remind records a due reminder for every window that is open, has no entry, and has no reminder yet. It does so only for instruments with
+// reminders in their schedule, and not in quiet hours. RemindOfDiaries may be sent at any time.
 func Remind(d Diary, who patient.Patient, cmd RemindOfDiaries, call domain.Call) ([]Event, error) {
 	var events []Event
 	for i := range d.assignments {
 		a := &d.assignments[i]
 		for number, ok := a.nextToRemind(call.At, who); ok; number, ok = a.undecidedBefore(number+1, a.expected(who)) {
 			window := a.calendar.Window(number)
-			if window.Opens.After(call.At) {
-				break
+			if d.remindAt(a, window, call.At).After(call.At) {
+				break // a later one is not reminded of before: what was reminded of is known by its number
 			}
 			events = append(events, ReminderDue{Patient: cmd.Patient, Instrument: a.ID, Window: window})
 		}
@@ -25,8 +25,8 @@ func Remind(d Diary, who patient.Patient, cmd RemindOfDiaries, call domain.Call)
 	return events, nil
 }
 
-// NextReminder returns when the patient has to be reminded next: the moment at which a window without an entry opens or
-// has opened. ok is false if no reminder is left.
+// NextReminder returns when the patient has to be reminded next: the moment at which a window without an entry opens or has opened, or at
+// which quiet hours end. ok is false if no reminder is left.
 func (d Diary) NextReminder(who patient.Patient, now time.Time) (at time.Time, ok bool) {
 	for i := range d.assignments {
 		a := &d.assignments[i]
@@ -34,8 +34,8 @@ func (d Diary) NextReminder(who patient.Patient, now time.Time) (at time.Time, o
 		if !some {
 			continue
 		}
-		if opens := a.calendar.Window(number).Opens; !ok || opens.Before(at) {
-			at, ok = opens, true
+		if due := d.remindAt(a, a.calendar.Window(number), now); !ok || due.Before(at) {
+			at, ok = due, true
 		}
 	}
 	return at, ok

@@ -196,3 +196,6 @@ func (s Scheduled) Kind() instrument.ScheduleKind { return s.Instrument.Definiti
 
 // Reminds says whether the patient is reminded when a window opens.
 func (s Scheduled) Reminds() bool { return s.Instrument.Definition().Schedule.Remind }
+
+// Quiet are the quiet hours of the instrument; nil if it has none.
+func (s Scheduled) Quiet() *instrument.QuietHours { return s.Instrument.Definition().Schedule.Quiet }

@@ -24,8 +24,8 @@ func StreamOf(patient domain.PatientID) string { return Decider.Stream(string(pa
 // changes; Evolve returns a new state that shares the unchanged parts with the old one.
 type Diary struct {
 	assignments []Assignment
-	// language is that in which the patient is shown diaries; "" if nobody has set one.
-	language Language
+	// chosen is what was chosen for the patient; nil if nothing was. It is apart because states are copied for every entry.
+	chosen *choices
 	// changes counts the assignments and their ends.
 	changes int
 	// requests are the corrections that were asked for, by their numbers from 1.
@@ -124,7 +124,27 @@ func (d Diary) statusOf(id instrument.ID, window string) (Status, bool) {
 }
 
 // Language returns the language in which the patient is shown diaries; "" if nobody has set one.
-func (d Diary) Language() Language { return d.language }
+func (d Diary) Language() Language { return d.choices().language }
+
+// choices are what was chosen for a patient.
+type choices struct {
+	language  Language
+	reminders RemindersChosen
+}
+
+func (d Diary) choices() choices {
+	if d.chosen == nil {
+		return choices{}
+	}
+	return *d.chosen
+}
+
+func (d Diary) choosing(change func(*choices)) Diary {
+	c := d.choices()
+	change(&c)
+	d.chosen = &c
+	return d
+}
 
 // Changes counts the assignments and their ends.
 func (d Diary) Changes() int { return d.changes }
@@ -188,8 +208,9 @@ func evolve(d Diary, e Event) Diary {
 	case ReminderDue:
 		return d.withReminder(e)
 	case LanguageSet:
-		d.language = e.Language
-		return d
+		return d.choosing(func(c *choices) { c.language = e.Language })
+	case RemindersChosen:
+		return d.choosing(func(c *choices) { c.reminders = e })
 	case CorrectionAsked:
 		d.requests = append(slices.Clip(d.requests), Request{CorrectionAsked: e})
 		return d

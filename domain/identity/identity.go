@@ -1,5 +1,6 @@
-// Package identity holds who a patient is: name, birth date, and how to reach the patient. Nothing else in the program holds that. It is
-// apart from clinical data, so that only the patient's site sees it, and so that it can be erased while the clinical record stays.
+// Package identity holds who a patient is: name, birth date, and how to reach the patient, also on which devices. Nothing else in the
+// program holds that. It is apart from clinical data, so that only the patient's site sees it, and so that it can be erased while the
+// clinical record stays.
 package identity
 
 import (
@@ -21,7 +22,11 @@ var Decider = domain.Decider[Identity, Event]{Category: "identity", Key: domain.
 	domain.Stored[Recorded]("IdentityRecorded").InNoView(shownOnRequest),
 	domain.Stored[Corrected]("IdentityCorrected").ForReaders().InNoView(shownOnRequest),
 	domain.Stored[Read]("IdentityRead").ForReaders().InNoView("the audit trail shows it"),
+	domain.Stored[PushSubscribed]("PushSubscribed").InNoView(forTheProcess),
+	domain.Stored[PushEnded]("PushEnded").InNoView(forTheProcess),
 }}
+
+const forTheProcess = "the process that sends notifications reads it from the log"
 
 const shownOnRequest = "ReadIdentity shows it to the site; the audit trail shows that it happened"
 
@@ -96,11 +101,23 @@ func (Purpose) Schema() domain.Schema { return domain.OneOf(Purposes...) }
 type Identity struct {
 	// Key is the key of the patient's data; empty if nothing is recorded.
 	Key personal.KeyID
+	// Recorded says that it is recorded who the patient is.
+	Recorded bool
+	// Push are the devices that are sent notifications, in the order of their subscriptions.
+	Push []PushDevice
+	// Subscriptions counts those that there ever were.
+	Subscriptions int
 }
 
 func evolve(i Identity, e Event) Identity {
-	if e, is := e.(Recorded); is {
-		i.Key = e.Key
+	switch e := e.(type) {
+	case Recorded:
+		i.Key, i.Recorded = e.Key, true
+	case PushSubscribed:
+		i.Key, i.Subscriptions = e.Key, e.Number
+		i.Push = append(i.without(e.Device), PushDevice{Device: e.Device, Number: e.Number, By: e.By})
+	case PushEnded:
+		i.Push = i.without(e.Device)
 	}
 	return i
 }
@@ -109,7 +126,7 @@ func evolve(i Identity, e Event) Identity {
 type RecordIdentity struct {
 	domain.OfPatient
 	Details
-	// Key is a new key of the patient's data.
+	// Key is a new key of the patient's data, for a patient who has none.
 	Key personal.KeyID `json:"-"`
 }
 
@@ -129,13 +146,17 @@ type ReadIdentity struct {
 
 // Record decides about RecordIdentity. It refuses identity_recorded, and what Details.check refuses.
 func Record(i Identity, cmd RecordIdentity, call domain.Call) ([]Event, error) {
-	if i.Key != "" {
+	if i.Recorded {
 		return nil, refuse.WrongState("identity_recorded", "who the patient is has been recorded").Do("correct it with CorrectIdentity")
 	}
 	if err := cmd.check(call); err != nil {
 		return nil, err
 	}
-	return []Event{Recorded{Patient: cmd.Patient, Key: cmd.Key, Details: personal.Of(cmd.Key, cmd.Details), At: call.At, By: call.Actor}}, nil
+	key := i.Key
+	if key == "" {
+		key = cmd.Key
+	}
+	return []Event{Recorded{Patient: cmd.Patient, Key: key, Details: personal.Of(key, cmd.Details), At: call.At, By: call.Actor}}, nil
 }
 
 // Correct decides about CorrectIdentity. before are the details that are in force. It refuses reason_required, identity_not_recorded,
@@ -166,7 +187,7 @@ func Show(i Identity, cmd ReadIdentity, _ domain.Call) ([]Event, error) {
 
 // mustBeRecorded refuses identity_not_recorded.
 func (i Identity) mustBeRecorded() error {
-	if i.Key == "" {
+	if !i.Recorded {
 		return refuse.NotFound("identity_not_recorded", "who the patient is has not been recorded").Do("record it with RecordIdentity")
 	}
 	return nil

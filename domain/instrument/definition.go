@@ -143,8 +143,10 @@ type Schedule struct {
 	// AroundVisits is for ByVisit.
 	AroundVisits *AroundVisits `json:"aroundVisits,omitempty" doc:"Around which visits it is asked; only for windows around visits"`
 	// Remind says that the patient is reminded when a window opens.
-	Remind bool       `json:"remind,omitempty" doc:"Whether the patient is reminded when a window opens; only for windows of the day"`
-	Late   LatePolicy `json:"late" doc:"What becomes of entries after the window"`
+	Remind bool `json:"remind,omitempty" doc:"Whether the patient is reminded when a window opens; only for windows of the day"`
+	// Quiet is for patients who have chosen no quiet hours of their own.
+	Quiet *QuietHours `json:"quiet,omitempty" doc:"When patients are not reminded who have not chosen for themselves: a reminder waits until the end of the quiet hours, unless its window closes before"`
+	Late  LatePolicy  `json:"late" doc:"What becomes of entries after the window"`
 }
 
 // AroundVisits are windows around visits. A window takes whole days, local to the patient.

@@ -195,6 +195,12 @@ func (i *Instrument) compileSchedule() error {
 	if err := s.Late.validate(); err != nil {
 		return err
 	}
+	if s.Quiet != nil && !s.Remind {
+		return parts.Invalid("schedule.quiet", "a schedule without reminders has no quiet hours")
+	}
+	if s.Quiet != nil && s.Quiet.Validate("schedule.quiet") != nil {
+		return parts.Invalid("schedule.quiet", "quiet hours are from and until local times, written HH:MM")
+	}
 	switch s.Kind {
 	case ByTime:
 		return i.compileWindows()

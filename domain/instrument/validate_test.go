@@ -115,6 +115,12 @@ func TestValidate(t *testing.T) {
 		{"schedule.late.acceptHours", "", func(d *instrument.Definition) { d.Schedule.Late.AcceptHours = 169 }},
 		{"schedule.late.acceptHours", "", func(d *instrument.Definition) { d.Schedule.Late.AcceptHours = -1 }},
 		{"schedule.late.syncHours", "", func(d *instrument.Definition) { d.Schedule.Late.SyncHours = 337 }},
+		{"schedule.quiet", "", func(d *instrument.Definition) {
+			d.Schedule.Quiet = &instrument.QuietHours{From: "22:00", Until: "07:00"}
+		}},
+		{"schedule.quiet", "", func(d *instrument.Definition) {
+			d.Schedule.Remind, d.Schedule.Quiet = true, &instrument.QuietHours{From: "22:00", Until: "7"}
+		}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.field, func(t *testing.T) {

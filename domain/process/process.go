@@ -64,7 +64,7 @@ type StepTaken struct {
 	// Commands are the commands that the step sends, in this order.
 	Commands []Command `json:"commands,omitempty"`
 	// State is what the instance has to remember; StateVersion is its schema version, 0 for version 1.
-	State        json.RawMessage `json:"state,omitempty"`
+	State        json.RawMessage `json:"state,omitempty" kinds:"object"`
 	StateVersion int             `json:"stateVersion,omitempty"`
 	// AnswerBy is set where the step asks for an answer: it sets the timer AnswerTimer to this time, and ends the other
 	// AnswerTimers. Answered says that the wait for an answer is over, and ends all of them.
@@ -88,7 +88,7 @@ type Command struct {
 	Name string `json:"name"`
 	// Version is the schema version of the body, 0 for version 1.
 	Version int             `json:"version,omitempty"`
-	Body    json.RawMessage `json:"body"`
+	Body    json.RawMessage `json:"body" kinds:"object"`
 }
 
 // Outcome says whether an instance has ended or is held up.

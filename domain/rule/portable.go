@@ -73,7 +73,7 @@ type Tree struct {
 	Op Op `json:"op" doc:"What is computed, as the ES module at /rules.mjs does it"`
 	// Args are the operands, the receiver of a method first.
 	Args  []Tree `json:"args,omitempty" doc:"The operands, in their order"`
-	Value any    `json:"value,omitempty" doc:"The value of a constant; whole numbers are written as texts"`
+	Value any    `json:"value,omitempty" kinds:"number boolean string" doc:"The value of a constant; whole numbers are written as texts"`
 	Group string `json:"group,omitempty" doc:"The group of a variable: answers"`
 	Name  string `json:"name,omitempty" doc:"The item that a variable is the answer to"`
 	// Type is how the value of a variable is read: the numbers 3 and 3.0 are the same in JSON, and not in a rule.

@@ -239,5 +239,5 @@ func (WindowPolicy) Schema() domain.Schema { return domain.OneOf(FlagVisit, Refu
 type Form struct {
 	ID         string          `json:"id" minLength:"1"`
 	Title      string          `json:"title"`
-	Definition json.RawMessage `json:"definition,omitempty"`
+	Definition json.RawMessage `json:"definition,omitempty" kinds:"object"`
 }

@@ -111,6 +111,9 @@ func (d *Diary) Decide(request int, to RequestStatus, why string, by domain.User
 // Answers are the answers of a diary, by item.
 type Answers map[string]any
 
+// Schema implements domain.HasSchema.
+func (Answers) Schema() domain.Schema { return diary.Answers{}.Schema() }
+
 // Correction is one change of a recorded diary.
 type Correction struct {
 	Changes    []diary.Change `bson:"changes" json:"changes" doc:"Old and new values"`

@@ -25,12 +25,20 @@ type Schedule struct {
 	From    domain.Date      `json:"from" doc:"First local day of the windows that are shown; older ones are shown while they take entries"`
 	Through domain.Date      `json:"through" doc:"Last local day of the windows that are shown"`
 	// Position is that of the diary's last event, not of the log, so that the answer stays the same while others record.
-	Position    uint64           `json:"position" doc:"Log position of the last event of the diary in the answer: an entry that was acknowledged with this position or a lower one is in it"`
-	Asked       bool             `json:"asked" doc:"Whether the patient takes part; without it nothing new is asked"`
-	Language    diary.Language   `json:"language,omitempty" doc:"Language in which the patient is shown diaries, if somebody has set one"`
+	Position uint64         `json:"position" doc:"Log position of the last event of the diary in the answer: an entry that was acknowledged with this position or a lower one is in it"`
+	Asked    bool           `json:"asked" doc:"Whether the patient takes part; without it nothing new is asked"`
+	Language diary.Language `json:"language,omitempty" doc:"Language in which the patient is shown diaries, if somebody has set one"`
+	// Reminders are shown as they are in force: to remind at other times than the server does helps nobody.
+	Reminders   Reminders        `json:"reminders" doc:"How the patient is reminded"`
 	ChangesAt   *time.Time       `json:"changesAt,omitempty" doc:"When the answer changes next although nothing is recorded: a window opens, closes or passes, or the day is over"`
 	Instruments []ScheduledDiary `json:"instruments" doc:"What the patient is asked, by assignment"`
 	Devices     []SentDevice     `json:"devices" doc:"The devices that have sent entries, at most 20, the one whose entry was recorded last at the end"`
+}
+
+// Reminders are how a patient is reminded.
+type Reminders struct {
+	Email bool                   `json:"email,omitempty" doc:"By e-mail when no device has taken the reminder"`
+	Quiet *instrument.QuietHours `json:"quiet,omitempty" doc:"When the patient has chosen not to be reminded; without it, the quiet hours of each instrument hold"`
 }
 
 // ScheduledDiary is an assignment of an instrument in a schedule.
@@ -41,6 +49,7 @@ type ScheduledDiary struct {
 	From       domain.Date             `json:"from" doc:"First day of the assignment"`
 	Until      domain.Date             `json:"until" doc:"Last day on which a window opens"`
 	Remind     bool                    `json:"remind,omitempty" doc:"Whether the patient is reminded when a window opens"`
+	Quiet      *instrument.QuietHours  `json:"quiet,omitempty" doc:"When patients are not reminded who have not chosen for themselves"`
 	Windows    []ScheduledWindow       `json:"windows" doc:"The windows, and entries without a window, in the order in which they open"`
 }
 
@@ -96,10 +105,12 @@ func LoadSchedule(ctx context.Context, r readmodels.Request, _ ScheduleQuery) (S
 	}
 	span := own.span(r.Now)
 	shown := Schedule{Patient: r.Own, Zone: own.zone.Name(), From: span.First, Through: span.Last, Position: own.position,
-		Asked: own.patient.Participating(), Language: own.diary.Language(), Devices: devicesOf(own.diary)}
+		Asked: own.patient.Participating(), Language: own.diary.Language(), Devices: devicesOf(own.diary),
+		Reminders: Reminders{Email: own.diary.RemindsByEmail(), Quiet: own.diary.QuietHours()}}
 	next := own.zone.Resolve(span.today+1, 0, localtime.First)
 	for _, a := range own.diary.Schedule(own.patient, span.ScheduleSpan) {
 		of := ScheduledDiary{Instrument: a.ID, Version: a.Version(), Kind: a.Kind(), From: a.From, Until: a.Until, Remind: a.Reminds(),
+			Quiet:   a.Quiet(),
 			Windows: make([]ScheduledWindow, len(a.Windows))}
 		for i, w := range a.Windows {
 			of.Windows[i] = ScheduledWindow{Window: w.ID, Opens: own.zone.In(w.Opens), Closes: own.zone.In(w.Closes),

@@ -39,6 +39,8 @@ var FollowUp = sagas.DefineByClock("diary-follow-up",
 	// What is missed may change with these.
 	sagas.Begin[diary.Voided](sagas.ByPatient, again[followed, diary.Voided]),
 	sagas.Begin[patient.VisitRecorded](sagas.ByPatient, again[followed, patient.VisitRecorded]),
+	// Quiet hours change when the patient is reminded.
+	sagas.Begin[diary.RemindersChosen](sagas.ByPatient, again[followed, diary.RemindersChosen]),
 	sagas.Begin[patient.VisitDateCorrected](sagas.ByPatient, again[followed, patient.VisitDateCorrected]),
 )
 

@@ -63,6 +63,7 @@ import (
 	"casebook/sagas"
 	diaryprocesses "casebook/sagas/diary"
 	enrollmentprocesses "casebook/sagas/enrollment"
+	identityprocesses "casebook/sagas/identity"
 	instrumentprocesses "casebook/sagas/instrument"
 	patientprocesses "casebook/sagas/patient"
 	safetyprocesses "casebook/sagas/safety"
@@ -102,6 +103,7 @@ func Commands() []commands.Command {
 		patientcommands.Commands,
 		diarycommands.Commands,
 		identitycommands.Commands,
+		identitycommands.CommandsOfPush,
 		supplycommands.Commands,
 		randomisationcommands.Commands,
 		safetycommands.Commands,
@@ -125,6 +127,9 @@ func Processes(channels ...notify.Channel) []sagas.Process {
 		userprocesses.Processes(channels),
 	)
 }
+
+// Reminders are the processes that remind patients. They are apart from the others, because they open personal data.
+func Reminders(by identityprocesses.Senders) []sagas.Process { return identityprocesses.Processes(by) }
 
 // Projections are all projections that the program makes views with.
 func Projections() []projections.Projection {
