@@ -231,7 +231,8 @@ var entitled = map[string]struct {
 	"EndingLists":             {theStudy, statisticians},
 	"StudyUsers":              {theStudy, []user.Role{user.DataManager, user.Auditor}},
 	"Users":                   {theSystem, admins},
-	"StudyTrail":              {theSite, []user.Role{user.Monitor, user.DataManager, user.Auditor}},
+	"StudyTrail":              {theSite, []user.Role{user.Investigator, user.Monitor, user.DataManager, user.Auditor}},
+	"StudyAccountTrail":       {theStudy, []user.Role{user.Auditor}},
 	"AccountTrail":            {theSystem, admins},
 	"Projections":             {anywhere, []user.Role{user.DataManager, user.Admin, user.Auditor}},
 }

@@ -54,6 +54,7 @@ var lookedAt = map[string]map[string][]string{
 	"SiteDashboard":     {}, // which of a site's processes are enrolments
 	"StudyTrail":        {}, // one filter has an index, and the store chooses which
 	"AccountTrail":      {},
+	"StudyAccountTrail": {},
 }
 
 // TestEveryQueryUsesAnIndex asks every declared query, by all kinds of callers and with filters, orders and pages of all

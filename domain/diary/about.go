@@ -1,6 +1,9 @@
 package diary
 
-import "casebook/domain/instrument"
+import (
+	"casebook/domain"
+	"casebook/domain/instrument"
+)
 
 // OfWindow is an event about one window of an instrument.
 type OfWindow interface {
@@ -71,4 +74,21 @@ func (e WindowMissed) About() string { return about(e) }
 func about(e OfWindow) string {
 	id, window := e.OfWindow()
 	return string(id) + " " + window
+}
+
+// Changed implements domain.Changing.
+func (e Corrected) Changed() []domain.ChangedValue {
+	all := make([]domain.ChangedValue, len(e.Changes))
+	for i, change := range e.Changes {
+		all[i] = domain.ChangedValue{Field: string(change.Item), Old: change.Old, New: change.New}
+	}
+	return all
+}
+
+// Changed implements domain.Changing: a diary that is moved counts in another window.
+func (e Voided) Changed() []domain.ChangedValue {
+	if e.MovedTo == "" {
+		return nil
+	}
+	return domain.ChangedText("window", e.Window.ID, e.MovedTo)
 }

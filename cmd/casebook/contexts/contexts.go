@@ -135,7 +135,7 @@ func Projections() []projections.Projection {
 		processprojections.Projections,
 		safetyprojections.Projections,
 		supplyprojections.Projections,
-		auditprojections.Projections(Streams()),
+		auditprojections.Projections(Streams(), ofPatients()),
 		enrollmentprojections.Projections,
 		randomisationprojections.Projections,
 		userprojections.Projections,
@@ -166,6 +166,16 @@ func Views() []readmodels.View {
 		all = append(all, p.View)
 	}
 	return all
+}
+
+// ofPatients names the processes whose instances are named after patients.
+func ofPatients() (names []string) {
+	for _, p := range Processes() {
+		if p.IsOfPatients() {
+			names = append(names, p.Name)
+		}
+	}
+	return names
 }
 
 func eventNames() (names []string) {
