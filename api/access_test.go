@@ -205,6 +205,8 @@ var entitled = map[string]struct {
 	"PatientDiaries":          {thePatient, append([]user.Role{user.PatientRole}, readers...)},
 	"PatientDiaryDevices":     {thePatient, append([]user.Role{user.PatientRole}, readers...)},
 	"HeldDiaries":             {theSite, readers},
+	"StudyDiaries":            {theSite, readers},
+	"DiaryCorrections":        {theSite, readers},
 	"DiaryDevices":            {theSite, readers},
 	"PatientVisits":           {thePatient, readers},
 	"Compliance":              {theSite, readers},

@@ -116,3 +116,6 @@ func shortened(s string) string {
 	}
 	return strings.ToValidUTF8(s[:most], "") + "..."
 }
+
+// Folded returns a number as it is compared: S-1 and s-1 are one number. Numbers have ASCII letters only (see NamePattern).
+func Folded(number string) string { return strings.ToUpper(number) }

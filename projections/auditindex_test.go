@@ -60,7 +60,7 @@ func TestTheAuditIndexSaysWhoDidWhatWhenAndWhy(t *testing.T) {
 		Position: 77}, Type: "DiaryCorrected", Stream: "diary-S.1",
 		Revision: &revision, Actor: "crc", Role: "crc", Study: "S", Site: "01", Patient: "S.1", About: "pain-diary " + window(3).ID,
 		RecordedAt: recordedAt, CapturedAt: &utc, Changes: []auditviews.ValueChange{{Field: "worst", Old: 4.0, New: 3.0}},
-		Hash: eventlog.Hash(uuid.Nil, "DiaryCorrected", nil, nil),
+		Hash:         eventlog.Hash(uuid.Nil, "DiaryCorrected", nil, nil),
 		CapturedZone: "Europe/Berlin", Command: "CorrectDiary", CommandID: "c1", CausationID: "e1", Reason: "misread",
 		Address: "10.0.0.7", App: "site/1.0",
 		Trails: []domain.StudyID{"S"}, Users: []domain.UserID{"crc"}}

@@ -11,6 +11,21 @@ type OfWindow interface {
 	OfWindow() (instrument.ID, string)
 }
 
+// OfRequest is an event about a correction that was asked for.
+type OfRequest interface {
+	// OfRequest returns the number of the request; 0 for a correction of an older log, which nobody had asked for.
+	OfRequest() int
+}
+
+// OfRequest implements OfRequest.
+func (e CorrectionAsked) OfRequest() int { return e.Request }
+
+// OfRequest implements OfRequest.
+func (e CorrectionDeclined) OfRequest() int { return e.Request }
+
+// OfRequest implements OfRequest.
+func (e Corrected) OfRequest() int { return e.Request }
+
 // OfWindow implements OfWindow.
 func (e Submitted) OfWindow() (instrument.ID, string) { return e.Instrument, e.Window.ID }
 

@@ -65,8 +65,8 @@ type AuditEvent struct {
 	// Changes are told by the event (see domain.Changing). Hash is that of eventlog.Hash.
 	Changes []ValueChange `bson:"changes,omitempty" json:"changes,omitempty" doc:"Recorded values that it has replaced; left out if it replaces none, if they are blinded or about a person, and in events of earlier programs that do not hold the former value"`
 	Hash    string        `bson:"hash,omitempty" json:"hash,omitempty" doc:"SHA-256 of the stored event, in base64, which the next event of the stream holds; left out where the event does not belong to the record"`
-	Address       string `bson:"address,omitempty" json:"address,omitempty" doc:"Network address of the client"`
-	App           string `bson:"app,omitempty" json:"app,omitempty" doc:"Program of the client"`
+	Address string        `bson:"address,omitempty" json:"address,omitempty" doc:"Network address of the client"`
+	App     string        `bson:"app,omitempty" json:"app,omitempty" doc:"Program of the client"`
 	// Trails are the studies in whose trail the event is, and AccountTrail for an event of an account. An event about a
 	// role in a study is in both. Users are the actor and the account.
 	Trails []domain.StudyID `bson:"trails" json:"-"`

@@ -17,9 +17,11 @@ import (
 )
 
 // Diaries is the view of diaries, with one document per decided window of a patient.
-var Diaries = readmodels.View{Name: "diaries", Version: 5, Indexes: []mongo.IndexModel{
+var Diaries = readmodels.View{Name: "diaries", Version: 6, Indexes: []mongo.IndexModel{
 	{Keys: bson.D{{Key: "patient", Value: 1}, {Key: "instrument", Value: 1}, {Key: "opens", Value: -1}, {Key: "_id", Value: -1}}},
 	{Keys: bson.D{{Key: "patient", Value: 1}, {Key: "opens", Value: -1}, {Key: "_id", Value: -1}}},
+	readmodels.IndexOn("study", "state", "opens", "_id"),
+	readmodels.IndexOn("study", "site", "state", "opens", "_id"),
 }}
 
 // MaxCorrections bounds the newest corrections that a document holds. A diary is corrected once or twice; the bound keeps
@@ -63,6 +65,7 @@ type Diary struct {
 	Risks             []string            `bson:"risks,omitempty" json:"risks,omitempty" doc:"Rules that flagged a risk"`
 	Corrected         int                 `bson:"corrected,omitempty" json:"corrected,omitempty" doc:"How often it was corrected"`
 	Requests          []CorrectionRequest `bson:"requests,omitempty" json:"requests,omitempty" doc:"Corrections that were asked for, and where they stand; the newest 100"`
+	State             DiaryState          `bson:"state" json:"state" doc:"What has become of the window"`
 	Corrections       []Correction        `bson:"corrections,omitempty" json:"corrections,omitempty" doc:"What was changed, by whom and why; the newest 100"`
 }
 
@@ -103,9 +106,14 @@ func (d *Diary) Ask(r CorrectionRequest) {
 func (d *Diary) Decide(request int, to RequestStatus, why string, by domain.UserID, at time.Time) {
 	for i := range d.Requests {
 		if r := &d.Requests[i]; r.Request == request {
-			r.Status, r.Decision, r.DecidedBy, r.DecidedAt = to, why, by, &at
+			r.Decided(to, why, by, at)
 		}
 	}
+}
+
+// Decided sets the decision about the request.
+func (r *CorrectionRequest) Decided(to RequestStatus, why string, by domain.UserID, at time.Time) {
+	r.Status, r.Decision, r.DecidedBy, r.DecidedAt = to, why, by, &at
 }
 
 // Answers are the answers of a diary, by item.

@@ -115,7 +115,8 @@ func (s watching) riskFlagged(e diary.RiskFlagged, o sagas.Occurrence) (reaction
 		severity = safety.Urgent
 	}
 	return s.raise(safety.RaiseAlert{Site: o.Site, Patient: e.Patient, Kind: safety.RiskFlagged, Severity: severity,
-		Summary: fmt.Sprintf("A diary of patient %s crossed a risk rule.", e.Patient)}, o)
+		Summary:    fmt.Sprintf("A diary of patient %s crossed a risk rule.", e.Patient),
+		Instrument: e.Instrument, Window: e.Window, Rule: e.Rule, Message: e.Message}, o)
 }
 
 func (s watching) kitsAffected(e supply.KitsQuarantined, o sagas.Occurrence) (reaction, bool) {
