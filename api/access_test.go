@@ -201,6 +201,7 @@ var entitled = map[string]struct {
 	"Protocols":               {ownSites, members},
 	"Protocol":                {ownSites, members},
 	"Patients":                {theSite, readers},
+	"SameNumbers":             {theStudy, []user.Role{user.DataManager, user.Auditor}},
 	"Patient":                 {thePatient, append([]user.Role{user.PatientRole}, readers...)},
 	"PatientDiaries":          {thePatient, append([]user.Role{user.PatientRole}, readers...)},
 	"PatientDiaryDevices":     {thePatient, append([]user.Role{user.PatientRole}, readers...)},

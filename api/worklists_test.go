@@ -10,12 +10,15 @@ import (
 	"casebook/domain/patient"
 	"casebook/domain/safety"
 	"casebook/domain/user"
+	"casebook/eventlog"
 	"casebook/readmodels"
 	diaryviews "casebook/readmodels/diary"
 	patientviews "casebook/readmodels/patient"
 	safetyviews "casebook/readmodels/safety"
 	studyviews "casebook/readmodels/study"
 	supplyviews "casebook/readmodels/supply"
+
+	"github.com/google/uuid"
 )
 
 // TestPatientsAreFoundByTheirNumbers in capital and small letters, where the asker may see the patient.
@@ -161,4 +164,39 @@ func TestR40_ArmsOfTheProtocolAreToldToThoseWhoKnowArms(t *testing.T) {
 			t.Errorf("%s is told %+v and %+v", who, one.Arms, all.Items)
 		}
 	}
+}
+
+// TestNumbersInOtherLettersAreTheSame for new patients. Those who have such numbers already are listed.
+func TestNumbersInOtherLettersAreTheSame(t *testing.T) {
+	c := serve(t, nil)
+	tr := newTrial(t)
+	screen := patient.ScreenPatient{AtSite: domain.ForSite(tr.study, "01"), ScreeningNumber: "s-1", On: "2026-02-01"}
+	r := c.as(tr.crc).command(screen)
+	r.refused(t, http.StatusConflict, "patient_exists")
+	c.as(tr.crc).get("/api/v1/patients/"+string(tr.study)+".s-1").refused(t, http.StatusForbidden, "not_allowed")
+	screen.ScreeningNumber = "aB-7"
+	c.as(tr.crc).accepted(screen)
+	for _, other := range []string{"AB-7", "ab-7", "Ab-7"} {
+		screen.ScreeningNumber = other
+		c.as(tr.crc).command(screen).refused(t, http.StatusConflict, "patient_exists")
+	}
+	// As an earlier program has recorded it.
+	screened := patient.Screened{Patient: domain.NewPatientID(tr.study, "s-2"), Study: tr.study, Site: "01", ScreeningNumber: "s-2",
+		On: "2026-02-01", Zone: "Europe/Berlin"}
+	out, err := the.log.Append(t.Context(), patient.Decider.Stream(string(screened.Patient)), eventlog.EmptyTail, uuid.New(),
+		eventlog.Metadata{Actor: tr.crc, Study: tr.study, Site: "01", Patient: screened.Patient, RecordedAt: now, CommandID: uuid.NewString()},
+		screened)
+	if err != nil {
+		t.Fatal(err)
+	}
+	caughtUp(t, out.Position.Commit)
+	path := "/api/v1/studies/" + string(tr.study) + "/same-numbers"
+	l := read[readmodels.List[patientviews.ScreeningNumber]](t, c.as(tr.manager).get(path+"?total=count"))
+	if len(l.Items) != 1 || l.Total.Items != 1 || l.Items[0].Number != "S-2" || len(l.Items[0].Patients) != 2 ||
+		l.Items[0].Patients[1].Patient != screened.Patient {
+		t.Errorf("listed are %+v", l.Items)
+	}
+	c.as(tr.crc).get(path).refused(t, http.StatusForbidden, "not_allowed")
+	screen.ScreeningNumber = "s-2" // both stay
+	c.as(tr.crc).command(screen).refused(t, http.StatusConflict, "patient_exists")
 }

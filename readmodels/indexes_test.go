@@ -256,7 +256,7 @@ func stored(r *rand.Rand, field string, view readmodels.View) any {
 		return fmt.Sprintf("2026-03-%02d", 1+r.IntN(28))
 	case "users":
 		return one("nurse.one", "nurse.two")
-	case "few", "enrolled":
+	case "few", "enrolled", "several":
 		return r.IntN(2) == 0
 	case "level":
 		return one("patient", "site")
