@@ -200,3 +200,20 @@ func TestNumbersInOtherLettersAreTheSame(t *testing.T) {
 	screen.ScreeningNumber = "s-2" // both stay
 	c.as(tr.crc).command(screen).refused(t, http.StatusConflict, "patient_exists")
 }
+
+// TestTheAssignmentInForceIsShown, and the one that is to come beside it.
+func TestTheAssignmentInForceIsShown(t *testing.T) {
+	c := serve(t, nil)
+	tr := newTrial(t)
+	from := domain.DateOf(now).AddDays(400)
+	do(t, diary.StopInstrument{OfPatient: domain.ForPatient(tr.patient), Instrument: painDiary.ID, Until: domain.DateOf(now).AddDays(30),
+		Reasoned: domain.Because("a pause")})
+	later := do(t, diary.AssignInstrument{OfPatient: domain.ForPatient(tr.patient), Instrument: painDiary.ID, From: from,
+		Until: from.AddDays(10)})
+	caughtUp(t, later.Position)
+	v := read[patientviews.PatientView](t, c.as(tr.crc).get("/api/v1/patients/"+string(tr.patient)))
+	if len(v.Instruments) != 1 || v.Instruments[0].From != "2026-02-03" || v.Instruments[0].Until != domain.DateOf(now).AddDays(30) ||
+		len(v.Instruments[0].Later) != 1 || v.Instruments[0].Later[0].From != from {
+		t.Errorf("shown is %+v", v.Instruments)
+	}
+}
