@@ -20,7 +20,7 @@ var Diaries = projections.New(diaryviews.Diaries, projections.KeyOf(func(e diary
 		captured := e.CapturedAt.UTC()
 		ofWindow(d, at, e.Instrument, e.Window)
 		d.Version, d.CapturedAt, d.Late, d.AfterMissed, d.Missed = e.Version, &captured, e.Late, e.AfterMissed, false
-		d.Answers, d.Scores, d.MovedFrom = answersOf(e.Answers), e.Scores, e.MovedFrom
+		d.Answers, d.Scores, d.MovedFrom, d.Queried = answersOf(e.Answers), e.Scores, e.MovedFrom, e.Queried
 		entered(d, at, e.Entered, e.CapturedAt)
 		d.Settle()
 	}),

@@ -62,6 +62,7 @@ type Diary struct {
 	For               string              `bson:"for,omitempty" json:"for,omitempty" doc:"The window that a held diary would have counted in"`
 	MovedFrom         string              `bson:"movedFrom,omitempty" json:"movedFrom,omitempty" doc:"The window in which it was recorded first"`
 	Voided            []VoidedDiary       `bson:"voided,omitempty" json:"voided,omitempty" doc:"Diaries of the window that do not count; the newest 20"`
+	Queried           []string            `bson:"queried,omitempty" json:"queried,omitempty" doc:"Checks of the instrument that the answers contradicted when they were recorded"`
 	Risks             []string            `bson:"risks,omitempty" json:"risks,omitempty" doc:"Rules that flagged a risk"`
 	Corrected         int                 `bson:"corrected,omitempty" json:"corrected,omitempty" doc:"How often it was corrected"`
 	Requests          []CorrectionRequest `bson:"requests,omitempty" json:"requests,omitempty" doc:"Corrections that were asked for, and where they stand; the newest 100"`
