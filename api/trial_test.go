@@ -118,7 +118,7 @@ func (tr trial) transcription(day int) diary.TranscribeDiary {
 // path is that of a query about the trial.
 func (tr trial) path(q readmodels.Query) string {
 	return strings.NewReplacer("{version}", "1", "{study}", string(tr.study), "{patient}", string(tr.patient), "{kit}", string(tr.kit),
-		"{site}", "01", "{instrument}", string(painDiary.ID)).Replace(q.Path)
+		"{site}", "01", "{account}", string(tr.crc), "{instrument}", string(painDiary.ID)).Replace(q.Path)
 }
 
 func patientID(tr trial, number string) domain.PatientID {

@@ -14,6 +14,7 @@ import (
 	"casebook/domain/safety"
 	"casebook/domain/supply"
 	"casebook/domain/user"
+	"casebook/eventlog"
 	"casebook/readmodels"
 	auditviews "casebook/readmodels/audit"
 	diaryviews "casebook/readmodels/diary"
@@ -21,6 +22,8 @@ import (
 	patientviews "casebook/readmodels/patient"
 	studyviews "casebook/readmodels/study"
 	userviews "casebook/readmodels/user"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestASiteSeesHowItStands(t *testing.T) {
@@ -224,4 +227,75 @@ func TestListsAreSortedAndNarrowed(t *testing.T) {
 	}
 	first := read[readmodels.List[patientviews.PatientRow]](t, manager.get(study+"/patients?limit=1&sort=active"))
 	manager.get(study+"/patients?limit=1&sort=inactive&cursor="+first.Next).refused(t, http.StatusBadRequest, "malformed_cursor")
+}
+
+// TestR6_TheTrailShowsValuesBeforeAndAfter to auditors, and to the investigators of the site, with the reason and the hash.
+func TestR6_TheTrailShowsValuesBeforeAndAfter(t *testing.T) {
+	c := serve(t, nil)
+	tr := newTrial(t)
+	do(t, patient.CorrectAge{OfPatient: domain.ForPatient(tr.patient), From: 0, To: 41, Reasoned: domain.Because("misread")})
+	do(t, patient.CorrectAge{OfPatient: domain.ForPatient(tr.other), From: 0, To: 52, Reasoned: domain.Because("misread")})
+	last := do(t, patient.CorrectAge{OfPatient: domain.ForPatient(tr.patient), From: 41, To: 42, Reasoned: domain.Because("misread again")})
+	caughtUp(t, last.Position)
+	auditor := account(t, "auditor", user.Grant{Role: user.Auditor, Study: tr.study})
+	investigator := account(t, "investigator", user.Grant{Role: user.Investigator, Study: tr.study, Site: "01"})
+	path := "/api/v1/audit/studies/" + string(tr.study) + "/events"
+	for _, who := range []domain.UserID{auditor, investigator} {
+		l := read[readmodels.List[auditviews.AuditEvent]](t, c.as(who).get(path+"?site=01&type=PatientAgeCorrected"))
+		if len(l.Items) != 2 {
+			t.Fatalf("%s is shown %+v", who, l.Items)
+		}
+		newest := l.Items[0]
+		want := []auditviews.ValueChange{{Field: "ageYears", Old: 41.0, New: 42.0}}
+		if diff := cmp.Diff(want, newest.Changes); diff != "" || newest.Reason != "misread again" {
+			t.Errorf("%s: %+v %s", who, newest, diff)
+		}
+		if first := l.Items[1].Changes; len(first) != 1 || first[0].Old != nil || first[0].New != 41.0 {
+			t.Errorf("the first correction is shown as %+v", first)
+		}
+		// The next event of the stream holds the hash.
+		var stored []eventlog.Recorded
+		for r, err := range the.log.ReadStream(t.Context(), newest.Stream, 0) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			stored = append(stored, r)
+		}
+		if at := *newest.Revision; *l.Items[1].Revision != at-1 || stored[at].Metadata.PreviousHash != l.Items[1].Hash || newest.Hash == "" {
+			t.Errorf("the hash %q is not that of the event before %d", l.Items[1].Hash, at)
+		}
+	}
+	c.as(investigator).get(path).refused(t, http.StatusForbidden, "not_allowed")
+	c.as(investigator).get(path+"?site=02").refused(t, http.StatusForbidden, "not_allowed")
+	c.as(tr.crc).get(path+"?site=01").refused(t, http.StatusForbidden, "not_allowed")
+}
+
+// TestAuditorsReadTheAccountsOfTheirStudy, without what the accounts may do in other studies.
+func TestAuditorsReadTheAccountsOfTheirStudy(t *testing.T) {
+	c := serve(t, nil)
+	tr, elsewhere := newTrial(t), newTrial(t)
+	both := account(t, "monitor", user.Grant{Role: user.Monitor, Study: tr.study, Site: "01"},
+		user.Grant{Role: user.Monitor, Study: elsewhere.study, Site: "01"})
+	auditor := account(t, "auditor", user.Grant{Role: user.Auditor, Study: tr.study})
+	end, err := the.log.End(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	caughtUp(t, end.Commit)
+	of := func(study domain.StudyID, who domain.UserID) string {
+		return "/api/v1/audit/studies/" + string(study) + "/accounts/" + string(who) + "/events"
+	}
+	seen := map[string]int{}
+	for _, e := range read[readmodels.List[auditviews.AuditEvent]](t, c.as(auditor).get(of(tr.study, both)+"?limit=200")).Items {
+		if seen[e.Type]++; e.Account != both || e.Study != "" && e.Study != tr.study {
+			t.Errorf("an auditor of %s is shown %+v", tr.study, e)
+		}
+	}
+	if seen["UserRegistered"] != 1 || seen["RoleGranted"] != 1 {
+		t.Errorf("of the account are shown %v", seen)
+	}
+	c.as(auditor).get(of(tr.study, elsewhere.crc)).refused(t, http.StatusNotFound, "user_not_found")
+	c.as(auditor).get(of(tr.study, "nobody.at.all")).refused(t, http.StatusNotFound, "user_not_found")
+	c.as(auditor).get(of(elsewhere.study, both)).refused(t, http.StatusForbidden, "not_allowed")
+	c.as(tr.manager).get(of(tr.study, both)).refused(t, http.StatusForbidden, "not_allowed")
 }

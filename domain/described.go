@@ -23,3 +23,45 @@ type Attributed interface {
 
 // ArmRevealing is an event whose reason, as its author wrote it, may reveal an arm.
 type ArmRevealing interface{ ReasonRevealsArm() bool }
+
+// Changing is an event that replaces recorded values, and says by which. The audit trail shows both (21 CFR 11.10(e)), so they are
+// neither blinded nor personal, and tell nothing of an arm. Whoever decided took the former values from the stream as it was then; an
+// event that does not hold them, such as one of an earlier program, says nothing.
+type Changing interface{ Changed() []ChangedValue }
+
+// ChangedValue is a recorded value with the one before it. Both are texts, numbers or truth values; nil is none.
+type ChangedValue struct {
+	// Field names the value as views and commands do, such as ageYears, or the item of a diary.
+	Field    string
+	Old, New any
+}
+
+// ChangedText is the change of a text, where "" is none. It is left out if both are the same.
+func ChangedText[T ~string](field string, old, now T) []ChangedValue {
+	if old == now {
+		return nil
+	}
+	return []ChangedValue{{Field: field, Old: textOrNone(old), New: textOrNone(now)}}
+}
+
+func textOrNone[T ~string](text T) any {
+	if text == "" {
+		return nil
+	}
+	return string(text)
+}
+
+// ChangedNumber is the change of a number, where 0 is none. It is left out if both are the same.
+func ChangedNumber(field string, old, now int) []ChangedValue {
+	if old == now {
+		return nil
+	}
+	return []ChangedValue{{Field: field, Old: numberOrNone(old), New: numberOrNone(now)}}
+}
+
+func numberOrNone(n int) any {
+	if n == 0 {
+		return nil
+	}
+	return n
+}

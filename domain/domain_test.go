@@ -2,6 +2,7 @@ package domain_test
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -276,5 +277,18 @@ func TestTextsShowWhatIsRecorded(t *testing.T) {
 	}
 	if err := domain.Text("name", "Anna\nWeber", 200); err == nil {
 		t.Error("a name has two lines")
+	}
+}
+
+func TestOtherSpellings(t *testing.T) {
+	for number, want := range map[string][]string{
+		"7-1": nil, "S-1": {"s-1"}, "aB": {"AB", "Ab", "ab"}, "abcdefg": {"ABCDEFG"}, "aBcdefg-1": {"ABCDEFG-1", "abcdefg-1"},
+	} {
+		if got := domain.OtherSpellings(number); !slices.Equal(got, want) {
+			t.Errorf("%s is also spelled %v, not %v", number, got, want)
+		}
+	}
+	if got := domain.OtherSpellings("abcdef"); len(got) != 63 {
+		t.Errorf("six letters have %d other spellings", len(got))
 	}
 }

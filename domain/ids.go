@@ -2,6 +2,7 @@ package domain
 
 import (
 	"regexp"
+	"slices"
 	"strings"
 
 	"casebook/domain/refuse"
@@ -116,3 +117,32 @@ func shortened(s string) string {
 	}
 	return strings.ToValidUTF8(s[:most], "") + "..."
 }
+
+// Folded returns a number as it is compared: S-1 and s-1 are one number. Numbers have ASCII letters only (see NamePattern).
+func Folded(number string) string { return strings.ToUpper(number) }
+
+// maxSpelledLetters bounds how many letters of a number are spelled both ways: six letters have 64 spellings.
+const maxSpelledLetters = 6
+
+// OtherSpellings returns the other numbers that differ from this one in capital and small letters alone. Of a number with more than six
+// letters, those in capital letters alone and in small letters alone are returned.
+func OtherSpellings(number string) []string {
+	all := []string{strings.ToLower(number), strings.ToUpper(number)}
+	if letters := len(isLetter.FindAllString(number, -1)); letters <= maxSpelledLetters {
+		all = []string{""}
+		for i := range len(number) {
+			c, next := number[i:i+1], []string{}
+			for _, begun := range all {
+				next = append(next, begun+strings.ToLower(c))
+				if upper := strings.ToUpper(c); upper != strings.ToLower(c) {
+					next = append(next, begun+upper)
+				}
+			}
+			all = next
+		}
+	}
+	slices.Sort(all)
+	return slices.DeleteFunc(slices.Compact(all), func(s string) bool { return s == number })
+}
+
+var isLetter = regexp.MustCompile(`[A-Za-z]`)

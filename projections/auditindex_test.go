@@ -3,14 +3,19 @@ package projections_test
 import (
 	"bytes"
 	"reflect"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
+	"casebook/domain/blind"
 	"casebook/domain/diary"
 	"casebook/domain/patient"
+	"casebook/domain/process"
 	"casebook/domain/randomisation"
+	"casebook/domain/scenario"
 	"casebook/domain/security"
 	"casebook/domain/supply"
 	"casebook/domain/user"
@@ -21,13 +26,14 @@ import (
 	auditviews "casebook/readmodels/audit"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/uuid"
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
 
 // indexed is the document that an event makes.
 func indexed(t *testing.T, at projections.Envelope) *auditviews.AuditEvent {
 	t.Helper()
-	documents := fold(t, auditprojections.AuditIndex(contexts.Streams()), []projections.Envelope{at})
+	documents := fold(t, auditprojections.AuditIndex(contexts.Streams(), "dispensing"), []projections.Envelope{at})
 	if len(documents) != 1 {
 		t.Fatalf("%s makes %d documents", at.Type, len(documents))
 	}
@@ -53,7 +59,8 @@ func TestTheAuditIndexSaysWhoDidWhatWhenAndWhy(t *testing.T) {
 	want := &auditviews.AuditEvent{Header: readmodels.Header{ID: auditviews.AuditKey(domain.Position{Commit: 77, Prepare: 77}),
 		Position: 77}, Type: "DiaryCorrected", Stream: "diary-S.1",
 		Revision: &revision, Actor: "crc", Role: "crc", Study: "S", Site: "01", Patient: "S.1", About: "pain-diary " + window(3).ID,
-		RecordedAt: recordedAt, CapturedAt: &utc,
+		RecordedAt: recordedAt, CapturedAt: &utc, Changes: []auditviews.ValueChange{{Field: "worst", Old: 4.0, New: 3.0}},
+		Hash:         eventlog.Hash(uuid.Nil, "DiaryCorrected", nil, nil),
 		CapturedZone: "Europe/Berlin", Command: "CorrectDiary", CommandID: "c1", CausationID: "e1", Reason: "misread",
 		Address: "10.0.0.7", App: "site/1.0",
 		Trails: []domain.StudyID{"S"}, Users: []domain.UserID{"crc"}}
@@ -162,4 +169,100 @@ func setSite(v reflect.Value, site domain.SiteID) bool {
 		}
 	}
 	return false
+}
+
+// withoutValues are events whose names say that they change a value, and that do not say which.
+var withoutValues = map[string]string{
+	"PasswordSet":            "it is secret",
+	"LevelCapsSet":           "the former caps are not in the event",
+	"CohortCapsSet":          "the caps of arms are blinded",
+	"ListAlertSet":           "the former limit is not in the event",
+	"DoNotShipDaysSet":       "a lot may reveal an arm",
+	"DoNotShipDaysOfTypeSet": "a type of kits may reveal an arm",
+	"LotExpiryExtended":      "an expiry date may reveal an arm",
+	"ListExtended":           "lists are blinded",
+	"KitRecounted":           "doses may reveal an arm",
+	"IdentityCorrected":      "it is about a person",
+}
+
+// TestR6_EventsThatReplaceValuesSayWhich walks all types of events: whichever replaces a recorded value by its name says so to the
+// audit trail, with the value before.
+func TestR6_EventsThatReplaceValuesSayWhich(t *testing.T) {
+	said := 0
+	for _, stream := range contexts.Streams() {
+		for _, event := range stream.Events {
+			changes := slices.ContainsFunc([]string{"Corrected", "Changed", "Set", "Recounted", "Extended", "Transferred", "Undone"},
+				func(end string) bool { return strings.HasSuffix(event.Name, end) })
+			value := reflect.New(event.Go).Elem()
+			scenario.Fill(value, event.Name)
+			e, says := value.Interface().(domain.Changing)
+			if changes && !strings.HasPrefix(event.Name, "Process") && says == (withoutValues[event.Name] != "") {
+				t.Errorf("%s says which value it replaces: %v; let it be domain.Changing, or say in withoutValues why not", event.Name, says)
+			}
+			if !says {
+				continue
+			}
+			got := indexed(t, projections.Envelope{Stream: stream.Category + "-S.1", Type: event.Name, Event: value.Interface(),
+				Position: domain.Position{Commit: 77, Prepare: 77}}).Changes
+			if said++; len(got) == 0 || got[0].Field == "" || got[0].Old == got[0].New {
+				t.Errorf("%s: %+v", event.Name, e)
+			}
+		}
+	}
+	if said < 15 {
+		t.Errorf("only %d types of events say what they replace", said)
+	}
+}
+
+// TestR40_NoBlindedOrPersonalValueIsInTheTrail: the adversary sees every document of the index, made of events in which all is open.
+func TestR40_NoBlindedOrPersonalValueIsInTheTrail(t *testing.T) {
+	hidden := 0
+	for _, stream := range contexts.Streams() {
+		for _, event := range stream.Events {
+			if event.Unlisted {
+				continue
+			}
+			value := reflect.New(event.Go).Elem()
+			scenario.Fill(value, event.Name)
+			raw, err := bson.Marshal(indexed(t, projections.Envelope{Stream: stream.Category + "-S.1", Type: event.Name,
+				Event: value.Interface(), Position: domain.Position{Commit: 77, Prepare: 77}}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, field := range reflect.VisibleFields(event.Go) {
+				_, blinded := reflect.New(field.Type).Interface().(blind.Unsealer)
+				personal := strings.HasPrefix(field.Type.String(), "personal.Value")
+				if blinded || personal {
+					if hidden++; bytes.Contains(raw, []byte(event.Name+"."+field.Name)) {
+						t.Errorf("the trail shows what is sealed in %s of %s: %s", field.Name, event.Name, raw)
+					}
+				}
+			}
+		}
+	}
+	for _, counted := range []any{supply.KitRecounted{From: supply.Doses{Returned: 7}, To: supply.Doses{Returned: 9}}} {
+		if got := indexed(t, envelope("stock-S.01", counted, eventlog.Metadata{Study: "S"})); len(got.Changes) > 0 || got.About != "" {
+			t.Errorf("the doses that a patient took may reveal the arm: %+v", got)
+		}
+	}
+	if hidden < 20 {
+		t.Errorf("only %d sealed fields were looked for", hidden)
+	}
+}
+
+// TestAPatientsTrailHasThePatientsProcesses, and not those of sites.
+func TestAPatientsTrailHasThePatientsProcesses(t *testing.T) {
+	m := eventlog.Metadata{Study: "S", Site: "01", Actor: "process:dispensing"}
+	of := func(name string) process.Instance { return process.Instance{Process: name, Of: "S.1"} }
+	for _, c := range []struct {
+		event any
+		want  domain.PatientID
+	}{
+		{process.StepTaken{Instance: of("dispensing")}, "S.1"}, {process.TimerSet{Instance: of("dispensing")}, "S.1"},
+		{process.Retried{Instance: of("dispensing")}, "S.1"}, {process.StepTaken{Instance: of("resupply")}, ""},
+	} {
+		if got := indexed(t, envelope("saga-S.1", c.event, m)).Patient; got != c.want {
+			t.Errorf("%+v is in the trail of the patient %q", c.event, got)
+		}
+	}
 }

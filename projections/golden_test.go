@@ -415,7 +415,7 @@ func goldenEvents(t testing.TB, context string) (all []projections.Envelope) {
 			t.Fatalf("projections/%s:%d: %s is in the stream %s", file, i+1, g.Type, g.Stream)
 		}
 		position := uint64(100 * (i + 1))
-		at := projections.Envelope{Stream: g.Stream, Revision: revisions[g.Stream], Type: g.Type, Event: event,
+		at := projections.Envelope{Stream: g.Stream, Revision: revisions[g.Stream], Type: g.Type, Event: event, Data: g.Data,
 			Metadata: g.Metadata, StoredAt: g.RecordedAt,
 			Position: domain.Position{Commit: position, Prepare: position}}
 		if g.Damaged != "" {

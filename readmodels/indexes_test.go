@@ -28,22 +28,25 @@ import (
 // lookedAt lists the parameters that no index finds, by query: they are looked at in each document that the others find.
 // Some are so only beside one of the parameters that are named with them. It is so for all of a query without any.
 var lookedAt = map[string]map[string][]string{
-	"Alerts":     {"kind": nil},
+	"Alerts":     {"kind": nil, "patient": nil}, // which of those of a patient
 	"Deviations": {"what": nil, "only": nil, "site": {"patient", "asOf"}, "asOf": nil, "status": {"asOf"}},
 	// Strata that have few entries, or had them, and the patients of a study.
 	"EndingLists":      {"asOf": nil, "stage": nil},
 	"DosingCompliance": {"asOf": nil, "site": {"asOf", "patient"}},
 	"PatientDiaries":   {"only": nil},
 	"HeldDiaries":      {"why": nil, "site": {"patient"}}, // few diaries of a site or a patient are held
-	"Patients":         {"treatment": nil, "phase": nil, "endCode": nil},
-	"Reconsents":       {"asOf": nil, "state": {"asOf"}, "dueBefore": {"asOf", "state"}},
-	"Processes":        {"process": {"site", "sort"}, "stage": nil},
-	"StudyUsers":       {"role": nil},
-	"Users":            {"role": nil},
-	"WithoutKit":       {}, // the kind of the alerts
-	"Shipments":        {"from": {"to"}, "onTheWaySince": nil},
+	"StudyDiaries":     {"instrument": nil},
+	"DiaryCorrections": {"site": {"patient"}},
+	// Two patients at most have one number.
+	"Patients":   {"treatment": nil, "phase": nil, "endCode": nil, "site": {"number"}, "status": {"number"}},
+	"Reconsents": {"asOf": nil, "state": {"asOf"}, "dueBefore": {"asOf", "state"}},
+	"Processes":  {"process": {"site", "sort"}, "stage": nil},
+	"StudyUsers": {"role": nil},
+	"Users":      {"role": nil},
+	"WithoutKit": {}, // the kind of the alerts
+	"Shipments":  {"from": {"to"}, "onTheWaySince": nil},
 	// What all of a study's kits, or those of its patients, were.
-	"Kits":                    {"asOf": nil, "patient": nil}, // of the kits of a site
+	"Kits":                    {"asOf": nil, "patient": nil}, // which of those that were a patient's
 	"Reconciliation":          {"asOf": nil},
 	"Accountability":          {"asOf": nil},
 	"AccountabilityByPatient": {"asOf": nil},
@@ -54,6 +57,7 @@ var lookedAt = map[string]map[string][]string{
 	"SiteDashboard":     {}, // which of a site's processes are enrolments
 	"StudyTrail":        {}, // one filter has an index, and the store chooses which
 	"AccountTrail":      {},
+	"StudyAccountTrail": {},
 }
 
 // TestEveryQueryUsesAnIndex asks every declared query, by all kinds of callers and with filters, orders and pages of all
@@ -240,6 +244,8 @@ func stored(r *rand.Rand, field string, view readmodels.View) any {
 	switch field {
 	case "staffOf":
 		return one("PAIN1", "OTHER", "THIRD")
+	case "numbers":
+		return one("S-0001", "S-0002", "S-0003")
 	case "trails":
 		return one("PAIN1", "") // the other is the trail of accounts
 	case "process":
@@ -250,7 +256,7 @@ func stored(r *rand.Rand, field string, view readmodels.View) any {
 		return fmt.Sprintf("2026-03-%02d", 1+r.IntN(28))
 	case "users":
 		return one("nurse.one", "nurse.two")
-	case "few", "enrolled":
+	case "few", "enrolled", "several":
 		return r.IntN(2) == 0
 	case "level":
 		return one("patient", "site")
@@ -265,7 +271,7 @@ func stored(r *rand.Rand, field string, view readmodels.View) any {
 		return one("PAIN1.S-0001", "PAIN1.S-0002")
 	case "site", "given.site", "place":
 		return one("DE-01", "DE-02", "DE-03")
-	case "opens", "raisedAt", "createdAt", "lastStepAt", "since", "updatedAt", "recordedAt", "lastActivityAt", "lastSignInAt":
+	case "opens", "raisedAt", "createdAt", "lastStepAt", "since", "updatedAt", "recordedAt", "lastActivityAt", "lastSignInAt", "askedAt":
 		return time.Date(2026, 3, 1, 0, 0, r.IntN(10_000), 0, time.UTC)
 	}
 	for _, q := range contexts.Queries() {

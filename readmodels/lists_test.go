@@ -239,3 +239,36 @@ func TestAnOrderThatAListDoesNotHaveIsRefused(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestAnAssignmentThatWasToComeIsInForceOnItsFirstDay where the patient lives, without an event of that day.
+func TestAnAssignmentThatWasToComeIsInForceOnItsFirstDay(t *testing.T) {
+	s := connect(t, newDatabase())
+	v := patientviews.PatientDocument{Header: readmodels.Header{ID: "S.1"}, Patient: "S.1", Study: "S"}
+	v.Assigned("diary", patientviews.Assignment{Version: 1, Zone: "Asia/Tokyo", From: "2026-03-01", Until: "2026-04-30"}, "2026-03-01")
+	v.Assigned("diary", patientviews.Assignment{Version: 2, Zone: "Asia/Tokyo", From: "2026-04-01", Until: "2026-05-30"}, "2026-03-02")
+	v.Assigned("diary", patientviews.Assignment{Version: 3, Zone: "Asia/Tokyo", From: "2026-06-01", Until: "2026-06-30"}, "2026-03-02")
+	put(t, s, patientviews.PatientViews, v)
+	r := everything(s)
+	for _, c := range []struct {
+		now            string
+		version, later int
+		until          domain.Date
+	}{{"2026-03-31T14:59:00Z", 1, 2, "2026-03-31"}, {"2026-03-31T15:00:00Z", 2, 1, "2026-05-30"}, {"2026-06-02T00:00:00Z", 3, 0, "2026-06-30"}} {
+		at, err := time.Parse(time.RFC3339, c.now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Now = at
+		got, err := patientviews.LoadPatient(t.Context(), r, patientviews.PatientQuery{Patient: "S.1"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := got.Instruments[0]; a.Version != c.version || len(a.Later) != c.later || a.Until != c.until {
+			t.Errorf("at %s is shown %+v", c.now, a)
+		}
+	}
+	v.Assigned("diary", patientviews.Assignment{Version: 4, Zone: "Asia/Tokyo", From: "2026-06-10", Until: "2026-06-30"}, "2026-06-10")
+	if a := v.Instruments[0]; a.Version != 4 || len(a.Later) != 0 {
+		t.Errorf("an assignment from today on leaves %+v", a)
+	}
+}

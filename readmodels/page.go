@@ -31,6 +31,8 @@ type Page struct {
 	Limit int `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"How many items are wanted"`
 	// Cursor is the end of the page before; empty for the first page.
 	Cursor string `query:"cursor" maxLength:"500" doc:"The value of next in the previous page"`
+	// Total is not empty if the items of all pages are to be counted.
+	Total string `query:"total" enum:"count" doc:"count, to be told how many items there are on all pages"`
 }
 
 // List is one page of a list.
@@ -38,6 +40,28 @@ type List[T any] struct {
 	Items []T `json:"items" doc:"The items, in order"`
 	// Next is the cursor of the next page; empty on the last. It stays good while items come and go.
 	Next string `json:"next,omitempty" doc:"Cursor of the next page; none on the last"`
+	// Total is nil unless it was asked for.
+	Total *Total `json:"total,omitempty" doc:"How many items there are on all pages; only if it was asked for"`
+}
+
+// Total is how many items a list has.
+type Total struct {
+	Items int `json:"items" doc:"How many items there are, or at least are"`
+	// More says that counting ended at MostCounted.
+	More bool `json:"more,omitempty" doc:"There are more: the server does not count further"`
+}
+
+// MostCounted bounds how many items are counted, so that the total of a large list costs no more than some pages.
+const MostCounted = 10_000
+
+func totalOf(counted int) *Total {
+	return &Total{Items: min(counted, MostCounted), More: counted > MostCounted}
+}
+
+// counted counts the documents that a filter finds.
+func counted(ctx context.Context, c *mongo.Collection, filter bson.D) (*Total, error) {
+	n, err := c.CountDocuments(ctx, filter, options.Count().SetLimit(MostCounted+1))
+	return totalOf(int(n)), err
 }
 
 // Size returns the maximum number of items. It refuses value_out_of_range.
@@ -201,6 +225,12 @@ func list[T any](ctx context.Context, c *mongo.Collection, page Page, filter bso
 	if err != nil {
 		return List[T]{}, err
 	}
+	var total *Total
+	if page.Total != "" {
+		if total, err = counted(ctx, c, filter); err != nil {
+			return List[T]{}, err
+		}
+	}
 	if item != nil {
 		filter = After(filter, o.Direction, item)
 	}
@@ -212,7 +242,7 @@ func list[T any](ctx context.Context, c *mongo.Collection, page Page, filter bso
 	if err != nil {
 		return List[T]{}, err
 	}
-	l := List[T]{Items: []T{}}
+	l := List[T]{Items: []T{}, Total: total}
 	if err := found.All(ctx, &l.Items); err != nil {
 		return List[T]{}, err
 	}
@@ -234,6 +264,23 @@ func Listed[T any](ctx context.Context, c *mongo.Collection, page Page, filter b
 	return list(ctx, c, page, filter, o)
 }
 
+// ListedFew is Listed for a filter that finds few documents, such as those of one patient, by an index without the order: they are
+// all read, and put in order here. Of more than MaxFew only the first are listed.
+func ListedFew[T any](ctx context.Context, c *mongo.Collection, page Page, filter bson.D, orders []Order[T]) (List[T], error) {
+	found, err := c.Find(ctx, filter, options.Find().SetLimit(MaxFew))
+	if err != nil {
+		return List[T]{}, err
+	}
+	var all []T
+	if err := found.All(ctx, &all); err != nil {
+		return List[T]{}, err
+	}
+	return Paged(all, page, orders)
+}
+
+// MaxFew bounds what ListedFew reads.
+const MaxFew = 2000
+
 // Paged is Listed for items in memory.
 func Paged[T any](items []T, page Page, orders []Order[T]) (List[T], error) {
 	limit, err := page.Size()
@@ -248,6 +295,10 @@ func Paged[T any](items []T, page Page, orders []Order[T]) (List[T], error) {
 	if err != nil {
 		return List[T]{}, err
 	}
+	var total *Total
+	if page.Total != "" {
+		total = totalOf(len(items))
+	}
 	if behind != nil {
 		after := make([]any, len(behind))
 		for i, field := range behind {
@@ -256,7 +307,7 @@ func Paged[T any](items []T, page Page, orders []Order[T]) (List[T], error) {
 		items = slices.DeleteFunc(items, func(item T) bool { return o.Direction*compared(o.place(item), after) <= 0 })
 	}
 	slices.SortFunc(items, func(a, b T) int { return o.Direction * compared(o.place(a), o.place(b)) })
-	l := List[T]{Items: append([]T{}, items...)}
+	l := List[T]{Items: append([]T{}, items...), Total: total}
 	if len(items) > limit {
 		l.Items = l.Items[:limit]
 		l.Next, err = o.Cursor(l.Items[limit-1])

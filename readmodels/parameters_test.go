@@ -44,6 +44,7 @@ func TestParametersAreDerivedFromAQuery(t *testing.T) {
 		// The list has one order, so it has no parameter sort.
 		{Name: "limit", Doc: "How many items are wanted", Min: 1, Max: 200, Default: 50},
 		{Name: "cursor", Doc: "The value of next in the previous page"},
+		{Name: "total", Doc: "count, to be told how many items there are on all pages", Enum: []string{"count"}},
 	}
 	if diff := cmp.Diff(want, readmodels.ParametersOf[aQuery](), cmpopts.IgnoreUnexported(readmodels.Parameter{}),
 		cmpopts.EquateEmpty()); diff != "" {

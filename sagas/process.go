@@ -61,11 +61,15 @@ func (p Process) FromEnd() Process {
 	return p
 }
 
-// OfPatients returns the process with instances that are named after patients, so that an alert about one names the patient.
+// OfPatients returns the process with instances that are named after patients, so that an alert about one names the patient,
+// and the patient's audit trail has its steps.
 func (p Process) OfPatients() Process {
 	p.ofPatients = true
 	return p
 }
+
+// IsOfPatients says whether the instances are named after patients.
+func (p Process) IsOfPatients() bool { return p.ofPatients }
 
 // BeginsAtEnd says whether the process's consumer group begins at the end of the log when it is made.
 func (p Process) BeginsAtEnd() bool { return p.fromEnd }

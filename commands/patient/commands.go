@@ -189,10 +189,24 @@ func undoing(ctx context.Context, reader commands.Reader, c patient.UndoPatientS
 	return facts, err
 }
 
-// screening reads the facts of ScreenPatient: the study, and the earlier record of a person who is screened again.
+// screening reads the facts of ScreenPatient: the study, the earlier record of a person who is screened again, and a patient with the
+// same number in other letters.
 func screening(ctx context.Context, reader commands.Reader, c patient.ScreenPatient) (facts patient.Screening, err error) {
-	if facts.Study, err = commands.StudyOf(ctx, reader, c); err != nil || c.RescreeningOf == "" {
+	if facts.Study, err = commands.StudyOf(ctx, reader, c); err != nil || domain.ValidateScreeningNumber(c.ScreeningNumber) != nil {
 		return facts, err
+	}
+	for _, number := range domain.OtherSpellings(c.ScreeningNumber) {
+		other, err := commands.ReadNewest(ctx, reader, patient.Decider, string(domain.NewPatientID(c.Study, number)))
+		if err != nil {
+			return facts, err
+		}
+		if other.Exists() {
+			facts.Spelled = other.ID
+			return facts, nil
+		}
+	}
+	if c.RescreeningOf == "" {
+		return facts, nil
 	}
 	if err := c.RescreeningOf.Validate(); err != nil {
 		return facts, domain.At("rescreeningOf", err)

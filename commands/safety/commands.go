@@ -25,7 +25,8 @@ var Commands = []commands.Command{
 			return domain.Scope{Study: c.Study, Site: c.Site, Patient: c.Patient}, nil
 		}).
 		AllowedTo(access.Processes).
-		Upcast(domain.Unchanged, domain.Unchanged), // since version 2, it can name a country, and since version 3 a visit
+		// Since version 2, it can name a country, since version 3 a visit, and since version 4 a risk rule.
+		Upcast(domain.Unchanged, domain.Unchanged, domain.Unchanged),
 	commands.Handle(safety.Decider, safety.Review).
 		Scoped(scopeOfAlert).
 		AllowedTo(alertHandlers, access.SupplyManagers, access.Statisticians).

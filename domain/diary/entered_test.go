@@ -269,6 +269,7 @@ func TestSetLanguage(t *testing.T) {
 			call(shanghai(t, "2026-03-01 10:00")))
 	}
 	g := march(t).When(set("zh-Hans")).Then(diary.LanguageSet{Patient: anna, Language: "zh-Hans"})
+	g.When(set("de")).Then(diary.LanguageSet{Patient: anna, Language: "de", Was: "zh-Hans"})
 	g.When(set("zh-Hans")).Then()
 	g.When(set("")).ThenRefused("value_missing")
 	g.When(set("Chinese")).ThenRefused("malformed_language")

@@ -85,6 +85,8 @@ type Submitted struct {
 	Again bool `json:"again,omitempty"`
 	// MovedFrom is the window in which it was recorded first, if somebody has moved it.
 	MovedFrom string `json:"movedFrom,omitempty"`
+	// Queried are the checks of the instrument that hold for the answers and let them in.
+	Queried []string `json:"queried,omitempty"`
 }
 
 // RiskFlagged says that a risk rule of the instrument holds for a diary.

@@ -15,6 +15,16 @@ type SetDiaryLanguage struct {
 type LanguageSet struct {
 	Patient  domain.PatientID `json:"patient"`
 	Language Language         `json:"language"`
+	// Was is the language before; "" for none, and in events from before they said so.
+	Was Language `json:"was,omitempty"`
+}
+
+// Changed implements domain.Changing.
+func (e LanguageSet) Changed() []domain.ChangedValue {
+	if e.Was == "" {
+		return nil
+	}
+	return domain.ChangedText("language", e.Was, e.Language)
 }
 
 func (LanguageSet) diaryEvent() {}
@@ -28,5 +38,5 @@ func SetLanguage(d Diary, cmd SetDiaryLanguage, _ domain.Call) ([]Event, error) 
 	if err := cmd.Language.validate(); err != nil || cmd.Language == d.Language() {
 		return nil, err
 	}
-	return []Event{LanguageSet{Patient: cmd.Patient, Language: cmd.Language}}, nil
+	return []Event{LanguageSet{Patient: cmd.Patient, Language: cmd.Language, Was: d.Language()}}, nil
 }

@@ -72,7 +72,7 @@ func (d Diary) MissedInARow(id instrument.ID, window string) int {
 		return 0
 	}
 	run := 0
-	for w := range p.upTo() {
+	for w := range d.upTo(p) {
 		if !w.status().isMissed() {
 			break
 		}
@@ -90,8 +90,8 @@ func (d Diary) MissedTooOften(id instrument.ID, window string, missed, days int)
 		return false
 	}
 	var opened []domain.Date // of the missed windows, the latest first
-	for w := range p.upTo() {
-		day := domain.DateOf(p.zone.In(w.window().Opens))
+	for w := range d.upTo(p) {
+		day := domain.DateOf(w.zone.In(w.window().Opens))
 		if len(opened) > 0 && opened[min(1, len(opened)-1)].DaysSince(day) >= days {
 			break
 		}
@@ -109,26 +109,47 @@ func (d Diary) MissedTooOften(id instrument.ID, window string, missed, days int)
 	return within(days, opened) >= missed && within(days, opened[1:]) < missed
 }
 
-// upTo returns this window and those before it, the latest first, without windows that the clocks skip.
-func (p place) upTo() iter.Seq[place] {
+// upTo returns a window and those of the instrument before it, the latest first: also those of earlier assignments, because a renewal or
+// a newer version is still the same diary. Windows that the clocks skip, and those that nobody expects to be answered, are left out.
+func (d Diary) upTo(p place) iter.Seq[place] {
 	if p.other {
-		return slices.Values(p.othersUpTo())
+		return slices.Values(d.othersUpTo(p))
 	}
 	return func(yield func(place) bool) {
-		for ; p.number >= 0; p.number-- {
-			if !p.calendar.Empty(p.number) && !yield(p) {
-				return
+		for ; p.Assignment != nil; p = d.before(p) {
+			for ; p.number >= 0; p.number-- {
+				if !p.calendar.Empty(p.number) && (p.status() != 0 || p.number >= p.given()) && !yield(p) {
+					return
+				}
 			}
 		}
 	}
 }
 
-// othersUpTo returns this window, which is in no calendar, and those that opened before it, the latest first.
-func (p place) othersUpTo() (all []place) {
+// before returns the last window of the assignment of the same instrument that began before that of a window; its assignment is nil if
+// there is none.
+func (d Diary) before(p place) (found place) {
+	for i := range d.assignments {
+		a := &d.assignments[i]
+		if a.ID == p.ID && a.fault == nil && a.From < p.From && (found.Assignment == nil || a.From > found.From) {
+			found = place{Assignment: a, index: i, number: a.calendar.Len() - 1}
+		}
+	}
+	return found
+}
+
+// othersUpTo is upTo for a window that is in no calendar.
+func (d Diary) othersUpTo(p place) (all []place) {
 	last := p.window().Opens
-	for n, o := range p.others {
-		if !o.window.Opens.After(last) && o.status&(Answered|Missed) != 0 {
-			all = append(all, place{Assignment: p.Assignment, index: p.index, number: n, other: true})
+	for i := range d.assignments {
+		a := &d.assignments[i]
+		if a.ID != p.ID || a.fault != nil {
+			continue
+		}
+		for n, o := range a.others {
+			if !o.window.Opens.After(last) && o.status&(Answered|Missed) != 0 {
+				all = append(all, place{Assignment: a, index: i, number: n, other: true})
+			}
 		}
 	}
 	slices.SortStableFunc(all, func(x, y place) int { return y.window().Opens.Compare(x.window().Opens) })

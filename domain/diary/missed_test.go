@@ -177,3 +177,28 @@ func TestDosesAreAskedUntilTheTreatmentEnds(t *testing.T) {
 		t.Error("an instrument about doses is assigned after the treatment")
 	}
 }
+
+// TestARunOfMissedWindowsGoesOnOverAssignments: a renewal, and an amendment with a newer version, are still the same diary.
+func TestARunOfMissedWindowsGoesOnOverAssignments(t *testing.T) {
+	first, second, third := assigned(instrument.PainDiary()), assigned(instrument.PainDiary()), assigned(instrument.PainDiary())
+	first.Until = "2026-03-02"
+	second.From, second.Until = "2026-03-03", "2026-03-04"
+	third.From, third.Until, third.Instrument.Version = "2026-03-05", "2026-03-09", 2
+	third.CountsFrom = shanghai(t, "2026-03-06 12:00") // the window of the 5th is missed by nobody
+	g := scenario.For(t, diary.Decider).Given(first, second, third,
+		submitted(t, "2026-03-01", shanghai(t, "2026-03-01 20:30")), missed(t, "2026-03-02"), missed(t, "2026-03-03"),
+		missed(t, "2026-03-04"), missed(t, "2026-03-06"), missed(t, "2026-03-07"))
+	for day, want := range map[domain.Date]int{"2026-03-01": 0, "2026-03-02": 1, "2026-03-03": 2, "2026-03-04": 3, "2026-03-06": 4,
+		"2026-03-07": 5} {
+		if got := g.State().MissedInARow(painNRS, evening(t, day).ID); got != want {
+			t.Errorf("up to %s are missed %d in a row, not %d", day, got, want)
+		}
+	}
+	if !g.State().MissedTooOften(painNRS, evening(t, "2026-03-07").ID, 5, 6) || g.State().MissedTooOften(painNRS, evening(t, "2026-03-06").ID, 5, 6) {
+		t.Error("the windows of earlier assignments do not count within days")
+	}
+	answered := g.Given(submitted(t, "2026-03-04", shanghai(t, "2026-03-05 10:30")))
+	if got := answered.State().MissedInARow(painNRS, evening(t, "2026-03-07").ID); got != 2 {
+		t.Errorf("after a diary %d are missed in a row", got)
+	}
+}

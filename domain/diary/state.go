@@ -423,11 +423,14 @@ func (a *Assignment) nextUndecided(number int) (int, bool) {
 
 // firstCounted returns the number of the first window of the calendar that has no status and counts, if it is not answered: the
 // patient had been given the instrument before it opened. A window that is missed anyway does not matter.
-func (a *Assignment) firstCounted() int {
+func (a *Assignment) firstCounted() int { return max(a.undecided, a.given()) }
+
+// given returns the number of the first window of the calendar that opened when the patient had been given the instrument.
+func (a *Assignment) given() int {
 	if a.CountsFrom.IsZero() || a.fault != nil {
-		return a.undecided
+		return 0
 	}
-	return max(a.undecided, a.calendar.Opened(a.CountsFrom.Add(-1)))
+	return a.calendar.Opened(a.CountsFrom.Add(-1))
 }
 
 // acceptsUntil is the moment until which a window accepts entries, including late ones.

@@ -103,10 +103,11 @@ func (d Diary) windowFor(c capture, who patient.Patient) (entryWindow, error) {
 // instrument.Instrument.Check refuses.
 func (w entryWindow) submitted(e Submitted) ([]Event, error) {
 	assigned := w.assignment
-	answers, err := assigned.Instrument.Check(e.Answers)
+	answers, queried, err := assigned.Instrument.Examine(e.Answers)
 	if err != nil {
 		return nil, err
 	}
+	e.Queried = queried
 	e.Instrument, e.Version, e.Window, e.Late, e.AfterMissed = assigned.ID, assigned.Instrument.Definition().Version, w.window, w.late,
 		w.status&Missed != 0
 	e.Again = w.status&Emptied != 0

@@ -8,6 +8,7 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/diary"
+	"casebook/domain/form"
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
 	"casebook/domain/scenario"
@@ -314,4 +315,24 @@ func TestSubmitConcurrentlyOnOneState(t *testing.T) {
 	if d.Status(painNRS, "2026-03-01/evening") != 0 {
 		t.Error("the shared state has changed")
 	}
+}
+
+// TestAnEmptyQuestionnaireClosesNoWindow: what is sent later counts, and its risk is flagged.
+func TestAnEmptyQuestionnaireClosesNoWindow(t *testing.T) {
+	who, optional := enrolled("Asia/Shanghai"), instrument.PainDiary()
+	for n := range optional.Items {
+		optional.Items[n].Required = false
+	}
+	optional.Checks = []instrument.Check{{ID: "least-above-worst", Item: "least", When: "answers.least > answers.worst", Message: "Look again",
+		Effect: form.EffectQuery}}
+	g := scenario.For(t, diary.Decider).Given(assigned(optional))
+	g.When(submitting(who, shanghai(t, "2026-03-01 20:30"), diary.Answers{})).ThenRefused("too_few_answers")
+	captured := shanghai(t, "2026-03-01 21:30")
+	g.When(submitting(who, captured, diary.Answers{"worst": 3.0, "least": 4.0, "rescue": false})).
+		Then(diary.Submitted{Patient: anna, Instrument: painNRS, Version: 1, Window: evening(t, "2026-03-01"), CapturedAt: captured,
+			Answers: diary.Answers{"worst": 3.0, "least": 4.0, "rescue": false}, Scores: []diary.ScoreResult{{ID: "intensity", Missing: 2}},
+			Queried: []string{"least-above-worst"}},
+			diary.RiskFlagged{Patient: anna, Instrument: painNRS, Window: "2026-03-01/evening", Rule: "answers-implausible",
+				Severity: instrument.SeverityWatch,
+				Message:  "The answers contradict each other: least, average and present pain cannot be above the worst"})
 }

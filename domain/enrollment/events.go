@@ -4,6 +4,9 @@
 package enrollment
 
 import (
+	"maps"
+	"slices"
+
 	"casebook/domain"
 	"casebook/domain/personal"
 )
@@ -38,6 +41,8 @@ type Closed struct {
 type TargetSet struct {
 	Study domain.StudyID `json:"study"`
 	Caps  Caps           `json:"caps"`
+	// Was are those before; nil in events from before they said so.
+	Was *Caps `json:"was,omitempty"`
 }
 
 // PlaceReserved gives a patient a place in the study.
@@ -87,4 +92,27 @@ type Caps struct {
 	Sites  map[domain.SiteID]int `json:"sites,omitempty" doc:"The same, by site"`
 	// Countries are ISO 3166 codes, as the sites have them.
 	Countries map[string]int `json:"countries,omitempty" doc:"The same, by the country of the sites"`
+}
+
+// Changed implements domain.Changing.
+func (e TargetSet) Changed() []domain.ChangedValue {
+	if e.Was == nil {
+		return nil
+	}
+	return slices.Concat(domain.ChangedNumber("caps.target", e.Was.Target, e.Caps.Target),
+		domain.ChangedNumber("caps.study", e.Was.Study, e.Caps.Study),
+		changedCaps("caps.sites.", e.Was.Sites, e.Caps.Sites), changedCaps("caps.countries.", e.Was.Countries, e.Caps.Countries))
+}
+
+// changedCaps are the caps that differ, in the order of the ids.
+func changedCaps[K ~string](field string, old, now map[K]int) (all []domain.ChangedValue) {
+	of := maps.Clone(now)
+	if of == nil {
+		of = map[K]int{}
+	}
+	maps.Copy(of, old)
+	for _, id := range slices.Sorted(maps.Keys(of)) {
+		all = append(all, domain.ChangedNumber(field+string(id), old[id], now[id])...)
+	}
+	return all
 }

@@ -107,7 +107,7 @@ func SetTarget(e Enrollment, s study.Study, cmd SetEnrollmentTarget, _ domain.Ca
 		return nil, refuse.WrongState("enrollment_closed", "enrolment of study %s is not open", cmd.Study).At("study").
 			Do("open it with the new caps")
 	}
-	return []Event{TargetSet{Study: cmd.Study, Caps: cmd.Caps}}, nil
+	return []Event{TargetSet{Study: cmd.Study, Caps: cmd.Caps, Was: &e.Caps}}, nil
 }
 
 // Facts are what a place needs to know from other streams: the study, and the patient's levels of its factors.

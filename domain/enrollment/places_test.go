@@ -105,13 +105,15 @@ func TestCapsAreChecked(t *testing.T) {
 
 func TestSetTarget(t *testing.T) {
 	start := scenario.For(t, enrollment.Decider).Strict()
-	start.Given(opened(5, nil)).When(settingTarget(theStudy(), caps(6, nil))).Then(enrollment.TargetSet{Study: pain, Caps: caps(6, nil)})
+	was := caps(5, nil)
+	start.Given(opened(5, nil)).When(settingTarget(theStudy(), caps(6, nil))).
+		Then(enrollment.TargetSet{Study: pain, Caps: caps(6, nil), Was: &was})
 	start.Given(opened(5, nil)).When(settingTarget(study.Study{}, caps(6, nil))).ThenRefused("study_not_found")
 	start.When(settingTarget(theStudy(), caps(6, nil))).ThenRefused("enrollment_closed")
 	start.Given(opened(5, nil), enrollment.Closed{Study: pain}).When(settingTarget(theStudy(), caps(6, nil))).ThenRefused("enrollment_closed")
 	// A cap below the number of places taken takes no place away, and stops new reservations.
 	lowered := start.Given(opened(5, nil), reserved("A", "PAIN1.1", 1), reserved("A", "PAIN1.2", 2)).
-		When(settingTarget(theStudy(), caps(1, nil))).Then(enrollment.TargetSet{Study: pain, Caps: caps(1, nil)})
+		When(settingTarget(theStudy(), caps(1, nil))).Then(enrollment.TargetSet{Study: pain, Caps: caps(1, nil), Was: &was})
 	if _, held := lowered.State().PlaceOf("PAIN1.2"); !held {
 		t.Error("a place was taken away")
 	}

@@ -13,9 +13,16 @@ import (
 // of the item's type, item_required (asked, required and not answered), item_not_asked (answered although the skip rule
 // leaves it out), and checks with a hard stop. Queries refuse nothing.
 func (f *Form) Check(answers map[ItemID]any) (map[ItemID]any, error) {
+	clean, _, err := f.Examine(answers)
+	return clean, err
+}
+
+// Examine is Check. queried are the checks that let the answers in, and of which somebody has to say why the answers are right, in the
+// order of the form.
+func (f *Form) Examine(answers map[ItemID]any) (clean map[ItemID]any, queried []string, err error) {
 	for id := range answers {
 		if _, ok := f.index[id]; !ok {
-			return nil, f.firstUnknown(answers)
+			return nil, nil, f.firstUnknown(answers)
 		}
 	}
 	e, ok := f.idle.Get().(*Evaluation)
@@ -33,17 +40,20 @@ func (f *Form) Check(answers map[ItemID]any) (map[ItemID]any, error) {
 		e.sort()
 		for _, found := range e.findings {
 			if found.Consequence != Queried {
-				return nil, refuse.Because(found.Code, "%s", found.Sentence).At(field(found.Item)).Do(found.Remedy)
+				return nil, nil, refuse.Because(found.Code, "%s", found.Sentence).At(field(found.Item)).Do(found.Remedy)
+			}
+			if found.Check != "" {
+				queried = append(queried, found.Check)
 			}
 		}
 	}
-	clean := make(map[ItemID]any, len(answers))
+	clean = make(map[ItemID]any, len(answers))
 	for n, answer := range e.recorded {
 		if answer != nil {
 			clean[f.items[n].ID] = answer
 		}
 	}
-	return clean, nil
+	return clean, queried, nil
 }
 
 // putBack empties an evaluation that nobody else has seen, so that the next Check can use it. This saves three allocations

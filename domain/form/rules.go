@@ -84,5 +84,8 @@ func (f *Form) AskedTree(n int) (tree *rule.Tree, ok bool) {
 	return f.items[n].asked.Tree()
 }
 
+// CheckTree returns the rule of the check in this place for programs without CEL (see rule.Tree). ok is false if only CEL can evaluate it.
+func (f *Form) CheckTree(n int) (tree *rule.Tree, ok bool) { return f.checks[n].when.Tree() }
+
 // MaxChars returns how many characters a text answer to the item in this place may have.
 func (f *Form) MaxChars(n int) int { return f.items[n].longest() }

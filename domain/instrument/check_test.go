@@ -3,9 +3,11 @@ package instrument_test
 import (
 	"encoding/json"
 	"math"
+	"slices"
 	"strings"
 	"testing"
 
+	"casebook/domain/form"
 	"casebook/domain/instrument"
 	"casebook/domain/personal"
 	"casebook/domain/refuse"
@@ -152,4 +154,65 @@ func FuzzCheck(f *testing.F) {
 		}
 		i.Risks(clean, i.Scores(clean))
 	})
+}
+
+// checked is a questionnaire without required items, whose answers may contradict each other.
+func checked(t *testing.T, minAnswers int, effect form.CheckEffect) *instrument.Instrument {
+	t.Helper()
+	scale := func(id instrument.ItemID) instrument.Item {
+		return instrument.Item{ID: id, Text: string(id), Type: instrument.Integer, Min: new(0.0), Max: new(10.0)}
+	}
+	i, err := instrument.Compile(&instrument.Definition{ID: "pain", Version: 1, Title: "Pain", MinAnswers: minAnswers,
+		Items: []instrument.Item{scale("worst"), scale("least"), {ID: "mood", Text: "Mood", Type: instrument.Choice,
+			Options: []instrument.Option{{Value: "good", Label: "Good"}, {Value: "no_answer", Label: "I prefer not to answer"}}}},
+		Checks: []instrument.Check{{ID: "least-above-worst", Item: "least", When: "answers.least > answers.worst",
+			Message: "The least pain cannot be above the worst", Effect: effect}},
+		Schedule: instrument.Schedule{EveryDays: 1, Windows: []instrument.DayWindow{{ID: "w", Opens: "08:00", Closes: "20:00"}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return i
+}
+
+// TestAQuestionnaireTakesAnAnswer: nobody has filled in an empty one. Who prefers not to answer has answered.
+func TestAQuestionnaireTakesAnAnswer(t *testing.T) {
+	for _, c := range []struct {
+		least int
+		given answers
+		code  string
+	}{
+		{0, answers{}, "too_few_answers"}, {0, nil, "too_few_answers"}, {0, answers{"worst": nil, "mood": nil}, "too_few_answers"},
+		{0, answers{"mood": "no_answer"}, ""}, {0, answers{"worst": 0}, ""}, {2, answers{"worst": 3}, "too_few_answers"},
+		{2, answers{"worst": 3, "mood": "no_answer"}, ""},
+	} {
+		_, err := checked(t, c.least, form.EffectQuery).Check(c.given)
+		if r, refused := refuse.As(err); refused != (c.code != "") || refused && (r.Code != c.code || r.Field != "answers") {
+			t.Errorf("of %d at least, %v is answered %v", c.least, c.given, err)
+		}
+	}
+}
+
+// TestAnswersThatContradictEachOther are refused by a hard check, and let in by a soft one, which says so.
+func TestAnswersThatContradictEachOther(t *testing.T) {
+	wrong := answers{"worst": 3, "least": 5}
+	if _, err := checked(t, 0, form.EffectHardStop).Check(wrong); err == nil {
+		t.Error("a hard check lets contradicting answers in")
+	} else if r, _ := refuse.As(err); r.Code != "check_holds" || r.Field != "answers.least" {
+		t.Errorf("the refusal is %+v", r)
+	}
+	clean, queried, err := checked(t, 0, form.EffectQuery).Examine(wrong)
+	if err != nil || len(clean) != 2 || !slices.Equal(queried, []string{"least-above-worst"}) {
+		t.Errorf("a soft check answers %v %v %v", clean, queried, err)
+	}
+	for _, right := range []answers{{"worst": 5, "least": 5}, {"least": 5}} { // one answer contradicts nothing
+		for _, effect := range []form.CheckEffect{form.EffectQuery, form.EffectHardStop} {
+			if _, queried, err := checked(t, 0, effect).Examine(right); err != nil || len(queried) > 0 {
+				t.Errorf("%v: %v %v", right, queried, err)
+			}
+		}
+	}
+	shown, err := checked(t, 2, form.EffectQuery).Asked()
+	if err != nil || shown.MinAnswers != 2 || len(shown.Checks) != 1 || shown.Checks[0].Holds == nil || shown.Checks[0].Message == "" {
+		t.Errorf("an app is shown %+v, %v", shown, err)
+	}
 }

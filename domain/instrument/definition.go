@@ -42,6 +42,9 @@ type Definition struct {
 	Scores    []Score    `json:"scores,omitempty" doc:"Scores computed by the server when a diary is recorded"`
 	RiskRules []RiskRule `json:"riskRules,omitempty" doc:"Rules over answers and scores that flag a risk at once"`
 	Schedule  Schedule   `json:"schedule" doc:"When the patient is asked"`
+	// MinAnswers is how many items have to be answered; 0 is 1.
+	MinAnswers int     `json:"minAnswers,omitempty" minimum:"0" doc:"So many items have to be answered, or the diary is not taken; one where it is left out"`
+	Checks     []Check `json:"checks,omitempty" doc:"Rules over several answers that find what contradicts itself"`
 	// Dosing says that the instrument is about doses of study drug. Nobody is asked about them after the treatment.
 	Dosing bool `json:"dosing,omitempty" doc:"Whether it is about doses of study drug, so that it ends with the patient's treatment"`
 }
@@ -67,6 +70,15 @@ type Option struct {
 	Value string  `json:"value" doc:"What is stored"`
 	Label string  `json:"label" doc:"What the patient reads"`
 	Score float64 `json:"score,omitempty" doc:"What the option counts in a score"`
+}
+
+// Check finds answers that contradict each other, such as a least pain above the worst.
+type Check struct {
+	ID      string           `json:"id" doc:"Name of the check within the instrument"`
+	Item    ItemID           `json:"item" doc:"The item that the message is about"`
+	When    string           `json:"when" doc:"CEL over answers, true when something is wrong"`
+	Message string           `json:"message" doc:"What the patient reads"`
+	Effect  form.CheckEffect `json:"effect" enum:"query,hardStop" doc:"hardStop refuses the diary, query takes it and marks it for the site"`
 }
 
 // ScoreMethod says how a score is computed from its items.

@@ -13,7 +13,12 @@ func (i *Instrument) compileForm() error {
 			i.texts = append(i.texts, d.Items[n].ID)
 		}
 	}
-	compiled, err := questionnaire.Compile(&form.Definition{ID: string(d.ID), Version: d.Version, Title: form.Plain(d.Title), Items: items})
+	checks := make([]form.Check, len(d.Checks))
+	for n, c := range d.Checks {
+		checks[n] = form.Check{ID: c.ID, Item: c.Item, When: c.When, Message: form.Plain(c.Message), Effect: c.Effect}
+	}
+	compiled, err := questionnaire.Compile(&form.Definition{ID: string(d.ID), Version: d.Version, Title: form.Plain(d.Title), Items: items,
+		Checks: checks})
 	i.form = compiled
 	return err
 }

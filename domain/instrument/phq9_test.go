@@ -58,7 +58,7 @@ func TestPHQ9(t *testing.T) {
 		// With two missing items, a sum of 13 is prorated to 16.71 and rounded to 17.
 		{[]string{"2", "2", "2", "2", "2", "2", "1", "", ""}, 17, "moderately severe", "depression-moderately-severe"},
 		{[]string{"2", "2", "2", "2", "2", "2", "", "", ""}, -1, "", ""},
-		{nil, -1, "", ""},
+		{[]string{"", "", "", "2"}, -1, "", ""},
 	}
 	for _, tt := range tests {
 		total, band, risks := scored(t, tt.items...)

@@ -1,6 +1,9 @@
 package instrument
 
-import "casebook/domain/rule"
+import (
+	"casebook/domain/form"
+	"casebook/domain/rule"
+)
 
 // Asked is an instrument as a patient's app renders it. It has neither scores nor risk rules: these are for the site.
 type Asked struct {
@@ -12,6 +15,19 @@ type Asked struct {
 	Licence string `json:"licence" doc:"Publication and licence, to be shown as they are"`
 	// Items are the questions, in order.
 	Items []AskedItem `json:"items" doc:"The questions, in order"`
+	// MinAnswers and Checks are what the app can tell the patient before it sends the diary.
+	MinAnswers int          `json:"minAnswers" doc:"So many items have to be answered"`
+	Checks     []AskedCheck `json:"checks,omitempty" doc:"What may contradict itself: hardStop is refused, query is worth asking the patient about"`
+}
+
+// AskedCheck is a check over several answers as an app applies it.
+type AskedCheck struct {
+	ID      string           `json:"id" doc:"Name of the check within the instrument"`
+	Item    ItemID           `json:"item" doc:"The item that the message is about"`
+	When    string           `json:"when" doc:"CEL over answers, true when something is wrong"`
+	Holds   *rule.Tree       `json:"holds,omitempty" doc:"The same as a tree that a program without CEL can evaluate; left out for a rule that only CEL can"`
+	Message string           `json:"message" doc:"What the patient reads"`
+	Effect  form.CheckEffect `json:"effect" enum:"query,hardStop" doc:"hardStop: the diary is refused; query: it is taken and marked for the site"`
 }
 
 // AskedItem is one question as an app renders it.
@@ -45,6 +61,12 @@ func (i *Instrument) Asked() (Asked, error) {
 	}
 	shown := Asked{Instrument: d.ID, Version: d.Version, SHA256: hash, Title: d.Title, Licence: d.Source,
 		Items: make([]AskedItem, len(d.Items))}
+	shown.MinAnswers = max(1, d.MinAnswers)
+	for n, c := range d.Checks {
+		of := AskedCheck{ID: c.ID, Item: c.Item, When: c.When, Message: c.Message, Effect: c.Effect}
+		of.Holds, _ = i.form.CheckTree(n)
+		shown.Checks = append(shown.Checks, of)
+	}
 	for n := range d.Items {
 		it := &d.Items[n]
 		of := AskedItem{ID: it.ID, Text: it.Text, Type: it.Type, Unit: it.Unit, Min: it.Min, Max: it.Max, Required: it.Required,

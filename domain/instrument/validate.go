@@ -65,6 +65,9 @@ func (i *Instrument) compile() error {
 	if err := parts.AtMost("source", d.Source, maxTextChars); err != nil {
 		return err
 	}
+	if d.MinAnswers < 0 || d.MinAnswers > len(d.Items) {
+		return parts.Invalid("minAnswers", "of %d items, 0 to %d can have to be answered", len(d.Items), len(d.Items))
+	}
 	for _, part := range []func() error{i.compileForm, i.compileScores, i.compileRisks, i.compileSchedule} {
 		if err := part(); err != nil {
 			return err

@@ -83,6 +83,13 @@ func TestValidate(t *testing.T) {
 		{"scores[0].bands[0]", "", func(d *instrument.Definition) { d.Scores[0].Bands[0].From = 1 }},
 		{"scores[0].bands[0].label", "", func(d *instrument.Definition) { d.Scores[0].Bands[0].Label = "" }},
 
+		{"minAnswers", "", func(d *instrument.Definition) { d.MinAnswers = len(d.Items) + 1 }},
+		{"minAnswers", "", func(d *instrument.Definition) { d.MinAnswers = -1 }},
+		{"checks[0].item", "", func(d *instrument.Definition) { d.Checks = []instrument.Check{{ID: "c", Item: "mood"}} }},
+		{"checks[0].effect", "", func(d *instrument.Definition) {
+			d.Checks = []instrument.Check{{ID: "c", Item: d.Items[0].ID, When: "true", Message: "m", Effect: "shout"}}
+		}},
+
 		{"riskRules[0].id", "", func(d *instrument.Definition) { d.RiskRules[0].ID = "" }},
 		{"riskRules[1].id", "", func(d *instrument.Definition) { d.RiskRules[1].ID = d.RiskRules[0].ID }},
 		{"riskRules[0].severity", "", func(d *instrument.Definition) { d.RiskRules[0].Severity = "high" }},

@@ -92,6 +92,7 @@ func ChangeDose(p Patient, s study.Study, cmd RecordDoseChange, call domain.Call
 	if changed.Step == 0 {
 		changed.Step = titration.First()
 	}
+	changed.FromStep = changed.Step
 	switch {
 	case cmd.Direction == DoseUp && changed.Step < titration.Steps:
 		changed.Step++

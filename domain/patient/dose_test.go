@@ -1,6 +1,7 @@
 package patient_test
 
 import (
+	"slices"
 	"testing"
 
 	"casebook/domain"
@@ -25,21 +26,35 @@ func changingDose(s study.Study, direction patient.DoseDirection, on domain.Date
 
 func TestChangeDose(t *testing.T) {
 	s := withDoses(study.Treatment{Titration: &study.Titration{Steps: 3, Start: 2, Rescue: true}})
-	changed := func(direction patient.DoseDirection, step int, rescue bool) patient.DoseChanged {
-		return patient.DoseChanged{Patient: anna, On: "2026-03-01", Direction: direction, Step: step, Rescue: rescue, Reason: "r"}
+	changed := func(direction patient.DoseDirection, from, step int, rescue bool) patient.DoseChanged {
+		return patient.DoseChanged{Patient: anna, On: "2026-03-01", Direction: direction, Step: step, Rescue: rescue, Reason: "r",
+			FromStep: from}
 	}
 	given := onTreatment(t)
-	up := given.When(changingDose(s, patient.DoseUp, "2026-03-01", "r")).Then(changed(patient.DoseUp, 3, false))
+	up := given.When(changingDose(s, patient.DoseUp, "2026-03-01", "r")).Then(changed(patient.DoseUp, 2, 3, false))
 	up.When(changingDose(s, patient.DoseUp, "2026-03-01", "r")).ThenRefused("dose_at_limit")
-	rescued := up.When(changingDose(s, patient.DoseRescue, "2026-03-01", "r")).Then(changed(patient.DoseRescue, 3, true))
+	rescued := up.When(changingDose(s, patient.DoseRescue, "2026-03-01", "r")).Then(changed(patient.DoseRescue, 3, 3, true))
 	rescued.When(changingDose(s, patient.DoseRescue, "2026-03-01", "r")).ThenRefused("dose_at_limit")
 	// Down ends the rescue first.
-	down := rescued.When(changingDose(s, patient.DoseDown, "2026-03-01", "r")).Then(changed(patient.DoseDown, 3, false)).
-		When(changingDose(s, patient.DoseDown, "2026-03-01", "r")).Then(changed(patient.DoseDown, 2, false)).
-		When(changingDose(s, patient.DoseDown, "2026-03-01", "r")).Then(changed(patient.DoseDown, 1, false))
+	down := rescued.When(changingDose(s, patient.DoseDown, "2026-03-01", "r")).Then(changed(patient.DoseDown, 3, 3, false)).
+		When(changingDose(s, patient.DoseDown, "2026-03-01", "r")).Then(changed(patient.DoseDown, 3, 2, false)).
+		When(changingDose(s, patient.DoseDown, "2026-03-01", "r")).Then(changed(patient.DoseDown, 2, 1, false))
 	down.When(changingDose(s, patient.DoseDown, "2026-03-01", "r")).ThenRefused("dose_at_limit")
 	if p := down.State(); p.Dosing(nil).Step != 1 || p.Treatment != patient.TreatmentOn {
 		t.Errorf("the patient is %+v", p)
+	}
+	for _, c := range []struct {
+		e    patient.DoseChanged
+		want []domain.ChangedValue
+	}{
+		{changed(patient.DoseUp, 2, 3, false), []domain.ChangedValue{{Field: "doseStep", Old: 2, New: 3}}},
+		{changed(patient.DoseRescue, 3, 3, true), []domain.ChangedValue{{Field: "rescue", Old: false, New: true}}},
+		{changed(patient.DoseDown, 3, 3, false), []domain.ChangedValue{{Field: "rescue", Old: true, New: false}}},
+		{changed(patient.DoseUp, 0, 3, false), nil}, // by an earlier program
+	} {
+		if got := c.e.Changed(); !slices.Equal(got, c.want) {
+			t.Errorf("%+v has changed %+v", c.e, got)
+		}
 	}
 	for code, d := range map[string]decision{
 		"no_titration":            changingDose(theStudy(), patient.DoseUp, "2026-03-01", "r"),

@@ -162,6 +162,8 @@ type DoseChanged struct {
 	Step   int           `json:"step"`
 	Rescue bool          `json:"rescue,omitempty"`
 	Reason personal.Text `json:"reason"`
+	// FromStep is the step that was in force before; 0 in events from before they said so.
+	FromStep int `json:"fromStep,omitempty"`
 }
 
 // ConsentWithdrawn says what a patient no longer consents to.

@@ -9,10 +9,12 @@ import (
 	"casebook/domain/study"
 )
 
-// Screening is the facts of Screen: the study, and the earlier record of a person who is screened again.
+// Screening is the facts of Screen: the study, the earlier record of a person who is screened again, and a patient whose number differs
+// from the new one in capital and small letters alone.
 type Screening struct {
 	Study   study.Study
 	Earlier Patient
+	Spelled domain.PatientID
 }
 
 // Screen begins the stream of a patient who is screened. It refuses malformed_id, malformed_date, captured_in_future,
@@ -36,6 +38,10 @@ func Screen(p Patient, facts Screening, cmd ScreenPatient, call domain.Call) ([]
 		return nil, refuse.WrongState("patient_exists",
 			"study %s has a patient with screening number %s already", cmd.Study, cmd.ScreeningNumber).
 			At("screeningNumber").Do("use a new screening number")
+	}
+	if facts.Spelled != "" { // patients of earlier programs may have such numbers, and stay two
+		return nil, refuse.WrongState("patient_exists", "study %s has the patient %s already; capital and small letters make no other number",
+			cmd.Study, facts.Spelled).At("screeningNumber").Do("use a new screening number")
 	}
 	if err := facts.Earlier.mayBeRescreened(cmd); err != nil {
 		return nil, err

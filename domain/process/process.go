@@ -49,6 +49,12 @@ type Instance struct {
 // String is the id of the instance's stream.
 func (i Instance) String() string { return i.Process + "." + i.Of }
 
+// AboutInstance is an event of an instance.
+type AboutInstance interface{ AboutInstance() Instance }
+
+// AboutInstance implements the interface of the same name.
+func (i Instance) AboutInstance() Instance { return i }
+
 // StepTaken is one step: what triggered it, which commands it sends, and the stage of the instance after it.
 type StepTaken struct {
 	Instance

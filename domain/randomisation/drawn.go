@@ -2,6 +2,7 @@ package randomisation
 
 import (
 	"maps"
+	"slices"
 
 	"casebook/domain"
 	"casebook/domain/refuse"
@@ -45,4 +46,12 @@ func (r Randomisation) mustBeDrawn(study domain.StudyID, p domain.PatientID) (*d
 			Do("check the id: the patient has no arm")
 	}
 	return d, nil
+}
+
+// Changed implements domain.Changing.
+func (e StratumCorrected) Changed() (all []domain.ChangedValue) {
+	for _, factor := range slices.Sorted(maps.Keys(e.Factors)) {
+		all = append(all, domain.ChangedText("factors."+factor, e.Was[factor], e.Factors[factor])...)
+	}
+	return all
 }

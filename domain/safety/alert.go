@@ -124,6 +124,12 @@ type AlertRaised struct {
 	OccurredAt time.Time `json:"occurredAt"`
 	// ReviewBy is when the alert is escalated if nobody has reviewed it.
 	ReviewBy time.Time `json:"reviewBy"`
+	// Instrument and Window are those of the diary that caused it, or of the last missed window. Rule is the risk rule, and Message what
+	// it says to the site. Events of earlier programs have none of them.
+	Instrument instrument.ID `json:"instrument,omitempty"`
+	Window     string        `json:"window,omitempty"`
+	Rule       string        `json:"rule,omitempty"`
+	Message    string        `json:"message,omitempty"`
 }
 
 // AlertReviewed records that somebody has reviewed the alert.
@@ -251,9 +257,12 @@ type RaiseAlert struct {
 	Summary    string           `json:"summary"`
 	Source     string           `json:"source"`
 	OccurredAt time.Time        `json:"occurredAt"`
-	// Instrument and Window are the last missed window, for DiariesMissed.
+	// Instrument and Window are the last missed window, for DiariesMissed, or those of the diary, for RiskFlagged, with the rule and what
+	// it says to the site.
 	Instrument instrument.ID `json:"instrument,omitempty"`
 	Window     string        `json:"window,omitempty"`
+	Rule       string        `json:"rule,omitempty"`
+	Message    string        `json:"message,omitempty"`
 	// Visit is the one whose kit the patient lacks, "" for the enrolment; nil for other alerts, and for those of earlier programs.
 	Visit *string `json:"visit,omitempty"`
 }
@@ -324,7 +333,8 @@ func Raise(a Alert, f Facts, cmd RaiseAlert, call domain.Call) ([]Event, error) 
 	}
 	return []Event{AlertRaised{Alert: cmd.Alert, Study: cmd.Study, Site: cmd.Site, Sites: sites, Patient: cmd.Patient,
 		Kind: cmd.Kind, Severity: cmd.Severity, Summary: cmd.Summary, Source: cmd.Source, OccurredAt: cmd.OccurredAt,
-		ReviewBy: call.At.Add(policy.ReviewWithin()).UTC()}}, nil
+		ReviewBy: call.At.Add(policy.ReviewWithin()).UTC(), Instrument: cmd.Instrument, Window: cmd.Window, Rule: cmd.Rule,
+		Message: cmd.Message}}, nil
 }
 
 // OfManySites says that an alert of this kind without a site concerns sites: activities were stopped there, or go on.

@@ -5,6 +5,11 @@ import (
 	"casebook/domain/refuse"
 )
 
+// Changed implements domain.Changing: the setting is only recorded when it changes.
+func (e SecondFactorRequired) Changed() []domain.ChangedValue {
+	return []domain.ChangedValue{{Field: "secondFactor", Old: !e.Required, New: e.Required}}
+}
+
 // SetSecondFactor says whether signing and unblinding ask for a second factor. It refuses study_not_found,
 // reason_required, value_too_long and second_factor_set.
 func SetSecondFactor(s Study, cmd RequireSecondFactor, _ domain.Call) ([]Event, error) {

@@ -167,3 +167,15 @@ func (e ShippingApprovalWithdrawn) OfApproval() (domain.StudyID, string, domain.
 
 // Scope implements domain.Scoped: the command is about the whole study, and the rule of a site.
 func (e ResupplyRuleSet) Scope() domain.Scope { return domain.Scope{Study: e.Study, Site: e.Rule.Site} }
+
+// Changed implements domain.Changing. Rules count kits of all arms together, so that they tell nothing of an arm.
+func (e ResupplyRuleSet) Changed() []domain.ChangedValue {
+	if e.Was == nil {
+		return nil
+	}
+	return slices.Concat(domain.ChangedText("rule.depot", e.Was.Depot, e.Rule.Depot),
+		domain.ChangedNumber("rule.trigger", e.Was.Trigger, e.Rule.Trigger), domain.ChangedNumber("rule.target", e.Was.Target, e.Rule.Target),
+		domain.ChangedNumber("rule.overdueDays", e.Was.OverdueDays, e.Rule.OverdueDays),
+		domain.ChangedNumber("rule.predictDays", e.Was.PredictDays, e.Rule.PredictDays),
+		domain.ChangedNumber("rule.enrolments", e.Was.Enrolments, e.Rule.Enrolments))
+}

@@ -498,7 +498,8 @@ func SetAside(s Stock, f Facts, cmd SetKitsAside, _ domain.Call) ([]StockEvent, 
 
 // Dispense hands a patient the allocated kit. It refuses malformed_date, captured_in_future, kit_not_at_location,
 // kit_not_allocated_to_patient, kit_status, patient_ended, treatment_ended, dose_held, patient_transferred, reconsent_required,
-// consent_missing, draw_not_confirmed, visit_not_recorded, drawn_again, dose_changed, dispensed_before_enrollment, lot_recalled,
+// consent_missing, draw_not_confirmed, visit_not_recorded, drawn_again, dose_changed, dispensed_before_receipt,
+// dispensed_before_enrollment, lot_recalled,
 // kit_expired and kit_expires_soon. No patient gets a kit that has expired or soon will (R37; ICH E6(R3) 3.15.3(c)), and none is
 // dispensed before the draw and the allocation (R8).
 func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent, error) {
@@ -526,6 +527,9 @@ func Dispense(s Stock, f Facts, cmd DispenseKit, call domain.Call) ([]StockEvent
 		return nil, refuse.WrongState("dose_changed",
 			"the patient's dose, or what is planned for it, was changed after kit %s was allocated", cmd.Kit).At("kit").
 			Do("wait a moment and look which kit is allocated now; replace this one if it stays")
+	}
+	if err := cmd.On.NotBefore(k.ArrivedOn, "dispensed_before_receipt", "on", "giving the kit out", "its receipt"); err != nil {
+		return nil, err
 	}
 	if !f.Study.GivesBeforeDraw(planned) {
 		if err := cmd.On.NotBefore(f.EnrolledOn, "dispensed_before_enrollment", "on", "giving the kit out", "the enrolment"); err != nil {

@@ -154,6 +154,8 @@ type LotRecalled struct {
 type ResupplyRuleSet struct {
 	Study domain.StudyID `json:"study"`
 	Rule  ResupplyRule   `json:"rule"`
+	// Was is the rule before; nil if the site had none, and in events from before they said so.
+	Was *ResupplyRule `json:"was,omitempty"`
 }
 
 // ResupplyEnded says that a site is sent no more kits by its rule.

@@ -22,6 +22,8 @@ type Kit struct {
 	Shipment ShipmentID
 	// Packed is the status before the kit was packed, Before the status before it was quarantined, lost, or chosen to be destroyed.
 	Packed, Before KitStatus
+	// ArrivedOn is the day on which the location received it; "" at the depot that took its delivery in.
+	ArrivedOn domain.Date
 	// Dispensed says that the kit was handed to its patient, and GivenOn on which day.
 	Dispensed bool
 	GivenOn   domain.Date
@@ -102,7 +104,9 @@ func (k Kit) After(n KitNumber, event StockEvent) Kit {
 	case ShipmentDispatched:
 		k.Status = KitInTransit
 	case ShipmentReceived:
-		return e.arrived(n)
+		k = e.arrived(n)
+		k.ArrivedOn = e.On
+		return k
 	case ShipmentLost:
 		return e.Kept.of(n, Kit{Status: KitLostInTransit, Before: KitAvailable})
 	case KitsQuarantined:
@@ -121,7 +125,7 @@ func (k Kit) After(n KitNumber, event StockEvent) Kit {
 		k.Status, k.Reconciled = KitUnavailable, true
 	case KitPutBack:
 		if e.Shelved {
-			return Kit{Status: KitAvailable}
+			return Kit{Status: KitAvailable, ArrivedOn: k.ArrivedOn}
 		}
 		k.Status, k.Reconciled = KitUnavailable, true
 	case KitReplacementAsked:

@@ -556,7 +556,11 @@ func SetRule(s Supply, in study.Study, cmd SetResupplyRule, _ domain.Call) ([]Ev
 		return nil, refuse.Because("resupply_rule_reveals_arms", "with the trigger %d and the target %d, the shipments would follow the arm of "+
 			"each kit that is used", r.Trigger, r.Target).At("rule.target").Do("use a target of at least the trigger and 2")
 	}
-	return []Event{ResupplyRuleSet{Study: cmd.Study, Rule: cmd.Rule}}, nil
+	set := ResupplyRuleSet{Study: cmd.Study, Rule: cmd.Rule}
+	if was, had := s.Rules[r.Site]; had {
+		set.Was = &was
+	}
+	return []Event{set}, nil
 }
 
 // Validate refuses a malformed id (code malformed_id).

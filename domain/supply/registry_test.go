@@ -90,7 +90,7 @@ func TestResupplyRules(t *testing.T) {
 	second := good
 	second.Target = 5
 	if s := given.When(settingRule(good)).Then(supply.ResupplyRuleSet{Study: pain, Rule: good}).
-		When(settingRule(second)).Then(supply.ResupplyRuleSet{Study: pain, Rule: second}).State(); s.Rules["A"] != second {
+		When(settingRule(second)).Then(supply.ResupplyRuleSet{Study: pain, Rule: second, Was: &good}).State(); s.Rules["A"] != second {
 		t.Errorf("the rule in force is %+v", s.Rules["A"])
 	}
 	for _, c := range []struct {

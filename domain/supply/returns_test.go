@@ -91,6 +91,10 @@ func TestDaysOfAKitAreInOrder(t *testing.T) {
 	f := facts(func(f *supply.Facts) { f.Arm, f.EnrolledOn = x, "2026-02-10" })
 	allocated.When(decisionWith(supply.Dispense, f, dispenseKit(anna, "K1", "2026-02-09"))).ThenRefused("dispensed_before_enrollment")
 	allocated.When(decisionWith(supply.Dispense, f, dispenseKit(anna, "K1", "2026-02-10"))).Then(kitDispensed(anna, "K1", "2026-02-10"))
+	arrived := stockAt(t, site).Given(supply.ShipmentReceived{OfStock: site, Shipment: "D-0001", From: "D", On: "2026-02-15",
+		Available: kits("K1"), Contents: contentsOf("K1")}, kitAllocated(anna, "K1"))
+	arrived.When(decisionWith(supply.Dispense, f, dispenseKit(anna, "K1", "2026-02-14"))).ThenRefused("dispensed_before_receipt")
+	arrived.When(decisionWith(supply.Dispense, f, dispenseKit(anna, "K1", "2026-02-15"))).Then(kitDispensed(anna, "K1", "2026-02-15"))
 	home := allocated.Given(kitDispensed(anna, "K1", "2026-03-01"))
 	home.When(returnKit(anna, "K1", "2026-02-28")).ThenRefused("before_dispensing")
 	home.When(decision(supply.NotReturned, supply.RecordKitNotReturned{Site: "A", OfPatient: domain.ForPatient(anna), Kit: "K1",

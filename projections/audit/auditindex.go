@@ -3,10 +3,12 @@ package audit
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
 	"casebook/domain"
+	"casebook/domain/process"
 	"casebook/domain/user"
 	"casebook/eventlog"
 	"casebook/projections"
@@ -16,11 +18,12 @@ import (
 type audited = auditviews.AuditEvent
 
 // AuditIndex makes one document per event of the streams: what the log knows about the event, but not what the event says,
-// apart from a few words that are not blinded. Events of all types are folded alike. An event that needs more implements
+// apart from a few words and from the values that it has replaced, none of which are blinded. What the processes record whose
+// instances are named after patients, ofPatients, is also about the patient. Events of all types are folded alike. An event that needs more implements
 // domain.Described or one of its neighbours. Events are left out where it could tell of an arm that they happened. An event
 // that is no part of the record is marked as damaged, without what it claims. One that this program cannot read, such as one
 // of a newer program, is shown without what it says.
-func AuditIndex(streams []domain.StreamType) projections.Projection {
+func AuditIndex(streams []domain.StreamType, ofPatients ...string) projections.Projection {
 	var folds []projections.Fold[audited]
 	known := map[string]domain.StreamType{} // by category
 	listed := map[string]bool{}             // by the names of the events
@@ -34,6 +37,9 @@ func AuditIndex(streams []domain.StreamType) projections.Projection {
 					index(a, stream, at)
 					if a.Site == "" {
 						a.Site = site(at.Event)
+					}
+					if e, is := at.Event.(process.AboutInstance); is && slices.Contains(ofPatients, e.AboutInstance().Process) {
+						a.Patient = domain.PatientID(e.AboutInstance().Of)
 					}
 				}))
 			}
@@ -90,6 +96,12 @@ func index(a *audited, stream domain.StreamType, at projections.Envelope) {
 	if e, is := at.Event.(domain.Described); is {
 		a.About = e.About()
 	}
+	if e, is := at.Event.(domain.Changing); is {
+		for _, c := range e.Changed() {
+			a.Changes = append(a.Changes, auditviews.ValueChange{Field: c.Field, Old: c.Old, New: c.New})
+		}
+	}
+	a.Hash = eventlog.Hash(at.ID, at.Type, at.Data, at.RawMetadata)
 	if e, is := at.Event.(domain.ArmRevealing); !user.Role(m.Role).KnowsArms() && !(is && e.ReasonRevealsArm()) {
 		a.Reason = string(m.Reason)
 	}

@@ -6,7 +6,7 @@ import (
 	"casebook/projections"
 )
 
-// Projections are the projections of the trail of all streams.
-func Projections(streams []domain.StreamType) []projections.Projection {
-	return []projections.Projection{AuditIndex(streams)}
+// Projections are the projections of the trail of all streams. ofPatients are the processes whose instances are named after patients.
+func Projections(streams []domain.StreamType, ofPatients []string) []projections.Projection {
+	return []projections.Projection{AuditIndex(streams, ofPatients...)}
 }

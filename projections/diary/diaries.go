@@ -20,23 +20,25 @@ var Diaries = projections.New(diaryviews.Diaries, projections.KeyOf(func(e diary
 		captured := e.CapturedAt.UTC()
 		ofWindow(d, at, e.Instrument, e.Window)
 		d.Version, d.CapturedAt, d.Late, d.AfterMissed, d.Missed = e.Version, &captured, e.Late, e.AfterMissed, false
-		d.Answers, d.Scores, d.MovedFrom = answersOf(e.Answers), e.Scores, e.MovedFrom
+		d.Answers, d.Scores, d.MovedFrom, d.Queried = answersOf(e.Answers), e.Scores, e.MovedFrom, e.Queried
 		entered(d, at, e.Entered, e.CapturedAt)
+		d.Settle()
 	}),
 	projections.On(func(d *entry, e diary.Held, at projections.Envelope) {
 		captured := e.CapturedAt.UTC()
 		ofWindow(d, at, e.Instrument, e.Window)
 		d.Version, d.CapturedAt, d.Answers, d.Held, d.For = e.Version, &captured, answersOf(e.Answers), e.Why, e.For
 		entered(d, at, e.Entered, e.CapturedAt)
+		d.Settle()
 	}),
 	projections.On(func(d *entry, e diary.Voided, at projections.Envelope) {
 		d.Void(diaryviews.VoidedDiary{Reason: string(e.Reason), MovedTo: e.MovedTo, By: at.Metadata.Actor, RecordedAt: at.Metadata.RecordedAt})
 		d.Missed = e.AfterMissed
+		d.Settle()
 	}),
 	projections.On(func(d *entry, e diary.RiskFlagged, _ projections.Envelope) { d.Flag(e.Rule) }),
 	projections.On(func(d *entry, e diary.CorrectionAsked, at projections.Envelope) {
-		d.Ask(diaryviews.CorrectionRequest{Request: e.Request, Status: diaryviews.RequestWaits, Changes: e.Changes, Reason: string(e.Reason),
-			By: e.By, AskedAt: at.Metadata.RecordedAt})
+		d.Ask(asked(e, at))
 	}),
 	projections.On(func(d *entry, e diary.CorrectionDeclined, at projections.Envelope) {
 		d.Decide(e.Request, diaryviews.RequestDeclined, string(e.Reason), at.Metadata.Actor, at.Metadata.RecordedAt)
@@ -49,6 +51,7 @@ var Diaries = projections.New(diaryviews.Diaries, projections.KeyOf(func(e diary
 	projections.On(func(d *entry, e diary.WindowMissed, at projections.Envelope) {
 		ofWindow(d, at, e.Instrument, e.Window)
 		d.Missed = true
+		d.Settle()
 	}),
 ).BegunBy(func(at projections.Envelope) bool {
 	switch e := at.Event.(type) {

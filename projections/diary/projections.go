@@ -6,4 +6,4 @@ import (
 )
 
 // Projections are the projections of this context.
-var Projections = []projections.Projection{Diaries, DiaryCompliance, HeldDiaries, DiaryDevices}
+var Projections = []projections.Projection{Diaries, DiaryCompliance, HeldDiaries, DiaryCorrections, DiaryDevices}

@@ -15,6 +15,7 @@ var PatientList = projections.New(patientviews.PatientLists, projections.ByPatie
 	ofPatient(func(r *row, e patient.Screened) {
 		r.Patient, r.Study, r.Site, r.ScreeningNumber, r.ScreenedOn = e.Patient, e.Study, e.Site, e.ScreeningNumber, e.On
 		r.RescreeningOf, r.Sites = e.RescreeningOf, r.Sites.Since(r.LastActivityAt, e.Site)
+		r.Numbers = []string{domain.Folded(e.ScreeningNumber)}
 	}),
 	ofPatient(func(r *row, e patient.ConsentRecorded) {
 		if !e.Superseded {
@@ -29,6 +30,7 @@ var PatientList = projections.New(patientviews.PatientLists, projections.ByPatie
 	}),
 	ofPatient(func(r *row, e patient.Enrolled) {
 		r.EnrolledOn, r.PatientNumber, r.RandomisedOn = e.On, e.PatientNumber, e.RandomisedOn
+		r.Numbers = []string{domain.Folded(r.ScreeningNumber), domain.Folded(e.PatientNumber)}
 	}),
 	ofPatient(func(*row, patient.RandomisationRequested) {}),
 	ofPatient(func(r *row, e patient.RandomisationConfirmed) { r.RandomisedOn, r.Stage = e.On, e.Stage }),

@@ -181,8 +181,8 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 	}),
 
 	projections.On(func(v *view, e diary.InstrumentAssigned, at projections.Envelope) {
-		v.Assigned(patientviews.AnsweredBy{Instrument: e.Instrument.ID, Version: e.Instrument.Version, Title: e.Instrument.Title,
-			Zone: e.Zone, From: e.From, Until: e.Until, Phase: e.Phase})
+		v.Assigned(e.Instrument.ID, patientviews.Assignment{Version: e.Instrument.Version, Title: e.Instrument.Title,
+			Zone: e.Zone, From: e.From, Until: e.Until, Phase: e.Phase}, domain.DateOf(at.Metadata.RecordedAt.UTC()))
 		v.UpdatedAt = at.Metadata.RecordedAt
 	}),
 	projections.On(func(v *view, e diary.InstrumentStopped, at projections.Envelope) {

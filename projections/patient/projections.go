@@ -6,4 +6,4 @@ import (
 )
 
 // Projections are the projections of this context.
-var Projections = []projections.Projection{PatientList, PatientView, Deviations, Reconsents, Rollouts}
+var Projections = []projections.Projection{PatientList, PatientView, Deviations, Reconsents, Rollouts, ScreeningNumbers}

@@ -15,6 +15,7 @@ var Alerts = projections.New(safetyviews.Alerts, projections.ByStream,
 	projections.Begin(func(a *alert, e safety.AlertRaised, at projections.Envelope) {
 		a.Alert, a.Study, a.Patient, a.Kind, a.Severity = e.Alert, e.Study, e.Patient, e.Kind, e.Severity
 		a.At(e.Site, e.Sites)
+		a.Cause = safetyviews.Cause{Instrument: e.Instrument, Window: e.Window, Rule: e.Rule, Message: e.Message}
 		a.Summary, a.OccurredAt, a.RaisedAt, a.ReviewBy = e.Summary, e.OccurredAt.UTC(), at.Metadata.RecordedAt, timeIfAny(e.ReviewBy)
 		a.Become(safetyviews.AlertOpen)
 	}),

@@ -3,6 +3,7 @@ package audit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -20,9 +21,9 @@ import (
 )
 
 // AuditIndex is the view by which events are found, with one document per event: who, in which role, when, from where, by
-// which command and why. What the event says is only in the log. Documents never change, so each index costs one entry per
+// which command and why, and which values it has replaced. What else the event says is only in the log. Documents never change, so each index costs one entry per
 // event. A list uses the index of one of its filters, and checks the other filters in the documents that it finds.
-var AuditIndex = readmodels.View{Name: "audit-index", Version: 4, Indexes: []mongo.IndexModel{
+var AuditIndex = readmodels.View{Name: "audit-index", Version: 5, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("trails", "recordedAt", "_id"),
 	readmodels.IndexOn("trails", "type", "recordedAt", "_id"),
 	readmodels.IndexOn("trails", "site", "recordedAt", "_id"),
@@ -61,12 +62,22 @@ type AuditEvent struct {
 	CorrelationID string `bson:"correlationId,omitempty" json:"correlationId,omitempty" doc:"The same for everything that one request caused; left out if it is the command's id"`
 	CausationID   string `bson:"causationId,omitempty" json:"causationId,omitempty" doc:"The event that made a process send the command; left out where nothing did"`
 	Reason        string `bson:"reason,omitempty" json:"reason,omitempty" doc:"Why, where a reason was given; left out where it could tell of an arm"`
-	Address       string `bson:"address,omitempty" json:"address,omitempty" doc:"Network address of the client"`
-	App           string `bson:"app,omitempty" json:"app,omitempty" doc:"Program of the client"`
+	// Changes are told by the event (see domain.Changing). Hash is that of eventlog.Hash.
+	Changes []ValueChange `bson:"changes,omitempty" json:"changes,omitempty" doc:"Recorded values that it has replaced; left out if it replaces none, if they are blinded or about a person, and in events of earlier programs that do not hold the former value"`
+	Hash    string        `bson:"hash,omitempty" json:"hash,omitempty" doc:"SHA-256 of the stored event, in base64, which the next event of the stream holds; left out where the event does not belong to the record"`
+	Address string        `bson:"address,omitempty" json:"address,omitempty" doc:"Network address of the client"`
+	App     string        `bson:"app,omitempty" json:"app,omitempty" doc:"Program of the client"`
 	// Trails are the studies in whose trail the event is, and AccountTrail for an event of an account. An event about a
 	// role in a study is in both. Users are the actor and the account.
 	Trails []domain.StudyID `bson:"trails" json:"-"`
 	Users  []domain.UserID  `bson:"users,omitempty" json:"-"`
+}
+
+// ValueChange is a recorded value that an event has replaced.
+type ValueChange struct {
+	Field string `bson:"field" json:"field" example:"ageYears" doc:"The value: an item of the diary, or as commands and views name it"`
+	Old   any    `bson:"old" json:"old" doc:"What was recorded until then; null for nothing"`
+	New   any    `bson:"new" json:"new" doc:"What is recorded since; null for nothing"`
 }
 
 // AuditKey returns the key of an event's document. Keys have the order of the log. On servers where the events of one append
@@ -92,21 +103,25 @@ var auditOrders = []readmodels.Order[AuditEvent]{
 	readmodels.Ascending(AuditByPosition, func(e AuditEvent) []any { return []any{e.ID} }, "_id"),
 }
 
+// accountOrders are those of an account's trail.
+var accountOrders = auditOrders[:2]
+
 // trailSort names the orders of both trails. A range of log positions is only allowed in the order of positions.
 var trailSort = readmodels.SortBy(auditOrders, "By when it was recorded, or by the position in the log, as programs follow it;")
 
 // Queries are those of this context. types are the names of all events: a trail is asked for no others.
 func Queries(types []string) []readmodels.Query {
-	return []readmodels.Query{studyTrail(types), accountTrail(types)}
+	return []readmodels.Query{studyTrail(types), accountTrail(types), studyAccountTrail(types)}
 }
 
 func studyTrail(types []string) readmodels.Query {
 	return readmodels.Declare(readmodels.Query{
 		Name: "StudyTrail", Path: "/api/v1/audit/studies/{study}/events", Summary: "What was recorded of a study, by whom and when",
 		Doc: "The audit index: every event of the study with who recorded it, in which role, when, from where, by which command and why, the " +
-			"newest in front. What an event says is not in it. Roles given in the study and access that was refused are in it too " +
+			"newest in front, with its hash and the recorded values that it has replaced. What else an event says is not in it. " +
+			"Investigators read the trail of their own site. Roles given in the study and access that was refused are in it too " +
 			"(21 CFR 11.10(e)).",
-		OpenTo: access.To(access.Monitors, access.DataManagers, access.Auditors), Reach: readmodels.ReachStudy,
+		OpenTo: access.To(access.Investigators, access.Monitors, access.DataManagers, access.Auditors), Reach: readmodels.ReachStudy,
 		Views: []readmodels.View{AuditIndex}, Class: admission.Exports, Sort: trailSort,
 	}, func(ctx context.Context, r readmodels.Request, q StudyTrailQuery) (list readmodels.List[AuditEvent], err error) {
 		if err := q.Types.mustBe(types); err != nil {
@@ -128,6 +143,24 @@ func accountTrail(types []string) readmodels.Query {
 			return list, err
 		}
 		return ListAccountTrail(ctx, r, q)
+	})
+}
+
+// studyAccountTrail is for auditors, who are bound to a study: an account may work in others.
+func studyAccountTrail(types []string) readmodels.Query {
+	return readmodels.Declare(readmodels.Query{
+		Name: "StudyAccountTrail", Path: "/api/v1/audit/studies/{study}/accounts/{account}/events",
+		Summary: "What was recorded of an account that has, or had, a role in a study",
+		Doc: "The audit index of one account: its roles in the study, its sign-ins and their failures, its devices, what administrators did " +
+			"with it, the newest in front. Roles in other studies are left out. The study's trail names the accounts, in the events of " +
+			"the type RoleGranted.",
+		OpenTo: access.Auditors, Reach: readmodels.ReachStudy, Views: []readmodels.View{AuditIndex}, Class: admission.Exports,
+		Sort: readmodels.SortBy(accountOrders, "By when it was recorded;"),
+	}, func(ctx context.Context, r readmodels.Request, q StudyAccountTrailQuery) (list readmodels.List[AuditEvent], err error) {
+		if err := q.Types.mustBe(types); err != nil {
+			return list, err
+		}
+		return ListStudyAccountTrail(ctx, r, q)
 	})
 }
 
@@ -177,6 +210,17 @@ type TrailQuery struct {
 	readmodels.Page
 }
 
+// StudyAccountTrailQuery asks for the trail of an account that works, or has worked, in a study; empty fields do not narrow it.
+type StudyAccountTrailQuery struct {
+	Study   domain.StudyID `path:"study" doc:"The study"`
+	Account domain.UserID  `path:"account" example:"nurse.one" pattern:"" doc:"The account"`
+	Types   EventTypes     `query:"type" doc:"Only events of this type, or of several with commas between them"`
+	From    time.Time      `query:"from" doc:"Only what was recorded then or later"`
+	// To is the first moment that is not included.
+	To time.Time `query:"to" doc:"Only what was recorded before"`
+	readmodels.Page
+}
+
 // EventTypes are names of events.
 type EventTypes []string
 
@@ -217,6 +261,31 @@ func ListStudyTrail(ctx context.Context, r readmodels.Request, q StudyTrailQuery
 // ListAccountTrail returns a page of the trail of what belongs to no study.
 func ListAccountTrail(ctx context.Context, r readmodels.Request, q TrailQuery) (readmodels.List[AuditEvent], error) {
 	return q.list(ctx, r, bson.D{{Key: "trails", Value: string(AccountTrail)}})
+}
+
+// roleGranted is the stored name of user.RoleGranted.
+const roleGranted = "RoleGranted"
+
+// ListStudyAccountTrail returns a page of the trail of an account. It refuses user_not_found for one that never had a role in the
+// study.
+func ListStudyAccountTrail(ctx context.Context, r readmodels.Request, q StudyAccountTrailQuery) (readmodels.List[AuditEvent], error) {
+	index := r.Store.Collection(AuditIndex)
+	filter := bson.D{{Key: "users", Value: string(q.Account)}, {Key: "account", Value: string(q.Account)}}
+	err := index.FindOne(ctx, append(slices.Clone(filter), bson.E{Key: "trails", Value: string(q.Study)},
+		bson.E{Key: "type", Value: roleGranted})).Err()
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		return readmodels.List[AuditEvent]{}, refuse.NotFound("user_not_found", "no account %.80q has had a role in study %s",
+			string(q.Account), q.Study).At("account").Do("take it from the study's trail, from an event of the type RoleGranted")
+	}
+	if err != nil {
+		return readmodels.List[AuditEvent]{}, err
+	}
+	filter = append(filter, bson.E{Key: "trails", Value: string(AccountTrail)}, bson.E{Key: "$or", Value: bson.A{
+		bson.D{{Key: "study", Value: string(q.Study)}}, bson.D{{Key: "study", Value: bson.D{{Key: "$exists", Value: false}}}}}})
+	if len(q.Types) > 0 {
+		filter = append(filter, readmodels.OneOf("type", q.Types))
+	}
+	return readmodels.Listed(ctx, index, q.Page, readmodels.Between(filter, "recordedAt", q.From, q.To), accountOrders)
 }
 
 // list returns a page of a trail, the newest events first by default. It refuses positions_out_of_order for a range of

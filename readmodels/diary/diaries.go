@@ -17,9 +17,11 @@ import (
 )
 
 // Diaries is the view of diaries, with one document per decided window of a patient.
-var Diaries = readmodels.View{Name: "diaries", Version: 5, Indexes: []mongo.IndexModel{
+var Diaries = readmodels.View{Name: "diaries", Version: 6, Indexes: []mongo.IndexModel{
 	{Keys: bson.D{{Key: "patient", Value: 1}, {Key: "instrument", Value: 1}, {Key: "opens", Value: -1}, {Key: "_id", Value: -1}}},
 	{Keys: bson.D{{Key: "patient", Value: 1}, {Key: "opens", Value: -1}, {Key: "_id", Value: -1}}},
+	readmodels.IndexOn("study", "state", "opens", "_id"),
+	readmodels.IndexOn("study", "site", "state", "opens", "_id"),
 }}
 
 // MaxCorrections bounds the newest corrections that a document holds. A diary is corrected once or twice; the bound keeps
@@ -60,9 +62,11 @@ type Diary struct {
 	For               string              `bson:"for,omitempty" json:"for,omitempty" doc:"The window that a held diary would have counted in"`
 	MovedFrom         string              `bson:"movedFrom,omitempty" json:"movedFrom,omitempty" doc:"The window in which it was recorded first"`
 	Voided            []VoidedDiary       `bson:"voided,omitempty" json:"voided,omitempty" doc:"Diaries of the window that do not count; the newest 20"`
+	Queried           []string            `bson:"queried,omitempty" json:"queried,omitempty" doc:"Checks of the instrument that the answers contradicted when they were recorded"`
 	Risks             []string            `bson:"risks,omitempty" json:"risks,omitempty" doc:"Rules that flagged a risk"`
 	Corrected         int                 `bson:"corrected,omitempty" json:"corrected,omitempty" doc:"How often it was corrected"`
 	Requests          []CorrectionRequest `bson:"requests,omitempty" json:"requests,omitempty" doc:"Corrections that were asked for, and where they stand; the newest 100"`
+	State             DiaryState          `bson:"state" json:"state" doc:"What has become of the window"`
 	Corrections       []Correction        `bson:"corrections,omitempty" json:"corrections,omitempty" doc:"What was changed, by whom and why; the newest 100"`
 }
 
@@ -103,9 +107,14 @@ func (d *Diary) Ask(r CorrectionRequest) {
 func (d *Diary) Decide(request int, to RequestStatus, why string, by domain.UserID, at time.Time) {
 	for i := range d.Requests {
 		if r := &d.Requests[i]; r.Request == request {
-			r.Status, r.Decision, r.DecidedBy, r.DecidedAt = to, why, by, &at
+			r.Decided(to, why, by, at)
 		}
 	}
+}
+
+// Decided sets the decision about the request.
+func (r *CorrectionRequest) Decided(to RequestStatus, why string, by domain.UserID, at time.Time) {
+	r.Status, r.Decision, r.DecidedBy, r.DecidedAt = to, why, by, &at
 }
 
 // Answers are the answers of a diary, by item.

@@ -125,29 +125,35 @@ func ListHeldDiaries(ctx context.Context, r readmodels.Request, q HeldDiariesQue
 
 // withCounting adds what the windows have that the diaries would have counted in.
 func withCounting(ctx context.Context, r readmodels.Request, all []HeldDiary) error {
-	var keys bson.A
+	var keys []string
 	for _, h := range all {
 		if h.For != "" {
 			keys = append(keys, DiaryKey(h.Patient, h.Instrument, h.For))
 		}
 	}
+	windows, err := DiariesOf(ctx, r, keys)
+	for i, h := range all { // no window has the key of a diary that would have counted in none
+		all[i].Counts = windows[DiaryKey(h.Patient, h.Instrument, h.For)]
+	}
+	return err
+}
+
+// DiariesOf returns what windows have, by their keys.
+func DiariesOf(ctx context.Context, r readmodels.Request, keys []string) (map[string]*Diary, error) {
 	if len(keys) == 0 {
-		return nil
+		return nil, nil
 	}
 	found, err := r.Store.Collection(Diaries).Find(ctx, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: keys}}}})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var windows []Diary
 	if err := found.All(ctx, &windows); err != nil {
-		return err
+		return nil, err
 	}
 	byKey := map[string]*Diary{}
 	for n := range windows {
 		byKey[windows[n].ID] = &windows[n]
 	}
-	for i, h := range all { // no window has the key of a diary that would have counted in none
-		all[i].Counts = byKey[DiaryKey(h.Patient, h.Instrument, h.For)]
-	}
-	return nil
+	return byKey, nil
 }

@@ -20,13 +20,14 @@ import (
 //
 // Every day something is recorded about a patient, so only two indexes contain the last activity. They begin with the
 // status. A list without a status asks for all statuses, and the store merges them.
-var PatientLists = readmodels.View{Name: "patient-list", Version: 7, Indexes: []mongo.IndexModel{
+var PatientLists = readmodels.View{Name: "patient-list", Version: 8, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "_id"),
 	readmodels.IndexOn("study", "site", "_id"),
 	readmodels.IndexOn("study", "status", "_id"),
 	readmodels.IndexOn("study", "site", "status", "_id"),
 	readmodels.IndexOn("study", "status", "lastActivityAt", "_id"),
 	readmodels.IndexOn("study", "site", "status", "lastActivityAt", "_id"),
+	readmodels.IndexOn("study", "numbers"),
 }}
 
 // PatientRow is a line of a list of patients.
@@ -65,6 +66,8 @@ type PatientRow struct {
 	Open       patient.Candidates    `bson:"open,omitempty" json:"-"`
 	Risks      int                   `bson:"risks" json:"risks" doc:"Risks flagged so far"`
 	Compliance diaryviews.Compliance `bson:"compliance" json:"compliance" doc:"How the patient keeps the diary"`
+	// Numbers are those by which the patient is found, in the form of domain.Folded.
+	Numbers []string `bson:"numbers" json:"-"`
 	// Sites are those that the patient has been at.
 	Sites readmodels.History[domain.SiteID] `bson:"sites" json:"-"`
 }
@@ -89,6 +92,7 @@ type PatientsQuery struct {
 	Study  domain.StudyID `path:"study" doc:"The study"`
 	Site   domain.SiteID  `query:"site" doc:"Only this site"`
 	Status patient.Status `query:"status" doc:"Only patients with this status"`
+	Number string         `query:"number" example:"S-0001" doc:"Only the patient with this screening number or patient number, in capital or small letters; with older records, it may be two"`
 	// Treatment, Phase and EndCode narrow the list further.
 	Treatment patient.Treatment `query:"treatment" doc:"Only patients whose treatment has this status"`
 	Phase     patient.Phase     `query:"phase" doc:"Only patients in this phase"`
@@ -99,13 +103,22 @@ type PatientsQuery struct {
 // ListPatients returns a page of a study's patients.
 func ListPatients(ctx context.Context, r readmodels.Request, q PatientsQuery) (readmodels.List[PatientRow], error) {
 	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(q.Study)}}, "site", q.Site)
+	if q.Number != "" {
+		filter = append(filter, bson.E{Key: "numbers", Value: domain.Folded(q.Number)})
+		return readmodels.ListedFew(ctx, r.Store.Collection(PatientLists), q.Page, q.narrowed(readmodels.Equal(filter, "status", q.Status)),
+			patientOrders)
+	}
 	if q.Sort == "" || q.Sort == patientOrders[0].Name {
 		filter = readmodels.Equal(filter, "status", q.Status)
 	} else {
 		filter = append(filter, readmodels.OneOrAny("status", q.Status, patient.Statuses))
 	}
+	return readmodels.Listed(ctx, r.Store.Collection(PatientLists), q.Page, q.narrowed(filter), patientOrders)
+}
+
+// narrowed adds to a filter what no index finds.
+func (q PatientsQuery) narrowed(filter bson.D) bson.D {
 	filter = readmodels.Equal(filter, "treatment", q.Treatment)
 	filter = readmodels.Equal(filter, "phase", q.Phase)
-	filter = readmodels.Equal(filter, "endCode", q.EndCode)
-	return readmodels.Listed(ctx, r.Store.Collection(PatientLists), q.Page, filter, patientOrders)
+	return readmodels.Equal(filter, "endCode", q.EndCode)
 }

@@ -10,6 +10,7 @@ import (
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/instrument"
+	"casebook/domain/localtime"
 	"casebook/domain/patient"
 	"casebook/domain/refuse"
 	"casebook/domain/study"
@@ -21,12 +22,14 @@ import (
 )
 
 // PatientViews is the view of whole patients, with one document per patient.
-var PatientViews = readmodels.View{Name: "patient-view", Version: 10}
+var PatientViews = readmodels.View{Name: "patient-view", Version: 11}
 
 const (
 	// TrendLength bounds the windows in the trend of an instrument: a month of a daily diary. The view of diaries has all
 	// windows. Without a bound, every diary would write all windows of the patient again.
 	TrendLength = 30
+	// maxLater bounds the assignments of an instrument that are to come; there is rarely more than one.
+	maxLater = 20
 	// maxSteps bounds the steps; a patient has about a dozen.
 	maxSteps = 200
 	// maxRisks bounds the newest risks that a document holds.
@@ -144,14 +147,20 @@ func (v *PatientDocument) Propose(c Candidate) {
 // AnsweredBy is an instrument that is assigned to the patient, with the newest windows.
 type AnsweredBy struct {
 	Instrument instrument.ID `bson:"instrument" json:"instrument" doc:"The instrument"`
-	Version    int           `bson:"version" json:"version" doc:"Version of its definition"`
-	Title      string        `bson:"title" json:"title" doc:"Its title"`
-	Zone       string        `bson:"zone" json:"zone" doc:"Zone that its windows follow"`
-	From       domain.Date   `bson:"from" json:"from" doc:"First day"`
-	Until      domain.Date   `bson:"until" json:"until" doc:"Last day on which a window opens"`
-	Phase      patient.Phase `bson:"phase,omitempty" json:"phase,omitempty" doc:"The phase for which the protocol assigned it; left out if a person did"`
-	Stopped    string        `bson:"stopped,omitempty" json:"stopped,omitempty" doc:"Why it was stopped before its last day"`
-	Trend      []TrendPoint  `bson:"trend" json:"trend" doc:"The newest windows in order, at most 30"`
+	Assignment `bson:",inline"`
+	Later      []Assignment `bson:"later,omitempty" json:"later,omitempty" doc:"Assignments that are to come, in order, at most 20"`
+	Trend      []TrendPoint `bson:"trend" json:"trend" doc:"The newest windows in order, at most 30"`
+}
+
+// Assignment is a range of days on which a patient answers an instrument.
+type Assignment struct {
+	Version int           `bson:"version" json:"version" doc:"Version of its definition"`
+	Title   string        `bson:"title" json:"title" doc:"Its title"`
+	Zone    string        `bson:"zone" json:"zone" doc:"Zone that its windows follow"`
+	From    domain.Date   `bson:"from" json:"from" doc:"First day"`
+	Until   domain.Date   `bson:"until" json:"until" doc:"Last day on which a window opens"`
+	Phase   patient.Phase `bson:"phase,omitempty" json:"phase,omitempty" doc:"The phase for which the protocol assigned it; left out if a person did"`
+	Stopped string        `bson:"stopped,omitempty" json:"stopped,omitempty" doc:"Why it was stopped before its last day"`
 }
 
 // TrendPoint is a decided window in a trend. Its stored names are short because every diary writes all points of the patient
@@ -192,23 +201,68 @@ func (v *PatientDocument) Flag(r Risk) {
 	}
 }
 
-// Assigned adds an instrument, or replaces the former version of it.
-func (v *PatientDocument) Assigned(a AnsweredBy) {
-	for i := range v.Instruments {
-		if v.Instruments[i].Instrument == a.Instrument {
-			a.Trend = v.Instruments[i].Trend
-			v.Instruments[i] = a
-			return
+// Assigned adds an assignment that was recorded on a day. One that is to come stays behind the one in force until then. As in the diary,
+// what has not ended by the first day of the new one ends on the day before.
+func (v *PatientDocument) Assigned(id instrument.ID, to Assignment, recordedOn domain.Date) {
+	at := slices.IndexFunc(v.Instruments, func(a AnsweredBy) bool { return a.Instrument == id })
+	if at < 0 {
+		v.Instruments = append(v.Instruments, AnsweredBy{Instrument: id, Assignment: to})
+		return
+	}
+	a := &v.Instruments[at]
+	a.on(recordedOn)
+	a.endOn(to.From.AddDays(-1), "")
+	if to.From <= recordedOn || a.Until < recordedOn || a.Until < a.From {
+		a.Assignment, a.Later = to, nil
+		return
+	}
+	a.Later = readmodels.LatestOf(append(a.Later, to), maxLater)
+}
+
+// on makes the assignment that is in force on a day the present one.
+func (a *AnsweredBy) on(day domain.Date) {
+	for len(a.Later) > 0 && a.Later[0].From <= day {
+		a.Assignment, a.Later = a.Later[0], a.Later[1:]
+	}
+}
+
+// endOn ends the present assignment, and those to come, on a day. why is "" where another one goes on.
+func (a *AnsweredBy) endOn(day domain.Date, why string) {
+	a.Assignment.endOn(day, why)
+	for i := range a.Later {
+		a.Later[i].endOn(day, why)
+	}
+	a.Later = slices.DeleteFunc(a.Later, func(l Assignment) bool { return l.Until < l.From })
+}
+
+func (a *Assignment) endOn(day domain.Date, why string) {
+	if a.Until > day {
+		a.Until = day
+		if why != "" {
+			a.Stopped = why
 		}
 	}
-	v.Instruments = append(v.Instruments, a)
 }
 
 // Stopped ends an instrument.
 func (v *PatientDocument) Stopped(e diary.InstrumentStopped) {
 	for i := range v.Instruments {
-		if a := &v.Instruments[i]; a.Instrument == e.Instrument && a.Until > e.Until {
-			a.Until, a.Stopped = e.Until, string(e.Reason)
+		if a := &v.Instruments[i]; a.Instrument == e.Instrument {
+			a.endOn(e.Until, string(e.Reason))
+		}
+	}
+}
+
+// inForce shows for each instrument the assignment that is in force at a moment.
+func (v *PatientDocument) inForce(at time.Time) {
+	for i := range v.Instruments {
+		a := &v.Instruments[i]
+		for len(a.Later) > 0 {
+			zone, err := localtime.Load(a.Later[0].Zone)
+			if err != nil || a.Later[0].From > domain.DateOf(zone.In(at)) {
+				break
+			}
+			a.on(a.Later[0].From)
 		}
 	}
 }
@@ -348,11 +402,17 @@ func LoadPatient(ctx context.Context, r readmodels.Request, q PatientQuery) (v P
 		if !known {
 			return v, refuse.NotFound("patient_not_found", "there was no patient %s then", q.Patient).At("asOf").Do("ask for a later moment")
 		}
+		at := q.AsOf.Time
+		if at.IsZero() { // the moment is a position
+			at = was.UpdatedAt
+		}
+		was.inForce(at)
 		return *was, nil
 	}
 	err = r.Store.Collection(PatientViews).FindOne(ctx, bson.D{{Key: "_id", Value: string(q.Patient)}}).Decode(&v)
 	if errors.Is(err, mongo.ErrNoDocuments) {
 		return v, refuse.NotFound("patient_not_found", "there is no patient %s", q.Patient).Do("check the id")
 	}
+	v.inForce(r.Now)
 	return v, err
 }

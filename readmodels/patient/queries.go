@@ -4,4 +4,4 @@ package patient
 import "casebook/readmodels"
 
 // Queries are those of this context.
-var Queries = []readmodels.Query{patients, patientView, deviations, reconsents}
+var Queries = []readmodels.Query{patients, patientView, deviations, reconsents, sameNumbers}

@@ -9,8 +9,11 @@ import (
 
 	"casebook/access"
 	"casebook/domain"
+	"casebook/domain/diary"
+	"casebook/domain/instrument"
 	"casebook/domain/safety"
 	"casebook/readmodels"
+	diaryviews "casebook/readmodels/diary"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -18,11 +21,12 @@ import (
 
 // Alerts is the worklist of alerts, with one document per alert. The field Order combines status, severity and who may see the
 // alert in twelve values.
-// Every filter selects some of these values, so that two indexes serve all filters in the order of urgency and, merged by
+// Every filter but that of the patient selects some of these values, so that two indexes serve all filters in the order of urgency and, merged by
 // the store, in the order of time. No index has the kind: it would cost every alert more than it saves a reader.
-var Alerts = readmodels.View{Name: "alerts", Version: 3, Indexes: []mongo.IndexModel{
+var Alerts = readmodels.View{Name: "alerts", Version: 4, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "order", "raisedAt", "_id"),
 	readmodels.IndexOn("study", "place", "order", "raisedAt", "_id"),
+	readmodels.IndexOn("study", "patient", "_id"),
 }}
 
 // maxNotifications bounds the newest notifications that a document holds. There is one for each level and channel.
@@ -51,10 +55,11 @@ type Alert struct {
 	Kind              safety.Kind      `bson:"kind" json:"kind" doc:"What it is about"`
 	Severity          safety.Severity  `bson:"severity" json:"severity" enum:"urgent,routine" doc:"How urgent a review is"`
 	Summary           string           `bson:"summary" json:"summary" doc:"What happened"`
-	OccurredAt        time.Time        `bson:"occurredAt" json:"occurredAt" doc:"When it happened"`
-	RaisedAt          time.Time        `bson:"raisedAt" json:"raisedAt" doc:"When it was raised"`
-	Status            AlertStatus      `bson:"status" json:"status" doc:"Whether somebody has looked at it, and whether it is dealt with"`
-	Level             int              `bson:"level" json:"level" doc:"How often it was escalated"`
+	Cause             `bson:",inline"`
+	OccurredAt        time.Time   `bson:"occurredAt" json:"occurredAt" doc:"When it happened"`
+	RaisedAt          time.Time   `bson:"raisedAt" json:"raisedAt" doc:"When it was raised"`
+	Status            AlertStatus `bson:"status" json:"status" doc:"Whether somebody has looked at it, and whether it is dealt with"`
+	Level             int         `bson:"level" json:"level" doc:"How often it was escalated"`
 	// ReviewBy is nil after the last level.
 	ReviewBy      *time.Time     `bson:"reviewBy,omitempty" json:"reviewBy,omitempty" doc:"When it is escalated unless it is reviewed before"`
 	ReviewedBy    domain.UserID  `bson:"reviewedBy,omitempty" json:"reviewedBy,omitempty" doc:"Who has looked"`
@@ -69,6 +74,24 @@ type Alert struct {
 	Place string          `bson:"place,omitempty" json:"-"`
 	// Order is the rank of the alert (see Ranks).
 	Order int `bson:"order" json:"-"`
+}
+
+// Cause is what in a diary has caused an alert, for callers who may read clinical data. Alerts of earlier programs do not say it.
+type Cause struct {
+	Instrument instrument.ID `bson:"instrument,omitempty" json:"instrument,omitempty" doc:"The instrument, if a diary has caused it"`
+	Window     string        `bson:"window,omitempty" json:"window,omitempty" doc:"The window of the diary, or the last one that was missed"`
+	Rule       string        `bson:"rule,omitempty" json:"rule,omitempty" doc:"The risk rule that holds"`
+	Message    string        `bson:"message,omitempty" json:"message,omitempty" doc:"What the rule says to the site"`
+	// Diary is read with the line, because messages about the alert leave the system.
+	Diary *CauseDiary `bson:"-" json:"diary,omitempty" doc:"What the window has now; left out if nothing was answered"`
+}
+
+// CauseDiary is what was answered in the window of an alert.
+type CauseDiary struct {
+	CapturedAt time.Time           `json:"capturedAt" doc:"When it was answered, by the device's clock"`
+	Answers    diaryviews.Answers  `json:"answers" doc:"The answers, with all corrections"`
+	Scores     []diary.ScoreResult `json:"scores,omitempty" doc:"The scores, with all corrections"`
+	Corrected  int                 `json:"corrected,omitempty" doc:"How often it was corrected"`
 }
 
 // Notification is the result of notifying a channel of a level of the alert.
@@ -153,7 +176,7 @@ func (a *Alert) WithoutPatient() {
 		return
 	}
 	a.Summary = strings.ReplaceAll(a.Summary, string(a.Patient), "(left out)")
-	a.Patient, a.Note, a.Outcome = "", "", ""
+	a.Patient, a.Note, a.Outcome, a.Cause = "", "", "", Cause{}
 }
 
 // alertOrders begin with the order of urgency: first the open alerts, then the reviewed and the closed ones; among those of
@@ -196,7 +219,7 @@ var Queries = []readmodels.Query{
 			"recalled kits at home, " +
 			"study managers also those about pauses, and those about lists and forced allocations are for roles that know arms. " +
 			readmodels.PatientsLeftOut,
-		OpenTo: access.StudyMembers, Reach: readmodels.ReachStudy, Views: []readmodels.View{Alerts},
+		OpenTo: access.StudyMembers, Reach: readmodels.ReachStudy, Views: []readmodels.View{Alerts, diaryviews.Diaries},
 		Sort: readmodels.SortBy(alertOrders, "By urgency, or by when they were raised;"),
 	}, ListAlerts),
 	withoutKit,
@@ -204,19 +227,20 @@ var Queries = []readmodels.Query{
 
 // AlertsQuery asks for a study's alerts; empty fields do not narrow the list.
 type AlertsQuery struct {
-	Study        domain.StudyID  `path:"study" doc:"The study"`
-	Site         domain.SiteID   `query:"site" doc:"Only this site, with what concerns all sites or those of its country"`
-	Status       AlertStatus     `query:"status" doc:"Only alerts with this status"`
-	Severity     safety.Severity `query:"severity" enum:"urgent,routine" doc:"Only alerts of this severity"`
-	Kind         safety.Kind     `query:"kind" doc:"Only alerts of this kind"`
-	RaisedBefore time.Time       `query:"raisedBefore" doc:"Only alerts that were raised before"`
+	Study        domain.StudyID   `path:"study" doc:"The study"`
+	Site         domain.SiteID    `query:"site" doc:"Only this site, with what concerns all sites or those of its country"`
+	Status       AlertStatus      `query:"status" doc:"Only alerts with this status"`
+	Severity     safety.Severity  `query:"severity" enum:"urgent,routine" doc:"Only alerts of this severity"`
+	Kind         safety.Kind      `query:"kind" doc:"Only alerts of this kind"`
+	Patient      domain.PatientID `query:"patient" doc:"Only alerts about this patient; none for callers who may not read clinical data"`
+	RaisedBefore time.Time        `query:"raisedBefore" doc:"Only alerts that were raised before"`
 	readmodels.Page
 }
 
 // ListAlerts returns a page of a study's alerts.
 func ListAlerts(ctx context.Context, r readmodels.Request, q AlertsQuery) (list readmodels.List[Alert], err error) {
 	kinds, some := readmodels.ShownTo(r, q.Study, q.Site, q.Kind, shownKinds(r, q.Study))
-	if !some {
+	if !some || q.Patient != "" && !r.MayKnowPatients(q.Study, q.Site) { // it would be known by asking for one after another
 		return list, nil
 	}
 	filter := shownAt(bson.D{{Key: "study", Value: string(q.Study)}}, q.Site)
@@ -229,11 +253,36 @@ func ListAlerts(ctx context.Context, r readmodels.Request, q AlertsQuery) (list 
 	if len(kinds) > 0 {
 		filter = append(filter, readmodels.OneOf("kind", kinds))
 	}
-	list, err = readmodels.Listed(ctx, r.Store.Collection(Alerts), q.Page, filter, alertOrders)
+	if q.Patient != "" {
+		list, err = readmodels.ListedFew(ctx, r.Store.Collection(Alerts), q.Page, readmodels.Equal(filter, "patient", q.Patient), alertOrders)
+	} else {
+		list, err = readmodels.Listed(ctx, r.Store.Collection(Alerts), q.Page, filter, alertOrders)
+	}
+	if err != nil {
+		return list, err
+	}
 	for i := range list.Items {
 		if alert := &list.Items[i]; !r.MayKnowPatients(q.Study, alert.Site) {
 			alert.WithoutPatient()
 		}
 	}
-	return list, err
+	return list, withDiaries(ctx, r, list.Items)
+}
+
+// withDiaries adds to alerts what the windows have that caused them.
+func withDiaries(ctx context.Context, r readmodels.Request, all []Alert) error {
+	var keys []string
+	for _, a := range all {
+		if a.Window != "" {
+			keys = append(keys, diaryviews.DiaryKey(a.Patient, a.Instrument, a.Window))
+		}
+	}
+	windows, err := diaryviews.DiariesOf(ctx, r, keys)
+	for i := range all {
+		a := &all[i]
+		if d := windows[diaryviews.DiaryKey(a.Patient, a.Instrument, a.Window)]; d != nil && d.CapturedAt != nil {
+			a.Diary = &CauseDiary{CapturedAt: *d.CapturedAt, Answers: d.Answers, Scores: d.Scores, Corrected: d.Corrected}
+		}
+	}
+	return err
 }

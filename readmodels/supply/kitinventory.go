@@ -208,12 +208,17 @@ func ListKits(ctx context.Context, r readmodels.Request, q KitsQuery) (list read
 		return listKitsAsOf(ctx, r, q, filter)
 	}
 	filter = readmodels.Equal(readmodels.Equal(filter, "location", q.Location), "patient", q.Patient)
-	if q.Sort == changed {
+	switch {
+	case q.Patient != "": // who has a kit is also in given, which has an index, and stays there when the kit is put back
+		filter = append(filter, bson.E{Key: "given.patient", Value: string(q.Patient)})
+		list, err = readmodels.ListedFew(ctx, r.Store.Collection(KitInventories), q.Page, readmodels.Equal(filter, "status", q.Status), kitOrders)
+	case q.Sort == changed:
 		filter = append(filter, readmodels.OneOrAny("status", q.Status, supply.KitStatuses))
-	} else {
+		list, err = readmodels.Listed(ctx, r.Store.Collection(KitInventories), q.Page, filter, kitOrders)
+	default:
 		filter = readmodels.Equal(filter, "status", q.Status)
+		list, err = readmodels.Listed(ctx, r.Store.Collection(KitInventories), q.Page, filter, kitOrders)
 	}
-	list, err = readmodels.Listed(ctx, r.Store.Collection(KitInventories), q.Page, filter, kitOrders)
 	for i := range list.Items {
 		if k := &list.Items[i]; !r.MayKnowPatients(q.Study, domain.SiteID(k.Location)) {
 			k.WithoutPatient()

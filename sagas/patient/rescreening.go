@@ -25,7 +25,7 @@ var Rescreening = sagas.Define("rescreening",
 	sagas.On[patient.RegistrationVoided](sagas.ByPatient, rescreening.voided),
 	sagas.On[patient.StepUndone](sagas.ByPatient, rescreening.undone),
 	// Version 1 knew of no voided registration.
-).Upcast(domain.Unchanged)
+).OfPatients().Upcast(domain.Unchanged)
 
 // again names the instance of a record that goes on from another.
 func again(e patient.Screened, _ eventlog.Recorded) []string {

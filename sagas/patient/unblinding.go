@@ -19,7 +19,7 @@ type unblinding struct{}
 var Unblinding = sagas.Define("unblinding",
 	sagas.Sends(patient.MarkUnblinded{}),
 	sagas.On(notForSafetyReport, unblinding.broken),
-)
+).OfPatients()
 
 func notForSafetyReport(e randomisation.BlindBroken, at eventlog.Recorded) []string {
 	if e.Kind == study.UnblindedForSafetyReport {

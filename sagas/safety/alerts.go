@@ -134,7 +134,8 @@ func (s watching) riskFlagged(e diary.RiskFlagged, o sagas.Occurrence) (reaction
 		severity = safety.Urgent
 	}
 	return s.raise(safety.RaiseAlert{Site: o.Site, Patient: e.Patient, Kind: safety.RiskFlagged, Severity: severity,
-		Summary: fmt.Sprintf("A diary of patient %s crossed a risk rule.", e.Patient)}, o)
+		Summary:    fmt.Sprintf("A diary of patient %s crossed a risk rule.", e.Patient),
+		Instrument: e.Instrument, Window: e.Window, Rule: e.Rule, Message: e.Message}, o)
 }
 
 // heldAtRisk raises an alert that does not say what was answered either. The worklist of held diaries has it.

@@ -27,7 +27,7 @@ var Leaving = sagas.Define("leaving",
 	sagas.On[patient.ScreenFailureRecorded](patientOfSite, leaving.screenFailed),
 	sagas.On[patient.RegistrationVoided](patientOfSite, leaving.registrationVoided),
 	sagas.On[patient.VisitVoided](patientOfSite, leaving.visitVoided),
-).InGroup("leaving-5")
+).OfPatients().InGroup("leaving-5")
 
 // patientOfSite names the instance of a patient who is at a site.
 func patientOfSite[E any](_ E, at eventlog.Recorded) []string {

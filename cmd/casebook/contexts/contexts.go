@@ -140,7 +140,7 @@ func Projections() []projections.Projection {
 		processprojections.Projections,
 		safetyprojections.Projections,
 		supplyprojections.Projections,
-		auditprojections.Projections(Streams()),
+		auditprojections.Projections(Streams(), ofPatients()),
 		enrollmentprojections.Projections,
 		randomisationprojections.Projections,
 		userprojections.Projections,
@@ -171,6 +171,16 @@ func Views() []readmodels.View {
 		all = append(all, p.View)
 	}
 	return all
+}
+
+// ofPatients names the processes whose instances are named after patients.
+func ofPatients() (names []string) {
+	for _, p := range Processes() {
+		if p.IsOfPatients() {
+			names = append(names, p.Name)
+		}
+	}
+	return names
 }
 
 func eventNames() (names []string) {
