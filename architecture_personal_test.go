@@ -12,7 +12,6 @@ import (
 	"strings"
 	"testing"
 
-	"casebook/domain/personal"
 )
 
 // TestPersonalDataAreInOneContext finds fields of the type personal.Value outside of the context identity. Who a patient is must be in

@@ -4,8 +4,8 @@ import (
 	"strings"
 	"testing"
 
-	"casebook/domain/personal"
 	"casebook/domain/patient"
+	"casebook/domain/personal"
 	"casebook/domain/randomisation"
 	"casebook/domain/supply"
 	"casebook/sagas"
