@@ -38,7 +38,8 @@ func (d *description) pushKey() {
 	d.document.AddOperation(&huma.Operation{
 		OperationID: "PushKey", Method: http.MethodGet, Path: pushKeyRoute, Tags: []string{tagSession},
 		Summary: "For which key a browser subscribes to notifications",
-		Description: "The app then sends SubscribePush with the subscription of the browser. If the key has changed since, it subscribes anew. Open to everybody.",
+		Description: "The app then sends SubscribePush with the subscription of the browser. If the key has changed since, it " +
+			"subscribes anew. Open to everybody.",
 		Responses: d.responses(answer, append([]int{http.StatusNotFound}, always...)...),
 		Security:  []map[string][]string{},
 	})
