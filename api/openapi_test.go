@@ -52,7 +52,7 @@ func TestEveryCommandAndQueryIsDescribed(t *testing.T) {
 	expected := map[string]bool{"post /api/v1/commands:batch": true, "post /api/v1/sign-in": true, "post " + refreshRoute: true,
 		"post " + activateRoute: true,
 		"get /healthz":          true,
-		"get /readyz":           true, "get " + changesRoute: true, "post " + ticketRoute: true}
+		"get /readyz":           true, "get " + changesRoute: true, "get " + pushKeyRoute: true, "post " + ticketRoute: true}
 	for _, c := range contexts.Commands() {
 		if !c.Internal() {
 			expected["post /api/v1/commands/"+c.Name()] = true

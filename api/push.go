@@ -37,8 +37,9 @@ func (d *description) pushKey() {
 	answer.Headers["Etag"] = &huma.Param{Description: "Tag of the answer", Schema: &huma.Schema{Type: huma.TypeString}}
 	d.document.AddOperation(&huma.Operation{
 		OperationID: "PushKey", Method: http.MethodGet, Path: pushKeyRoute, Tags: []string{tagSession},
-		Summary: "For which key a browser subscribes to notifications", Description: "The app then sends SubscribePush with the subscription of " +
-			"the browser. If the key has changed since, it subscribes anew. Open to everybody.",
+		Summary: "For which key a browser subscribes to notifications",
+		Description: "The app then sends SubscribePush with the subscription of the browser. If the key has changed since, it " +
+			"subscribes anew. Open to everybody.",
 		Responses: d.responses(answer, append([]int{http.StatusNotFound}, always...)...),
 		Security:  []map[string][]string{},
 	})

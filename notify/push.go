@@ -169,7 +169,8 @@ func pushDialer(allowed map[string]bool) func(context.Context, string, string) (
 }
 
 // sharedSpaces are address spaces that netip counts as global and that are not public: of carriers (RFC 6598), for tests (RFC 2544), for
-// protocols (RFC 6890), reserved ones, and those behind translators (RFC 6052, RFC 8215) and tunnels (RFC 3056), which lead to any IPv4 address.
+// protocols (RFC 6890), reserved ones, and those behind translators (RFC 6052, RFC 8215) and tunnels (RFC 3056), which lead to any IPv4
+// address.
 var sharedSpaces = []netip.Prefix{netip.MustParsePrefix("100.64.0.0/10"), netip.MustParsePrefix("198.18.0.0/15"),
 	netip.MustParsePrefix("192.0.0.0/24"), netip.MustParsePrefix("0.0.0.0/8"), netip.MustParsePrefix("240.0.0.0/4"),
 	netip.MustParsePrefix("64:ff9b::/96"), netip.MustParsePrefix("64:ff9b:1::/48"), netip.MustParsePrefix("2002::/16")}

@@ -68,8 +68,8 @@ func TestADeviceReadsWhatIsPushed(t *testing.T) {
 func TestWhatBecomesOfAPushThatIsNotTaken(t *testing.T) {
 	s := pushtest.Start(t)
 	p := openPush(t, s, nil)
-	for answer, code := range map[int]string{404: "push_gone", 410: "push_gone", 400: "push_rejected", 403: "push_rejected", 413: "push_rejected",
-		302: "push_rejected", 429: "push_failed", 500: "push_failed", 503: "push_failed"} {
+	for answer, code := range map[int]string{404: "push_gone", 410: "push_gone", 400: "push_rejected", 403: "push_rejected",
+		413: "push_rejected", 302: "push_rejected", 429: "push_failed", 500: "push_failed", 503: "push_failed"} {
 		to := subscribe(s, p, answer)
 		err := p.Send(t.Context(), to, aPush(time.Hour))
 		var problem *Problem

@@ -50,7 +50,8 @@ func (s *server) reminders(logger *slog.Logger) []sagas.Process {
 	}
 	all := contexts.Reminders(by)
 	if len(all) > 0 && s.identities == nil {
-		logger.Warn("patients are not reminded: this process has the role reminders, and no keys of personal data; name them with --identity-keys")
+		logger.Warn("patients are not reminded: this process has the role reminders, and no keys of personal data; " +
+			"name them with --identity-keys")
 		return nil
 	}
 	return all

@@ -276,6 +276,29 @@ func TestWithoutAContactNothingIsPushed(t *testing.T) {
 	}
 }
 
+// TestAProcessMayDoNothingButRemind: it starts without the keys of tokens and of blinded values.
+func TestAProcessMayDoNothingButRemind(t *testing.T) {
+	flags := flagsFor(t.TempDir())
+	flags.Roles, flags.Push.Contact = []string{"reminders"}, "https://example.org/contact"
+	in := startWithFlags(t, flags, clock{})
+	if in.httpAddress != "" || in.push == nil {
+		t.Errorf("it serves at %q, %v", in.httpAddress, in.push)
+	}
+	for _, file := range []string{tokenKeyFile, blindingKeyFile} {
+		if _, err := os.Stat(filepath.Join(in.dir, file)); err == nil {
+			t.Errorf("it has made %s", file)
+		}
+	}
+	request, err := http.NewRequest(http.MethodGet, "http://"+in.adminAddress+"/readyz", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	(&site{installation: in}).eventually("the process is a member of its group", func() bool {
+		status, text := in.do(request, "")
+		return status == http.StatusOK && strings.Contains(text, "process patient-reminders")
+	})
+}
+
 // TestThePushKeyStays: devices have subscribed for it, also after a restart.
 func TestThePushKeyStays(t *testing.T) {
 	dir := dataDir(t.TempDir())

@@ -41,8 +41,8 @@ func Choose(d Diary, cmd ChooseReminders, _ domain.Call) ([]Event, error) {
 	return []Event{chosen}, nil
 }
 
-func (c RemindersChosen) sameQuiet(other RemindersChosen) bool {
-	return c.Quiet == other.Quiet || c.Quiet != nil && other.Quiet != nil && *c.Quiet == *other.Quiet
+func (e RemindersChosen) sameQuiet(other RemindersChosen) bool {
+	return e.Quiet == other.Quiet || e.Quiet != nil && other.Quiet != nil && *e.Quiet == *other.Quiet
 }
 
 // RemindsByEmail says whether the patient, or the site for the patient, has chosen reminders by e-mail.

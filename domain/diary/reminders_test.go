@@ -16,7 +16,8 @@ import (
 )
 
 // followed is a patient in a zone with one instrument that reminds; quiet are the quiet hours of the instrument.
-func followed(t testing.TB, zone, opens, closes string, quiet *instrument.QuietHours) (scenario.Given[diary.Diary, diary.Event], patient.Patient) {
+func followed(t testing.TB, zone, opens, closes string, quiet *instrument.QuietHours,
+) (scenario.Given[diary.Diary, diary.Event], patient.Patient) {
 	t.Helper()
 	definition := *instrument.PainDiary()
 	definition.Schedule = instrument.Schedule{EveryDays: 1, Remind: true, Quiet: quiet,
@@ -58,22 +59,38 @@ func TestRemindersWaitForTheEndOfQuietHours(t *testing.T) {
 		study, own          *instrument.QuietHours
 		now, want           string // local
 	}{
-		"none":                           {"Europe/Berlin", "18:00", "00:00", nil, nil, "2026-03-10 12:00", "2026-03-10T18:00:00+01:00"},
-		"the window opens outside":       {"Europe/Berlin", "18:00", "00:00", hours("22:00", "07:00"), nil, "2026-03-10 12:00", "2026-03-10T18:00:00+01:00"},
-		"the window opens in them":       {"Asia/Shanghai", "00:00", "00:00", hours("22:00", "07:00"), nil, "2026-03-09 23:30", "2026-03-10T07:00:00+08:00"},
-		"before midnight":                {"America/New_York", "23:00", "12:00", hours("22:00", "07:30"), nil, "2026-03-10 22:59", "2026-03-11T07:30:00-04:00"},
-		"by day":                         {"Europe/Berlin", "13:30", "20:00", hours("13:00", "15:00"), nil, "2026-03-10 12:00", "2026-03-10T15:00:00+01:00"},
-		"it closes before":               {"Europe/Berlin", "04:00", "06:00", hours("22:00", "07:00"), nil, "2026-03-10 03:00", "2026-03-10T04:00:00+01:00"},
-		"it closes just then":            {"Europe/Berlin", "04:00", "07:00", hours("22:00", "07:00"), nil, "2026-03-10 03:00", "2026-03-10T04:00:00+01:00"},
-		"the patient has others":         {"Europe/Berlin", "00:00", "00:00", hours("22:00", "07:00"), hours("23:00", "09:15"), "2026-03-09 23:30", "2026-03-10T09:15:00+01:00"},
-		"the patient has none":           {"Europe/Berlin", "00:00", "00:00", hours("22:00", "07:00"), hours("08:00", "08:00"), "2026-03-09 23:30", "2026-03-10T00:00:00+01:00"},
-		"noticed late, in quiet hours":   {"Europe/Berlin", "20:00", "12:00", hours("22:00", "07:00"), nil, "2026-03-10 22:30", "2026-03-11T07:00:00+01:00"},
-		"the clocks go forward":          {"Europe/Berlin", "00:00", "00:00", hours("22:00", "02:30"), nil, "2026-03-28 23:30", "2026-03-29T03:00:00+02:00"},
-		"a shorter night":                {"Europe/Berlin", "00:00", "00:00", hours("22:00", "07:00"), nil, "2026-03-28 23:30", "2026-03-29T07:00:00+02:00"},
-		"the clocks go back":             {"Europe/Berlin", "00:00", "00:00", hours("22:00", "02:30"), nil, "2026-10-24 23:30", "2026-10-25T02:30:00+01:00"},
-		"a longer night":                 {"America/New_York", "00:00", "00:00", hours("22:00", "07:00"), nil, "2026-10-31 23:30", "2026-11-01T07:00:00-05:00"},
-		"a zone of half an hour":         {"Australia/Lord_Howe", "00:00", "00:00", hours("22:00", "07:00"), nil, "2026-04-04 23:30", "2026-04-05T07:00:00+10:30"},
-		"noticed late, the last evening": {"Europe/Berlin", "20:00", "06:00", hours("22:00", "07:00"), nil, "2026-03-10 22:30", "2026-03-10T20:00:00+01:00"},
+		"none": {"Europe/Berlin", "18:00", "00:00", nil, nil,
+			"2026-03-10 12:00", "2026-03-10T18:00:00+01:00"},
+		"the window opens outside": {"Europe/Berlin", "18:00", "00:00", hours("22:00", "07:00"), nil,
+			"2026-03-10 12:00", "2026-03-10T18:00:00+01:00"},
+		"the window opens in them": {"Asia/Shanghai", "00:00", "00:00", hours("22:00", "07:00"), nil,
+			"2026-03-09 23:30", "2026-03-10T07:00:00+08:00"},
+		"before midnight": {"America/New_York", "23:00", "12:00", hours("22:00", "07:30"), nil,
+			"2026-03-10 22:59", "2026-03-11T07:30:00-04:00"},
+		"by day": {"Europe/Berlin", "13:30", "20:00", hours("13:00", "15:00"), nil,
+			"2026-03-10 12:00", "2026-03-10T15:00:00+01:00"},
+		"it closes before": {"Europe/Berlin", "04:00", "06:00", hours("22:00", "07:00"), nil,
+			"2026-03-10 03:00", "2026-03-10T04:00:00+01:00"},
+		"it closes just then": {"Europe/Berlin", "04:00", "07:00", hours("22:00", "07:00"), nil,
+			"2026-03-10 03:00", "2026-03-10T04:00:00+01:00"},
+		"the patient has others": {"Europe/Berlin", "00:00", "00:00", hours("22:00", "07:00"), hours("23:00", "09:15"),
+			"2026-03-09 23:30", "2026-03-10T09:15:00+01:00"},
+		"the patient has none": {"Europe/Berlin", "00:00", "00:00", hours("22:00", "07:00"), hours("08:00", "08:00"),
+			"2026-03-09 23:30", "2026-03-10T00:00:00+01:00"},
+		"noticed late, in quiet hours": {"Europe/Berlin", "20:00", "12:00", hours("22:00", "07:00"), nil,
+			"2026-03-10 22:30", "2026-03-11T07:00:00+01:00"},
+		"the clocks go forward": {"Europe/Berlin", "00:00", "00:00", hours("22:00", "02:30"), nil,
+			"2026-03-28 23:30", "2026-03-29T03:00:00+02:00"},
+		"a shorter night": {"Europe/Berlin", "00:00", "00:00", hours("22:00", "07:00"), nil,
+			"2026-03-28 23:30", "2026-03-29T07:00:00+02:00"},
+		"the clocks go back": {"Europe/Berlin", "00:00", "00:00", hours("22:00", "02:30"), nil,
+			"2026-10-24 23:30", "2026-10-25T02:30:00+01:00"},
+		"a longer night": {"America/New_York", "00:00", "00:00", hours("22:00", "07:00"), nil,
+			"2026-10-31 23:30", "2026-11-01T07:00:00-05:00"},
+		"a zone of half an hour": {"Australia/Lord_Howe", "00:00", "00:00", hours("22:00", "07:00"), nil,
+			"2026-04-04 23:30", "2026-04-05T07:00:00+10:30"},
+		"noticed late, the last evening": {"Europe/Berlin", "20:00", "06:00", hours("22:00", "07:00"), nil,
+			"2026-03-10 22:30", "2026-03-10T20:00:00+01:00"},
 	} {
 		given, who := followed(t, c.zone, c.opens, c.closes, c.study)
 		if c.own != nil {

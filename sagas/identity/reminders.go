@@ -157,8 +157,8 @@ func (by Senders) pushTo(ctx context.Context, m reminder, reader commands.Reader
 
 // end ends a subscription.
 func (m reminder) end(ctx context.Context, device identity.PushDevice, why identity.EndOfPush) error {
-	_, err := m.desk.Send(ctx, identity.EndPush{OfPatient: domain.ForPatient(m.patient), Device: device.Device, Number: device.Number, Why: why},
-		fmt.Sprintf("%s/push/%d", m.patient, device.Number), &m.at)
+	cmd := identity.EndPush{OfPatient: domain.ForPatient(m.patient), Device: device.Device, Number: device.Number, Why: why}
+	_, err := m.desk.Send(ctx, cmd, fmt.Sprintf("%s/push/%d", m.patient, device.Number), &m.at)
 	return err
 }
 

@@ -16,14 +16,14 @@ var reminderTexts = []reminderText{
 	{"cs", "Váš deník je otevřený", "Čeká na vás záznam k vyplnění. Otevřete prosím aplikaci."},
 	{"da", "Din dagbog er åben", "Der er noget, du skal udfylde. Åbn venligst appen."},
 	{"de", "Ihr Tagebuch ist offen", "Es gibt einen Eintrag für Sie. Bitte öffnen Sie die App."},
-	{"es", "Su diario está abierto", "Tiene una entrada por completar. Por favor, abra la aplicación."},
+	{"es", "Su diario está abierto", "Tiene una entrada por completar. Por favor, abra la aplicación."}, //nolint:misspell // it is not English
 	{"fi", "Päiväkirjasi on auki", "Sinulla on täytettävää. Avaa sovellus."},
 	{"fr", "Votre journal est ouvert", "Vous avez une entrée à remplir. Veuillez ouvrir l’application."},
-	{"it", "Il suo diario è aperto", "C’è una voce da compilare. Apra l’applicazione, per favore."},
+	{"it", "Il suo diario è aperto", "C’è una voce da compilare. Apra l’applicazione, per favore."}, //nolint:misspell // it is not English
 	{"nl", "Uw dagboek staat open", "Er is iets voor u om in te vullen. Open de app, alstublieft."},
 	{"no", "Dagboken din er åpen", "Det er noe du skal fylle ut. Vennligst åpne appen."},
 	{"pl", "Twój dzienniczek jest otwarty", "Czeka wpis do wypełnienia. Prosimy otworzyć aplikację."},
-	{"pt", "O seu diário está aberto", "Tem um registo por preencher. Por favor, abra a aplicação."},
+	{"pt", "O seu diário está aberto", "Tem um registo por preencher. Por favor, abra a aplicação."}, //nolint:misspell // it is not English
 	{"sv", "Din dagbok är öppen", "Det finns något för dig att fylla i. Öppna appen."},
 }
 
