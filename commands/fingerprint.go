@@ -48,8 +48,10 @@ func (d *Declaration[S, E, F, C]) fingerprintOf(r Request, body C) (fingerprint,
 	}
 	prefix := []byte(d.name + "\x00")
 	value := any(body)
-	if signed, ok := value.(domain.WithSignature); ok {
-		value = signed.WithoutSignature()
+	if c, ok := value.(domain.WithSignature); ok {
+		if unsigned, signed := c.WithoutSignature(); signed {
+			value = unsigned
+		}
 	}
 	if r.BodyVersion != 0 {
 		value = json.RawMessage(r.Body)

@@ -60,8 +60,9 @@ type WithCapture interface {
 
 // WithSignature is a command with a signature. Whoever signs the same again may get another signature.
 type WithSignature interface {
-	// WithoutSignature returns the command without it: two commands that are the same without it are the same.
-	WithoutSignature() any
+	// WithoutSignature returns the command without it: two commands that are the same without it are the same. signed is false if it has
+	// none, and then the command is not returned.
+	WithoutSignature() (unsigned any, signed bool)
 }
 
 // AboutPatient returns the patient that the command is about.

@@ -54,7 +54,10 @@ func (c SubmitDiary) signedBy(keys []user.DeviceKey, entered Entered) bool {
 }
 
 // WithoutSignature implements domain.WithSignature.
-func (c SubmitDiary) WithoutSignature() any {
+func (c SubmitDiary) WithoutSignature() (unsigned any, signed bool) {
+	if c.Signature == "" {
+		return nil, false
+	}
 	c.Signature = ""
-	return c
+	return c, true
 }
