@@ -246,9 +246,10 @@ func TestAnswersAreAsDescribed(t *testing.T) {
 	manager := c.as(account(t, "manager", user.Grant{Role: user.DataManager, Study: tr.study}))
 	statistician := c.as(account(t, "statistician", user.Grant{Role: user.Statistician, Study: tr.study}))
 	admin := c.as(account(t, "admin", user.Grant{Role: user.Admin}))
+	auditor := c.as(account(t, "auditor", user.Grant{Role: user.Auditor, Study: tr.study}))
 	for _, q := range contexts.Queries() {
 		r := manager.get(tr.path(q))
-		for _, other := range []client{statistician, admin, c.as(tr.self)} {
+		for _, other := range []client{statistician, admin, auditor, c.as(tr.self)} {
 			if r.StatusCode == http.StatusForbidden {
 				r = other.get(tr.path(q))
 			}

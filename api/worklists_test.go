@@ -15,7 +15,6 @@ import (
 	diaryviews "casebook/readmodels/diary"
 	patientviews "casebook/readmodels/patient"
 	safetyviews "casebook/readmodels/safety"
-	studyviews "casebook/readmodels/study"
 	supplyviews "casebook/readmodels/supply"
 
 	"github.com/google/uuid"
@@ -148,21 +147,6 @@ func TestKitsAreFoundByThePatient(t *testing.T) {
 	path := "/api/v1/studies/" + string(tr.study) + "/kits?total=count&patient=" + string(tr.patient)
 	if l := read[readmodels.List[supplyviews.KitRow]](t, c.as(tr.manager).get(path)); len(l.Items) != 0 || l.Total.Items != 0 {
 		t.Errorf("of a patient without a kit are found %+v", l.Items)
-	}
-}
-
-// TestR40_ArmsOfTheProtocolAreToldToThoseWhoKnowArms, and to nobody else.
-func TestR40_ArmsOfTheProtocolAreToldToThoseWhoKnowArms(t *testing.T) {
-	c := serve(t, nil)
-	tr := newTrial(t)
-	caughtUp(t, tr.position)
-	statistician := account(t, "statistician", user.Grant{Role: user.Statistician, Study: tr.study})
-	for who, want := range map[domain.UserID]int{statistician: 2, tr.crc: 0, tr.manager: 0} {
-		one := read[studyviews.ProtocolDocument](t, c.as(who).get("/api/v1/studies/"+string(tr.study)+"/protocols/1"))
-		all := read[readmodels.List[studyviews.ProtocolDocument]](t, c.as(who).get("/api/v1/studies/"+string(tr.study)+"/protocols"))
-		if len(one.Arms) != want || len(all.Items) != 1 || len(all.Items[0].Arms) != want {
-			t.Errorf("%s is told %+v and %+v", who, one.Arms, all.Items)
-		}
 	}
 }
 

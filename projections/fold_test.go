@@ -186,7 +186,8 @@ func TestPatientListAndCompliance(t *testing.T) {
 	kept := diaryviews.Compliance{Closed: 4, Completed: 3, OnTime: 2, Late: 1, AfterMissed: 1, Missed: 1, Rate: &rate}
 	last := window(4).Opens.Add(time.Hour)
 	want := &patientviews.PatientRow{Header: readmodels.Header{ID: "S.1", Position: int64(s.position) - 100}, Patient: "S.1", Study: "S",
-		Site: "01", Sites: readmodels.History[domain.SiteID]{}.Since(recordedAt, "01"), ScreeningNumber: "1",
+		Numbers: []string{"1", "S-00001"},
+		Site:    "01", Sites: readmodels.History[domain.SiteID]{}.Since(recordedAt, "01"), ScreeningNumber: "1",
 		PatientNumber: "S-00001", Status: patient.StatusEnrolled, Treatment: patient.TreatmentOn, Phase: patient.PhaseTreatment,
 		ScreenedOn: "2026-02-10", ConsentedOn: "2026-02-10",
 		ConsentVersion: "1.0",

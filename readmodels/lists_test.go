@@ -253,7 +253,9 @@ func TestAnAssignmentThatWasToComeIsInForceOnItsFirstDay(t *testing.T) {
 		now            string
 		version, later int
 		until          domain.Date
-	}{{"2026-03-31T14:59:00Z", 1, 2, "2026-03-31"}, {"2026-03-31T15:00:00Z", 2, 1, "2026-05-30"}, {"2026-06-02T00:00:00Z", 3, 0, "2026-06-30"}} {
+	}{
+		{"2026-03-31T14:59:00Z", 1, 2, "2026-03-31"}, {"2026-03-31T15:00:00Z", 2, 1, "2026-05-30"}, {"2026-06-02T00:00:00Z", 3, 0, "2026-06-30"},
+	} {
 		at, err := time.Parse(time.RFC3339, c.now)
 		if err != nil {
 			t.Fatal(err)

@@ -230,7 +230,7 @@ func (in installation) answersTo(t *testing.T, user domain.UserID, s simulation.
 	}
 	for _, q := range contexts.Queries() {
 		path := strings.NewReplacer("{study}", string(s.Study), "{site}", string(s.Site), "{patient}", string(s.Patient), "{kit}",
-			"310001", "{version}", "2", "{instrument}", "pain-diary").Replace(q.Path)
+			"310001", "{version}", "2", "{instrument}", "pain-diary", "{account}", "crc.berlin").Replace(q.Path)
 		asked := []string{""}
 		for _, p := range q.Parameters { // those who work at a site have to name it
 			switch {

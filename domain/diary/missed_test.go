@@ -194,7 +194,8 @@ func TestARunOfMissedWindowsGoesOnOverAssignments(t *testing.T) {
 			t.Errorf("up to %s are missed %d in a row, not %d", day, got, want)
 		}
 	}
-	if !g.State().MissedTooOften(painNRS, evening(t, "2026-03-07").ID, 5, 6) || g.State().MissedTooOften(painNRS, evening(t, "2026-03-06").ID, 5, 6) {
+	tooOften := func(day domain.Date) bool { return g.State().MissedTooOften(painNRS, evening(t, day).ID, 5, 6) }
+	if !tooOften("2026-03-07") || tooOften("2026-03-06") {
 		t.Error("the windows of earlier assignments do not count within days")
 	}
 	answered := g.Given(submitted(t, "2026-03-04", shanghai(t, "2026-03-05 10:30")))

@@ -62,10 +62,10 @@ func (e StepUndone) Changed() []domain.ChangedValue {
 
 // Changed implements domain.Changing.
 func (e DoseChanged) Changed() []domain.ChangedValue {
-	switch {
-	case e.FromStep == 0: // recorded before events said so
+	switch e.FromStep {
+	case 0: // recorded before events said so
 		return nil
-	case e.FromStep == e.Step: // then it begins or ends the rescue medication
+	case e.Step: // then it begins or ends the rescue medication
 		return []domain.ChangedValue{{Field: "rescue", Old: !e.Rescue, New: e.Rescue}}
 	}
 	return domain.ChangedNumber("doseStep", e.FromStep, e.Step)

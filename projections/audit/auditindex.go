@@ -19,10 +19,10 @@ type audited = auditviews.AuditEvent
 
 // AuditIndex makes one document per event of the streams: what the log knows about the event, but not what the event says,
 // apart from a few words and from the values that it has replaced, none of which are blinded. What the processes record whose
-// instances are named after patients, ofPatients, is also about the patient. Events of all types are folded alike. An event that needs more implements
-// domain.Described or one of its neighbours. Events are left out where it could tell of an arm that they happened. An event
-// that is no part of the record is marked as damaged, without what it claims. One that this program cannot read, such as one
-// of a newer program, is shown without what it says.
+// instances are named after patients, ofPatients, is also about the patient. Events of all types are folded alike. An event that
+// needs more implements domain.Described or one of its neighbours. Events are left out where it could tell of an arm that they
+// happened. An event that is no part of the record is marked as damaged, without what it claims. One that this program cannot read,
+// such as one of a newer program, is shown without what it says.
 func AuditIndex(streams []domain.StreamType, ofPatients ...string) projections.Projection {
 	var folds []projections.Fold[audited]
 	known := map[string]domain.StreamType{} // by category

@@ -3,7 +3,6 @@ package study
 import (
 	"slices"
 
-	"casebook/domain"
 	"casebook/domain/study"
 	"casebook/projections"
 	studyviews "casebook/readmodels/study"
@@ -22,9 +21,6 @@ var Protocols = projections.New(studyviews.Protocols,
 		}
 		d.Study, d.Version, d.PublishedOn, d.ConsentVersion, d.SiteApproval = e.Study, p.Version, p.PublishedOn, p.ConsentVersion, p.SiteApproval
 		d.ForEverybody, d.DrawnLater = !e.ByPatient, t.DrawnLater
-		for _, arm := range p.Arms {
-			d.Arms = append(d.Arms, studyviews.ProtocolArm{ID: domain.ArmID(arm.ID), Title: arm.Title})
-		}
 		if p.Reconsent != nil {
 			d.Reconsent = &studyviews.ProtocolReconsent{Who: p.Reconsent.Who, WithinDays: p.Reconsent.WithinDays, Blocks: p.Reconsent.Blocks}
 		}

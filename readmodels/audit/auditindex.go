@@ -21,8 +21,9 @@ import (
 )
 
 // AuditIndex is the view by which events are found, with one document per event: who, in which role, when, from where, by
-// which command and why, and which values it has replaced. What else the event says is only in the log. Documents never change, so each index costs one entry per
-// event. A list uses the index of one of its filters, and checks the other filters in the documents that it finds.
+// which command and why, and which values it has replaced. What else the event says is only in the log. Documents never change, so
+// each index costs one entry per event. A list uses the index of one of its filters, and checks the other filters in the documents
+// that it finds.
 var AuditIndex = readmodels.View{Name: "audit-index", Version: 5, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("trails", "recordedAt", "_id"),
 	readmodels.IndexOn("trails", "type", "recordedAt", "_id"),

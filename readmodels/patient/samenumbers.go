@@ -40,7 +40,8 @@ func NumberKey(study domain.StudyID, number string) string {
 
 // sameNumbers is the query of patients who share a number.
 var sameNumbers = readmodels.Declare(readmodels.Query{
-	Name: "SameNumbers", Path: "/api/v1/studies/{study}/same-numbers", Summary: "Patients whose numbers differ in capital and small letters alone",
+	Name: "SameNumbers", Path: "/api/v1/studies/{study}/same-numbers",
+	Summary: "Patients whose numbers differ in capital and small letters alone",
 	Doc: "Such as S-1 and s-1. Both were registered by earlier programs, or at the same moment, and stay two patients; check that they are " +
 		"two persons. New patients get no such number.",
 	OpenTo: access.To(access.DataManagers, access.Auditors), Reach: readmodels.ReachStudy, Views: []readmodels.View{ScreeningNumbers},

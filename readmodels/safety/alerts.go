@@ -21,8 +21,8 @@ import (
 
 // Alerts is the worklist of alerts, with one document per alert. The field Order combines status, severity and who may see the
 // alert in twelve values.
-// Every filter but that of the patient selects some of these values, so that two indexes serve all filters in the order of urgency and, merged by
-// the store, in the order of time. No index has the kind: it would cost every alert more than it saves a reader.
+// Every filter but that of the patient selects some of these values, so that two indexes serve all filters in the order of urgency
+// and, merged by the store, in the order of time. No index has the kind: it would cost every alert more than it saves a reader.
 var Alerts = readmodels.View{Name: "alerts", Version: 4, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "order", "raisedAt", "_id"),
 	readmodels.IndexOn("study", "place", "order", "raisedAt", "_id"),

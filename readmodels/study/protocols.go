@@ -17,13 +17,12 @@ import (
 )
 
 // Protocols is the view of what the versions of protocols ask for, with one document per version.
-var Protocols = readmodels.View{Name: "protocols", Version: 2, Indexes: []mongo.IndexModel{
+var Protocols = readmodels.View{Name: "protocols", Version: 1, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "version", "_id"),
 }}
 
 // ProtocolDocument is what a version of the protocol asks of a site: criteria, factors, visits, instruments and consents. Nothing
-// of what patients of an arm get, or of titles that may name an arm, is in it; only what is listed here is. The titles of the arms are
-// for roles that know arms.
+// of the arms, of what their patients get, or of titles that may name an arm is in it; only what is listed here is.
 type ProtocolDocument struct {
 	readmodels.Header `bson:",inline"`
 	Study             domain.StudyID       `bson:"study" json:"study" doc:"The study"`
@@ -40,18 +39,11 @@ type ProtocolDocument struct {
 	Visits            []ProtocolVisit      `bson:"visits,omitempty" json:"visits" doc:"The schedule of visits"`
 	Instruments       []ProtocolInstrument `bson:"instruments,omitempty" json:"instruments" doc:"What patients answer themselves"`
 	Stages            []ProtocolStage      `bson:"stages,omitempty" json:"stages,omitempty" doc:"Later draws, which RequestRandomisation asks for"`
-	Arms              []ProtocolArm        `bson:"arms,omitempty" json:"arms,omitempty" doc:"The arms, for callers who may know who is in which"`
 	DrawnLater        bool                 `bson:"drawnLater,omitempty" json:"drawnLater,omitempty" doc:"Whether the first draw is asked for by RequestRandomisation some time after the enrolment"`
 	DoseSteps         int                  `bson:"doseSteps,omitempty" json:"doseSteps,omitempty" doc:"Steps of the dose, the same in all arms; left out where doses are not changed"`
 	Rescue            bool                 `bson:"rescue,omitempty" json:"rescue,omitempty" doc:"Whether there is rescue medication"`
 	// ForEverybody says that the version was in force for all sites and patients at once.
 	ForEverybody bool `bson:"forEverybody,omitempty" json:"-"`
-}
-
-// ProtocolArm is an arm of the study.
-type ProtocolArm struct {
-	ID    domain.ArmID `bson:"id" json:"id" doc:"The arm, as lists and kits name it"`
-	Title string       `bson:"title" json:"title" doc:"What it is"`
 }
 
 // ProtocolReconsent says who signs again when a version is applied to them.
@@ -129,7 +121,7 @@ var (
 	protocol = readmodels.Declare(readmodels.Query{
 		Name: "Protocol", Path: "/api/v1/studies/{study}/protocols/{version}", Summary: "What a version of the protocol asks for",
 		Doc: "The criteria, factors with their levels, visits with their days, instruments, phases and the consent form, with the ids by which " +
-			"commands name them. The arms are in it for callers who may know who is in which; what their patients get is not.",
+			"commands name them. Arms, and what their patients get, are not in it.",
 		OpenTo: access.StudyMembers, Reach: readmodels.ReachSites, Views: []readmodels.View{Protocols},
 	}, LoadProtocol)
 )
@@ -152,18 +144,7 @@ var protocolOrders = []readmodels.Order[ProtocolDocument]{
 
 // ListProtocols returns a page of the versions of a study's protocol.
 func ListProtocols(ctx context.Context, r readmodels.Request, q ProtocolsQuery) (readmodels.List[ProtocolDocument], error) {
-	list, err := readmodels.Listed(ctx, r.Store.Collection(Protocols), q.Page, bson.D{{Key: "study", Value: string(q.Study)}}, protocolOrders)
-	for i := range list.Items {
-		list.Items[i].forCaller(r)
-	}
-	return list, err
-}
-
-// forCaller removes the arms for callers who may not know who is in which.
-func (p *ProtocolDocument) forCaller(r readmodels.Request) {
-	if !r.MayKnowArms(p.Study) {
-		p.Arms = nil
-	}
+	return readmodels.Listed(ctx, r.Store.Collection(Protocols), q.Page, bson.D{{Key: "study", Value: string(q.Study)}}, protocolOrders)
 }
 
 // LoadProtocol returns a version of the protocol. It refuses protocol_version_not_found.
@@ -173,6 +154,5 @@ func LoadProtocol(ctx context.Context, r readmodels.Request, q ProtocolQuery) (p
 		return p, refuse.NotFound("protocol_version_not_found", "study %s has no version %d of the protocol", q.Study, q.Version).
 			At("version").Do("the study's overview names the newest; versions count from 1")
 	}
-	p.forCaller(r)
 	return p, err
 }
