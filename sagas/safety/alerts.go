@@ -141,7 +141,7 @@ func (s watching) riskFlagged(e diary.RiskFlagged, o sagas.Occurrence) (reaction
 // heldAtRisk raises an alert that does not say what was answered either. The worklist of held diaries has it.
 func (s watching) heldAtRisk(e diary.Held, o sagas.Occurrence) (reaction, bool) {
 	return s.raise(safety.RaiseAlert{Site: o.Site, Patient: e.Patient, Kind: safety.RiskFlagged, Severity: safety.Urgent,
-		Instrument: e.Instrument, Window: e.Window.ID,
+		Instrument: e.Instrument, Window: e.Window.ID, Rule: e.UrgentRisks[0],
 		Summary: fmt.Sprintf("A diary of patient %s that is held crossed a risk rule.", e.Patient)}, o)
 }
 
