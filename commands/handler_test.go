@@ -21,7 +21,6 @@ import (
 	"casebook/domain/enrollment"
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
-	"casebook/domain/personal"
 	"casebook/domain/refuse"
 	"casebook/domain/security"
 	"casebook/domain/study"
@@ -661,7 +660,7 @@ func TestR6_R18_CorrectionsKeepOldValuesAndReasons(t *testing.T) {
 	}
 	correct := func(worst int, reason string) diary.AskDiaryCorrection {
 		return diary.AskDiaryCorrection{OfPatient: domain.ForPatient(tr.patient), Instrument: painDiary, Window: window,
-			Answers: diary.Answers{"worst": worst}, Reasoned: domain.Because(personal.Text(reason))}
+			Answers: diary.Answers{"worst": worst}, Reasoned: domain.Because(reason)}
 	}
 	tr.refused("reason_required", tr.crc, correct(6, ""))
 	investigator := access.Principal{User: "dr", Grants: []user.Grant{{Role: user.Investigator, Study: tr.study, Site: "01"}}}

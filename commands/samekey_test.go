@@ -14,7 +14,6 @@ import (
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/patient"
-	"casebook/domain/personal"
 	"casebook/eventlog"
 
 	"github.com/google/go-cmp/cmp"
@@ -35,7 +34,7 @@ func correctable(t *testing.T) (one, other trial, correct func(worst int) diary.
 	other.process = run(t)
 	return one, other, func(worst int) diary.AskDiaryCorrection {
 		return diary.AskDiaryCorrection{OfPatient: domain.ForPatient(one.patient), Instrument: painDiary, Window: window,
-			Answers: diary.Answers{"worst": worst}, Reasoned: domain.Because(personal.Text(fmt.Sprintf("misread %d", worst)))}
+			Answers: diary.Answers{"worst": worst}, Reasoned: domain.Because(fmt.Sprintf("misread %d", worst))}
 	}
 }
 

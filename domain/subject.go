@@ -96,7 +96,7 @@ func ForSite(study StudyID, site SiteID) AtSite { return AtSite{Study: study, Si
 func ForUser(id UserID) OfUser { return OfUser{User: id} }
 
 // Because returns the field of a command with this reason.
-func Because(reason personal.Text) Reasoned { return Reasoned{Reason: reason} }
+func Because[T ~string](reason T) Reasoned { return Reasoned{Reason: personal.Text(reason)} }
 
 // ByPatient is the Key of deciders with one stream per patient.
 func ByPatient(command any) (id string, ok bool) {

@@ -96,7 +96,8 @@ func TestTextsAreSealedAndOpenedWhereTheyAreShown(t *testing.T) {
 	const why, said, more = "Anna Beispielhuber rang <twice> & \"asked\"\nfor more", "Mrs. Beispielhuber", "her son Karl-Heinz"
 	words := []string{"Beispielhuber", "Karl-Heinz", "twice"}
 	by := eventlog.Metadata{Actor: "crc.one", Role: "crc", Study: "S1", Reason: why}
-	of := remarked{Patient: "P1", Reason: why, Remarks: []remark{{By: "a", Text: said}, {By: "b"}, {By: "c", Text: more}}, Arm: blind.Of(domain.ArmID("A"))}
+	of := remarked{Patient: "P1", Reason: why, Remarks: []remark{{By: "a", Text: said}, {By: "b"}, {By: "c", Text: more}},
+		Arm: blind.Of(domain.ArmID("A"))}
 	appended, err := log.Append(t.Context(), name, eventlog.EmptyTail, uuid.New(), by, of, reasoned{Patient: "P1", Reason: why})
 	if err != nil {
 		t.Fatal(err)
@@ -143,7 +144,8 @@ func TestTextsAreSealedAndOpenedWhereTheyAreShown(t *testing.T) {
 	// A text that is put into another place does not open.
 	moved := personal.Text(strings.Replace(string(first.Reason), ":", ":"+string(first.Remarks[0].Text)[1:5], 1))
 	for _, wrong := range []personal.Text{moved, first.Reason[:len(first.Reason)-9] + "\x03", "\x02\x03", "\x02a:b:c\x03", "\x02"} {
-		if got := shown(t, keys, []eventlog.Recorded{{Event: wrong}}); !strings.Contains(got, personal.Unreadable) || strings.Contains(got, "u0002") {
+		got := shown(t, keys, []eventlog.Recorded{{Event: wrong}})
+		if !strings.Contains(got, personal.Unreadable) || strings.Contains(got, "u0002") {
 			t.Errorf("%q is shown as %s", wrong, got)
 		}
 	}

@@ -56,7 +56,7 @@ func (s *simulation) screen(ctx context.Context, c *course) error {
 		patient.RecordConsent{OfPatient: of, ConsentVersion: consentVersion, On: c.screenedOn})
 	if err == nil && c.failure != "" {
 		err = s.sendAll(ctx, crc, key, patient.RecordScreenFailure{
-			OfPatient: of, On: c.screenedOn.AddDays(1), Reasoned: domain.Because(personal.Text(c.failure)),
+			OfPatient: of, On: c.screenedOn.AddDays(1), Reasoned: domain.Because(c.failure),
 		})
 	}
 	return err
@@ -244,7 +244,7 @@ func (s *simulation) end(ctx context.Context, c *course) error {
 	if c.withdrawn {
 		return s.sendAll(ctx, crc, key, patient.WithdrawConsent{OfPatient: of, On: c.endsOn, Reason: personal.Text(c.endReason)})
 	}
-	return s.sendAll(ctx, crc, key, patient.DiscontinuePatient{OfPatient: of, On: c.endsOn, Reasoned: domain.Because(personal.Text(c.endReason))})
+	return s.sendAll(ctx, crc, key, patient.DiscontinuePatient{OfPatient: of, On: c.endsOn, Reasoned: domain.Because(c.endReason)})
 }
 
 // keyed is a command with its idempotency key.

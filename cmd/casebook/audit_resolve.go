@@ -9,7 +9,6 @@ import (
 	"casebook/access"
 	"casebook/commands"
 	"casebook/domain"
-	"casebook/domain/personal"
 	"casebook/domain/record"
 	"casebook/eventlog"
 )
@@ -46,7 +45,7 @@ func (c auditResolveCommand) Run(ctx context.Context, s streams) error {
 			}
 		}
 		of := record.OfStream{Stream: c.Stream, Revision: c.Revision}
-		propose := record.ResolveDamage{OfStream: of, Reasoned: domain.Because(personal.Text(c.Reason))}
+		propose := record.ResolveDamage{OfStream: of, Reasoned: domain.Because(c.Reason)}
 		if err := sendAs(ctx, h, who[0], propose, ""); err != nil {
 			return err
 		}

@@ -15,7 +15,6 @@ import (
 	"casebook/cmd/casebook/contexts"
 	"casebook/commands"
 	"casebook/domain"
-	"casebook/domain/personal"
 	"casebook/domain/projection"
 	"casebook/eventlog"
 	"casebook/projections"
@@ -297,7 +296,7 @@ func (c projectionsRebuildCommand) Run(ctx context.Context, s streams) error {
 	}
 	return c.with(ctx, writes, func(v views) error {
 		rebuild := projection.RebuildProjection{
-			OfView: projection.OfView{Projection: c.Name}, Reasoned: domain.Because(personal.Text(c.Reason)), EventsPerSecond: c.EventsPerSecond,
+			OfView: projection.OfView{Projection: c.Name}, Reasoned: domain.Because(c.Reason), EventsPerSecond: c.EventsPerSecond,
 		}
 		if err := v.do(ctx, c.operator(), rebuild); err != nil {
 			return err
@@ -460,7 +459,7 @@ func (c projectionsCancelCommand) Run(ctx context.Context, s streams) error {
 		if wanted := decided.Wanted(); builds.Building == nil && wanted <= builds.Request {
 			return nil, fmt.Errorf("%s: %w", c.Name, errNoRebuild)
 		}
-		return projection.CancelRebuild{OfView: projection.OfView{Projection: c.Name}, Reasoned: domain.Because(personal.Text(c.Reason))}, nil
+		return projection.CancelRebuild{OfView: projection.OfView{Projection: c.Name}, Reasoned: domain.Because(c.Reason)}, nil
 	}, "cancelled")
 }
 
@@ -472,7 +471,7 @@ func (c projectionsRetryCommand) Run(ctx context.Context, s streams) error {
 		if _, err := v.cannotShow(ctx, builds); err != nil {
 			return nil, err
 		}
-		return projection.RetryProjection{OfView: projection.OfView{Projection: c.Name}, Reasoned: domain.Because(personal.Text(c.Reason))}, nil
+		return projection.RetryProjection{OfView: projection.OfView{Projection: c.Name}, Reasoned: domain.Because(c.Reason)}, nil
 	}, "requested; the view tries the event again")
 }
 
@@ -494,7 +493,7 @@ func (c projectionsDropCommand) Run(ctx context.Context, s streams) error {
 			return nil, fmt.Errorf("%s: %w", c.Collection, errNoBuild)
 		}
 		return projection.DropProjectionBuild{
-			OfView: projection.OfView{Projection: c.Name}, Collection: c.Collection, Reasoned: domain.Because(personal.Text(c.Reason)),
+			OfView: projection.OfView{Projection: c.Name}, Collection: c.Collection, Reasoned: domain.Because(c.Reason),
 		}, nil
 	}, "dropped, as soon as no query can use it")
 }
@@ -526,7 +525,7 @@ func (c projectionsSkipCommand) Run(ctx context.Context, s streams) error {
 		fmt.Fprintf(s.out, "skips %s of %s\n", at.Type, nameOf(at))
 		return projection.SkipProjectionEvent{
 			OfView: projection.OfView{Projection: c.Name}, Version: cannot[0].version,
-			Stream: at.Stream, Revision: at.Revision, Reasoned: domain.Because(personal.Text(c.Reason)),
+			Stream: at.Stream, Revision: at.Revision, Reasoned: domain.Because(c.Reason),
 		}, nil
 	}, "skipped")
 }

@@ -106,7 +106,7 @@ func TestPilotStudyIsReproduced(t *testing.T) {
 			case "visit":
 				position = in.must(crc, patient.RecordVisit{OfPatient: of, Visit: step.code, On: step.on}).Position
 			case "screen failure":
-				failure := patient.RecordScreenFailure{OfPatient: of, On: step.on, Reasoned: domain.Because(personal.Text(step.text))}
+				failure := patient.RecordScreenFailure{OfPatient: of, On: step.on, Reasoned: domain.Because(step.text)}
 				position = in.must(crc, failure).Position
 			case "ended":
 				position = in.must(crc, patient.EndParticipation{OfPatient: of, On: step.on, Reason: patient.EndReason(step.code),

@@ -15,7 +15,6 @@ import (
 	"casebook/commands"
 	usercommands "casebook/commands/user"
 	"casebook/domain"
-	"casebook/domain/personal"
 	"casebook/domain/refuse"
 	"casebook/domain/user"
 	"casebook/eventlog"
@@ -248,7 +247,7 @@ type usersRecoverCommand struct {
 // Run confirms the administrator.
 func (c usersRecoverCommand) Run(ctx context.Context, s streams) error {
 	return c.with(ctx, c.operator(), func(do doCommand) error {
-		if err := do(user.RecoverAdministration{OfUser: domain.ForUser(c.User), Reasoned: domain.Because(personal.Text(c.Reason))}); err != nil {
+		if err := do(user.RecoverAdministration{OfUser: domain.ForUser(c.User), Reasoned: domain.Because(c.Reason)}); err != nil {
 			return err
 		}
 		_, err := fmt.Fprintln(s.out, "confirmed", c.User, "alone; the audit trail of accounts shows it, with your name and this machine's")
@@ -295,7 +294,7 @@ type usersLockCommand struct{ lockFlags }
 // Run locks the account.
 func (c usersLockCommand) Run(ctx context.Context, s streams) error {
 	return c.with(ctx, c.operator(), func(do doCommand) error {
-		if err := do(user.LockUser{OfUser: domain.ForUser(c.User), Reasoned: domain.Because(personal.Text(c.Reason))}); err != nil {
+		if err := do(user.LockUser{OfUser: domain.ForUser(c.User), Reasoned: domain.Because(c.Reason)}); err != nil {
 			return err
 		}
 		_, err := fmt.Fprintln(s.out, "locked", c.User)
@@ -308,7 +307,7 @@ type usersUnlockCommand struct{ lockFlags }
 // Run unlocks the account.
 func (c usersUnlockCommand) Run(ctx context.Context, s streams) error {
 	return c.with(ctx, c.operator(), func(do doCommand) error {
-		if err := do(user.UnlockUser{OfUser: domain.ForUser(c.User), Reasoned: domain.Because(personal.Text(c.Reason))}); err != nil {
+		if err := do(user.UnlockUser{OfUser: domain.ForUser(c.User), Reasoned: domain.Because(c.Reason)}); err != nil {
 			return err
 		}
 		_, err := fmt.Fprintln(s.out, "unlocked", c.User)
@@ -327,7 +326,7 @@ type usersRevokeCommand struct {
 // Run revokes the role.
 func (c usersRevokeCommand) Run(ctx context.Context, s streams) error {
 	return c.with(ctx, c.operator(), func(do doCommand) error {
-		if err := do(user.RevokeRole{OfUser: domain.ForUser(c.User), Grant: c.grant(), Reasoned: domain.Because(personal.Text(c.Reason))}); err != nil {
+		if err := do(user.RevokeRole{OfUser: domain.ForUser(c.User), Grant: c.grant(), Reasoned: domain.Because(c.Reason)}); err != nil {
 			return err
 		}
 		_, err := fmt.Fprintln(s.out, "revoked", c.Role, "from", c.User)

@@ -17,7 +17,7 @@ import (
 // correcting asks for a correction and agrees to it.
 func correcting(entry *diary.Entry, answers diary.Answers, reason string) func(diary.Diary) ([]diary.Event, error) {
 	return agreeing(entry, diary.AskDiaryCorrection{OfPatient: domain.ForPatient(anna), Instrument: painNRS,
-		Window: "2026-03-01/evening", Answers: answers, Reasoned: domain.Because(personal.Text(reason))}, diaryCall)
+		Window: "2026-03-01/evening", Answers: answers, Reasoned: domain.Because(reason)}, diaryCall)
 }
 
 // agreeing is correcting for any request. It returns what the decision records.
@@ -38,7 +38,8 @@ func agreeing(entry *diary.Entry, ask diary.AskDiaryCorrection, at domain.Call) 
 var diaryCall = call(instantOf("2026-03-02T10:00:00Z"))
 
 func corrected(scores []diary.ScoreResult, reason string, changes ...diary.Change) diary.Corrected {
-	return diary.Corrected{Patient: anna, Instrument: painNRS, Window: "2026-03-01/evening", Changes: changes, Reason: personal.Text(reason), Scores: scores,
+	return diary.Corrected{Patient: anna, Instrument: painNRS, Window: "2026-03-01/evening", Changes: changes,
+		Reason: personal.Text(reason), Scores: scores,
 		Request: 1, Decision: "the source says so"}
 }
 
@@ -179,12 +180,12 @@ func TestCorrectionsAreAskedForAndDecided(t *testing.T) {
 			Changes: []diary.Change{{Item: "worst", Old: 3.0, New: worst}}, Reason: "slipped"}
 	}
 	deciding := func(request int, entry *diary.Entry, who domain.UserID, why string) func(diary.Diary) ([]diary.Event, error) {
-		return scenario.SentWithFacts(diary.Correct, entry, diary.CorrectDiary{OfPatient: of, Request: request, Reasoned: domain.Because(personal.Text(why))},
+		return scenario.SentWithFacts(diary.Correct, entry, diary.CorrectDiary{OfPatient: of, Request: request, Reasoned: domain.Because(why)},
 			by(who))
 	}
 	declining := func(request int, who domain.UserID, why string) func(diary.Diary) ([]diary.Event, error) {
 		return scenario.Sent(diary.DeclineCorrection, diary.DeclineDiaryCorrection{OfPatient: of, Request: request,
-			Reasoned: domain.Because(personal.Text(why))}, by(who))
+			Reasoned: domain.Because(why)}, by(who))
 	}
 	waits := march(t).Given(past).When(asking(5)).Then(asked(1, 5)).When(asking(6)).Then(asked(2, 6))
 	waits.When(deciding(1, entry, "dr", " ")).ThenRefused("reason_required")

@@ -7,7 +7,6 @@ import (
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/patient"
-	"casebook/domain/personal"
 	"casebook/domain/refuse"
 	"casebook/domain/scenario"
 	"casebook/domain/study"
@@ -184,7 +183,7 @@ func TestVoid(t *testing.T) {
 	events := []diary.Event{missed(t, "2026-03-01"), first}
 	void := func(window, reason string, events ...diary.Event) func(diary.Diary) ([]diary.Event, error) {
 		return scenario.SentWithFacts(diary.Void, diary.EntryOf(events, painNRS, window), diary.VoidDiary{OfPatient: domain.ForPatient(anna),
-			Instrument: painNRS, Window: window, Reasoned: domain.Because(personal.Text(reason))}, call(shanghai(t, "2026-03-20 10:00")))
+			Instrument: painNRS, Window: window, Reasoned: domain.Because(reason)}, call(shanghai(t, "2026-03-20 10:00")))
 	}
 	g := march(t).Given(events...).When(void("2026-03-01/evening", "Her husband had the phone", events...)).
 		Then(diary.Voided{Patient: anna, Instrument: painNRS, Window: evening(t, "2026-03-01"), Reason: "Her husband had the phone",

@@ -8,7 +8,6 @@ import (
 	"casebook/domain/diary"
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
-	"casebook/domain/personal"
 	"casebook/domain/scenario"
 )
 
@@ -139,7 +138,7 @@ func TestStopInstrument(t *testing.T) {
 	who := enrolled("Asia/Shanghai")
 	stop := func(until domain.Date, reason string) func(diary.Diary) ([]diary.Event, error) {
 		return scenario.SentWithFacts(diary.Stop, who, diary.StopInstrument{OfPatient: domain.ForPatient(anna), Instrument: painNRS, Until: until,
-			Reasoned: domain.Because(personal.Text(reason))}, call(shanghai(t, "2026-03-10 10:00")))
+			Reasoned: domain.Because(reason)}, call(shanghai(t, "2026-03-10 10:00")))
 	}
 	stopped := diary.InstrumentStopped{Patient: anna, Instrument: painNRS, Until: "2026-03-10", Reason: "Too much"}
 	g := march(t).When(stop("", "Too much")).Then(stopped)

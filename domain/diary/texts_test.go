@@ -16,7 +16,8 @@ import (
 func noted() *instrument.Definition {
 	d := instrument.PainDiary()
 	d.Items = append(d.Items, instrument.Item{ID: "note", Text: "Anything else?", Type: instrument.Text, MaxChars: 40})
-	d.RiskRules = append(d.RiskRules, instrument.RiskRule{ID: "fall", When: `answers.note.contains("fell")`, Severity: instrument.SeverityUrgent, Message: "A fall"})
+	d.RiskRules = append(d.RiskRules, instrument.RiskRule{ID: "fall", When: `answers.note.contains("fell")`,
+		Severity: instrument.SeverityUrgent, Message: "A fall"})
 	return d
 }
 
@@ -92,7 +93,8 @@ func TestFreeTextsAreSealedAndEntriesAreTheSame(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]diary.Change{{Item: "note", Old: sealed, New: personal.Text("it was Maria")}}, events[0].(diary.Corrected).Changes); diff != "" {
+	want := []diary.Change{{Item: "note", Old: sealed, New: personal.Text("it was Maria")}}
+	if diff := cmp.Diff(want, events[0].(diary.Corrected).Changes); diff != "" {
 		t.Errorf("other changes (-want +got):\n%s", diff)
 	}
 	// What is too long is refused when it is written; a sealed text, which is longer, was not.

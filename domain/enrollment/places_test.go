@@ -45,7 +45,7 @@ func settingTarget(s study.Study, c enrollment.Caps) decision {
 }
 
 func closing(reason string) decision {
-	return scenario.Sent(enrollment.Close, enrollment.CloseEnrollment{InStudy: domain.ForStudy(pain), Reasoned: domain.Because(personal.Text(reason))}, call)
+	return scenario.Sent(enrollment.Close, enrollment.CloseEnrollment{InStudy: domain.ForStudy(pain), Reasoned: domain.Because(reason)}, call)
 }
 
 func reserving(site domain.SiteID, who domain.PatientID) decision {
@@ -54,7 +54,7 @@ func reserving(site domain.SiteID, who domain.PatientID) decision {
 }
 
 func releasing(who domain.PatientID, reason string) decision {
-	cmd := enrollment.ReleasePlace{InStudy: domain.ForStudy(pain), OfPatient: domain.ForPatient(who), Reasoned: domain.Because(personal.Text(reason))}
+	cmd := enrollment.ReleasePlace{InStudy: domain.ForStudy(pain), OfPatient: domain.ForPatient(who), Reasoned: domain.Because(reason)}
 	return scenario.Sent(enrollment.Release, cmd, call)
 }
 

@@ -5,7 +5,6 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/patient"
-	"casebook/domain/personal"
 	"casebook/domain/scenario"
 	"casebook/domain/study"
 )
@@ -62,7 +61,7 @@ func TestEligibilityIsOverriddenByCriterion(t *testing.T) {
 	enrol := scenario.SentWithFacts(patient.RequestEnrollment, stratified(), patient.EnrollPatient{OfPatient: ofAnna, On: "2026-02-03",
 		Criteria: criteria, Factors: map[string]string{"severity": "mild"}}, call)
 	override := func(reason string, ids ...string) decision {
-		return correcting(patient.Override, patient.OverrideEligibility{OfPatient: ofAnna, Criteria: ids, Reasoned: domain.Because(personal.Text(reason))})
+		return correcting(patient.Override, patient.OverrideEligibility{OfPatient: ofAnna, Criteria: ids, Reasoned: domain.Because(reason)})
 	}
 	given := in(t, patient.StatusConsented)
 	given.When(enrol).ThenRefused("not_eligible")
@@ -84,7 +83,7 @@ func TestEligibilityIsOverriddenByCriterion(t *testing.T) {
 func TestDeviationsAreRecorded(t *testing.T) {
 	deviate := func(what patient.DeviationKind, on domain.Date, reason string) decision {
 		return correcting(patient.Deviate, patient.RecordProtocolDeviation{OfPatient: ofAnna, What: what, Important: true, FoundOn: on,
-			Reasoned: domain.Because(personal.Text(reason))})
+			Reasoned: domain.Because(reason)})
 	}
 	given := in(t, patient.StatusEnrolled)
 	found := patient.ProtocolDeviationRecorded{Patient: anna, What: patient.DeviationEligibility, Important: true, FoundOn: "2026-03-05",

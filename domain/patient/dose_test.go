@@ -6,7 +6,6 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/patient"
-	"casebook/domain/personal"
 	"casebook/domain/scenario"
 	"casebook/domain/study"
 )
@@ -21,7 +20,7 @@ func withDoses(t study.Treatment) study.Study {
 
 func changingDose(s study.Study, direction patient.DoseDirection, on domain.Date, reason string) decision {
 	return scenario.SentWithFacts(patient.ChangeDose, s, patient.RecordDoseChange{OfPatient: ofAnna, Direction: direction, On: on,
-		Reasoned: domain.Because(personal.Text(reason))}, call)
+		Reasoned: domain.Because(reason)}, call)
 }
 
 func TestChangeDose(t *testing.T) {
@@ -72,7 +71,7 @@ func TestChangeDose(t *testing.T) {
 func TestSkipVisit(t *testing.T) {
 	s := withDoses(study.Treatment{})
 	skip := func(visit, reason string) decision {
-		return scenario.SentWithFacts(patient.Skip, s, patient.SkipVisit{OfPatient: ofAnna, Visit: visit, Reasoned: domain.Because(personal.Text(reason))}, call)
+		return scenario.SentWithFacts(patient.Skip, s, patient.SkipVisit{OfPatient: ofAnna, Visit: visit, Reasoned: domain.Because(reason)}, call)
 	}
 	void := func(visit string) decision {
 		return correctingIn(patient.Void, patient.VoidVisit{OfPatient: ofAnna, Visit: visit, Reasoned: domain.Because("r")})

@@ -3,10 +3,11 @@
 package patient
 
 import (
-	"casebook/domain"
-	"casebook/domain/personal"
 	"cmp"
 	"slices"
+
+	"casebook/domain"
+	"casebook/domain/personal"
 )
 
 // Event is an event of a patient.

@@ -65,7 +65,7 @@ func consenting(s study.Study, version string, on domain.Date) decision {
 }
 
 func failingScreening(on domain.Date, reason string) decision {
-	cmd := patient.RecordScreenFailure{OfPatient: ofAnna, On: on, Reasoned: domain.Because(personal.Text(reason))}
+	cmd := patient.RecordScreenFailure{OfPatient: ofAnna, On: on, Reasoned: domain.Because(reason)}
 	return scenario.Sent(patient.FailScreening, cmd, call)
 }
 
@@ -96,11 +96,11 @@ func stopping(on domain.Date, reason patient.EndReason, detail string) decision 
 }
 
 func holding(on domain.Date, reason string) decision {
-	return scenario.Sent(patient.Hold, patient.HoldDose{OfPatient: ofAnna, On: on, Reasoned: domain.Because(personal.Text(reason))}, call)
+	return scenario.Sent(patient.Hold, patient.HoldDose{OfPatient: ofAnna, On: on, Reasoned: domain.Because(reason)}, call)
 }
 
 func resuming(on domain.Date, reason string) decision {
-	return scenario.Sent(patient.Resume, patient.ResumeDose{OfPatient: ofAnna, On: on, Reasoned: domain.Because(personal.Text(reason))}, call)
+	return scenario.Sent(patient.Resume, patient.ResumeDose{OfPatient: ofAnna, On: on, Reasoned: domain.Because(reason)}, call)
 }
 
 func ending(on domain.Date, reason patient.EndReason, detail string) decision {
@@ -109,7 +109,7 @@ func ending(on domain.Date, reason patient.EndReason, detail string) decision {
 }
 
 func undoing(step patient.Step, reason string) decision {
-	cmd := patient.UndoPatientStep{OfPatient: ofAnna, Step: step, Reasoned: domain.Because(personal.Text(reason))}
+	cmd := patient.UndoPatientStep{OfPatient: ofAnna, Step: step, Reasoned: domain.Because(reason)}
 	return scenario.SentWithFacts(patient.Undo, patient.Undoing{}, cmd, call)
 }
 
@@ -119,7 +119,7 @@ func transferring(s study.Study, to domain.SiteID, on domain.Date) decision {
 }
 
 func discontinuing(on domain.Date, reason string) decision {
-	cmd := patient.DiscontinuePatient{OfPatient: ofAnna, On: on, Reasoned: domain.Because(personal.Text(reason))}
+	cmd := patient.DiscontinuePatient{OfPatient: ofAnna, On: on, Reasoned: domain.Because(reason)}
 	return scenario.Sent(patient.Discontinue, cmd, call)
 }
 

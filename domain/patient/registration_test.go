@@ -5,12 +5,11 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/patient"
-	"casebook/domain/personal"
 	"casebook/domain/scenario"
 )
 
 func voiding(reason string) decision {
-	cmd := patient.VoidRegistration{OfPatient: ofAnna, Reasoned: domain.Because(personal.Text(reason))}
+	cmd := patient.VoidRegistration{OfPatient: ofAnna, Reasoned: domain.Because(reason)}
 	return scenario.Sent(patient.VoidRegistered, cmd, call)
 }
 

@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"casebook/domain"
-	"casebook/domain/personal"
 	"casebook/domain/process"
 	"casebook/domain/scenario"
 )
@@ -23,12 +22,12 @@ func parking(reason string) parkedDecision {
 
 func retrying(study domain.StudyID, reason string) parkedDecision {
 	return scenario.Sent(process.Retry, process.RetryParkedMessage{InStudy: domain.ForStudy(study), Process: "enrolment", Event: "e-1",
-		Reasoned: domain.Because(personal.Text(reason))}, call)
+		Reasoned: domain.Because(reason)}, call)
 }
 
 func abandoning(study domain.StudyID, reason string) parkedDecision {
 	return scenario.Sent(process.Abandon, process.AbandonParkedMessage{InStudy: domain.ForStudy(study), Process: "enrolment", Event: "e-1",
-		Reasoned: domain.Because(personal.Text(reason))}, call)
+		Reasoned: domain.Because(reason)}, call)
 }
 
 func TestParkedMessages(t *testing.T) {

@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"casebook/domain"
-	"casebook/domain/personal"
 	"casebook/domain/process"
 	"casebook/domain/scenario"
 )
@@ -13,7 +12,7 @@ import (
 func TestRetry(t *testing.T) {
 	retrying := func(study domain.StudyID, reason string) decision {
 		return scenario.Sent(process.RetryInstance, process.RetryProcess{InStudy: domain.ForStudy(study), Process: instance.Process,
-			Of: instance.Of, Reasoned: domain.Because(personal.Text(reason))}, call)
+			Of: instance.Of, Reasoned: domain.Because(reason)}, call)
 	}
 	given(t).When(retrying("PAIN1", "r")).ThenRefused("process_not_found")
 	for _, outcome := range process.Outcomes {

@@ -9,7 +9,6 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/blind"
-	"casebook/domain/personal"
 	"casebook/domain/randomisation"
 	"casebook/domain/scenario"
 	"casebook/domain/study"
@@ -21,7 +20,7 @@ func correcting(who int, levels ...string) decision {
 }
 
 func breaking(who int, reason string) decision {
-	return breakingAs(randomisation.BreakBlind{Patient: patient(who), Reasoned: domain.Because(personal.Text(reason))}, randomisation.UnblindingFacts{})
+	return breakingAs(randomisation.BreakBlind{Patient: patient(who), Reasoned: domain.Because(reason)}, randomisation.UnblindingFacts{})
 }
 
 func breakingAs(cmd randomisation.BreakBlind, f randomisation.UnblindingFacts) decision {

@@ -11,7 +11,6 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/enrollment"
-	"casebook/domain/personal"
 	"casebook/domain/randomisation"
 	"casebook/domain/scenario"
 	"casebook/domain/study"
@@ -49,7 +48,7 @@ func TestActivate(t *testing.T) {
 }
 
 func revealing(e enrollment.Enrollment, scheme, reason string) decision {
-	cmd := randomisation.RevealSeed{InStudy: domain.ForStudy(pain), Scheme: scheme, Reasoned: domain.Because(personal.Text(reason))}
+	cmd := randomisation.RevealSeed{InStudy: domain.ForStudy(pain), Scheme: scheme, Reasoned: domain.Because(reason)}
 	return scenario.SentWithFacts(randomisation.Reveal, e, cmd, call)
 }
 

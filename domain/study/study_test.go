@@ -9,7 +9,6 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/instrument"
-	"casebook/domain/personal"
 	"casebook/domain/refuse"
 	"casebook/domain/scenario"
 	"casebook/domain/study"
@@ -44,7 +43,7 @@ func activating(site domain.SiteID, on domain.Date) decision {
 }
 
 func closing(site domain.SiteID, on domain.Date, reason string) decision {
-	return scenario.Sent(study.Close, study.CloseSite{AtSite: domain.ForSite(pain, site), On: on, Reasoned: domain.Because(personal.Text(reason))}, call)
+	return scenario.Sent(study.Close, study.CloseSite{AtSite: domain.ForSite(pain, site), On: on, Reasoned: domain.Because(reason)}, call)
 }
 
 func protocol(version int, instruments ...instrument.Definition) study.Protocol {
@@ -344,7 +343,7 @@ func drawn(t *rapid.T, s study.Study) decision {
 func TestR15_AStudyAsksForASecondFactor(t *testing.T) {
 	asking := func(required bool, reason string) decision {
 		return scenario.Sent(study.SetSecondFactor, study.RequireSecondFactor{InStudy: domain.ForStudy(pain), Required: required,
-			Reasoned: domain.Because(personal.Text(reason))}, call)
+			Reasoned: domain.Because(reason)}, call)
 	}
 	start := scenario.For(t, study.Decider)
 	start.When(asking(true, "protocol")).ThenRefused("study_not_found")

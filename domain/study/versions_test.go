@@ -4,7 +4,6 @@ import (
 	"testing"
 
 	"casebook/domain"
-	"casebook/domain/personal"
 	"casebook/domain/refuse"
 	"casebook/domain/scenario"
 	"casebook/domain/study"
@@ -17,7 +16,7 @@ func approving(version int, on domain.Date) decision {
 
 func withdrawing(version int, reason string) decision {
 	return scenario.Sent(study.WithdrawApproval, study.WithdrawSiteApproval{AtSite: domain.ForSite(pain, "A"), Version: version,
-		Reasoned: domain.Because(personal.Text(reason))}, call)
+		Reasoned: domain.Because(reason)}, call)
 }
 
 func approved(version int, on domain.Date) study.ProtocolApprovedAtSite {

@@ -8,7 +8,6 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/blind"
-	"casebook/domain/personal"
 	"casebook/domain/scenario"
 	"casebook/domain/study"
 	"casebook/domain/supply"
@@ -206,16 +205,16 @@ func returnKit(p domain.PatientID, kit supply.KitNumber, on domain.Date) stockDe
 }
 
 func quarantine(cause supply.Cause, reason string, kits ...supply.KitNumber) stockDecision {
-	cmd := supply.QuarantineKits{AtLocation: atLocation("A"), Kits: kits, Cause: cause, Reasoned: domain.Because(personal.Text(reason))}
+	cmd := supply.QuarantineKits{AtLocation: atLocation("A"), Kits: kits, Cause: cause, Reasoned: domain.Because(reason)}
 	return decision(supply.Quarantine, cmd)
 }
 
 func quarantineLot(l supply.LocationID, lot, reason string) stockDecision {
-	return decision(supply.QuarantineKitsOfLot, supply.QuarantineLot{AtLocation: atLocation(l), Lot: lot, Reasoned: domain.Because(personal.Text(reason))})
+	return decision(supply.QuarantineKitsOfLot, supply.QuarantineLot{AtLocation: atLocation(l), Lot: lot, Reasoned: domain.Because(reason)})
 }
 
 func releaseKits(f supply.Facts, l supply.LocationID, reason string, kits ...supply.KitNumber) stockDecision {
-	cmd := supply.ReleaseKits{AtLocation: atLocation(l), Kits: kits, Reasoned: domain.Because(personal.Text(reason))}
+	cmd := supply.ReleaseKits{AtLocation: atLocation(l), Kits: kits, Reasoned: domain.Because(reason)}
 	return decisionWith(supply.ReleaseFromQuarantine, f, cmd)
 }
 
@@ -235,16 +234,16 @@ func asDepot(l supply.LocationID) supply.Facts {
 }
 
 func reportKitLost(kit supply.KitNumber, reason string) stockDecision {
-	return decision(supply.RecordKitLoss, supply.ReportKitLost{AtLocation: atLocation("A"), Kit: kit, Reasoned: domain.Because(personal.Text(reason))})
+	return decision(supply.RecordKitLoss, supply.ReportKitLost{AtLocation: atLocation("A"), Kit: kit, Reasoned: domain.Because(reason)})
 }
 
 func createShipment(from, to supply.LocationID, reason string, kits ...supply.KitNumber) stockDecision {
-	cmd := supply.CreateShipment{FromLocation: fromLocation(from), To: to, Kits: kits, Reasoned: domain.Because(personal.Text(reason))}
+	cmd := supply.CreateShipment{FromLocation: fromLocation(from), To: to, Kits: kits, Reasoned: domain.Because(reason)}
 	return decisionWith(supply.Create, facts(nil), cmd)
 }
 
 func cancelShipment(id supply.ShipmentID, reason string) stockDecision {
-	return decision(supply.Cancel, supply.CancelShipment{FromLocation: fromLocation("D"), Shipment: id, Reasoned: domain.Because(personal.Text(reason))})
+	return decision(supply.Cancel, supply.CancelShipment{FromLocation: fromLocation("D"), Shipment: id, Reasoned: domain.Because(reason)})
 }
 
 func dispatchShipment(f supply.Facts, from supply.LocationID, id supply.ShipmentID, on domain.Date) stockDecision {
@@ -263,7 +262,7 @@ func receiveShipment(f supply.Facts, at supply.OfStock, from supply.LocationID, 
 
 // reportShipmentLost sends that a shipment from the depot to the site A was lost.
 func reportShipmentLost(f supply.Facts, id supply.ShipmentID, reason string) stockDecision {
-	cmd := supply.ReportShipmentLost{AtLocation: atLocation("A"), From: "D", Shipment: id, Reasoned: domain.Because(personal.Text(reason))}
+	cmd := supply.ReportShipmentLost{AtLocation: atLocation("A"), From: "D", Shipment: id, Reasoned: domain.Because(reason)}
 	return decisionWith(supply.RecordShipmentLoss, f, cmd)
 }
 

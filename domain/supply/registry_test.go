@@ -10,7 +10,6 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/blind"
-	"casebook/domain/personal"
 	"casebook/domain/refuse"
 	"casebook/domain/scenario"
 	"casebook/domain/study"
@@ -34,7 +33,7 @@ func releasing(lot, certificate string) supplyDecision {
 }
 
 func recalling(lot, reason string) supplyDecision {
-	cmd := supply.RecallLot{InStudy: domain.ForStudy(pain), Lot: lot, Reasoned: domain.Because(personal.Text(reason))}
+	cmd := supply.RecallLot{InStudy: domain.ForStudy(pain), Lot: lot, Reasoned: domain.Because(reason)}
 	return scenario.SentWithFacts(supply.Recall, theStudy(nil), cmd, call)
 }
 

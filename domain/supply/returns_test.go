@@ -24,7 +24,7 @@ func reconciling(returned, used, lost int, note string) stockDecision {
 
 func recounting(returned, used, lost int, why string) stockDecision {
 	return decision(supply.Recount, supply.RecountKit{Site: "A", OfPatient: domain.ForPatient(anna), Kit: "K1", Returned: returned,
-		Used: used, Lost: lost, Reasoned: domain.Because(personal.Text(why))})
+		Used: used, Lost: lost, Reasoned: domain.Because(why)})
 }
 
 // K1 holds ten doses.
@@ -62,7 +62,7 @@ func TestReturnInParts(t *testing.T) {
 func TestKitIsNeverReturned(t *testing.T) {
 	giveUp := func(why string) stockDecision {
 		return decision(supply.NotReturned, supply.RecordKitNotReturned{Site: "A", OfPatient: domain.ForPatient(anna), Kit: "K1",
-			On: "2026-03-08", Reasoned: domain.Because(personal.Text(why))})
+			On: "2026-03-08", Reasoned: domain.Because(why)})
 	}
 	allocated := strictStockAt(t, site, "K1", "K2").Given(kitAllocated(anna, "K1"))
 	allocated.When(giveUp("moved")).ThenRefused("kit_not_dispensed")

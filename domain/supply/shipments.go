@@ -326,7 +326,8 @@ func (s Stock) withheld(at OfStock, to LocationID, demanded filling, f Facts, be
 	if !refused || known && changes == f.Supply.GreenLights.Changes || demanded.none() {
 		return nil
 	}
-	return []StockEvent{ResupplyWithheld{OfStock: at, To: to, Code: r.Code, Reason: personal.Text(r.Sentence), Changes: f.Supply.GreenLights.Changes}}
+	return []StockEvent{ResupplyWithheld{OfStock: at, To: to, Code: r.Code, Reason: personal.Text(r.Sentence),
+		Changes: f.Supply.GreenLights.Changes}}
 }
 
 // none says that the rule demands nothing.

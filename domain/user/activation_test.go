@@ -4,7 +4,6 @@ import (
 	"testing"
 
 	"casebook/domain"
-	"casebook/domain/personal"
 	"casebook/domain/scenario"
 	"casebook/domain/user"
 )
@@ -35,7 +34,7 @@ func TestActivation(t *testing.T) {
 
 	issuing := func(lost bool, reason string) decision {
 		return scenario.Sent(user.IssueCode, user.IssueActivationCode{OfUser: domain.ForUser(anna), OfPatient: of, PhoneLost: lost,
-			Reasoned: domain.Because(personal.Text(reason)), CodeDigest: "d1"}, by("crc"))
+			Reasoned: domain.Because(reason), CodeDigest: "d1"}, by("crc"))
 	}
 	another := issued
 	another.Reason = "stolen"

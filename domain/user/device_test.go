@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"casebook/domain"
-	"casebook/domain/personal"
 	"casebook/domain/scenario"
 	"casebook/domain/user"
 )
@@ -20,7 +19,7 @@ func signingInOn(device user.DeviceAtSignIn) decision {
 }
 
 func revokingDevice(device user.DeviceID, reason string, actor domain.UserID) decision {
-	return scenario.Sent(user.Revoke, user.RevokeDevice{OfUser: domain.ForUser(anna), Device: device, Reasoned: domain.Because(personal.Text(reason))},
+	return scenario.Sent(user.Revoke, user.RevokeDevice{OfUser: domain.ForUser(anna), Device: device, Reasoned: domain.Because(reason)},
 		by(actor))
 }
 

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"casebook/domain"
-	"casebook/domain/personal"
 	"casebook/domain/refuse"
 	"casebook/domain/scenario"
 	"casebook/domain/user"
@@ -56,11 +55,11 @@ func confirming(actor domain.UserID) decision {
 }
 
 func locking(reason string, actor domain.UserID) decision {
-	return scenario.Sent(user.Lock, user.LockUser{OfUser: domain.ForUser(anna), Reasoned: domain.Because(personal.Text(reason))}, by(actor))
+	return scenario.Sent(user.Lock, user.LockUser{OfUser: domain.ForUser(anna), Reasoned: domain.Because(reason)}, by(actor))
 }
 
 func unlocking(reason string, actor domain.UserID) decision {
-	return scenario.Sent(user.Unlock, user.UnlockUser{OfUser: domain.ForUser(anna), Reasoned: domain.Because(personal.Text(reason))}, by(actor))
+	return scenario.Sent(user.Unlock, user.UnlockUser{OfUser: domain.ForUser(anna), Reasoned: domain.Because(reason)}, by(actor))
 }
 
 func signingOut(actor domain.UserID) decision {
@@ -72,11 +71,11 @@ func ended(version int, cause user.EndCause) user.SessionsEnded {
 }
 
 func revoking(g user.Grant, reason string, actor domain.UserID) decision {
-	return scenario.Sent(user.TakeRole, user.RevokeRole{OfUser: domain.ForUser(anna), Grant: g, Reasoned: domain.Because(personal.Text(reason))}, by(actor))
+	return scenario.Sent(user.TakeRole, user.RevokeRole{OfUser: domain.ForUser(anna), Grant: g, Reasoned: domain.Because(reason)}, by(actor))
 }
 
 func deactivating(reason string, actor domain.UserID) decision {
-	return scenario.Sent(user.Deactivate, user.DeactivateUser{OfUser: domain.ForUser(anna), Reasoned: domain.Because(personal.Text(reason))}, by(actor))
+	return scenario.Sent(user.Deactivate, user.DeactivateUser{OfUser: domain.ForUser(anna), Reasoned: domain.Because(reason)}, by(actor))
 }
 
 var (
@@ -616,7 +615,7 @@ func TestR4_TheOperatorIsNotOneOfTwoPeople(t *testing.T) {
 // TestR4_AdministrationIsRecoveredWhenNobodyIsLeft, by the operator alone, and for everybody to see.
 func TestR4_AdministrationIsRecoveredWhenNobodyIsLeft(t *testing.T) {
 	recovering := func(reason string, usable ...domain.UserID) decision {
-		return scenario.Sent(user.Recover, user.RecoverAdministration{OfUser: domain.ForUser(anna), Reasoned: domain.Because(personal.Text(reason)),
+		return scenario.Sent(user.Recover, user.RecoverAdministration{OfUser: domain.ForUser(anna), Reasoned: domain.Because(reason),
 			Administrators: user.Administrators{Usable: usable, Machine: "trial1"}}, onMachine)
 	}
 	given := account(t).Given(user.RoleGranted{User: anna, Grant: admin}, handedOut)

@@ -33,6 +33,7 @@ var DiaryCorrections = projections.New(diaryviews.DiaryCorrections,
 
 // asked is a request that waits.
 func asked(e diary.CorrectionAsked, at projections.Envelope) diaryviews.CorrectionRequest {
-	return diaryviews.CorrectionRequest{Request: e.Request, Status: diaryviews.RequestWaits, Changes: e.Changes, Reason: string(e.Reason), By: e.By,
+	return diaryviews.CorrectionRequest{Request: e.Request, Status: diaryviews.RequestWaits, Changes: e.Changes,
+		Reason: string(e.Reason), By: e.By,
 		AskedAt: at.Metadata.RecordedAt}
 }

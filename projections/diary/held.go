@@ -25,7 +25,8 @@ var HeldDiaries = projections.New(diaryviews.HeldDiaries, projections.KeysOfSome
 	}),
 	projections.On(func(h *heldDiary, e diary.Voided, at projections.Envelope) {
 		decidedAt := at.Metadata.RecordedAt
-		h.Status, h.DecidedBy, h.DecidedAt, h.Reason, h.TakenInto = diaryviews.HeldSetAside, at.Metadata.Actor, &decidedAt, string(e.Reason), e.MovedTo
+		h.Status, h.DecidedBy, h.DecidedAt = diaryviews.HeldSetAside, at.Metadata.Actor, &decidedAt
+		h.Reason, h.TakenInto = string(e.Reason), e.MovedTo
 		if e.MovedTo != "" {
 			h.Status = diaryviews.HeldTaken
 		}

@@ -109,7 +109,8 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 	projections.On(func(v *view, e patient.ProtocolDeviationRecorded, at projections.Envelope) {
 		step(v, e, at, e.FoundOn, string(e.What)+": "+string(e.Reason))
 		propose(v, e, at, "", "")
-		v.Deviate(patientviews.Deviation{What: e.What, Important: e.Important, FoundOn: e.FoundOn, Reason: string(e.Reason), By: at.Metadata.Actor,
+		v.Deviate(patientviews.Deviation{What: e.What, Important: e.Important, FoundOn: e.FoundOn,
+			Reason: string(e.Reason), By: at.Metadata.Actor,
 			RecordedAt: at.Metadata.RecordedAt})
 	}),
 	projections.On(func(v *view, e patient.VisitDateCorrected, at projections.Envelope) {

@@ -8,7 +8,6 @@ import (
 	"casebook/domain"
 	"casebook/domain/enrollment"
 	"casebook/domain/patient"
-	"casebook/domain/personal"
 	"casebook/domain/process"
 	"casebook/domain/randomisation"
 	"casebook/domain/refuse"
@@ -409,15 +408,15 @@ func (s enrolling) confirm() any {
 }
 
 func (s enrolling) releasePlace(why string) any {
-	return enrollment.ReleasePlace{InStudy: domain.ForStudy(s.Study), OfPatient: domain.ForPatient(s.Patient), Reasoned: domain.Because(personal.Text(why))}
+	return enrollment.ReleasePlace{InStudy: domain.ForStudy(s.Study), OfPatient: domain.ForPatient(s.Patient), Reasoned: domain.Because(why)}
 }
 
 func (s enrolling) setAside(why string) any {
-	return supply.SetKitsAside{Study: s.Study, Site: s.Site, OfPatient: domain.ForPatient(s.Patient), Reasoned: domain.Because(personal.Text(why))}
+	return supply.SetKitsAside{Study: s.Study, Site: s.Site, OfPatient: domain.ForPatient(s.Patient), Reasoned: domain.Because(why)}
 }
 
 func (s enrolling) releaseHold(why string) any {
-	return supply.ReleaseHold{Study: s.Study, Site: s.Site, OfPatient: domain.ForPatient(s.Patient), Reasoned: domain.Because(personal.Text(why))}
+	return supply.ReleaseHold{Study: s.Study, Site: s.Site, OfPatient: domain.ForPatient(s.Patient), Reasoned: domain.Because(why)}
 }
 
 // fail gives back, in reverse, what was taken before the draw, and says why.
@@ -433,14 +432,14 @@ func (s enrolling) fail(code, reason string) reaction {
 	if s.Later {
 		r.Commands = append(r.Commands, patient.FailRandomisation{OfPatient: domain.ForPatient(s.Patient), Stage: s.DrawStage,
 			Attempt: s.DrawAttempt, Code: code,
-			Reasoned: domain.Because(personal.Text(reason))})
+			Reasoned: domain.Because(reason)})
 		return r
 	}
 	if s.Number > 0 {
 		r.Commands = append(r.Commands, s.releasePlace(reason))
 	}
 	r.Commands = append(r.Commands,
-		patient.FailEnrollment{OfPatient: domain.ForPatient(s.Patient), Code: code, Reasoned: domain.Because(personal.Text(reason))})
+		patient.FailEnrollment{OfPatient: domain.ForPatient(s.Patient), Code: code, Reasoned: domain.Because(reason)})
 	return r
 }
 

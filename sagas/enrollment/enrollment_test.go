@@ -61,7 +61,8 @@ func TestR27_WantOfStockIsNotTold(t *testing.T) {
 	drawing := waiting
 	drawing.Stage, drawing.Asks = stageDraw, 1
 	for _, code := range []string{"no_stock", "cap_reached", "list_exhausted", "arm_closed", "activity_paused"} {
-		r, _ := drawing.randomisationRefused(randomisation.RandomisationRefused{Code: code, Reason: personal.Text(code), Request: 1}, sagas.Occurrence{})
+		refused := randomisation.RandomisationRefused{Code: code, Reason: personal.Text(code), Request: 1}
+		r, _ := drawing.randomisationRefused(refused, sagas.Occurrence{})
 		if got := told(r); got != want {
 			t.Errorf("%s: the site is told %+v, want %+v", code, got, want)
 		}

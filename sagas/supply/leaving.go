@@ -3,7 +3,6 @@ package supply
 import (
 	"casebook/domain"
 	"casebook/domain/patient"
-	"casebook/domain/personal"
 	"casebook/domain/process"
 	"casebook/domain/supply"
 	"casebook/eventlog"
@@ -69,7 +68,7 @@ func (s leaving) visitVoided(e patient.VisitVoided, o sagas.Occurrence) (sagas.R
 		return sagas.Reaction[leaving]{}, false
 	}
 	return s.send(supply.SetKitsAside{Study: o.Study, Site: o.Site, OfPatient: domain.ForPatient(e.Patient), Visit: e.Visit,
-		Reasoned: domain.Because(personal.Text("the visit " + e.Visit + " was recorded in error"))}), true
+		Reasoned: domain.Because("the visit " + e.Visit + " was recorded in error")}), true
 }
 
 // transferred frees the kits at the former site. The dispensing asks for others at the new one.
@@ -78,7 +77,7 @@ func (s leaving) transferred(e patient.Transferred, o sagas.Occurrence) (sagas.R
 }
 
 func (s leaving) setAside(who domain.PatientID, o sagas.Occurrence, site domain.SiteID, why string) sagas.Reaction[leaving] {
-	return s.send(supply.SetKitsAside{Study: o.Study, Site: site, OfPatient: domain.ForPatient(who), Reasoned: domain.Because(personal.Text(why))})
+	return s.send(supply.SetKitsAside{Study: o.Study, Site: site, OfPatient: domain.ForPatient(who), Reasoned: domain.Because(why)})
 }
 
 func (s leaving) send(command supply.SetKitsAside) sagas.Reaction[leaving] {
