@@ -203,6 +203,7 @@ var entitled = map[string]struct {
 	"Pauses":                  {ownSites, members},
 	"Protocols":               {ownSites, members},
 	"Protocol":                {ownSites, members},
+	"Arms":                    {theStudy, []user.Role{user.UnblindedSupplyManager, user.Statistician}},
 	"Patients":                {theSite, readers},
 	"SameNumbers":             {theStudy, []user.Role{user.DataManager, user.Auditor}},
 	"Patient":                 {thePatient, append([]user.Role{user.PatientRole}, readers...)},

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"casebook/domain"
+	"casebook/domain/personal"
 	"casebook/domain/refuse"
 
 	"github.com/goccy/go-json/jsontext"
@@ -116,7 +117,7 @@ func (d *Declaration[S, E, F, C]) boundedNames(raw []byte, body C) error {
 			Do(fmt.Sprintf("use a name that exists; none has more than %d", maxName))
 	}
 	return eachString(reflect.ValueOf(body), "", func(v reflect.Value, field string) error {
-		if v.Type() == reflect.TypeFor[string]() || v.Len() <= maxName {
+		if v.Type() == reflect.TypeFor[string]() || v.Type() == reflect.TypeFor[personal.Text]() || v.Len() <= maxName {
 			return nil
 		}
 		return refuse.Malformed("value_too_long", "%s has %d bytes", field, v.Len()).At(field).

@@ -24,6 +24,9 @@ type Attributed interface {
 // ArmRevealing is an event whose reason, as its author wrote it, may reveal an arm.
 type ArmRevealing interface{ ReasonRevealsArm() bool }
 
+// KeptFromSite is an event of which the site of its patient must not hear, although it is about the patient.
+type KeptFromSite interface{ KeptFromSite() bool }
+
 // Changing is an event that replaces recorded values, and says by which. The audit trail shows both (21 CFR 11.10(e)), so they are
 // neither blinded nor personal, and tell nothing of an arm. Whoever decided took the former values from the stream as it was then; an
 // event that does not hold them, such as one of an earlier program, says nothing.

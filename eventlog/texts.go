@@ -24,6 +24,9 @@ import (
 // content follow.
 const textPrefix = "text:1:"
 
+// sealedMark is what a text begins with in JSON that was sealed at another place, and was handed on.
+const sealedMark = `"\u0002`
+
 // reasonField is the place of the reason in the metadata of an event.
 const reasonField = "/metadata/reason"
 
@@ -110,8 +113,11 @@ func (p *place) readTexts() *json.Unmarshalers {
 		}
 		stored := token.String()
 		*v = stored
-		if isSealedText(stored) {
+		switch {
+		case isSealedText(stored):
 			*v = readText(stored, boundTo(p.at, p.event, field))
+		case personal.Text(stored).Sealed(): // it was handed on
+			*v = personal.Text(stored)
 		}
 		return nil
 	})
@@ -136,7 +142,9 @@ func (p *place) readTexts() *json.Unmarshalers {
 }
 
 // hasSealedTexts says whether the JSON of an event may hold texts that are sealed.
-func hasSealedTexts(data []byte) bool { return bytes.Contains(data, []byte(`"`+textPrefix)) }
+func hasSealedTexts(data []byte) bool {
+	return bytes.Contains(data, []byte(`"`+textPrefix)) || bytes.Contains(data, []byte(sealedMark))
+}
 
 // mayHoldTexts is a type, such as the answers of a diary, whose values have texts among others.
 type mayHoldTexts interface{ HoldsTexts() bool }

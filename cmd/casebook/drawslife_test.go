@@ -247,6 +247,11 @@ func TestDailyLifeOfDraws(t *testing.T) {
 
 	t.Run("screening while enrolment is closed", func(t *testing.T) {
 		s := in.trial(t, "DRAW-A", nil, "only")
+		var shown studyviews.StudyArms
+		in.query(s.statistician(), "/api/v1/studies/DRAW-A/arms", 0, &shown)
+		if len(shown.Arms) != 1 || shown.Arms[0] != (studyviews.StudyArm{Arm: "only", Title: "Arm only"}) {
+			t.Errorf("the arms are %+v", shown)
+		}
 		inStudy := domain.ForStudy(s.study)
 		s.must(s.sponsor, enrollment.CloseEnrollment{InStudy: inStudy, Reasoned: because})
 		of := s.notPossible(patient.Female, "not open")
@@ -302,7 +307,10 @@ func TestDailyLifeOfDraws(t *testing.T) {
 		goesOn := func(id instrument.ID, phase patient.Phase) func() bool {
 			return func() bool {
 				return slices.ContainsFunc(s.patient(s.crc, of, 0).Instruments, func(a patientviews.AnsweredBy) bool {
-					return a.Instrument == id && a.Phase == phase && a.Stopped == ""
+					all := append([]patientviews.Assignment{a.Assignment}, a.Later...) // one of a phase that begins today begins tomorrow
+					return a.Instrument == id && slices.ContainsFunc(all, func(a patientviews.Assignment) bool {
+						return a.Phase == phase && a.Stopped == ""
+					})
 				})
 			}
 		}

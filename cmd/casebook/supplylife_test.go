@@ -66,8 +66,8 @@ func (s *site) send(by string, from, to supply.LocationID, receiver string, kits
 		}
 		return id != ""
 	})
-	s.must(by, supply.DispatchShipment{FromLocation: sender, Shipment: id, On: "2026-03-01"})
-	s.must(receiver, supply.ReceiveShipment{AtLocation: s.at(to), From: from, Shipment: id, On: "2026-03-02",
+	s.must(by, supply.DispatchShipment{FromLocation: sender, Shipment: id, On: "2026-01-05"})
+	s.must(receiver, supply.ReceiveShipment{AtLocation: s.at(to), From: from, Shipment: id, On: "2026-01-06",
 		Temperature: supply.TemperatureInRange})
 }
 

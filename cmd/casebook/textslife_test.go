@@ -154,6 +154,28 @@ func TestDailyLifeOfTextsInDiaries(t *testing.T) {
 		t.Fatalf("the site sees %+v", d)
 	}
 	mustNotBeStored(t, s.dir, names)
+	// The note itself is corrected, twice, and the diary is moved with it.
+	for n, note := range []string{"Karl-Heinz made me run", "Karl-Heinz made me walk and run"} {
+		s.must(phone, diary.AskDiaryCorrection{OfPatient: of, Instrument: "worded", Window: ofDay(day),
+			Answers: diary.Answers{"note": note}, Reasoned: domain.Because("misheard Karl-Heinz")})
+		position = s.must(investigator, diary.CorrectDiary{OfPatient: of, Request: n + 2, Reasoned: domain.Because("asked Karl-Heinz")}).Position
+		if d = s.diary(of, "worded", ofDay(day), position); d.Answers["note"] != note || d.Answers["worst"] != 5.0 {
+			t.Errorf("after the correction of the note, the site sees %+v", d)
+		}
+	}
+	moved := s.ago(3)
+	position = s.must(s.crc, diary.CorrectDiaryWindow{OfPatient: of, Instrument: "worded", From: ofDay(day), To: ofDay(moved),
+		Reasoned: domain.Because("Karl-Heinz had the wrong day")}).Position
+	if d = s.diary(of, "worded", ofDay(moved), position); d.Answers["note"] != "Karl-Heinz made me walk and run" {
+		t.Errorf("after the move, the site sees %+v", d)
+	}
+	s.must(phone, diary.AskDiaryCorrection{OfPatient: of, Instrument: "worded", Window: ofDay(moved),
+		Answers: diary.Answers{"worst": 4}, Reasoned: domain.Because("it was four")})
+	position = s.must(investigator, diary.CorrectDiary{OfPatient: of, Request: 4, Reasoned: domain.Because("asked")}).Position
+	if d = s.diary(of, "worded", ofDay(moved), position); d.Answers["note"] != "Karl-Heinz made me walk and run" || d.Answers["worst"] != 4.0 {
+		t.Errorf("after the correction of what was moved, the site sees %+v", d)
+	}
+	mustNotBeStored(t, s.dir, names)
 	for e, err := range s.log.ReadStream(t.Context(), diary.Decider.Stream(string(of.Patient)), 0) {
 		if err != nil {
 			t.Fatal(err)
@@ -169,8 +191,8 @@ func TestDailyLifeOfTextsInDiaries(t *testing.T) {
 			}
 		}
 	}
-	d = s.diary(of, "worded", ofDay(day), 0)
-	if d.Answers["note"] != personal.Redacted || d.Answers["worst"] != 5.0 || d.Corrections[0].Reason != "Karl-Heinz says five" {
+	d = s.diary(of, "worded", ofDay(moved), 0)
+	if d.Answers["note"] != personal.Redacted || d.Answers["worst"] != 4.0 || d.Corrections[0].Reason != "it was four" {
 		t.Errorf("after the redaction of the note, the site sees %+v", d)
 	}
 	if again := s.must(phone, entry); len(again.Events) != 1 {
@@ -195,4 +217,21 @@ func mustNotBeStored(t *testing.T, dir string, words []string) {
 	if err != nil || files < 5 {
 		t.Fatalf("%d files were looked at, %v", files, err)
 	}
+}
+
+// openedText returns a text as the API shows it.
+func openedText(t *testing.T, in installation, text personal.Text) (shown string) {
+	t.Helper()
+	sealed, err := json.Marshal(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened, err := personal.OpenTexts(t.Context(), in.identities, sealed)
+	if err == nil {
+		err = json.Unmarshal(opened, &shown)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return shown
 }

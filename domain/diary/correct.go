@@ -164,7 +164,7 @@ func Correct(d Diary, entry *Entry, cmd CorrectDiary, call domain.Call) ([]Event
 	if err != nil {
 		return nil, err
 	}
-	if !slices.Equal(changes, asked.Changes) {
+	if !slices.EqualFunc(changes, asked.Changes, sameChange) {
 		return nil, refuse.WrongState("diary_changed", "the diary of the window %s was changed after the request", asked.Window).At("request").
 			Do("decline the request; it may be asked again")
 	}
@@ -229,6 +229,11 @@ func changesBetween(d *instrument.Definition, before, after map[instrument.ItemI
 		}
 	}
 	return changes
+}
+
+// sameChange says whether two changes are the same, whether their free texts are known as such or not.
+func sameChange(a, b Change) bool {
+	return a.Item == b.Item && asWritten(a.Old) == asWritten(b.Old) && asWritten(a.New) == asWritten(b.New)
 }
 
 func flagged(who domain.PatientID, id instrument.ID, window string, risk instrument.RiskRule) RiskFlagged {

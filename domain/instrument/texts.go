@@ -11,7 +11,7 @@ import (
 // is a text, and not what it says.
 
 // sealedAnswer stands in for a sealed text where answers are checked.
-const sealedAnswer = "(sealed)"
+const sealedAnswer = "…" // no item allows less
 
 // Texts returns the items that ask for free text. Do not change them.
 func (i *Instrument) Texts() []ItemID { return i.texts }

@@ -42,9 +42,6 @@ func SealedText(key KeyID, sealed, bound []byte) Text {
 // Sealed says whether the text was read from the log, and is sealed, or has such a text in it.
 func (t Text) Sealed() bool { return strings.Contains(string(t), sealedFrom) }
 
-// HoldsSealedText says whether JSON holds a sealed text. Nobody but a process of this program may send one.
-func HoldsSealedText(body []byte) bool { return bytes.Contains(body, []byte(sealedFromJSON)) }
-
 // sealedIn is a sealed text that was found in JSON.
 type sealedIn struct {
 	from, to int // in the JSON
@@ -53,21 +50,24 @@ type sealedIn struct {
 	bound    []byte
 }
 
-// sealedTexts returns the sealed texts in JSON. What only looks like one has no key.
+// sealedTexts returns the sealed texts in JSON. What only begins like one has no key.
 func sealedTexts(in []byte) (found []sealedIn) {
 	for at := 0; ; {
-		begin := bytes.Index(in[at:], []byte(sealedFromJSON))
+		begin := escapeIn(in, at, sealedFromJSON)
 		if begin < 0 {
 			return found
 		}
-		begin += at
-		length := bytes.Index(in[begin:], []byte(sealedToJSON))
-		if length < 0 {
-			return append(found, sealedIn{from: begin, to: begin + len(sealedFromJSON)})
+		at = begin + len(sealedFromJSON)
+		end := at
+		for end < len(in) && (in[end] == ':' || in[end] == '+' || in[end] == '/' || in[end] == '=' || isAlphanumeric(in[end])) {
+			end++
 		}
-		s := sealedIn{from: begin, to: begin + length + len(sealedToJSON)}
-		at = s.to
-		parts := strings.Split(string(in[begin+len(sealedFromJSON):begin+length]), ":")
+		if !bytes.HasPrefix(in[end:], []byte(sealedToJSON)) {
+			found = append(found, sealedIn{from: begin, to: at})
+			continue
+		}
+		s := sealedIn{from: begin, to: end + len(sealedToJSON)}
+		parts := strings.Split(string(in[at:end]), ":")
 		if len(parts) == 3 {
 			sealed, err := base64.StdEncoding.DecodeString(parts[1])
 			bound, errBound := base64.StdEncoding.DecodeString(parts[2])
@@ -75,17 +75,39 @@ func sealedTexts(in []byte) (found []sealedIn) {
 				s.key, s.sealed, s.bound = KeyID(parts[0]), sealed, bound
 			}
 		}
-		found = append(found, s)
+		found, at = append(found, s), s.to
+	}
+}
+
+func isAlphanumeric(b byte) bool { return b >= '0' && b <= '9' || b >= 'A' && b <= 'Z' || b >= 'a' && b <= 'z' }
+
+// escapeIn returns where JSON has an escape from a place on; -1 if it has none. Behind a backslash that is escaped itself, the same
+// characters are a text that somebody wrote.
+func escapeIn(in []byte, from int, escape string) int {
+	for {
+		n := bytes.Index(in[from:], []byte(escape))
+		if n < 0 {
+			return -1
+		}
+		from += n
+		before := 0
+		for from-before > 0 && in[from-before-1] == '\\' {
+			before++
+		}
+		if before%2 == 0 {
+			return from
+		}
+		from += len(escape)
 	}
 }
 
 // OpenTexts returns JSON with all sealed texts in it opened, wherever they are, also within other texts. It never fails: texts that
 // cannot be opened are shown as Redacted, Unreadable or Unavailable, and the error says why they were Unavailable. keys may be nil.
 func OpenTexts(ctx context.Context, keys Keys, in []byte) ([]byte, error) {
-	if !HoldsSealedText(in) {
+	found := sealedTexts(in)
+	if len(found) == 0 {
 		return in, nil
 	}
-	found := sealedTexts(in)
 	var openers map[KeyID]Opener
 	err := ErrNoKeys
 	if keys != nil {

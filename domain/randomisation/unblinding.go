@@ -74,6 +74,9 @@ func (e BlindBroken) ReasonRevealsArm() bool {
 	return e.Kind == study.UnblindedByAccident || e.Kind == study.UnblindedForSafetyReport
 }
 
+// KeptFromSite implements domain.KeptFromSite: those who treat the patient stay blinded when a reaction is reported (ICH E2A, III.D).
+func (e BlindBroken) KeptFromSite() bool { return e.Kind == study.UnblindedForSafetyReport }
+
 // About implements domain.Described.
 func (e BlindBroken) About() string {
 	if e.Envelope != nil {

@@ -96,6 +96,9 @@ func index(a *audited, stream domain.StreamType, at projections.Envelope) {
 	if e, is := at.Event.(domain.Described); is {
 		a.About = e.About()
 	}
+	if e, is := at.Event.(domain.KeptFromSite); is {
+		a.KeptFromSite = e.KeptFromSite()
+	}
 	if e, is := at.Event.(domain.Changing); is {
 		for _, c := range e.Changed() {
 			a.Changes = append(a.Changes, auditviews.ValueChange{Field: c.Field, Old: c.Old, New: c.New})

@@ -52,6 +52,8 @@ type AuditEvent struct {
 	Damaged string `bson:"damaged,omitempty" json:"damaged,omitempty" doc:"What is wrong if the event does not belong to the record; then nobody is named as its author, and the time is the store's"`
 	// Unreadable is true for an event of a newer program, or of one that is at fault.
 	Unreadable bool `bson:"unreadable,omitempty" json:"unreadable,omitempty" doc:"Whether this program cannot read what the event says; it is part of the record all the same"`
+	// KeptFromSite is true for an event of which the patient's site must not hear.
+	KeptFromSite bool `bson:"keptFromSite,omitempty" json:"-"`
 	// About is a few words of the event that are not blinded.
 	About        string     `bson:"about,omitempty" json:"about,omitempty" doc:"What it is about, such as the window of a diary, a role, or what was refused and why"`
 	RecordedAt   time.Time  `bson:"recordedAt" json:"recordedAt" doc:"When the server recorded it"`
@@ -77,8 +79,8 @@ type AuditEvent struct {
 // ValueChange is a recorded value that an event has replaced.
 type ValueChange struct {
 	Field string `bson:"field" json:"field" example:"ageYears" doc:"The value: an item of the diary, or as commands and views name it"`
-	Old   any    `bson:"old" json:"old" doc:"What was recorded until then; null for nothing"`
-	New   any    `bson:"new" json:"new" doc:"What is recorded since; null for nothing"`
+	Old   any    `bson:"old" json:"old" kinds:"number boolean string null" doc:"What was recorded until then; null for nothing"`
+	New   any    `bson:"new" json:"new" kinds:"number boolean string null" doc:"What is recorded since; null for nothing"`
 }
 
 // AuditKey returns the key of an event's document. Keys have the order of the log. On servers where the events of one append
@@ -256,6 +258,10 @@ func (e *EventTypes) UnmarshalText(text []byte) error {
 func ListStudyTrail(ctx context.Context, r readmodels.Request, q StudyTrailQuery) (readmodels.List[AuditEvent], error) {
 	filter := bson.D{{Key: "trails", Value: string(q.Study)}}
 	filter = readmodels.Equal(filter, "patient", q.Patient)
+	scope := domain.Scope{Study: q.Study, Site: q.Site}
+	if _, err := r.Caller.Authorize("StudyTrail", access.To(access.Monitors, access.DataManagers, access.Auditors), scope); err != nil {
+		filter = append(filter, bson.E{Key: "keptFromSite", Value: nil}) // who asks is an investigator
+	}
 	return q.list(ctx, r, readmodels.Equal(filter, "site", q.Site))
 }
 

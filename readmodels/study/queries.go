@@ -4,4 +4,4 @@ package study
 import "casebook/readmodels"
 
 // Queries are those of this context.
-var Queries = []readmodels.Query{studies, studyOverview, protocols, protocol, patientVisits, pauses, siteDashboard, siteClosing}
+var Queries = []readmodels.Query{studies, studyOverview, protocols, protocol, arms, patientVisits, pauses, siteDashboard, siteClosing}

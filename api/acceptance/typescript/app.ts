@@ -34,12 +34,14 @@ const opened = await must(crc.POST("/api/v1/commands/OpenPatientAccount", { para
 const code = opened.revealed?.code;
 assert.ok(code && opened.revealed?.url.includes(code), "the site is shown no code");
 
-// The patient activates it on a device.
+// The patient activates it on a device, which makes itself a key.
 const device = randomUUID();
+const pair = await crypto.subtle.generateKey({ name: "ECDSA", namedCurve: "P-256" }, false, ["sign", "verify"]);
+const publicKey = Buffer.from(await crypto.subtle.exportKey("spki", pair.publicKey)).toString("base64");
 const wrong = await as().POST("/api/v1/activate", { body: { user, code: "0000-0000-0000-0000", password: "velvet anchor copper mist", device: { id: device } } });
 assert.equal(wrong.response.status, 401);
 assert.equal(wrong.error?.code, "activation_failed");
-const activated = await must(as().POST("/api/v1/activate", { body: { user, code, password: "velvet anchor copper mist", device: { id: device, name: "A telephone" } } }));
+const activated = await must(as().POST("/api/v1/activate", { body: { user, code, password: "velvet anchor copper mist", device: { id: device, name: "A telephone", key: publicKey } } }));
 assert.equal(activated.user, user);
 assert.ok(activated.refreshToken, "the device gets no refresh token");
 
@@ -73,15 +75,26 @@ const answers = (worst: number): Entry["answers"] => {
 const past = (await schedule()).windows.filter((of) => of.status === "passed");
 assert.ok(past.length >= 4, `only ${past.length} windows have passed`);
 
+// The device signs each entry: the canonical JSON of what it has captured.
+const canonical = (value: unknown): string =>
+  Array.isArray(value) ? `[${value.map(canonical).join()}]`
+  : value === null || typeof value !== "object" ? JSON.stringify(value)
+  : `{${Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, of]) => `${JSON.stringify(name)}:${canonical(of)}`).join()}}`;
+const signed = async (entry: Entry): Promise<Entry> => {
+  const made = await crypto.subtle.sign({ name: "ECDSA", hash: "SHA-256" }, pair.privateKey, new TextEncoder().encode(`casebook-entry-1\n${canonical(entry)}`));
+  return { ...entry, signature: Buffer.from(made).toString("base64url") };
+};
+const moment = (at: number): string => new Date(at).toISOString().replace(/\.\d+Z$/, "Z");
+
 // Four evenings offline: kept under a number and a key, and sent in any order, twice.
-const kept: Schemas["BatchCommand"][] = past.slice(-4).map((window, nth) => ({
-  command: "SubmitDiary",
+const kept: Schemas["BatchCommand"][] = await Promise.all(past.slice(-4).map(async (window, nth) => ({
+  command: "SubmitDiary" as const,
   idempotencyKey: randomUUID(),
-  body: {
+  body: await signed({
     patient, instrument, device, sequence: nth + 1, monotonicMs: 60_000 * (nth + 1), answers: answers(3 + nth),
-    capturedAt: new Date(Date.parse(window.closes) - 3_600_000).toISOString(),
-  },
-}));
+    capturedAt: moment(Date.parse(window.closes) - 3_600_000),
+  }),
+})));
 const recorded = new Map<string, string>();
 for (const order of [[2, 0, 3, 1], [3, 2, 1, 0]]) {
   const batch = order.map((nth) => kept[nth]).filter((one) => one !== undefined);
@@ -106,16 +119,22 @@ const evening = past.at(-1);
 assert.ok(evening);
 const again = await must(app.POST("/api/v1/commands/SubmitDiary", {
   params: key(),
-  body: { patient, instrument, device, sequence: 5, monotonicMs: 400_000, answers: answers(9), capturedAt: new Date(Date.parse(evening.closes) - 60_000).toISOString() },
+  body: await signed({ patient, instrument, device, sequence: 5, monotonicMs: 400_000, answers: answers(9), capturedAt: moment(Date.parse(evening.closes) - 60_000) }),
 }));
 assert.equal(again.held?.why, "diary_submitted");
 const [held] = again.events;
 assert.ok(held?.type === "DiaryHeld" && held.data.for === evening.window, "it is not held for the window");
 
+// So is one that somebody has changed on the way.
+const forged = await must(app.POST("/api/v1/commands/SubmitDiary", {
+  params: key(), body: { ...await signed({ patient, instrument, device, sequence: 6, answers: answers(1), capturedAt: moment(Date.now() - 60_000) }), answers: answers(2) },
+}));
+assert.equal(forged.held?.why, "signature_wrong");
+
 // What the app can mend is a problem with a field.
 const future = await app.POST("/api/v1/commands/SubmitDiary", {
   params: key(),
-  body: { patient, instrument, device, sequence: 6, answers: answers(1), capturedAt: new Date(Date.now() + 3_600_000).toISOString() },
+  body: { patient, instrument, device, sequence: 7, answers: answers(1), capturedAt: new Date(Date.now() + 3_600_000).toISOString() },
 });
 assert.equal(future.error?.code, "captured_in_future");
 assert.equal(future.error?.field, "capturedAt");
