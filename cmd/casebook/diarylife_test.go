@@ -470,7 +470,8 @@ func TestDailyLifeOfDiaries(t *testing.T) {
 		position := s.must(phone, move).Position
 		s.eventually("the diary follows", func() bool {
 			return slices.ContainsFunc(s.patient(s.crc, of, position).Instruments, func(a patientviews.AnsweredBy) bool {
-				return a.Instrument == "pain" && a.Zone == "Pacific/Auckland" && a.From == tomorrow && a.Until == s.ago(-28)
+				return a.Instrument == "pain" && a.Zone == "UTC" && len(a.Later) == 1 && a.Later[0].Zone == "Pacific/Auckland" &&
+					a.Later[0].From == tomorrow && a.Later[0].Until == s.ago(-28)
 			})
 		})
 	})

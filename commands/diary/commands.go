@@ -99,11 +99,15 @@ var Commands = []commands.Command{
 // grants the account has.
 func setSender(ctx context.Context, h *commands.Handler, r commands.Request, c *diary.SubmitDiary) error {
 	setAccount(r, c)
-	device := cmp.Or(c.Device, r.Principal.Device.ID) // who names none does not get around the signature
-	if device == "" || c.Sender.Staff {
+	if c.Sender.Staff {
 		return nil
 	}
+	device := cmp.Or(c.Device, r.Principal.Device.ID) // who names none does not get around the signature
 	account, err := commands.Read(ctx, h.Reader(), user.Decider, string(r.Principal.User))
+	if device == "" { // and neither does a session without a device
+		c.Sender.Signs = account.Signs()
+		return err
+	}
 	c.Sender.Device = diary.StandingOf(account, c.Device)
 	c.Sender.Keys, c.Sender.Signs = account.KeysOf(device)
 	return err

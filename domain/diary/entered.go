@@ -92,6 +92,9 @@ type Entered struct {
 	// Signature is the device's, of SignedContent as it was sent. It is in the event alone that records the entry first. In a submitted
 	// diary it is right, unless the account knows no key of the device.
 	Signature user.Signature `json:"signature,omitempty"`
+	// SealedSignature is the signature of an entry with free texts. Open, it would say of each guess whether it is the text, also
+	// when that is redacted.
+	SealedSignature personal.Text `json:"sealedSignature,omitempty"`
 	// Source and Reason are for an entry by staff.
 	Source Source        `json:"source,omitempty"`
 	Reason personal.Text `json:"reason,omitempty"`

@@ -140,6 +140,7 @@ func (d Diary) hold(cmd SubmitDiary, entered Entered, meant *entryWindow, why Wh
 	if meant != nil {
 		e.For, e.Late = meant.window.ID, meant.late
 	}
+	e.Entered = e.signing(answers)
 	if by != nil {
 		e.Version = by.Definition().Version
 		for _, risk := range by.Risks(answers, by.Scores(answers)) {
@@ -250,7 +251,7 @@ func (answers Answers) asSent() (Answers, error) {
 // other. It refuses what the app can mend, as Submit does.
 func HoldBeside(d Diary, _ patient.Patient, cmd SubmitDiary, call domain.Call) ([]Event, error) {
 	entered, err := cmd.receivable(call)
-	if err != nil || d.hasRecorded(cmd) {
+	if err != nil || d.hasRecorded(cmd, false) {
 		return nil, err
 	}
 	events, err := d.hold(cmd, entered, nil, WhyDamaged)

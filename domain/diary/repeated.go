@@ -23,6 +23,8 @@ import (
 type seenEntry struct {
 	capturedAt int64 // Unix time in nanoseconds
 	print      uint64
+	// doubted says that it is held for a fault that the device can mend: what it sends then is another entry.
+	doubted bool
 }
 
 // printOf tells entries of one patient apart by their content. It is a part of a SHA-256, of 64 bits, so that even among a million
@@ -97,7 +99,9 @@ func (d Diary) withEntry(e Event) Diary {
 	if !ok {
 		return d
 	}
-	d.seen = d.seen.with(seenEntry{capturedAt: at.UnixNano(), print: printOf(id, device, at, d.written(id, answers))})
+	held, is := e.(Held)
+	d.seen = d.seen.with(seenEntry{capturedAt: at.UnixNano(), print: printOf(id, device, at, d.written(id, answers)),
+		doubted: is && slices.Contains([]Why{WhyUnsigned, WhyWrongSignature, WhyZoneContradicts}, held.Why)})
 	return d
 }
 
@@ -118,16 +122,19 @@ func (s seenEntries) with(e seenEntry) seenEntries {
 	return s
 }
 
-// has says whether there is an entry of this moment, with the print that print returns.
-func (s seenEntries) has(capturedAt int64, print func() uint64) bool {
-	same := func(e seenEntry) bool { return e.capturedAt == capturedAt && e.print == print() }
+// has says whether there is an entry of this moment, with the print that print returns. For one that is beyond doubt, none that is not
+// counts: whoever knows what a patient will send could send it before, unsigned, and have the true one taken for it.
+func (s seenEntries) has(capturedAt int64, trusted bool, print func() uint64) bool {
+	same := func(e seenEntry) bool {
+		return e.capturedAt == capturedAt && !(trusted && e.doubted) && e.print == print()
+	}
 	return slices.ContainsFunc(s.last, same) ||
 		slices.ContainsFunc(s.full, func(chunk []seenEntry) bool { return slices.ContainsFunc(chunk, same) })
 }
 
-// hasRecorded says whether the record has this very entry.
-func (d Diary) hasRecorded(cmd SubmitDiary) bool {
-	return d.seen.has(cmd.CapturedAt.UnixNano(), func() uint64 {
+// hasRecorded says whether the record has this very entry. trusted says that nothing speaks against the entry.
+func (d Diary) hasRecorded(cmd SubmitDiary, trusted bool) bool {
+	return d.seen.has(cmd.CapturedAt.UnixNano(), trusted, func() uint64 {
 		return printOf(cmd.Instrument, cmd.Device, cmd.CapturedAt, d.written(cmd.Instrument, cmd.Answers))
 	})
 }

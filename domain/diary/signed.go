@@ -8,6 +8,7 @@ import (
 	"casebook/domain"
 	"casebook/domain/canonical"
 	"casebook/domain/instrument"
+	"casebook/domain/personal"
 	"casebook/domain/user"
 )
 
@@ -60,4 +61,12 @@ func (c SubmitDiary) WithoutSignature() (unsigned any, signed bool) {
 	}
 	c.Signature = ""
 	return c, true
+}
+
+// signing returns who entered a diary with these answers, with the signature where it belongs.
+func (e Entered) signing(answers Answers) Entered {
+	if e.Signature != "" && answers.HoldsTexts() {
+		e.Signature, e.SealedSignature = "", personal.Text(e.Signature)
+	}
+	return e
 }

@@ -197,7 +197,10 @@ func evolve(d Diary, e Event) Diary {
 	case WindowMissed:
 		return d.withStatus(e.Instrument, 0, e.Window, func(s Status) Status { return s | Missed })
 	case Held:
-		return d.withEntry(e).withNumber(e.Entered).withHeld(e.Instrument, e.Window.ID, Waiting)
+		if e.Why.Numbered() {
+			d = d.withNumber(e.Entered)
+		}
+		return d.withEntry(e).withHeld(e.Instrument, e.Window.ID, Waiting)
 	case Voided:
 		if e.Held {
 			return d.withHeld(e.Instrument, e.Window.ID, Emptied)

@@ -27,10 +27,13 @@ const ClockTolerance = 5 * time.Minute
 // value_out_of_range, value_too_long, captured_in_future, unknown_zone, and those of instrument.Instrument.Check.
 func Submit(d Diary, who patient.Patient, cmd SubmitDiary, call domain.Call) ([]Event, error) {
 	entered, err := cmd.receivable(call)
-	if err != nil || d.hasRecorded(cmd) {
+	if err != nil {
 		return nil, err
 	}
 	why := cmd.distrusted(who, entered)
+	if d.hasRecorded(cmd, why == "") {
+		return nil, nil
+	}
 	found, err := d.windowFor(cmd.capture(), who)
 	if refusal, refused := refuse.As(err); refused && slices.Contains(holdable, Why(refusal.Code)) {
 		return d.hold(cmd, entered, nil, cmp.Or(why, Why(refusal.Code)))
@@ -112,6 +115,7 @@ func (w entryWindow) submitted(e Submitted) ([]Event, error) {
 		w.status&Missed != 0
 	e.Again = w.status&Emptied != 0
 	e.Answers, e.Scores = answers, assigned.Instrument.Scores(answers)
+	e.Entered = e.signing(answers)
 	events := []Event{e}
 	for _, risk := range assigned.Instrument.Risks(answers, e.Scores) {
 		events = append(events, flagged(e.Patient, e.Instrument, w.window.ID, risk))

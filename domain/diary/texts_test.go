@@ -8,6 +8,7 @@ import (
 	"casebook/domain/instrument"
 	"casebook/domain/personal"
 	"casebook/domain/scenario"
+	"casebook/domain/user"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -99,4 +100,39 @@ func TestFreeTextsAreSealedAndEntriesAreTheSame(t *testing.T) {
 	}
 	// What is too long is refused when it is written; a sealed text, which is longer, was not.
 	given.When(from(with(mild(), diary.Answers{"note": "01234567890123456789012345678901234567890"}))).ThenRefused("answer_too_long")
+}
+
+// TestWhatIsDoubtedStandsForNothing sends an entry that nobody can trust before the true one: that counts, its number is its own, and the
+// signature over a free text is sealed with it.
+func TestWhatIsDoubtedStandsForNothing(t *testing.T) {
+	captured := shanghai(t, "2026-03-01 20:30")
+	cmd := diary.SubmitDiary{OfPatient: domain.ForPatient(anna), Instrument: painNRS, CapturedAt: captured, Zone: "Asia/Shanghai",
+		Device: "phone-1", Sequence: 1, Answers: with(mild(), diary.Answers{"note": "all is well"}), Sender: diary.Sender{Signs: true}}
+	given := scenario.For(t, diary.Decider).Given(assigned(noted()))
+	who := enrolled("Asia/Shanghai")
+	forged := isHeld(t, given, submit(who, cmd, call(captured)), diary.WhyUnsigned)
+	held := given.Given(asRead(forged, personal.SealedText("key", []byte("x"), []byte("place"))))
+	if devices := held.State().Devices(); len(devices) != 0 {
+		t.Errorf("the number of an entry that nobody can trust is one of %+v", devices)
+	}
+	held.When(submit(who, cmd, call(captured))).Then() // sent again, it is the same
+
+	key := newKeyPair(t)
+	genuine := cmd
+	genuine.Answers = with(mild(), diary.Answers{"note": "I fell"})
+	genuine.Sender.Keys = []user.DeviceKey{key.public}
+	genuine.Signature = key.signs(t, genuine)
+	events, err := submit(who, genuine, call(captured))(held.State())
+	if err != nil || len(events) != 2 {
+		t.Fatalf("%v, %v; want the true entry, and the risk of a fall", events, err)
+	}
+	counted := events[0].(diary.Submitted) //nolint:forcetypeassert // the cast fails the test
+	if counted.Signature != "" || string(counted.SealedSignature) != string(genuine.Signature) || counted.Sequence != 1 {
+		t.Errorf("it is recorded as %+v", counted)
+	}
+	after := held.Given(counted)
+	if devices := after.State().Devices(); len(devices) != 1 || devices[0].Device != "phone-1" {
+		t.Errorf("the device has the numbers %+v", devices)
+	}
+	after.When(submit(who, genuine, call(captured))).Then()
 }

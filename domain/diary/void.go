@@ -102,7 +102,7 @@ func CorrectWindow(d Diary, facts Relocation, cmd CorrectDiaryWindow, call domai
 		found.late = entry.Late
 	}
 	entered := entry.Entered
-	entered.Signature = "" // it is of the entry as it was captured, which is in the first event
+	entered.Signature, entered.SealedSignature = "", "" // it is of the entry as it was captured, which is in the first event
 	moved, err := found.submitted(Submitted{Patient: cmd.Patient, CapturedAt: entry.CapturedAt, Answers: entry.Answers,
 		Entered: entered, MovedFrom: cmd.From})
 	if err != nil {

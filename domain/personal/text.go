@@ -79,7 +79,9 @@ func sealedTexts(in []byte) (found []sealedIn) {
 	}
 }
 
-func isAlphanumeric(b byte) bool { return b >= '0' && b <= '9' || b >= 'A' && b <= 'Z' || b >= 'a' && b <= 'z' }
+func isAlphanumeric(b byte) bool {
+	return b >= '0' && b <= '9' || b >= 'A' && b <= 'Z' || b >= 'a' && b <= 'z'
+}
 
 // escapeIn returns where JSON has an escape from a place on; -1 if it has none. Behind a backslash that is escaped itself, the same
 // characters are a text that somebody wrote.

@@ -69,6 +69,11 @@ func (u User) KeysOf(id DeviceID) (keys []DeviceKey, signs bool) {
 	return keys, signs
 }
 
+// Signs says whether a device of the account signs its entries.
+func (u User) Signs() bool {
+	return slices.ContainsFunc(u.deviceKeys, func(k keyOfDevice) bool { return k.signs })
+}
+
 // withDeviceKey notes the key of an enrolment.
 func (u User) withDeviceKey(e DeviceEnrolled) User {
 	if e.Key == "" {

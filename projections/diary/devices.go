@@ -32,6 +32,9 @@ func deviceOf(e any) user.DeviceID {
 			return e.Device
 		}
 	case diary.Held:
+		if !e.Why.Numbered() {
+			return ""
+		}
 		return e.Device
 	}
 	return ""
