@@ -104,13 +104,18 @@ type EndPush struct {
 }
 
 // Subscribe decides about SubscribePush. before is the subscription of the device that is in force; an app may send the same one as often
-// as it likes. It refuses malformed_id, malformed_subscription and too_many_devices.
+// as it likes. It refuses malformed_id, malformed_subscription,
+// device_of_another_account and too_many_devices.
 func Subscribe(i Identity, before Subscription, cmd SubscribePush, call domain.Call) ([]Event, error) {
 	if err := domain.First(cmd.Device.Validate(), cmd.Subscription.check()); err != nil {
 		return nil, err
 	}
 	at := i.pushDevice(cmd.Device)
-	if at >= 0 && before == cmd.Subscription && i.Push[at].By == call.Actor {
+	if at >= 0 && i.Push[at].By != call.Actor {
+		return nil, refuse.WrongState("device_of_another_account", "another account has notifications sent to device %s", cmd.Device).At("device").
+			Do("name the device of this session, or have the other account end it with UnsubscribePush")
+	}
+	if at >= 0 && before == cmd.Subscription {
 		return nil, nil
 	}
 	if at < 0 && len(i.Push) >= maxPushDevices {

@@ -67,6 +67,12 @@ func (e RoleGranted) Scope() domain.Scope { return e.Grant.scope() }
 // Scope implements domain.Scoped.
 func (e RoleRevoked) Scope() domain.Scope { return e.Grant.scope() }
 
+// Scope implements domain.Scoped.
+func (e RoleProposed) Scope() domain.Scope { return e.Grant.scope() }
+
+// Scope implements domain.Scoped.
+func (e RoleProposalWithdrawn) Scope() domain.Scope { return e.Grant.scope() }
+
 func (g Grant) scope() domain.Scope {
 	return domain.Scope{Study: g.Study, Site: g.Site, Patient: g.Patient}
 }

@@ -77,7 +77,7 @@ func takeTurn(ctx context.Context, d *sagas.Desk, of string, f followed) (next t
 	}
 	at, ok := state.NextReminder(who, d.Now())
 	if ok && !at.After(d.Now()) {
-		if err := remind(ctx, d, id, at); err != nil {
+		if err := remind(ctx, d, id, at, state.Changes()); err != nil {
 			return time.Time{}, err
 		}
 		if state, who, err = read(ctx, d, id); err != nil {
@@ -146,8 +146,9 @@ func closeRunOut(ctx context.Context, d *sagas.Desk, id domain.PatientID,
 	return due, err
 }
 
-// remind reminds the patient of the windows that are open since a moment.
-func remind(ctx context.Context, d *sagas.Desk, id domain.PatientID, since time.Time) error {
-	_, err := d.Send(ctx, diary.RemindOfDiaries{OfPatient: domain.ForPatient(id)}, fmt.Sprintf("%s/remind/%d", id, since.Unix()), nil)
+// remind reminds the patient of the windows that are open since a moment. What was assigned after that moment is another reminder.
+func remind(ctx context.Context, d *sagas.Desk, id domain.PatientID, since time.Time, changes int) error {
+	key := fmt.Sprintf("%s/remind/%d/%d", id, since.Unix(), changes)
+	_, err := d.Send(ctx, diary.RemindOfDiaries{OfPatient: domain.ForPatient(id)}, key, nil)
 	return err
 }

@@ -130,14 +130,16 @@ func (by Senders) push(ctx context.Context, m reminder, reader commands.Reader, 
 }
 
 // pushTo sends a reminder to one device. It ends the subscription of a device that the account does not have any more, or that the push
-// service does not know.
+// service does not know, and of an account that is not the patient's or a caregiver's any more.
 func (by Senders) pushTo(ctx context.Context, m reminder, reader commands.Reader, device identity.PushDevice, events []identity.Event,
 	payload []byte) (sent bool, err error) {
 	owner, err := commands.ReadNewest(ctx, reader, user.Decider, string(device.By))
 	if err != nil {
 		return false, fmt.Errorf("read the account of a device: %w", err)
 	}
-	if owner.Deactivated || slices.Contains(owner.Revoked, device.Device) {
+	if owner.Deactivated || slices.Contains(owner.Revoked, device.Device) || !slices.ContainsFunc(owner.Grants, func(g user.Grant) bool {
+		return g.Patient == m.patient && g.Role.IsOfOnePatient()
+	}) {
 		return false, m.end(ctx, device, identity.PushRevoked)
 	}
 	to, err := subscription(ctx, m.keys, device, events)
