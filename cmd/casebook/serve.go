@@ -370,7 +370,11 @@ func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger
 		if s.push, err = f.Push.open(f.Stores); err != nil {
 			return err
 		}
-		if s.identities, err = f.Stores.identityKeys(connect); err != nil {
+		newest, err := s.blindLog.NewestEvent(connect)
+		if err != nil {
+			return err
+		}
+		if s.identities, err = f.Stores.identityKeys(connect, newest.Commit > 0, logger); err != nil {
 			return err
 		}
 		if s.identities != nil {
