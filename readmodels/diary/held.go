@@ -138,7 +138,8 @@ func withCounting(ctx context.Context, r readmodels.Request, all []HeldDiary) er
 	return err
 }
 
-// DiariesOf returns what windows have, by their keys.
+// DiariesOf returns what windows have, by their keys. Those that were answered at a site of which the caller may not know patients, such as
+// the one to which a patient has moved, are left out.
 func DiariesOf(ctx context.Context, r readmodels.Request, keys []string) (map[string]*Diary, error) {
 	if len(keys) == 0 {
 		return nil, nil
@@ -153,7 +154,9 @@ func DiariesOf(ctx context.Context, r readmodels.Request, keys []string) (map[st
 	}
 	byKey := map[string]*Diary{}
 	for n := range windows {
-		byKey[windows[n].ID] = &windows[n]
+		if d := &windows[n]; r.MayKnowPatients(d.Study, d.Site) {
+			byKey[d.ID] = d
+		}
 	}
 	return byKey, nil
 }
