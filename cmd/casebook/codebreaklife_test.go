@@ -262,7 +262,8 @@ func TestDailyLifeOfUnblinding(t *testing.T) {
 				t.Fatal(err)
 			}
 			broken, is := e.Event.(randomisation.BlindBroken)
-			recorded = recorded || is && broken.Patient == of.Patient && broken.Kit == kit && openedText(t, b.installation, broken.AskedBy) == string(cmd.AskedBy) &&
+			recorded = recorded || is && broken.Patient == of.Patient && broken.Kit == kit &&
+				openedText(t, b.installation, broken.AskedBy) == string(cmd.AskedBy) &&
 				slices.Equal(broken.KnownTo, []domain.UserID{"safety"})
 		}
 		if !recorded {

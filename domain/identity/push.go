@@ -112,7 +112,8 @@ func Subscribe(i Identity, before Subscription, cmd SubscribePush, call domain.C
 	}
 	at := i.pushDevice(cmd.Device)
 	if at >= 0 && i.Push[at].By != call.Actor {
-		return nil, refuse.WrongState("device_of_another_account", "another account has notifications sent to device %s", cmd.Device).At("device").
+		return nil, refuse.WrongState("device_of_another_account", "another account has notifications sent to device %s", cmd.Device).
+			At("device").
 			Do("name the device of this session, or have the other account end it with UnsubscribePush")
 	}
 	if at >= 0 && before == cmd.Subscription {

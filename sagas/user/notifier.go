@@ -58,7 +58,8 @@ func Notifier(channel notify.Channel) sagas.Process {
 			return n.send(ctx, d, at, e.User, fmt.Sprintf("%s has made the first administrator, %s, alone.", e.By, e.User))
 		}),
 		sagas.Pass(func(ctx context.Context, d *sagas.Desk, e user.AdministrationRecovered, at eventlog.Recorded) error {
-			return n.send(ctx, d, at, e.User, fmt.Sprintf("%s has confirmed the administrator %s alone. The audit trail of accounts says why.", e.By, e.User))
+			return n.send(ctx, d, at, e.User,
+				fmt.Sprintf("%s has confirmed the administrator %s alone. The audit trail of accounts says why.", e.By, e.User))
 		}),
 	)
 }
