@@ -3,6 +3,7 @@ package sagas_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -328,6 +329,37 @@ func TestAReminderWaitsForTheEndOfQuietHours(t *testing.T) {
 	f.at(ends.Add(time.Hour))
 	if count(waits) != 1 || count(gone) != 1 {
 		t.Errorf("%d and %d reminders", count(waits), count(gone))
+	}
+}
+
+// TestWhatIsAssignedLaterIsRemindedOfToo assigns a second diary that opened at the same moment as one that was reminded of already.
+func TestWhatIsAssignedLaterIsRemindedOfToo(t *testing.T) {
+	w := newWorld(t, 10)
+	first, second := *instrument.PainDiary(), *instrument.PainDiary()
+	first.Schedule.Remind, first.Version = true, 2
+	second.ID, second.Schedule.Remind = "second-diary", true
+	w.must(w.manager, study.PublishProtocolVersion{InStudy: domain.ForStudy(w.study), Protocol: study.Protocol{Version: 2,
+		ConsentVersion: "1.0", Instruments: []instrument.Definition{first, second}}})
+	f := w.followUp(w.part)
+	who := w.assign(painDiary)
+	f.takeAll(who)
+	reminded := func() (of []instrument.ID) {
+		for _, e := range ofType[diary.ReminderDue](w.events(diary.Decider.Stream(string(who)))) {
+			of = append(of, e.Instrument)
+		}
+		return of
+	}
+	f.at(berlin(3, 18, 0, 0))
+	if got := reminded(); !slices.Equal(got, []instrument.ID{painDiary}) {
+		t.Fatalf("the patient is reminded of %v", got)
+	}
+	w.clock.set(berlin(3, 18, 5, 0))
+	w.must(w.crc, diary.AssignInstrument{OfPatient: domain.ForPatient(who), Instrument: "second-diary", From: "2026-02-03",
+		Until: "2026-02-05", On: "2026-02-03"})
+	f.takeAll(who)
+	f.at(berlin(3, 18, 5, 1))
+	if got := reminded(); !slices.Equal(got, []instrument.ID{painDiary, "second-diary"}) {
+		t.Errorf("the patient is reminded of %v", got)
 	}
 }
 
