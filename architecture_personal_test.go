@@ -13,11 +13,11 @@ import (
 	"testing"
 )
 
-// TestPersonalDataAreInOneContext finds fields of the type personal.Value outside of the context identity. Who a patient is must be in
-// one place, which alone has to be erased.
-func TestPersonalDataAreInOneContext(t *testing.T) {
-	inside, files := 0, token.NewFileSet()
-	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+// eachField calls f for each field of a struct in the program's own files below a directory, with the path of its file.
+func eachField(t *testing.T, below string, f func(path string, field *ast.Field, at token.Position)) {
+	t.Helper()
+	files := token.NewFileSet()
+	err := filepath.WalkDir(below, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 			return err
 		}
@@ -26,23 +26,10 @@ func TestPersonalDataAreInOneContext(t *testing.T) {
 			return err
 		}
 		ast.Inspect(parsed, func(n ast.Node) bool {
-			structure, is := n.(*ast.StructType)
-			if !is {
-				return true
-			}
-			for _, field := range structure.Fields.List {
-				ast.Inspect(field.Type, func(n ast.Node) bool {
-					if selector, is := n.(*ast.SelectorExpr); is && selector.Sel.Name == "Value" {
-						if of, is := selector.X.(*ast.Ident); is && of.Name == "personal" {
-							if filepath.ToSlash(filepath.Dir(path)) == "domain/identity" {
-								inside++
-							} else {
-								t.Errorf("%s holds personal data; only the context identity may", files.Position(field.Pos()))
-							}
-						}
-					}
-					return true
-				})
+			if structure, is := n.(*ast.StructType); is {
+				for _, field := range structure.Fields.List {
+					f(filepath.ToSlash(path), field, files.Position(field.Pos()))
+				}
 			}
 			return true
 		})
@@ -51,6 +38,26 @@ func TestPersonalDataAreInOneContext(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestPersonalDataAreInOneContext finds fields of the type personal.Value outside of the context identity. Who a patient is must be in
+// one place, which alone has to be erased.
+func TestPersonalDataAreInOneContext(t *testing.T) {
+	inside := 0
+	eachField(t, ".", func(path string, field *ast.Field, at token.Position) {
+		ast.Inspect(field.Type, func(n ast.Node) bool {
+			if selector, is := n.(*ast.SelectorExpr); is && selector.Sel.Name == "Value" {
+				if of, is := selector.X.(*ast.Ident); is && of.Name == "personal" {
+					if filepath.ToSlash(filepath.Dir(path)) == "domain/identity" {
+						inside++
+					} else {
+						t.Errorf("%s holds personal data; only the context identity may", at)
+					}
+				}
+			}
+			return true
+		})
+	})
 	if inside < 3 {
 		t.Fatalf("only %d fields were found in the context identity, so the test finds nothing", inside)
 	}
@@ -68,41 +75,27 @@ func TestTextsThatPeopleWriteAreSealed(t *testing.T) {
 		"domain/security/blindingkey.go": "operators say what happened to a key of the installation",
 		"domain/security/events.go":      "the program refuses",
 	}
-	sealed, files := 0, token.NewFileSet()
-	err := filepath.WalkDir("domain", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
-			return err
+	names := []string{"reason", "note", "detail", "outcome", "comment", "decision", "askedBy", "openedBy", "narrative", "description",
+		"explanation", "remark"}
+	sealed := 0
+	eachField(t, "domain", func(path string, field *ast.Field, at token.Position) {
+		if field.Tag == nil {
+			return
 		}
-		parsed, err := parser.ParseFile(files, path, nil, 0)
+		tag, err := strconv.Unquote(field.Tag.Value)
 		if err != nil {
-			return err
+			t.Fatal(err)
 		}
-		ast.Inspect(parsed, func(n ast.Node) bool {
-			field, is := n.(*ast.Field)
-			if !is || field.Tag == nil {
-				return true
-			}
-			tag, err := strconv.Unquote(field.Tag.Value)
-			if err != nil {
-				t.Fatal(err)
-			}
-			name, _, _ := strings.Cut(reflect.StructTag(tag).Get("json"), ",")
-			if !slices.Contains([]string{"reason", "note", "detail", "outcome", "comment", "decision", "askedBy", "openedBy", "narrative",
-				"description", "explanation", "remark"}, name) {
-				return true
-			}
-			if of, is := field.Type.(*ast.SelectorExpr); is && of.Sel.Name == "Text" {
-				sealed++
-			} else if of, is := field.Type.(*ast.Ident); is && of.Name == "string" && byPrograms[filepath.ToSlash(path)] == "" {
-				t.Errorf("%s: people write %s, and it would not be sealed; make it a personal.Text", files.Position(field.Pos()), name)
-			}
-			return true
-		})
-		return nil
+		name, _, _ := strings.Cut(reflect.StructTag(tag).Get("json"), ",")
+		if !slices.Contains(names, name) {
+			return
+		}
+		if of, is := field.Type.(*ast.SelectorExpr); is && of.Sel.Name == "Text" {
+			sealed++
+		} else if of, is := field.Type.(*ast.Ident); is && of.Name == "string" && byPrograms[path] == "" {
+			t.Errorf("%s: people write %s, and it would not be sealed; make it a personal.Text", at, name)
+		}
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
 	if sealed < 100 {
 		t.Fatalf("only %d texts were found, so the test finds nothing", sealed)
 	}
