@@ -1,9 +1,7 @@
 package projections_test
 
 import (
-	"maps"
 	"os"
-	"slices"
 	"testing"
 	"time"
 
@@ -202,10 +200,7 @@ func TestACheckpointOfAnEarlierProgramGetsAMark(t *testing.T) {
 	for _, v := range contexts.Views() {
 		p.wait(v)
 	}
-	marks := map[string]string{}
-	for name, c := range p.awaitState(readmodels.Live) {
-		marks[name] = c.Last.ID
-	}
+	p.awaitState(readmodels.Live)
 	stop()
 	for _, v := range contexts.Views() {
 		c := p.checkpoint(v)
@@ -216,12 +211,14 @@ func TestACheckpointOfAnEarlierProgramGetsAMark(t *testing.T) {
 	}
 	stop = p.engine()
 	defer stop()
-	for _, v := range contexts.Views() {
-		until(t, func() bool { return p.checkpoint(v).Last.ID == marks[v.Name] })
-	}
-	if ids := slices.Compact(slices.Sorted(maps.Values(marks))); len(ids) != 1 || ids[0] == "" {
-		t.Errorf("the marks of views that have all seen the end are %v", ids)
-	}
+	// All have seen the end, which the programs themselves may have moved on meanwhile.
+	until(t, func() bool {
+		marks := map[string]bool{}
+		for _, v := range contexts.Views() {
+			marks[p.checkpoint(v).Last.ID] = true
+		}
+		return len(marks) == 1 && !marks[""]
+	})
 }
 
 // slowRebuild fills the log, and has a view rebuilt slowly. It returns a copy of the log when it had one patient, once the build has
