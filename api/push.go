@@ -1,14 +1,12 @@
 package api
 
 import (
-	"encoding/json"
 	"net/http"
 	"reflect"
 
 	"casebook/domain/refuse"
 
 	"github.com/danielgtaylor/huma/v2"
-	"github.com/labstack/echo/v4"
 )
 
 // pushKeyRoute is where an app learns for which key it subscribes to notifications.
@@ -25,11 +23,7 @@ func (a *API) getPushKey(c *call) error {
 		return refuse.NotFound("push_unavailable", "this server sends no notifications to devices").
 			Do("tell those who run the system, if it should: serve has --push-contact for that")
 	}
-	body, err := json.Marshal(PushKey{Key: a.pushKey})
-	if err != nil {
-		return err
-	}
-	return c.sendTagged(body, echo.MIMEApplicationJSON)
+	return c.answerTagged(PushKey{Key: a.pushKey})
 }
 
 func (d *description) pushKey() {

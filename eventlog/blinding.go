@@ -277,25 +277,35 @@ var (
 	personalSealer = reflect.TypeFor[personal.Sealer]()
 )
 
-// holds reports whether the type is of a kind of sealed values, or contains one. seen holds the types already visited.
-func holds(t, kind reflect.Type, seen map[reflect.Type]bool) bool {
-	if t.Implements(kind) {
-		return true
-	}
-	if seen[t] || t.Implements(blindedSealer) || t.Implements(personalSealer) {
+// implements returns a question for holds.
+func implements(kind reflect.Type) func(reflect.Type) bool {
+	return func(t reflect.Type) bool { return t.Implements(kind) }
+}
+
+// holds reports whether a question is true of the type, or of one that it contains. What sealed values hold is not looked at.
+func holds(t reflect.Type, is func(reflect.Type) bool) bool {
+	seen := map[reflect.Type]bool{}
+	var held func(reflect.Type) bool
+	held = func(t reflect.Type) bool {
+		if is(t) {
+			return true
+		}
+		if seen[t] || t.Implements(blindedSealer) || t.Implements(personalSealer) {
+			return false
+		}
+		seen[t] = true
+		switch t.Kind() {
+		case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
+			return held(t.Elem())
+		case reflect.Struct:
+			for i := range t.NumField() {
+				if held(t.Field(i).Type) {
+					return true
+				}
+			}
+		default:
+		}
 		return false
 	}
-	seen[t] = true
-	switch t.Kind() {
-	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
-		return holds(t.Elem(), kind, seen)
-	case reflect.Struct:
-		for i := range t.NumField() {
-			if holds(t.Field(i).Type, kind, seen) {
-				return true
-			}
-		}
-	default:
-	}
-	return false
+	return held(t)
 }

@@ -303,7 +303,7 @@ func (l *Log) Encode(stream string, tail Tail, commandID uuid.UUID, meta Metadat
 		}
 		meta.Schema, meta.PreviousHash = version, out.Tail.Hash
 		stored := meta
-		if stored.Reason, err = keys.texts.stored(meta.Reason, boundTo(meta.originIn(stream), name, reasonField)); err != nil {
+		if stored.Reason, err = keys.texts.stored(meta.Reason, meta.originIn(stream), name, reasonField); err != nil {
 			return Encoded{}, fmt.Errorf("append to %s: seal the reason: %w", stream, err)
 		}
 		raw, err := json.Marshal(stored)

@@ -136,9 +136,7 @@ func (l *Log) decodeInto(r *Recorded, metadataOf func(*Recorded) (Metadata, bool
 		r.Metadata = Metadata{}
 		return fmt.Errorf("decode metadata of %s@%d: %w", r.Stream, r.Revision, err)
 	}
-	if isSealedText(string(r.Metadata.Reason)) {
-		r.Metadata.Reason = readText(string(r.Metadata.Reason), boundTo(r.Metadata.originIn(r.Stream), r.Type, reasonField))
-	}
+	r.Metadata.Reason = readText(string(r.Metadata.Reason), r.Metadata.originIn(r.Stream), r.Type, reasonField)
 	event, err := l.registry.Decode(r.Type, r.Metadata.Schema, r.Data, l.keys, r.Metadata.originIn(r.Stream))
 	if err != nil {
 		return fmt.Errorf("read %s@%d: %w", r.Stream, r.Revision, err)

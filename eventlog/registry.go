@@ -46,8 +46,8 @@ func NewRegistry(streams ...domain.StreamType) *Registry {
 		for _, event := range stream.Events {
 			s := &Schema{
 				EventType: event, Category: stream.Category, Version: event.Version(),
-				blinded:  holds(event.Go, blindedSealer, map[reflect.Type]bool{}),
-				personal: holds(event.Go, personalSealer, map[reflect.Type]bool{}),
+				blinded:  holds(event.Go, implements(blindedSealer)),
+				personal: holds(event.Go, implements(personalSealer)),
 				texts:    textsInType(event.Go),
 			}
 			if s.personal && s.texts.any() {

@@ -24,11 +24,8 @@ import (
 // content follow.
 const textPrefix = "text:1:"
 
-// sealedMark is what a text begins with in JSON that was sealed at another place, and was handed on.
-const sealedMark = `"\u0002`
-
 // reasonField is the place of the reason in the metadata of an event.
-const reasonField = "/metadata/reason"
+const reasonField jsontext.Pointer = "/metadata/reason"
 
 var textType = reflect.TypeFor[personal.Text]()
 
@@ -48,8 +45,8 @@ func (k Keys) textsOf(m Metadata) *texts {
 	return &texts{keys: k.Personal}
 }
 
-// stored returns a text as it is stored at a place.
-func (t *texts) stored(of personal.Text, bound []byte) (personal.Text, error) {
+// stored returns a text as it is stored in a field of an event.
+func (t *texts) stored(of personal.Text, at Origin, event string, field jsontext.Pointer) (personal.Text, error) {
 	if t == nil || of == "" || of.Sealed() {
 		return of, nil
 	}
@@ -65,34 +62,31 @@ func (t *texts) stored(of personal.Text, bound []byte) (personal.Text, error) {
 	if err != nil {
 		return "", errors.New("a text has no JSON") // the error could show it
 	}
-	sealed := t.seal(blind.Fill(plain, personal.Unit), bound)
+	sealed := t.seal(blind.Fill(plain, personal.Unit), boundTo(at, event, field))
 	return personal.Text(textPrefix + string(t.id) + ":" + base64.StdEncoding.EncodeToString(sealed)), nil
 }
 
 // haveSealed says whether texts of the append were sealed.
 func (t *texts) haveSealed() bool { return t != nil && t.seal != nil }
 
-// isSealedText says whether a text looks as if it was sealed as it was stored.
-func isSealedText(stored string) bool { return strings.HasPrefix(stored, textPrefix) }
-
-// readText returns a text that was stored at a place.
-func readText(stored string, bound []byte) personal.Text {
+// readText returns a text that was stored in a field of an event.
+func readText(stored string, at Origin, event string, field jsontext.Pointer) personal.Text {
 	text, is := strings.CutPrefix(stored, textPrefix)
+	if !is {
+		return personal.Text(stored)
+	}
 	key, encoded, cut := strings.Cut(text, ":")
-	if !is || !cut {
-		return personal.Text(stored)
-	}
 	sealed, err := base64.StdEncoding.DecodeString(encoded)
-	if err != nil {
+	if !cut || err != nil {
 		return personal.Text(stored)
 	}
-	return personal.SealedText(personal.KeyID(key), sealed, bound)
+	return personal.SealedText(personal.KeyID(key), sealed, boundTo(at, event, field))
 }
 
 // sealTexts is the marshaler of texts at a place.
 func (p *place) sealTexts() *json.Marshalers {
 	return json.MarshalToFunc(func(enc *jsontext.Encoder, v personal.Text) error {
-		stored, err := p.texts.stored(v, boundTo(p.at, p.event, enc.StackPointer()))
+		stored, err := p.texts.stored(v, p.at, p.event, enc.StackPointer())
 		if err != nil {
 			return err
 		}
@@ -102,48 +96,42 @@ func (p *place) sealTexts() *json.Marshalers {
 
 // readTexts is the unmarshaler of texts at a place. Among values of any type, a string is a text if it was sealed.
 func (p *place) readTexts() *json.Unmarshalers {
-	among := json.UnmarshalFromFunc(func(dec *jsontext.Decoder, v *any) error {
-		if dec.PeekKind() != '"' {
-			return errors.ErrUnsupported // decoded as ever
-		}
+	read := func(dec *jsontext.Decoder) (personal.Text, error) {
 		field := dec.StackPointer()
 		token, err := dec.ReadToken()
 		if err != nil {
+			return "", err
+		}
+		return readText(token.String(), p.at, p.event, field), nil
+	}
+	return json.JoinUnmarshalers(
+		json.UnmarshalFromFunc(func(dec *jsontext.Decoder, v *any) error {
+			if dec.PeekKind() != '"' {
+				return errors.ErrUnsupported // decoded as ever
+			}
+			text, err := read(dec)
+			if *v = string(text); text.Sealed() {
+				*v = text
+			}
 			return err
-		}
-		stored := token.String()
-		*v = stored
-		switch {
-		case isSealedText(stored):
-			*v = readText(stored, boundTo(p.at, p.event, field))
-		case personal.Text(stored).Sealed(): // it was handed on
-			*v = personal.Text(stored)
-		}
-		return nil
-	})
-	return json.JoinUnmarshalers(among, json.UnmarshalFromFunc(func(dec *jsontext.Decoder, v *personal.Text) error {
-		field := dec.StackPointer()
-		token, err := dec.ReadToken()
-		switch {
-		case err != nil:
-			return err
-		case token.Kind() == 'n':
-			*v = ""
-			return nil
-		case token.Kind() != '"':
-			return errors.New("a text is not one")
-		}
-		*v = personal.Text(token.String())
-		if isSealedText(token.String()) {
-			*v = readText(token.String(), boundTo(p.at, p.event, field))
-		}
-		return nil
-	}))
+		}),
+		json.UnmarshalFromFunc(func(dec *jsontext.Decoder, v *personal.Text) (err error) {
+			switch dec.PeekKind() {
+			case '"':
+				*v, err = read(dec)
+				return err
+			case 'n':
+				*v = ""
+				return dec.SkipValue()
+			default:
+				return errors.New("a text is not one")
+			}
+		}))
 }
 
 // hasSealedTexts says whether the JSON of an event may hold texts that are sealed.
 func hasSealedTexts(data []byte) bool {
-	return bytes.Contains(data, []byte(`"`+textPrefix)) || bytes.Contains(data, []byte(sealedMark))
+	return bytes.Contains(data, []byte(`"`+textPrefix)) || personal.MayHoldSealedText(data)
 }
 
 // mayHoldTexts is a type, such as the answers of a diary, whose values have texts among others.
@@ -163,7 +151,7 @@ type textsIn struct {
 // textsInType returns where events of a type have texts.
 func textsInType(t reflect.Type) (in textsIn) {
 	if t.Kind() != reflect.Struct {
-		in.deep = holdsText(t, map[reflect.Type]bool{})
+		in.deep = holds(t, mayBeText)
 		return in
 	}
 	for i := range t.NumField() {
@@ -183,7 +171,7 @@ func textsInType(t reflect.Type) (in textsIn) {
 			}
 			in.deep = in.deep || inner.deep
 		default:
-			in.deep = in.deep || holdsText(field.Type, map[reflect.Type]bool{})
+			in.deep = in.deep || holds(field.Type, mayBeText)
 		}
 	}
 	return in
@@ -211,25 +199,7 @@ func (in textsIn) of(event any) bool {
 	return false
 }
 
-// holdsText says whether a type has texts in it, or can hold any value. seen holds the types already visited.
-func holdsText(t reflect.Type, seen map[reflect.Type]bool) bool {
-	if t == textType || t.Kind() == reflect.Interface || t.Implements(holder) {
-		return true
-	}
-	if seen[t] {
-		return false
-	}
-	seen[t] = true
-	switch t.Kind() {
-	case reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
-		return holdsText(t.Elem(), seen)
-	case reflect.Struct:
-		for i := range t.NumField() {
-			if holdsText(t.Field(i).Type, seen) {
-				return true
-			}
-		}
-	default:
-	}
-	return false
+// mayBeText says of a type that its values are texts, or can be.
+func mayBeText(t reflect.Type) bool {
+	return t == textType || t.Kind() == reflect.Interface || t.Implements(holder)
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"casebook/domain"
 	"casebook/domain/refuse"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -334,6 +335,15 @@ func compared(a, b []any) int {
 		}
 	}
 	return 0
+}
+
+// OfStudyOrPatient is the filter of a list of a study that may be asked for one patient. some is false if the patient is in another study.
+// A patient's id contains the study; with both, the store would take the index of the study.
+func OfStudyOrPatient(study domain.StudyID, patient domain.PatientID) (filter bson.D, some bool) {
+	if patient == "" {
+		return bson.D{{Key: "study", Value: string(study)}}, true
+	}
+	return bson.D{{Key: "patient", Value: string(patient)}}, patient.Study() == study
 }
 
 // Equal adds to a filter that a field has a value; it adds nothing if the value is empty.

@@ -370,11 +370,7 @@ func (s *server) connect(ctx context.Context, f serverFlags, logger *slog.Logger
 		if s.push, err = f.Push.open(f.Stores); err != nil {
 			return err
 		}
-		newest, err := s.blindLog.NewestEvent(connect)
-		if err != nil {
-			return err
-		}
-		if s.identities, err = f.Stores.identityKeys(connect, newest.Commit > 0, logger); err != nil {
+		if s.identities, err = f.Stores.identityKeys(connect, s.blindLog, logger); err != nil {
 			return err
 		}
 		if s.identities != nil {

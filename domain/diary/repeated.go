@@ -23,9 +23,12 @@ import (
 type seenEntry struct {
 	capturedAt int64 // Unix time in nanoseconds
 	print      uint64
-	// doubted says that it is held for a fault that the device can mend: what it sends then is another entry.
+	// doubted says that it is held for one of the doubts.
 	doubted bool
 }
+
+// doubts are the reasons for holding an entry that the device can mend: what it sends then is another entry.
+var doubts = []Why{WhyUnsigned, WhyWrongSignature, WhyZoneContradicts}
 
 // printOf tells entries of one patient apart by their content. It is a part of a SHA-256, of 64 bits, so that even among a million
 // entries of one patient two different ones share a print with a probability of one in thirty million.
@@ -101,7 +104,7 @@ func (d Diary) withEntry(e Event) Diary {
 	}
 	held, is := e.(Held)
 	d.seen = d.seen.with(seenEntry{capturedAt: at.UnixNano(), print: printOf(id, device, at, d.written(id, answers)),
-		doubted: is && slices.Contains([]Why{WhyUnsigned, WhyWrongSignature, WhyZoneContradicts}, held.Why)})
+		doubted: is && slices.Contains(doubts, held.Why)})
 	return d
 }
 

@@ -24,51 +24,47 @@ const longestOption = 60
 // instrument, long texts are.
 func (d Diary) written(id instrument.ID, answers Answers) Answers {
 	known := false
-	var changed Answers
-	as := func(item instrument.ItemID, text string) {
-		if changed == nil {
-			changed = maps.Clone(answers)
-		}
-		changed[item] = personal.Text(text)
-	}
+	var texts []instrument.ItemID
 	for i := range d.assignments {
-		a := &d.assignments[i]
-		if a.ID != id || a.fault != nil {
-			continue
-		}
-		known = true
-		for _, item := range a.Instrument.Texts() {
-			if text, is := answers[item].(string); is {
-				as(item, text)
-			}
+		if a := &d.assignments[i]; a.ID == id && a.fault == nil {
+			known, texts = true, append(texts, a.Instrument.Texts()...)
 		}
 	}
 	if !known {
 		for item, answer := range answers {
 			if text, is := answer.(string); is && len(text) > longestOption {
-				as(item, text)
+				texts = append(texts, item)
 			}
 		}
 	}
-	if changed == nil {
-		return answers
+	return answers.withTexts(texts)
+}
+
+// withTexts returns the answers with those to some items as free texts, as far as they are strings.
+func (answers Answers) withTexts(items []instrument.ItemID) Answers {
+	same := true
+	for _, item := range items {
+		text, is := answers[item].(string)
+		if !is {
+			continue
+		}
+		if same {
+			answers, same = maps.Clone(answers), false
+		}
+		answers[item] = personal.Text(text)
 	}
-	return changed
+	return answers
 }
 
 // withTextsOf returns the answers with those as free texts that are free texts among other answers of the same instrument.
 func (answers Answers) withTextsOf(others Answers) Answers {
-	if !others.HoldsTexts() {
-		return answers
-	}
-	answers = maps.Clone(answers)
+	var texts []instrument.ItemID
 	for item, other := range others {
-		text, given := answers[item].(string)
-		if _, is := other.(personal.Text); is && given {
-			answers[item] = personal.Text(text)
+		if _, is := other.(personal.Text); is {
+			texts = append(texts, item)
 		}
 	}
-	return answers
+	return answers.withTexts(texts)
 }
 
 // asWritten returns an answer so that it can be compared with another one: former programs recorded free texts as strings.

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -41,6 +42,9 @@ func SealedText(key KeyID, sealed, bound []byte) Text {
 
 // Sealed says whether the text was read from the log, and is sealed, or has such a text in it.
 func (t Text) Sealed() bool { return strings.Contains(string(t), sealedFrom) }
+
+// MayHoldSealedText says whether there may be a sealed text in JSON. Without one, nothing has to be looked for.
+func MayHoldSealedText(in []byte) bool { return bytes.Contains(in, []byte(sealedFromJSON)) }
 
 // sealedIn is a sealed text that was found in JSON.
 type sealedIn struct {
@@ -117,7 +121,8 @@ func OpenTexts(ctx context.Context, keys Keys, in []byte) ([]byte, error) {
 		for _, s := range found {
 			ids = append(ids, s.key)
 		}
-		openers, err = keys.Openers(ctx, ids)
+		slices.Sort(ids) // most texts of a list have the key of another one
+		openers, err = keys.Openers(ctx, slices.Compact(ids))
 	}
 	out := make([]byte, 0, len(in))
 	at := 0
@@ -141,17 +146,11 @@ func shownOf(s sealedIn, openers map[KeyID]Opener, failed error) string {
 	if errors.Is(err, ErrDestroyed) {
 		return Redacted
 	}
-	var text string
-	if err != nil || json.Unmarshal(plain, &text) != nil {
+	text := bytes.TrimSpace(plain) // it is filled up with blanks
+	if err != nil || !json.Valid(text) || text[0] != '"' {
 		return Unreadable
 	}
-	var shown bytes.Buffer
-	encoder := json.NewEncoder(&shown)
-	encoder.SetEscapeHTML(false)
-	if encoder.Encode(text) != nil {
-		return Unreadable
-	}
-	return strings.Trim(shown.String(), "\n")[1 : shown.Len()-2]
+	return string(text[1 : len(text)-1])
 }
 
 // Trimmed returns the text without blanks around it.

@@ -289,10 +289,7 @@ func ListStudyAccountTrail(ctx context.Context, r readmodels.Request, q StudyAcc
 	}
 	filter = append(filter, bson.E{Key: "trails", Value: string(AccountTrail)}, bson.E{Key: "$or", Value: bson.A{
 		bson.D{{Key: "study", Value: string(q.Study)}}, bson.D{{Key: "study", Value: bson.D{{Key: "$exists", Value: false}}}}}})
-	if len(q.Types) > 0 {
-		filter = append(filter, readmodels.OneOf("type", q.Types))
-	}
-	return readmodels.Listed(ctx, index, q.Page, readmodels.Between(filter, "recordedAt", q.From, q.To), accountOrders)
+	return TrailQuery{Types: q.Types, From: q.From, To: q.To, Page: q.Page}.list(ctx, r, filter)
 }
 
 // list returns a page of a trail, the newest events first by default. It refuses positions_out_of_order for a range of

@@ -10,7 +10,6 @@ import (
 	"casebook/domain/instrument"
 	"casebook/readmodels"
 
-	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 )
 
@@ -69,12 +68,9 @@ type CorrectionsQuery struct {
 
 // ListCorrections returns a page of the worklist.
 func ListCorrections(ctx context.Context, r readmodels.Request, q CorrectionsQuery) (list readmodels.List[AskedCorrection], err error) {
-	filter := bson.D{{Key: "study", Value: string(q.Study)}}
-	if q.Patient != "" { // a patient's id contains the study; with both, the store would take the index of the study
-		if q.Patient.Study() != q.Study {
-			return list, nil
-		}
-		filter = bson.D{{Key: "patient", Value: string(q.Patient)}}
+	filter, some := readmodels.OfStudyOrPatient(q.Study, q.Patient)
+	if !some {
+		return list, nil
 	}
 	filter = append(readmodels.Equal(filter, "site", q.Site), readmodels.OneOrAny("status", q.Status, RequestStatuses))
 	return readmodels.Listed(ctx, r.Store.Collection(DiaryCorrections), q.Page, readmodels.Between(filter, "askedAt", q.From, q.To),

@@ -107,12 +107,9 @@ type HeldDiariesQuery struct {
 
 // ListHeldDiaries returns a page of held diaries, each with what counts in its place.
 func ListHeldDiaries(ctx context.Context, r readmodels.Request, q HeldDiariesQuery) (list readmodels.List[HeldDiary], err error) {
-	filter := bson.D{{Key: "study", Value: string(q.Study)}}
-	if q.Patient != "" { // a patient's id contains the study; with both, the store would take the index of the study
-		if q.Patient.Study() != q.Study {
-			return list, nil
-		}
-		filter = bson.D{{Key: "patient", Value: string(q.Patient)}}
+	filter, some := readmodels.OfStudyOrPatient(q.Study, q.Patient)
+	if !some {
+		return list, nil
 	}
 	filter = append(filter, readmodels.OneOrAny("status", q.Status, HeldStatuses))
 	filter = readmodels.Equal(readmodels.Equal(filter, "site", q.Site), "why", q.Why)

@@ -95,12 +95,9 @@ type DeviationsQuery struct {
 
 // ListDeviations returns a page of a study's deviations and candidates.
 func ListDeviations(ctx context.Context, r readmodels.Request, q DeviationsQuery) (list readmodels.List[DeviationRow], err error) {
-	filter := bson.D{{Key: "study", Value: string(q.Study)}}
-	if q.Patient != "" { // a patient's id contains the study; with both, the store would take the index of the study
-		if q.Patient.Study() != q.Study {
-			return list, nil
-		}
-		filter = bson.D{{Key: "patient", Value: string(q.Patient)}}
+	filter, some := readmodels.OfStudyOrPatient(q.Study, q.Patient)
+	if !some {
+		return list, nil
 	}
 	state := readmodels.Equal(readmodels.Equal(nil, "site", q.Site), "what", q.What)
 	if q.Only == "important" {
