@@ -7,6 +7,7 @@ import (
 	"errors"
 	"reflect"
 	"strings"
+	"time"
 
 	"casebook/domain/blind"
 	"casebook/domain/personal"
@@ -23,6 +24,9 @@ import (
 // textPrefix marks a text that is sealed and bound to the place where it is stored. The id of its key and, behind a colon, the encrypted
 // content follow.
 const textPrefix = "text:1:"
+
+// sealTimeout bounds the wait for a key to seal texts with. Others wait for the stream meanwhile.
+const sealTimeout = 2 * time.Second
 
 // reasonField is the place of the reason in the metadata of an event.
 const reasonField jsontext.Pointer = "/metadata/reason"
@@ -51,7 +55,7 @@ func (t *texts) stored(of personal.Text, at Origin, event string, field jsontext
 		return of, nil
 	}
 	if t.seal == nil {
-		ctx, cancel := context.WithTimeout(context.Background(), keyTimeout)
+		ctx, cancel := context.WithTimeout(context.Background(), sealTimeout)
 		defer cancel()
 		var err error
 		if t.id, t.seal, err = t.keys.Sealer(ctx); err != nil {

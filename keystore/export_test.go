@@ -24,3 +24,20 @@ func RemoveOnly(t testing.TB, s *Store, id personal.KeyID) {
 		t.Fatal(err)
 	}
 }
+
+// CloseRecords takes the records of a store away.
+func CloseRecords(t testing.TB, s *Store) {
+	if err := s.records.close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Damage alters the record of a key in a file.
+func Damage(t testing.TB, s *Store, id personal.KeyID) {
+	err := s.records.(*file).db.Update(func(tx *bbolt.Tx) error {
+		return tx.Bucket(keysBucket).Put([]byte(id), []byte("damaged"))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -70,14 +70,20 @@ func (f *file) open() (err error) {
 	})
 }
 
-func (f *file) add(_ context.Context, id personal.KeyID, wrapped []byte) error {
+func (f *file) add(_ context.Context, wrapped map[personal.KeyID][]byte) error {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
 	return f.db.Batch(func(tx *bbolt.Tx) error {
-		if tx.Bucket(keysBucket).Get([]byte(id)) != nil {
-			return fmt.Errorf("the key %s is there", id)
+		keys := tx.Bucket(keysBucket)
+		for id, key := range wrapped {
+			if keys.Get([]byte(id)) != nil {
+				return fmt.Errorf("the key %s is there", id)
+			}
+			if err := keys.Put([]byte(id), key); err != nil {
+				return err
+			}
 		}
-		return tx.Bucket(keysBucket).Put([]byte(id), wrapped)
+		return nil
 	})
 }
 

@@ -23,16 +23,18 @@ const KeyBytes = 32
 // ErrWrongMasterKey means that the keys of the store are wrapped by another master key.
 var ErrWrongMasterKey = errors.New("the store of personal keys belongs to another master key; put the right one back from your backup")
 
-// Store is a personal.Keys. It keeps no key in memory: a key that another process destroys is gone here at once.
+// Store is a personal.Keys. It keeps no key in memory that somebody has sealed with: a key that another process destroys is gone here at
+// once.
 type Store struct {
-	records records
-	master  cipher.AEAD
+	records  records
+	master   cipher.AEAD
+	prepared *prepared
 }
 
 // records are where wrapped keys are kept.
 type records interface {
-	// add stores a new record for good.
-	add(ctx context.Context, id personal.KeyID, wrapped []byte) error
+	// add stores new records for good. If it fails, some may be stored.
+	add(ctx context.Context, wrapped map[personal.KeyID][]byte) error
 	// findAll returns the records of those ids that there are, as find does.
 	findAll(ctx context.Context, ids []personal.KeyID) (map[personal.KeyID][]byte, error)
 	// find returns a record. Wrapped is nil if the key was destroyed. It fails with personal.ErrUnknownKey.
@@ -54,10 +56,11 @@ func open(ctx context.Context, r records, master []byte) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{records: r, master: aead}
+	s := &Store{records: r, master: aead, prepared: newPrepared()}
 	wrapped, err := r.find(ctx, check)
 	if errors.Is(err, personal.ErrUnknownKey) {
-		if err = r.add(ctx, check, s.wrap(check, make([]byte, KeyBytes))); err != nil { // of two processes, one may come too late
+		err = r.add(ctx, map[personal.KeyID][]byte{check: s.wrap(check, make([]byte, KeyBytes))})
+		if err != nil { // of two processes, one may come too late
 			wrapped, err = r.find(ctx, check)
 		} else {
 			return s, nil
@@ -73,41 +76,59 @@ func open(ctx context.Context, r records, master []byte) (*Store, error) {
 }
 
 // Close closes the store.
-func (s *Store) Close() error { return s.records.close() }
+func (s *Store) Close() error {
+	s.prepared.stop()
+	return s.records.close()
+}
 
 // Create implements personal.Keys.
 func (s *Store) Create(ctx context.Context) (personal.KeyID, error) {
-	id, key, err := s.create(ctx)
-	clear(key)
-	return id, err
+	keys, err := s.add(ctx, 1)
+	if err != nil {
+		return "", err
+	}
+	return keys[0].id, nil
 }
 
-// create stores a new key under a new id.
-func (s *Store) create(ctx context.Context) (id personal.KeyID, key []byte, err error) {
+// add stores so many new keys under new ids.
+func (s *Store) add(ctx context.Context, n int) ([]preparedKey, error) {
+	keys, wrapped := make([]preparedKey, n), make(map[personal.KeyID][]byte, n)
+	for i := range keys {
+		var err error
+		if keys[i], err = s.newKey(wrapped); err != nil {
+			return nil, err
+		}
+	}
+	if err := s.records.add(ctx, wrapped); err != nil {
+		return nil, fmt.Errorf("store keys of personal data: %w", err)
+	}
+	return keys, nil
+}
+
+// newKey returns a new key, and puts it among those to store.
+func (s *Store) newKey(wrapped map[personal.KeyID][]byte) (preparedKey, error) {
 	var name [20]byte
-	key = make([]byte, KeyBytes)
+	key := make([]byte, KeyBytes)
+	defer clear(key)
 	rand.Read(name[:])
 	rand.Read(key)
-	id = personal.KeyID(strings.ToLower(base32.StdEncoding.EncodeToString(name[:])))
-	if err := s.records.add(ctx, id, s.wrap(id, key)); err != nil {
-		return "", nil, fmt.Errorf("store the key of personal data: %w", err)
+	c, err := aeadOf(key)
+	if err != nil {
+		return preparedKey{}, err
 	}
-	return id, key, nil
+	id := personal.KeyID(strings.ToLower(base32.StdEncoding.EncodeToString(name[:])))
+	wrapped[id] = s.wrap(id, key)
+	return preparedKey{id, c}, nil
 }
 
 // Sealer implements personal.Keys.
 func (s *Store) Sealer(ctx context.Context) (personal.KeyID, personal.Sealing, error) {
-	id, key, err := s.create(ctx)
+	key, err := s.prepared.take(ctx, s.add)
 	if err != nil {
 		return "", nil, err
 	}
-	defer clear(key)
-	c, err := aeadOf(key)
-	if err != nil {
-		return "", nil, err
-	}
-	return id, func(plain, bound []byte) []byte {
-		return c.Seal(nil, nil, plain, bound) // #nosec G407 -- the cipher makes the nonce itself
+	return key.id, func(plain, bound []byte) []byte {
+		return key.cipher.Seal(nil, nil, plain, bound) // #nosec G407 -- the cipher makes the nonce itself
 	}, nil
 }
 
@@ -124,8 +145,9 @@ func (s *Store) Openers(ctx context.Context, ids []personal.KeyID) (map[personal
 			continue
 		}
 		c, err := s.cipherOf(id, wrapped)
-		if err != nil {
-			return nil, err
+		if err != nil { // the record is damaged, and those of the other keys are not
+			openers[id] = func([]byte, []byte) ([]byte, error) { return nil, err }
+			continue
 		}
 		openers[id] = func(sealed, bound []byte) ([]byte, error) { return opened(c, sealed, bound) }
 	}

@@ -4,14 +4,18 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
 	"casebook/domain/personal"
 	"casebook/embedded/storetest"
 	"casebook/keystore"
+
+	bbolterrors "go.etcd.io/bbolt/errors"
 )
 
 var master = bytes.Repeat([]byte{7}, keystore.KeyBytes)
@@ -209,4 +213,94 @@ func TestKeysAreUsedWhileOthersAreDestroyed(t *testing.T) {
 		}
 		all.Wait()
 	})
+}
+
+// TestTextsAreSealedEachWithItsOwnKey seals many texts at once. After a restart, each opens with its key alone.
+func TestTextsAreSealedEachWithItsOwnKey(t *testing.T) {
+	stores(t, func(t *testing.T, open func([]byte) (*keystore.Store, error)) {
+		s := opened(t, open)
+		const each, writers = 40, 4
+		var mu sync.Mutex
+		sealed := map[personal.KeyID][]byte{}
+		var all sync.WaitGroup
+		for range writers {
+			all.Go(func() {
+				for range each {
+					id, seal, err := s.Sealer(context.WithoutCancel(t.Context()))
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					mu.Lock()
+					sealed[id] = seal([]byte("text of "+string(id)), []byte("place"))
+					mu.Unlock()
+				}
+			})
+		}
+		all.Wait()
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := s.Sealer(t.Context()); err == nil {
+			t.Error("a closed store seals")
+		}
+		if len(sealed) != each*writers {
+			t.Errorf("%d texts have %d keys", each*writers, len(sealed))
+		}
+		s = opened(t, open)
+		defer func() { _ = s.Close() }()
+		openers, err := s.Openers(t.Context(), slices.Collect(maps.Keys(sealed)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for id, raw := range sealed {
+			if plain, err := openers[id](raw, []byte("place")); err != nil || string(plain) != "text of "+string(id) {
+				t.Errorf("opened %q, %v", plain, err)
+			}
+		}
+	})
+}
+
+// TestTextsNeedNotWaitForTheStore takes the store away: the keys that are ready are used up, and then each text is refused at once.
+func TestTextsNeedNotWaitForTheStore(t *testing.T) {
+	s, err := keystore.OpenFile(t.Context(), filepath.Join(t.TempDir(), "keys.db"), master)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	if _, _, err := s.Sealer(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	keystore.CloseRecords(t, s)
+	sealed := 0
+	for ; sealed < 1000; sealed++ {
+		if _, _, err = s.Sealer(t.Context()); err != nil {
+			break
+		}
+	}
+	if sealed == 0 || !errors.Is(err, bbolterrors.ErrDatabaseNotOpen) {
+		t.Errorf("without its store, %d texts were sealed, and then: %v", sealed, err)
+	}
+}
+
+// TestADamagedKeyIsNotThatOfOthers damages the record of a key.
+func TestADamagedKeyIsNotThatOfOthers(t *testing.T) {
+	s, err := keystore.OpenFile(t.Context(), filepath.Join(t.TempDir(), "keys.db"), master)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	damaged, whole := created(t, s), created(t, s)
+	ofDamaged, ofWhole := sealed(t, s, damaged, "Anna", ""), sealed(t, s, whole, "Berta", "")
+	keystore.Damage(t, s, damaged)
+	openers, err := s.Openers(t.Context(), []personal.KeyID{damaged, whole})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plain, err := openers[whole](ofWhole, nil); err != nil || string(plain) != "Berta" {
+		t.Errorf("opened %q, %v", plain, err)
+	}
+	if plain, err := openers[damaged](ofDamaged, nil); err == nil || errors.Is(err, personal.ErrDestroyed) {
+		t.Errorf("with a damaged key, it opened %q, %v", plain, err)
+	}
 }

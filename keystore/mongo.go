@@ -46,8 +46,12 @@ type document struct {
 	DestroyedAt time.Time      `bson:"destroyedAt,omitempty"`
 }
 
-func (m collection) add(ctx context.Context, id personal.KeyID, wrapped []byte) error {
-	_, err := m.keys.InsertOne(ctx, document{ID: id, Wrapped: wrapped})
+func (m collection) add(ctx context.Context, wrapped map[personal.KeyID][]byte) error {
+	documents := make([]document, 0, len(wrapped))
+	for id, key := range wrapped {
+		documents = append(documents, document{ID: id, Wrapped: key})
+	}
+	_, err := m.keys.InsertMany(ctx, documents)
 	return err
 }
 

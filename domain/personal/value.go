@@ -43,7 +43,8 @@ type Keys interface {
 	Seal(ctx context.Context, id KeyID, plain, bound []byte) ([]byte, error)
 	// Open decrypts a content. It fails with ErrDestroyed and ErrUnknownKey, and if the content or its place was altered.
 	Open(ctx context.Context, id KeyID, sealed, bound []byte) ([]byte, error)
-	// Sealer makes a new key, and seals with it without asking the store again. The key is durable when Sealer returns.
+	// Sealer returns a key that nobody has had before, and seals with it without asking the store again. The key is durable when Sealer
+	// returns.
 	Sealer(ctx context.Context) (KeyID, Sealing, error)
 	// Openers returns what opens contents of several keys, which it asks the store for at once. Of a key that was destroyed it fails with
 	// ErrDestroyed; a key that the store does not know has none.
