@@ -41,6 +41,7 @@ type benchDiaryCommand struct {
 	Patients    int           `help:"Patients who send diaries in turn." default:"2000"`
 	Rival       string        `help:"Also measure another system with POST /diary at this address, alternately." placeholder:"URL"`
 	RivalKey    string        `help:"HS256 key of the other system's tokens." default:"bench-secret-bench-secret-bench-secret"`
+	Profile     string        `help:"Write a CPU profile of the server for each number of connections to FILE.CONNECTIONS." type:"path" placeholder:"FILE"`
 	JSON        bool          `help:"Print JSON."`
 
 	On benchServerFlags `embed:""`
@@ -114,6 +115,11 @@ func (c benchDiaryCommand) measure(ctx context.Context, s streams, server benche
 	for i, row := range report.Rows {
 		if shares[i], err = sharesOf(row.Profile); err != nil {
 			return err
+		}
+		if c.Profile != "" {
+			if err := os.WriteFile(fmt.Sprint(c.Profile, ".", row.Connections), row.Profile, 0o600); err != nil {
+				return err
+			}
 		}
 	}
 	if c.JSON {
