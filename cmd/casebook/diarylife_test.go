@@ -66,7 +66,11 @@ func openDiarySiteOn(t testing.TB, in installation) *diarySite {
 	taken.Dosing = true
 	reminding, worded := daily("reminding", late), daily("worded", late)
 	reminding.Schedule.Remind = true
-	worded.Items = append(worded.Items, instrument.Item{ID: "note", Text: "Anything else?", Type: instrument.Text})
+	worded.Items = append(worded.Items, instrument.Item{ID: "note", Text: "Anything else?", Type: instrument.Text},
+		instrument.Item{ID: "mood", Text: "Your mood?", Type: instrument.Choice,
+			Options: []instrument.Option{{Value: "good", Label: "Good"}, {Value: "bad", Label: "Bad"}}})
+	worded.RiskRules = append(worded.RiskRules, instrument.RiskRule{ID: "fall", When: `answers.note.contains("fell")`,
+		Severity: instrument.SeverityWatch, Message: "A fall"})
 	s.instruments = []instrument.Definition{daily("pain", late), daily("kept", holding), attacks, afterVisit, taken,
 		daily("aftercare", late), reminding, worded}
 	in.must(s.manager, study.CreateStudy{InStudy: inStudy, Title: "Diaries", Sponsor: "Nobody"})
