@@ -75,8 +75,8 @@ func openDiarySiteOn(t testing.TB, in installation) *diarySite {
 		daily("aftercare", late), reminding, worded}
 	in.must(s.manager, study.CreateStudy{InStudy: inStudy, Title: "Diaries", Sponsor: "Nobody"})
 	in.must(s.manager, study.PublishProtocolVersion{InStudy: inStudy, Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0",
-		Instruments: s.instruments,
-		Visits:      []study.Visit{{ID: "week-4", Day: 28}, {ID: "week-8", Day: 56}}, Criteria: []study.Criterion{{ID: "adult"}},
+		Instruments: s.instruments, InstrumentReferences: []instrument.Reference{s.publishTranslated(late)},
+		Visits: []study.Visit{{ID: "week-4", Day: 28}, {ID: "week-8", Day: 56}}, Criteria: []study.Criterion{{ID: "adult"}},
 		PhaseInstruments: []study.PhaseInstrument{{Instrument: "taken", Phase: study.PhaseTreatment},
 			{Instrument: "aftercare", Phase: study.PhaseFollowUp, Days: 28}},
 		Alerts: &study.AlertPolicy{ReviewMinutes: 60, MissedInARow: 50, MissedWithin: &study.MissedWithin{Missed: 3, Days: 7}}}})

@@ -204,8 +204,8 @@ func relocation(ctx context.Context, reader commands.Reader, c diary.CorrectDiar
 	return facts, err
 }
 
-// opened returns the texts of answers as they were written. One that is redacted stays as it is. It refuses texts_unavailable where there is
-// no store of keys, or it does not answer, or lacks a key.
+// opened returns the texts of answers as they were written. One that is redacted stays as it is. It refuses texts_unavailable where there
+// is no store of keys, or it does not answer, or lacks a key.
 func opened(ctx context.Context, reader commands.Reader, answers diary.Answers) (diary.Answers, error) {
 	var sealed []personal.Text
 	for _, answer := range answers {

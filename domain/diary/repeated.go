@@ -128,8 +128,9 @@ func (s seenEntries) with(e seenEntry) seenEntries {
 	return s
 }
 
-// has says whether there is an entry of this moment, with the print that print returns, with or without all texts. For one that is beyond doubt, none that is not
-// counts: whoever knows what a patient will send could send it before, unsigned, and have the true one taken for it.
+// has says whether there is an entry of this moment, with the print that print returns, with or without all texts. For one that is beyond
+// doubt, none that is not counts: whoever knows what a patient will send could send it before, unsigned, and have the true one taken for
+// it.
 func (s seenEntries) has(capturedAt int64, trusted bool, print func(wordless bool) uint64) bool {
 	same := func(e seenEntry) bool {
 		return e.capturedAt == capturedAt && !(trusted && e.doubted) && e.print == print(e.wordless)
