@@ -189,8 +189,8 @@ func PlanOf(ctx context.Context, reader commands.Reader, c diary.FollowPhase) (d
 	return plan, nil
 }
 
-// relocation reads the facts of CorrectDiaryWindow: the patient, and the diary in its present window. The texts of an entry that nobody
-// could judge when it came are opened, so that options and risks can be found in them.
+// relocation reads the facts of CorrectDiaryWindow: the patient, and the diary in its present window. The texts of a held entry are
+// opened, so that options and risks can be found in them.
 func relocation(ctx context.Context, reader commands.Reader, c diary.CorrectDiaryWindow) (diary.Relocation, error) {
 	p, err := commands.PatientOf(ctx, reader, c)
 	if err != nil {
@@ -198,7 +198,7 @@ func relocation(ctx context.Context, reader commands.Reader, c diary.CorrectDiar
 	}
 	entry, err := entryOf(ctx, reader, c.Patient, c.Instrument, c.From)
 	facts := diary.Relocation{Patient: p, Entry: entry}
-	if err == nil && entry != nil && entry.Unjudged() {
+	if err == nil && entry != nil && entry.IsHeld() {
 		facts.Opened, err = opened(ctx, reader, entry.Answers)
 	}
 	return facts, err

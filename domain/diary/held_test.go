@@ -240,9 +240,6 @@ func TestTheRisksOfATextThatIsHeldAreFlaggedWhenItIsTaken(t *testing.T) {
 		t.Helper()
 		facts := diary.Relocation{Patient: enrolled("Asia/Shanghai"), Entry: diary.EntryOf([]diary.Event{h}, painNRS, h.Window.ID),
 			Opened: opened}
-		if facts.Entry.Unjudged() == (opened == nil) {
-			t.Errorf("unjudged is %v", facts.Entry.Unjudged())
-		}
 		events, err := scenario.SentWithFacts(diary.CorrectWindow, facts, diary.CorrectDiaryWindow{OfPatient: domain.ForPatient(anna),
 			Instrument: painNRS, From: h.Window.ID, To: "2026-03-01/evening", Reasoned: domain.Because("Asked")},
 			call(shanghai(t, "2026-03-20 10:00")))(in.Given(h).State())
@@ -274,6 +271,14 @@ func TestTheRisksOfATextThatIsHeldAreFlaggedWhenItIsTaken(t *testing.T) {
 	}
 	if got := rules(unknown, unassigned.Given(assigned(watched)), diary.Answers{"note": "fell, was dizzy"}); !slices.Equal(got, want) {
 		t.Errorf("flagged are %v, want %v", got, want)
+	}
+	// Another version of the instrument may look for other risks.
+	newer := *watched
+	newer.Version, newer.RiskRules = 2, append(slices.Clone(newer.RiskRules), instrument.RiskRule{ID: "comma",
+		When: `answers.note.contains(",")`, Severity: instrument.SeverityWatch, Message: "A list"})
+	amended := scenario.For(t, diary.Decider).Given(assigned(&newer))
+	if got := rules(read, amended, diary.Answers{"note": "fell, was dizzy"}); !slices.Equal(got, append(want, "comma")) {
+		t.Errorf("by another version, flagged are %v", got)
 	}
 	older := read
 	older.Risks = nil

@@ -58,13 +58,10 @@ func Void(d Diary, entry *Entry, cmd VoidDiary, _ domain.Call) ([]Event, error) 
 type Relocation struct {
 	Patient patient.Patient
 	Entry   *Entry
-	// Opened are the texts of the answers of an unjudged entry (see Entry.Unjudged) that could be opened, as plain strings.
+	// Opened are the texts among the answers of a held entry as they were written, apart from those that are redacted. The instrument of
+	// the window may be the first that tells options from free texts, or a version with other rules than that of when it came.
 	Opened Answers
 }
-
-// Unjudged says whether the entry is held, and nobody has looked for risks in it: there was no instrument that told options from free
-// texts. To take it, its texts have to be opened.
-func (entry *Entry) Unjudged() bool { return entry.IsHeld() && entry.Risks == nil }
 
 // CorrectWindow decides about CorrectDiaryWindow. The diary keeps its mode, its answers and the time of its capture; it is late in a
 // window in which it was not captured. Risks that it had raised are not raised again; those of a held diary are flagged now, as they

@@ -18,7 +18,8 @@ var smile = strings.Repeat("5a", 32)
 
 // translated is an instrument in English, with a German translation, an image and a check.
 func translated() *instrument.Definition {
-	return &instrument.Definition{ID: "sleep", Version: 1, Title: "Sleep", Language: "en", Wording: "2.0", Instructions: "Think of last night.",
+	return &instrument.Definition{ID: "sleep", Version: 1, Title: "Sleep", Language: "en", Wording: "2.0",
+		Instructions: "Think of last night.",
 		Items: []instrument.Item{
 			{ID: "hours", Text: "How long did you sleep?", Type: instrument.Decimal, Unit: "h", UnitLabel: "hours", Min: new(0.0), Max: new(24.0)},
 			{ID: "mood", Text: "How do you feel?", Type: instrument.Choice, Image: &instrument.Image{SHA256: smile, Alt: "Two faces"},

@@ -20,7 +20,7 @@ var (
 		OpenTo: access.To(access.ThePatient, access.Caregivers), Reach: readmodels.ReachOwn, OfStates: true,
 	}, LoadMyImage)
 	studyImage = readmodels.Declare(readmodels.Query{
-		Name: "StudyImage", Path: "/api/v1/studies/{study}/images/{sha256}", Summary: "An image that was published for the instruments of a study",
+		Name: "StudyImage", Path: "/api/v1/studies/{study}/images/{sha256}", Summary: "An image for the instruments of a study",
 		Doc:    "PNG, JPEG or WebP, as it was published. It never changes.",
 		OpenTo: access.StudyMembers, Reach: readmodels.ReachSites, OfStates: true,
 	}, LoadStudyImage)
