@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"image"
@@ -125,6 +126,24 @@ func TestImagesOfInstrumentsAreShown(t *testing.T) {
 		if again := s.ask(http.MethodGet, of.path, of.token, "If-None-Match", r.header.Get("Etag")); again.status != http.StatusNotModified {
 			t.Errorf("%s is answered %d again", of.path, again.status)
 		}
+	}
+	// The audit trail has who published it, and not its bytes; neither has the answer to who did.
+	auditor := s.account("auditor", user.Grant{Role: user.Auditor, Study: s.study})
+	content := base64.StdEncoding.EncodeToString(face)
+	for _, of := range []string{"ImagePublished", "ImageContentRecorded"} {
+		r := s.ask(http.MethodGet, "/api/v1/audit/studies/"+string(s.study)+"/events?type="+of, auditor)
+		if r.status != http.StatusOK || !strings.Contains(r.body, `"manager"`) || strings.Contains(r.body, content) {
+			t.Errorf("the trail of %s is answered %d %s", of, r.status, r.body)
+		}
+	}
+	var square bytes.Buffer
+	if err := png.Encode(&square, image.NewGray(image.Rect(0, 0, 5, 5))); err != nil {
+		t.Fatal(err)
+	}
+	status, answer, text := s.command(s.manager, "", instrument.PublishImage{InStudy: domain.ForStudy(s.study), Content: square.Bytes(),
+		Alt: "A square"})
+	if status != http.StatusOK || len(answer.Events) != 2 || strings.Contains(text, base64.StdEncoding.EncodeToString(square.Bytes())) {
+		t.Errorf("the publication is answered %d %s", status, text)
 	}
 	for _, refused := range []struct {
 		path, token string
