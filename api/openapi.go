@@ -376,7 +376,7 @@ func (d *description) query(q readmodels.Query) {
 	}
 	parameters = append(parameters, &huma.Param{Name: "If-None-Match", In: "header", Schema: &huma.Schema{Type: huma.TypeString},
 		Description: "An ETag that was answered before; 304 when it still holds"})
-	answer := d.jsonAnswer(q.Answer, q.Summary)
+	answer := d.queryAnswer(q)
 	answer.Headers["Etag"] = &huma.Param{Description: "Tag of the answer", Schema: &huma.Schema{Type: huma.TypeString}}
 	if len(q.Views) > 0 {
 		answer.Headers[notKeptHeader] = &huma.Param{Schema: &huma.Schema{Type: huma.TypeString},
@@ -388,6 +388,21 @@ func (d *description) query(q readmodels.Query) {
 		OperationID: q.Name, Method: http.MethodGet, Path: q.Path, Tags: []string{tagQueries}, Summary: q.Summary,
 		Description: strings.TrimSpace(q.Doc + " " + queryOpenTo(q)), Parameters: parameters, Responses: responses,
 	})
+}
+
+// queryAnswer describes what a query answers: JSON, or a file.
+func (d *description) queryAnswer(q readmodels.Query) *huma.Response {
+	if q.Answer != reflect.TypeFor[readmodels.File]() {
+		return d.jsonAnswer(q.Answer, q.Summary)
+	}
+	content := map[string]*huma.MediaType{}
+	for _, media := range readmodels.FileTypes {
+		content[media] = &huma.MediaType{Schema: &huma.Schema{Type: huma.TypeString, Format: "binary"}}
+	}
+	answer := &huma.Response{Description: q.Summary, Headers: traceHeader(), Content: content}
+	answer.Headers["Cache-Control"] = &huma.Param{Description: "It never changes, and may be kept for ever",
+		Schema: &huma.Schema{Type: huma.TypeString}}
+	return answer
 }
 
 // openToAll describes what asks for no role.

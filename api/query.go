@@ -50,8 +50,17 @@ func (a *API) getQuery(q readmodels.Query) func(*call) error {
 		if not := a.engine.NotKept(c.ctx(), q.Name); len(not) > 0 {
 			c.Response().Header().Set(notKeptHeader, strings.Join(not, ", "))
 		}
+		if file, is := answer.(readmodels.File); is {
+			return c.answerFile(file)
+		}
 		return c.answerTagged(answer)
 	}
+}
+
+// answerFile sends a file, which the caller may keep for ever, but no cache that others use: it may be of one study only.
+func (c *call) answerFile(file readmodels.File) error {
+	c.Response().Header().Set("Cache-Control", "private, max-age=31536000, immutable")
+	return c.sendTagged(file.Content, file.MediaType)
 }
 
 // notKeptHeader names the views of an answer that no process keeps: what it shows grows old.
@@ -72,7 +81,7 @@ func (c *call) answerTagged(value any) error {
 	return c.sendTagged(c.withTexts(b.Bytes()), "application/json")
 }
 
-// sendTagged sends an answer with its tag, packed if the caller takes that and the answer is not small. The packed answer has a tag of
+// sendTagged sends an answer with its tag, packed if the caller takes that and it is worth it. The packed answer has a tag of
 // its own (RFC 9110, 8.8.3.3); either tells that the caller has the answer.
 func (c *call) sendTagged(body []byte, mediaType string) error {
 	sum := sha256.Sum256(body)
@@ -81,7 +90,7 @@ func (c *call) sendTagged(body []byte, mediaType string) error {
 	header := c.Response().Header()
 	header.Add(echo.HeaderVary, echo.HeaderAcceptEncoding)
 	asked := c.Request().Header
-	tag, packs := plain, len(body) >= packedFrom && takesPacked(asked.Values(echo.HeaderAcceptEncoding))
+	tag, packs := plain, !isPacked(mediaType) && len(body) >= packedFrom && takesPacked(asked.Values(echo.HeaderAcceptEncoding))
 	if packs {
 		tag = packed
 	}
@@ -100,6 +109,9 @@ func (c *call) sendTagged(body []byte, mediaType string) error {
 	header.Set(echo.HeaderContentEncoding, packing)
 	return c.send(http.StatusOK, mediaType, b.Bytes())
 }
+
+// isPacked says whether content of a type is packed in itself.
+func isPacked(mediaType string) bool { return strings.HasPrefix(mediaType, "image/") }
 
 // matches says whether one of the tags is ours (RFC 9110, 13.1.2: compared without regard to weakness).
 func matches(lines []string, tag string) bool {

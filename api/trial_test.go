@@ -1,6 +1,11 @@
 package api
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"image"
+	"image/png"
 	"strings"
 	"testing"
 	"time"
@@ -35,13 +40,37 @@ type trial struct {
 
 var painDiary = instrument.PainDiary()
 
+// publishIllustrated publishes the pain diary with an image, and returns the reference to it.
+func publishIllustrated(t testing.TB, of domain.StudyID) []instrument.Reference {
+	t.Helper()
+	do(t, instrument.PublishImage{InStudy: domain.ForStudy(of), Content: dot, Alt: "A dot"})
+	d := instrument.PainDiary()
+	d.Items[0].Image = &instrument.Image{SHA256: dotHash, Alt: "A dot"}
+	do(t, instrument.PublishInstrument{InStudy: domain.ForStudy(of), Instrument: *d})
+	hash, err := d.SHA256()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []instrument.Reference{{ID: d.ID, Version: d.Version, SHA256: hash}}
+}
+
+// dot is an image, and dotHash its hash.
+var dot, dotHash = func() ([]byte, string) {
+	var b bytes.Buffer
+	if err := png.Encode(&b, image.NewGray(image.Rect(0, 0, 1, 1))); err != nil {
+		panic(err)
+	}
+	sum := sha256.Sum256(b.Bytes())
+	return b.Bytes(), hex.EncodeToString(sum[:])
+}()
+
 func newTrial(t testing.TB) trial {
 	t.Helper()
 	id := domain.StudyID(unique("T"))
 	tr := trial{study: id, patient: domain.NewPatientID(id, "S-1"), other: domain.NewPatientID(id, "S-2")}
 	do(t, study.CreateStudy{InStudy: domain.ForStudy(id), Title: "A trial", Sponsor: "Nobody", Phase: "II"})
 	do(t, study.PublishProtocolVersion{InStudy: domain.ForStudy(id), Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0",
-		Arms: []study.Arm{{ID: "arm-a", Title: "A"}, {ID: "arm-b", Title: "B"}}, Instruments: []instrument.Definition{*painDiary}}})
+		Arms: []study.Arm{{ID: "arm-a", Title: "A"}, {ID: "arm-b", Title: "B"}}, InstrumentReferences: publishIllustrated(t, id)}})
 	for _, site := range []domain.SiteID{"01", "02"} {
 		do(t, study.AddSite{AtSite: domain.ForSite(id, site), Name: "Hospital " + string(site), Country: "DE", Zone: "Europe/Berlin"})
 		do(t, study.ActivateSite{AtSite: domain.ForSite(id, site), On: "2026-01-01"})
@@ -118,7 +147,7 @@ func (tr trial) transcription(day int) diary.TranscribeDiary {
 // path is that of a query about the trial.
 func (tr trial) path(q readmodels.Query) string {
 	return strings.NewReplacer("{version}", "1", "{study}", string(tr.study), "{patient}", string(tr.patient), "{kit}", string(tr.kit),
-		"{site}", "01", "{account}", string(tr.crc), "{instrument}", string(painDiary.ID)).Replace(q.Path)
+		"{site}", "01", "{account}", string(tr.crc), "{instrument}", string(painDiary.ID), "{sha256}", dotHash).Replace(q.Path)
 }
 
 func patientID(tr trial, number string) domain.PatientID {

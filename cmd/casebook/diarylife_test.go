@@ -66,13 +66,17 @@ func openDiarySiteOn(t testing.TB, in installation) *diarySite {
 	taken.Dosing = true
 	reminding, worded := daily("reminding", late), daily("worded", late)
 	reminding.Schedule.Remind = true
-	worded.Items = append(worded.Items, instrument.Item{ID: "note", Text: "Anything else?", Type: instrument.Text})
+	worded.Items = append(worded.Items, instrument.Item{ID: "note", Text: "Anything else?", Type: instrument.Text},
+		instrument.Item{ID: "mood", Text: "Your mood?", Type: instrument.Choice,
+			Options: []instrument.Option{{Value: "good", Label: "Good"}, {Value: "bad", Label: "Bad"}}})
+	worded.RiskRules = append(worded.RiskRules, instrument.RiskRule{ID: "fall", When: `answers.note.contains("fell")`,
+		Severity: instrument.SeverityWatch, Message: "A fall"})
 	s.instruments = []instrument.Definition{daily("pain", late), daily("kept", holding), attacks, afterVisit, taken,
 		daily("aftercare", late), reminding, worded}
 	in.must(s.manager, study.CreateStudy{InStudy: inStudy, Title: "Diaries", Sponsor: "Nobody"})
 	in.must(s.manager, study.PublishProtocolVersion{InStudy: inStudy, Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0",
-		Instruments: s.instruments,
-		Visits:      []study.Visit{{ID: "week-4", Day: 28}, {ID: "week-8", Day: 56}}, Criteria: []study.Criterion{{ID: "adult"}},
+		Instruments: s.instruments, InstrumentReferences: []instrument.Reference{s.publishTranslated(late)},
+		Visits: []study.Visit{{ID: "week-4", Day: 28}, {ID: "week-8", Day: 56}}, Criteria: []study.Criterion{{ID: "adult"}},
 		PhaseInstruments: []study.PhaseInstrument{{Instrument: "taken", Phase: study.PhaseTreatment},
 			{Instrument: "aftercare", Phase: study.PhaseFollowUp, Days: 28}},
 		Alerts: &study.AlertPolicy{ReviewMinutes: 60, MissedInARow: 50, MissedWithin: &study.MissedWithin{Missed: 3, Days: 7}}}})

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -197,6 +198,56 @@ func TestDailyLifeOfTextsInDiaries(t *testing.T) {
 	}
 	if again := s.must(phone, entry); len(again.Events) != 1 {
 		t.Errorf("sent again after the redaction, it is answered %+v", again)
+	}
+}
+
+// TestTextsOfADiaryThatNobodyHasAssigned has a patient write a name, in few words, into a diary that no instrument can check. It is
+// taken when it is assigned, and its text is looked at then.
+func TestTextsOfADiaryThatNobodyHasAssigned(t *testing.T) {
+	s := openDiarySite(t)
+	of, day := s.takesPart(40, "pain"), s.ago(2)
+	phone := s.phone(of)
+	entry := s.filledIn(of, "worded", day)
+	entry.Zone, entry.Answers["note"], entry.Answers["mood"] = "UTC", "Karl-Heinz fell", "bad"
+	held := s.must(phone, entry).Held
+	if held.Why != diary.WhyNotAssigned {
+		t.Fatalf("the entry is held for %q", held.Why)
+	}
+	mustNotBeStored(t, s.dir, []string{"Karl-Heinz"})
+	assigned := s.assign(of, "worded", s.ago(14), s.ago(14))
+	if again := s.must(phone, entry); again.Held != held {
+		t.Errorf("sent again after the assignment, it is answered %+v", again)
+	}
+	var list struct {
+		Items []struct {
+			Answers map[string]any
+		}
+	}
+	s.query(s.crc, "/api/v1/studies/DIARY/held-diaries?site=01", assigned.Position, &list)
+	if len(list.Items) != 1 || list.Items[0].Answers["note"] != "Karl-Heinz fell" || list.Items[0].Answers["mood"] != "bad" {
+		t.Errorf("the site sees %+v", list)
+	}
+	position := s.must(s.crc, diary.CorrectDiaryWindow{OfPatient: of, Instrument: "worded", From: held.ID, To: ofDay(day),
+		Reasoned: domain.Because("assigned now")}).Position
+	d := s.diary(of, "worded", ofDay(day), position)
+	if d.Answers["note"] != "Karl-Heinz fell" || d.Answers["mood"] != "bad" || !slices.Equal(d.Risks, []string{"fall"}) {
+		t.Errorf("the diary that was taken is %+v", d)
+	}
+	mustNotBeStored(t, s.dir, []string{"Karl-Heinz"})
+
+	// Without the store of keys, another one waits.
+	other := s.takesPart(40, "pain")
+	entry = s.filledIn(other, "worded", day)
+	entry.Answers["note"] = "Karl-Heinz fell again"
+	waiting := s.must(s.phone(other), entry).Held
+	s.assign(other, "worded", s.ago(14), s.ago(14))
+	if err := s.identities.Close(); err != nil {
+		t.Fatal(err)
+	}
+	status, _, text := s.command(s.crc, "", diary.CorrectDiaryWindow{OfPatient: other, Instrument: "worded", From: waiting.ID, To: ofDay(day),
+		Reasoned: domain.Because("assigned now")})
+	if status != http.StatusServiceUnavailable || !strings.Contains(text, "texts_unavailable") {
+		t.Errorf("without the store of keys, taking is answered %d %s", status, text)
 	}
 }
 

@@ -86,9 +86,9 @@ func TestAnAppIsBuiltFromTheDescriptionAlone(t *testing.T) {
 	ts.run(nil, "node_modules/@redocly/cli/bin/cli.js", "lint", "openapi.json", "--config", "redocly.yaml") // fails at a warning, too
 	ts.run(nil, "node_modules/openapi-typescript/bin/cli.js", "openapi.json", "--output", "api.d.ts")
 	ts.run(nil, "node_modules/typescript/bin/tsc")
-	of := s.takesPart(54, "pain")
+	of := s.takesPart(54, "pain", "sleep")
 	out := ts.run([]string{"CASEBOOK_URL=" + s.url, "CASEBOOK_CRC=" + s.crc, "CASEBOOK_INVESTIGATOR=" + s.investigator(false),
-		"CASEBOOK_PATIENT=" + string(of.Patient), "CASEBOOK_INSTRUMENT=pain"}, "built/app.js")
+		"CASEBOOK_PATIENT=" + string(of.Patient), "CASEBOOK_INSTRUMENT=pain", "CASEBOOK_TRANSLATED=sleep"}, "built/app.js")
 	if !strings.Contains(out, "the app has got to its end") {
 		t.Errorf("the app ended early:\n%s", out)
 	}

@@ -13,6 +13,8 @@ import (
 	"casebook/domain/diary"
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
+	"casebook/domain/personal"
+	"casebook/domain/refuse"
 	"casebook/domain/study"
 	"casebook/domain/user"
 )
@@ -187,14 +189,44 @@ func PlanOf(ctx context.Context, reader commands.Reader, c diary.FollowPhase) (d
 	return plan, nil
 }
 
-// relocation reads the facts of CorrectDiaryWindow: the patient, and the diary in its present window.
+// relocation reads the facts of CorrectDiaryWindow: the patient, and the diary in its present window. The texts of a held entry are
+// opened, so that options and risks can be found in them.
 func relocation(ctx context.Context, reader commands.Reader, c diary.CorrectDiaryWindow) (diary.Relocation, error) {
 	p, err := commands.PatientOf(ctx, reader, c)
 	if err != nil {
 		return diary.Relocation{}, err
 	}
 	entry, err := entryOf(ctx, reader, c.Patient, c.Instrument, c.From)
-	return diary.Relocation{Patient: p, Entry: entry}, err
+	facts := diary.Relocation{Patient: p, Entry: entry}
+	if err == nil && entry != nil && entry.IsHeld() {
+		facts.Opened, err = opened(ctx, reader, entry.Answers)
+	}
+	return facts, err
+}
+
+// opened returns the texts of answers as they were written. One that is redacted stays as it is. It refuses texts_unavailable where there
+// is no store of keys, or it does not answer, or lacks a key.
+func opened(ctx context.Context, reader commands.Reader, answers diary.Answers) (diary.Answers, error) {
+	var sealed []personal.Text
+	for _, answer := range answers {
+		if text, is := answer.(personal.Text); is {
+			sealed = append(sealed, text)
+		}
+	}
+	texts, err := personal.Opened(ctx, reader.PersonalKeys(), sealed)
+	if err != nil {
+		return nil, refuse.Overload("texts_unavailable", "the texts of the diary cannot be opened now, and it cannot be checked without them").
+			Do("send the command again later; if that does not help, tell those who run the system that the store of personal keys is missing")
+	}
+	plain := diary.Answers{}
+	for item, answer := range answers {
+		if text, is := answer.(personal.Text); is {
+			if said, is := texts[text]; is {
+				plain[item] = said
+			}
+		}
+	}
+	return plain, nil
 }
 
 // voidedEntry reads the entry that VoidDiary is about.

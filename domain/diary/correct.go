@@ -24,9 +24,11 @@ type Entry struct {
 	// Late and AfterMissed are as they were recorded; of a held entry, Late is as it would have been in the window For.
 	Late, AfterMissed bool
 	Entered
-	// For is the window that a held entry would have counted in, and UrgentRisks are those that the site was told of when it was held.
+	// For is the window that a held entry would have counted in. UrgentRisks are those that the site was told of when it was held, and
+	// Risks all that held then; nil if nobody had looked.
 	For         string
 	UrgentRisks []string
+	Risks       []HeldRisk
 	// Corrections is how often it was corrected.
 	Corrections int
 }
@@ -50,7 +52,7 @@ func EntryOf(events []Event, id instrument.ID, window string) *Entry {
 		case Held:
 			entry = &Entry{Patient: e.Patient, Instrument: id, Version: e.Version, Window: e.Window, CapturedAt: e.CapturedAt,
 				Answers: maps.Clone(e.Answers), Entered: e.Entered, For: e.For, Late: e.Late,
-				UrgentRisks: e.UrgentRisks}
+				UrgentRisks: e.UrgentRisks, Risks: e.Risks}
 		case Voided:
 			entry = nil
 		case Corrected:

@@ -32,6 +32,17 @@ type Held struct {
 	// UrgentRisks are the urgent risk rules of the instrument that hold for the answers: the site is told of them before it has decided.
 	// Events from before they were recorded have none.
 	UrgentRisks []string `json:"urgentRisks,omitempty"`
+	// Risks are all risk rules that hold for the answers, as they were when the entry came: afterwards its free texts are sealed. They are
+	// flagged when the entry is taken. An empty list says that none holds; without a list, nobody has looked, because there was no
+	// instrument to look with, or in events from before they were recorded.
+	Risks []HeldRisk `json:"risks,omitzero"`
+}
+
+// HeldRisk is a risk rule that holds for an entry that is held.
+type HeldRisk struct {
+	Rule     string              `json:"rule"`
+	Severity instrument.Severity `json:"severity"`
+	Message  string              `json:"message"`
 }
 
 func (Held) diaryEvent() {}
@@ -143,7 +154,9 @@ func (d Diary) hold(cmd SubmitDiary, entered Entered, meant *entryWindow, why Wh
 	e.Entered = e.signing(answers)
 	if by != nil {
 		e.Version = by.Definition().Version
+		e.Risks = []HeldRisk{}
 		for _, risk := range by.Risks(answers, by.Scores(answers)) {
+			e.Risks = append(e.Risks, HeldRisk{Rule: risk.ID, Severity: risk.Severity, Message: risk.Message})
 			if risk.Severity == instrument.SeverityUrgent {
 				e.UrgentRisks = append(e.UrgentRisks, risk.ID)
 			}
@@ -210,8 +223,8 @@ const (
 	maxNameChars      = 100
 )
 
-// asSent returns answers that no instrument can check, in the form in which they are read back. It refuses value_too_long and
-// unknown_item.
+// asSent returns answers that no instrument can check, in the form in which they are read back. Any text among them may be one that a
+// person wrote. It refuses value_too_long and unknown_item.
 func (answers Answers) asSent() (Answers, error) {
 	if len(answers) > maxUncheckedItems {
 		return nil, refuse.Malformed("value_too_long", "the diary has %d answers", len(answers)).At("answers").
@@ -230,10 +243,7 @@ func (answers Answers) asSent() (Answers, error) {
 				return nil, refuse.Malformed("value_too_long", "the answer has %d bytes", len(value)).At("answers." + string(item)).
 					Do("use at most 10000")
 			}
-			clean[item] = value
-			if len(value) > longestOption {
-				clean[item] = personal.Text(value)
-			}
+			clean[item] = personal.Text(value)
 		case personal.Text:
 			clean[item] = value
 		case bool, float64:
@@ -268,10 +278,9 @@ func HoldBeside(d Diary, _ patient.Patient, cmd SubmitDiary, call domain.Call) (
 const besideMark = "/beside-"
 
 // BesideKey names the stream, beside a patient's own, in which an entry is held while that is damaged. The same entry has the same
-// key however often it is sent.
+// key however often it is sent. The key is in the clear, so that no text is in it, which could be tried out.
 func BesideKey(cmd SubmitDiary) string {
-	answers := Diary{}.written(cmd.Instrument, cmd.Answers)
-	return strconv.FormatUint(printOf(cmd.Instrument, cmd.Device, cmd.CapturedAt, answers), 16)
+	return strconv.FormatUint(printOf(cmd.Instrument, cmd.Device, cmd.CapturedAt, cmd.Answers.withTexts(cmd.Answers.strings())), 16)
 }
 
 // heldAt returns where the state has a held entry; -1 if it has none with this id.

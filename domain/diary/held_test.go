@@ -8,6 +8,7 @@ import (
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/instrument"
+	"casebook/domain/personal"
 	"casebook/domain/scenario"
 	"casebook/domain/user"
 
@@ -221,6 +222,103 @@ func TestWhatTheAppCanMendIsRefused(t *testing.T) {
 	march(t).When(unknown(diary.Answers{"a": []any{1}})).ThenRefused("unknown_item")
 	march(t).When(unknown(diary.Answers{"": 1})).ThenRefused("unknown_item")
 	march(t).When(unknown(diary.Answers{"a": string(make([]byte, 10_001))})).ThenRefused("value_too_long")
+}
+
+// The risks of an entry that is held are those that its texts showed when it came. Afterwards these are sealed.
+func TestTheRisksOfATextThatIsHeldAreFlaggedWhenItIsTaken(t *testing.T) {
+	watched := noted()
+	watched.RiskRules = append(watched.RiskRules,
+		instrument.RiskRule{ID: "dizzy", When: `answers.note.contains("dizzy")`, Severity: instrument.SeverityWatch, Message: "Dizziness"},
+		instrument.RiskRule{ID: "silent", When: `!answers.note.contains("l")`, Severity: instrument.SeverityWatch, Message: "Not said"})
+	given := scenario.For(t, diary.Decider).Given(assigned(watched))
+	sealed := personal.SealedText("key", []byte("x"), []byte("place"))
+	answers := with(mild(), diary.Answers{"note": "fell, was dizzy"})
+	h := isHeld(t, given, sending(t, func(c *diary.SubmitDiary) { c.Answers, c.CapturedAt = answers, shanghai(t, "2026-03-02 12:00") }),
+		diary.WhyTooLate)
+	read, _ := asRead(h, sealed).(diary.Held)
+	rules := func(h diary.Held, in scenario.Given[diary.Diary, diary.Event], opened diary.Answers) (found []string) {
+		t.Helper()
+		facts := diary.Relocation{Patient: enrolled("Asia/Shanghai"), Entry: diary.EntryOf([]diary.Event{h}, painNRS, h.Window.ID),
+			Opened: opened}
+		events, err := scenario.SentWithFacts(diary.CorrectWindow, facts, diary.CorrectDiaryWindow{OfPatient: domain.ForPatient(anna),
+			Instrument: painNRS, From: h.Window.ID, To: "2026-03-01/evening", Reasoned: domain.Because("Asked")},
+			call(shanghai(t, "2026-03-20 10:00")))(in.Given(h).State())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if note := events[1].(diary.Submitted).Answers["note"]; note != sealed { //nolint:forcetypeassert // the cast fails the test
+			t.Errorf("the text is recorded as %#v", note)
+		}
+		for _, e := range events[2:] {
+			risk := e.(diary.RiskFlagged) //nolint:forcetypeassert // the cast fails the test
+			if risk.ToldWhenHeld != (risk.Severity == instrument.SeverityUrgent && len(h.UrgentRisks) > 0) || risk.Message == "" {
+				t.Errorf("the risk is %+v", risk)
+			}
+			found = append(found, risk.Rule)
+		}
+		return found
+	}
+	want := []string{"fall", "dizzy"}
+	if got := rules(read, given, nil); !slices.Equal(got, want) {
+		t.Errorf("flagged are %v, want %v", got, want)
+	}
+	// One that nobody could judge, or that an earlier program has recorded, is judged by its opened texts.
+	unassigned := scenario.For(t, diary.Decider)
+	unknown, _ := asRead(isHeld(t, unassigned, sending(t, func(c *diary.SubmitDiary) { c.Answers = answers }), diary.WhyNotAssigned),
+		sealed).(diary.Held)
+	if unknown.Risks != nil {
+		t.Errorf("without an instrument, the risks are %v", unknown.Risks)
+	}
+	if got := rules(unknown, unassigned.Given(assigned(watched)), diary.Answers{"note": "fell, was dizzy"}); !slices.Equal(got, want) {
+		t.Errorf("flagged are %v, want %v", got, want)
+	}
+	// Another version of the instrument may look for other risks.
+	newer := *watched
+	newer.Version, newer.RiskRules = 2, append(slices.Clone(newer.RiskRules), instrument.RiskRule{ID: "comma",
+		When: `answers.note.contains(",")`, Severity: instrument.SeverityWatch, Message: "A list"})
+	amended := scenario.For(t, diary.Decider).Given(assigned(&newer))
+	if got := rules(read, amended, diary.Answers{"note": "fell, was dizzy"}); !slices.Equal(got, append(want, "comma")) {
+		t.Errorf("by another version, flagged are %v", got)
+	}
+	older := read
+	older.Risks = nil
+	if got := rules(older, given, diary.Answers{"note": "fell, was dizzy"}); !slices.Equal(got, want) {
+		t.Errorf("of an older event, flagged are %v, want %v", got, want)
+	}
+}
+
+// Where no instrument tells options from free texts, every text may be one that a person wrote.
+func TestTextsThatNoInstrumentChecksAreSealed(t *testing.T) {
+	answers := diary.Answers{"note": "Anna fell", "mood": "bad", "worst": 3.0}
+	of := func(answers diary.Answers) func(*diary.SubmitDiary) {
+		return func(c *diary.SubmitDiary) { c.Instrument, c.Answers, c.Signature = "mood", answers, "c2lnbmVk" }
+	}
+	unassigned := scenario.For(t, diary.Decider)
+	h := isHeld(t, unassigned, sending(t, of(answers)), diary.WhyNotAssigned)
+	want := diary.Answers{"note": personal.Text("Anna fell"), "mood": personal.Text("bad"), "worst": 3.0}
+	if diff := cmp.Diff(want, h.Answers); diff != "" || h.Signature != "" || h.SealedSignature != "c2lnbmVk" {
+		t.Errorf("the log would store %+v:\n%s", h.Entered, diff)
+	}
+	// It is the same entry, also when the instrument is assigned meanwhile, and others of the moment are not.
+	mood := noted()
+	mood.ID = "mood"
+	mood.Items = append(mood.Items, instrument.Item{ID: "mood", Text: "Mood", Type: instrument.Choice,
+		Options: []instrument.Option{{Value: "bad", Label: "Bad"}, {Value: "good", Label: "Good"}}})
+	for _, held := range []scenario.Given[diary.Diary, diary.Event]{unassigned.Given(h), unassigned.Given(h, assigned(mood))} {
+		held.When(sending(t, of(answers))).Then()
+		held.When(sending(t, of(with(diary.Answers{"note": "x", "mood": "good"}, diary.Answers{"worst": 3.0})))).Then()
+	}
+	isHeld(t, unassigned.Given(h), sending(t, of(diary.Answers{"worst": 4.0})), diary.WhyNotAssigned)
+	if !diary.Repeats(diary.SubmitDiary{OfPatient: domain.ForPatient(anna), Instrument: "mood", Device: h.Device, CapturedAt: h.CapturedAt,
+		Answers: answers}, h) {
+		t.Error("the entry is not told to be the same")
+	}
+	// The name of a stream beside a damaged one is in the clear.
+	cmd, other := evenings(t), evenings(t)
+	cmd.Answers, other.Answers = answers, diary.Answers{"note": "Maria fell", "worst": 3.0}
+	if diary.BesideKey(cmd) != diary.BesideKey(other) {
+		t.Error("a text can be found from the name of its stream")
+	}
 }
 
 // While the stream is damaged, nobody knows what it holds: the entry is kept beside it, once.

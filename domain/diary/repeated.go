@@ -25,6 +25,8 @@ type seenEntry struct {
 	print      uint64
 	// doubted says that it is held for one of the doubts.
 	doubted bool
+	// wordless says that no instrument told its options from its free texts, so that the print has neither.
+	wordless bool
 }
 
 // doubts are the reasons for holding an entry that the device can mend: what it sends then is another entry.
@@ -103,8 +105,9 @@ func (d Diary) withEntry(e Event) Diary {
 		return d
 	}
 	held, is := e.(Held)
-	d.seen = d.seen.with(seenEntry{capturedAt: at.UnixNano(), print: printOf(id, device, at, d.written(id, answers)),
-		doubted: is && slices.Contains(doubts, held.Why)})
+	written, known := d.written(id, answers)
+	d.seen = d.seen.with(seenEntry{capturedAt: at.UnixNano(), print: printOf(id, device, at, written),
+		doubted: is && slices.Contains(doubts, held.Why), wordless: !known})
 	return d
 }
 
@@ -125,11 +128,12 @@ func (s seenEntries) with(e seenEntry) seenEntries {
 	return s
 }
 
-// has says whether there is an entry of this moment, with the print that print returns. For one that is beyond doubt, none that is not
-// counts: whoever knows what a patient will send could send it before, unsigned, and have the true one taken for it.
-func (s seenEntries) has(capturedAt int64, trusted bool, print func() uint64) bool {
+// has says whether there is an entry of this moment, with the print that print returns, with or without all texts. For one that is beyond
+// doubt, none that is not counts: whoever knows what a patient will send could send it before, unsigned, and have the true one taken for
+// it.
+func (s seenEntries) has(capturedAt int64, trusted bool, print func(wordless bool) uint64) bool {
 	same := func(e seenEntry) bool {
-		return e.capturedAt == capturedAt && !(trusted && e.doubted) && e.print == print()
+		return e.capturedAt == capturedAt && !(trusted && e.doubted) && e.print == print(e.wordless)
 	}
 	return slices.ContainsFunc(s.last, same) ||
 		slices.ContainsFunc(s.full, func(chunk []seenEntry) bool { return slices.ContainsFunc(chunk, same) })
@@ -137,8 +141,12 @@ func (s seenEntries) has(capturedAt int64, trusted bool, print func() uint64) bo
 
 // hasRecorded says whether the record has this very entry. trusted says that nothing speaks against the entry.
 func (d Diary) hasRecorded(cmd SubmitDiary, trusted bool) bool {
-	return d.seen.has(cmd.CapturedAt.UnixNano(), trusted, func() uint64 {
-		return printOf(cmd.Instrument, cmd.Device, cmd.CapturedAt, d.written(cmd.Instrument, cmd.Answers))
+	return d.seen.has(cmd.CapturedAt.UnixNano(), trusted, func(wordless bool) uint64 {
+		answers, _ := d.written(cmd.Instrument, cmd.Answers)
+		if wordless {
+			answers = answers.withTexts(answers.strings())
+		}
+		return printOf(cmd.Instrument, cmd.Device, cmd.CapturedAt, answers)
 	})
 }
 

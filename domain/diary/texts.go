@@ -17,13 +17,9 @@ func (answers Answers) HoldsTexts() bool {
 	return false
 }
 
-// longestOption is up to how many bytes a text is taken as that of an option where no instrument says what it answers.
-const longestOption = 60
-
-// written returns answers with their free texts as such, as far as the patient's instruments tell which these are. Where there is no such
-// instrument, long texts are.
-func (d Diary) written(id instrument.ID, answers Answers) Answers {
-	known := false
+// written returns answers with their free texts as such, as the patient's instruments tell which these are. Where there is no such
+// instrument (known is false), every text may be one that a person wrote.
+func (d Diary) written(id instrument.ID, answers Answers) (written Answers, known bool) {
 	var texts []instrument.ItemID
 	for i := range d.assignments {
 		if a := &d.assignments[i]; a.ID == id && a.fault == nil {
@@ -31,13 +27,47 @@ func (d Diary) written(id instrument.ID, answers Answers) Answers {
 		}
 	}
 	if !known {
-		for item, answer := range answers {
-			if text, is := answer.(string); is && len(text) > longestOption {
-				texts = append(texts, item)
-			}
+		texts = answers.strings()
+	}
+	return answers.withTexts(texts), known
+}
+
+// strings returns the items that are answered with a text, whether of an option or one that a person wrote.
+func (answers Answers) strings() (items []instrument.ItemID) {
+	for item, answer := range answers {
+		if _, is := answer.(string); is {
+			items = append(items, item)
 		}
 	}
-	return answers.withTexts(texts)
+	return items
+}
+
+// opening returns the answers with the texts of others in place of those that are sealed.
+func (answers Answers) opening(opened Answers) Answers {
+	same := true
+	for item, text := range opened {
+		if sealed, is := answers[item].(personal.Text); !is || !sealed.Sealed() {
+			continue
+		}
+		if same {
+			answers, same = maps.Clone(answers), false
+		}
+		answers[item] = text
+	}
+	return answers
+}
+
+// sealedAs returns the answers with the free texts of others as they are sealed there: a text that is recorded in another window keeps
+// its key, so that it is redacted everywhere at once.
+func (answers Answers) sealedAs(others Answers) Answers {
+	kept := maps.Clone(answers)
+	for item := range answers {
+		text, is := others[item].(personal.Text)
+		if _, free := answers[item].(personal.Text); is && free && text.Sealed() {
+			kept[item] = text
+		}
+	}
+	return kept
 }
 
 // withTexts returns the answers with those to some items as free texts, as far as they are strings.

@@ -58,11 +58,15 @@ func Void(d Diary, entry *Entry, cmd VoidDiary, _ domain.Call) ([]Event, error) 
 type Relocation struct {
 	Patient patient.Patient
 	Entry   *Entry
+	// Opened are the texts among the answers of a held entry as they were written, apart from those that are redacted. The instrument of
+	// the window may be the first that tells options from free texts, or a version with other rules than that of when it came.
+	Opened Answers
 }
 
 // CorrectWindow decides about CorrectDiaryWindow. The diary keeps its mode, its answers and the time of its capture; it is late in a
-// window in which it was not captured. Risks that it had raised are not raised again; those of a held diary are flagged now. What
-// was captured after the participation counts in no window, also not in one from before its end.
+// window in which it was not captured. Risks that it had raised are not raised again; those of a held diary are flagged now, as they
+// were found when it came, or, if nobody could look then, as they are found in its opened texts. What was captured after the
+// participation counts in no window, also not in one from before its end.
 //
 // Refusals: reason_required, value_too_long, instrument_unusable, diary_not_found, nothing_to_correct, window_not_found,
 // window_not_open, patient_not_participating, treatment_ended, diary_submitted, and those of
@@ -103,21 +107,41 @@ func CorrectWindow(d Diary, facts Relocation, cmd CorrectDiaryWindow, call domai
 	}
 	entered := entry.Entered
 	entered.Signature, entered.SealedSignature = "", "" // it is of the entry as it was captured, which is in the first event
-	moved, err := found.submitted(Submitted{Patient: cmd.Patient, CapturedAt: entry.CapturedAt, Answers: entry.Answers,
-		Entered: entered, MovedFrom: cmd.From})
+	moved, err := found.submitted(Submitted{Patient: cmd.Patient, CapturedAt: entry.CapturedAt,
+		Answers: entry.Answers.opening(facts.Opened), Entered: entered, MovedFrom: cmd.From})
 	if err != nil {
 		return nil, err
 	}
-	if !entry.IsHeld() {
-		moved = moved[:1]
+	counted := moved[0].(Submitted) //nolint:forcetypeassert // submitted returns the entry first
+	counted.Answers = counted.Answers.sealedAs(entry.Answers)
+	events := []Event{entry.voided(cmd.Reason, found.window.ID), counted}
+	if entry.IsHeld() {
+		events = append(events, entry.risksIn(counted, moved[1:])...)
 	}
-	for i, e := range moved {
-		if risk, is := e.(RiskFlagged); is {
-			risk.ToldWhenHeld = slices.Contains(entry.UrgentRisks, risk.Rule)
-			moved[i] = risk
+	return events, nil
+}
+
+// risksIn returns the risks to flag of a held entry that is taken: those that were found when it came, and, if it was judged by another
+// version of the instrument or by none, those that are found now.
+func (entry *Entry) risksIn(counted Submitted, now []Event) (events []Event) {
+	flag := func(risk RiskFlagged) {
+		risk.ToldWhenHeld = slices.Contains(entry.UrgentRisks, risk.Rule)
+		events = append(events, risk)
+	}
+	for _, r := range entry.Risks {
+		flag(RiskFlagged{Patient: counted.Patient, Instrument: counted.Instrument, Window: counted.Window.ID, Rule: r.Rule,
+			Severity: r.Severity, Message: r.Message})
+	}
+	if entry.Risks != nil && entry.Version == counted.Version {
+		return events
+	}
+	for _, e := range now {
+		risk, is := e.(RiskFlagged)
+		if is && !slices.ContainsFunc(entry.Risks, func(r HeldRisk) bool { return r.Rule == risk.Rule }) {
+			flag(risk)
 		}
 	}
-	return append([]Event{entry.voided(cmd.Reason, found.window.ID)}, moved...), nil
+	return events
 }
 
 // mustHave refuses reason_required, value_too_long, instrument_unusable and diary_not_found.

@@ -211,7 +211,7 @@ func TestAnswersThatContradictEachOther(t *testing.T) {
 			}
 		}
 	}
-	shown, err := checked(t, 2, form.EffectQuery).Asked()
+	shown, err := checked(t, 2, form.EffectQuery).Asked("")
 	if err != nil || shown.MinAnswers != 2 || len(shown.Checks) != 1 || shown.Checks[0].Holds == nil || shown.Checks[0].Message == "" {
 		t.Errorf("an app is shown %+v, %v", shown, err)
 	}

@@ -36,6 +36,10 @@ type Definition struct {
 	ID      ID     `json:"id" doc:"Name of the instrument within the study"`
 	Version int    `json:"version" minimum:"1" doc:"Version of the definition; a change is a new version"`
 	Title   string `json:"title" doc:"What the patient sees as heading"`
+	// Language and Wording are of the texts of the definition itself; definitions from before translations name none.
+	Language     string `json:"language,omitempty" doc:"Language of the texts, as a tag (BCP 47); needed for translations"`
+	Wording      string `json:"wording,omitempty" doc:"Version of the wording, as its licensor names it"`
+	Instructions string `json:"instructions,omitempty" doc:"What the patient reads before the first question"`
 	// Source names the instrument's origin and licence.
 	Source    string     `json:"source" doc:"Publication and licence of the instrument"`
 	Items     []Item     `json:"items" minItems:"1" doc:"The questions, in order"`
@@ -47,19 +51,24 @@ type Definition struct {
 	Checks     []Check `json:"checks,omitempty" doc:"Rules over several answers that find what contradicts itself"`
 	// Dosing says that the instrument is about doses of study drug. Nobody is asked about them after the treatment.
 	Dosing bool `json:"dosing,omitempty" doc:"Whether it is about doses of study drug, so that it ends with the patient's treatment"`
+	// Translations are the other languages in which it can be shown.
+	Translations []Translation `json:"translations,omitempty" doc:"The same texts in other languages, each of them whole"`
 }
 
 // Item is one question.
 type Item struct {
-	ID       ItemID   `json:"id" doc:"Name of the item within the instrument"`
-	Text     string   `json:"text" doc:"The question as the patient reads it"`
-	Type     ItemType `json:"type" enum:"integer,decimal,boolean,text,choice,date" doc:"Type of the answer"`
-	Unit     string   `json:"unit,omitempty" doc:"Unit of a number, UCUM where there is one"`
-	Min      *float64 `json:"min,omitempty" doc:"Smallest number allowed"`
-	Max      *float64 `json:"max,omitempty" doc:"Largest number allowed"`
-	Options  []Option `json:"options,omitempty" doc:"What a choice can be"`
-	MaxChars int      `json:"maxChars,omitempty" doc:"Longest text allowed, in characters; 500 when not given"`
-	Required bool     `json:"required,omitempty" doc:"Whether an asked item must be answered"`
+	ID   ItemID   `json:"id" doc:"Name of the item within the instrument"`
+	Text string   `json:"text" doc:"The question as the patient reads it"`
+	Type ItemType `json:"type" enum:"integer,decimal,boolean,text,choice,date" doc:"Type of the answer"`
+	Unit string   `json:"unit,omitempty" doc:"Unit of a number, UCUM where there is one"`
+	// UnitLabel is for units whose code patients do not read, such as /d.
+	UnitLabel string   `json:"unitLabel,omitempty" doc:"The unit as the patient reads it; the unit itself when not given"`
+	Image     *Image   `json:"image,omitempty" doc:"An image that is shown with the question; PublishImage brings it"`
+	Min       *float64 `json:"min,omitempty" doc:"Smallest number allowed"`
+	Max       *float64 `json:"max,omitempty" doc:"Largest number allowed"`
+	Options   []Option `json:"options,omitempty" doc:"What a choice can be"`
+	MaxChars  int      `json:"maxChars,omitempty" doc:"Longest text allowed, in characters; 500 when not given"`
+	Required  bool     `json:"required,omitempty" doc:"Whether an asked item must be answered"`
 	// AskedWhen is the skip rule: a CEL expression over the answers, which is true if the item is asked. Without one, the
 	// item is always asked.
 	AskedWhen string `json:"askedWhen,omitempty" doc:"Skip rule: CEL over answers, true when the item is asked"`
@@ -70,6 +79,21 @@ type Option struct {
 	Value string  `json:"value" doc:"What is stored"`
 	Label string  `json:"label" doc:"What the patient reads"`
 	Score float64 `json:"score,omitempty" doc:"What the option counts in a score"`
+	Image *Image  `json:"image,omitempty" doc:"An image that is shown for the option; PublishImage brings it"`
+}
+
+// Image is an image of the study that belongs to a question or an option.
+type Image struct {
+	SHA256 string `json:"sha256" minLength:"64" maxLength:"64" doc:"SHA-256 of the image's bytes, as ImagePublished has it"`
+	Alt    string `json:"alt" doc:"What it shows, for those who do not see it, in the language of the texts"`
+}
+
+// alt returns what the image shows; "" without one.
+func (i *Image) alt() string {
+	if i == nil {
+		return ""
+	}
+	return i.Alt
 }
 
 // Check finds answers that contradict each other, such as a least pain above the worst.

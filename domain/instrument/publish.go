@@ -52,7 +52,7 @@ type Reference struct {
 var Decider = domain.Decider[Versions, Event]{Category: "instrument", Key: byInstrument, Events: events, Evolve: evolve}
 
 // Streams are the kinds of streams of this context.
-var Streams = []domain.StreamType{Decider.Streams()}
+var Streams = []domain.StreamType{Decider.Streams(), ImageDecider.Streams()}
 
 // byInstrument returns the key of the instrument's stream that a command is decided on.
 func byInstrument(command any) (id string, ok bool) {
@@ -143,13 +143,15 @@ type Publication struct {
 	StudyExists bool
 	// InProtocols are the versions of the instrument that the study's protocols contain.
 	InProtocols []*Definition
+	// Images are the hashes of the images of the study among those that the instrument refers to.
+	Images []string
 }
 
 // Publish publishes a version of an instrument. A version is published once: it records nothing for the same content
 // again, and other content needs a higher version than all earlier versions, including those in protocols. A version
 // that a protocol contains may be recorded in any order, because it is recorded after the protocol.
 //
-// It refuses malformed_id, study_not_found, invalid_instrument, invalid_rule and instrument_version_order.
+// It refuses malformed_id, study_not_found, invalid_instrument, invalid_rule, unknown_image and instrument_version_order.
 func Publish(v Versions, facts Publication, cmd PublishInstrument, _ domain.Call) ([]Event, error) {
 	if err := cmd.Study.Validate(); err != nil {
 		return nil, err
@@ -161,6 +163,12 @@ func Publish(v Versions, facts Publication, cmd PublishInstrument, _ domain.Call
 	next := &cmd.Instrument
 	if err := next.Validate(); err != nil {
 		return nil, err
+	}
+	for _, image := range next.Images() {
+		if !slices.Contains(facts.Images, image) {
+			return nil, refuse.Because("unknown_image", "the study has no image %s", image).At("instrument").
+				Do("publish it with PublishImage first")
+		}
 	}
 	hash, err := next.SHA256()
 	if err != nil {

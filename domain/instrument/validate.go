@@ -68,7 +68,8 @@ func (i *Instrument) compile() error {
 	if d.MinAnswers < 0 || d.MinAnswers > len(d.Items) {
 		return parts.Invalid("minAnswers", "of %d items, 0 to %d can have to be answered", len(d.Items), len(d.Items))
 	}
-	for _, part := range []func() error{i.compileForm, i.compileScores, i.compileRisks, i.compileSchedule} {
+	for _, part := range []func() error{i.compileForm, i.compileScores, i.compileRisks, i.compileSchedule,
+		i.compileImages, i.compileTranslations} {
 		if err := part(); err != nil {
 			return err
 		}

@@ -133,6 +133,46 @@ func OpenTexts(ctx context.Context, keys Keys, in []byte) ([]byte, error) {
 	return append(out, in[at:]...), err
 }
 
+// Opened returns what sealed texts say, by the sealed text. One that is redacted or was altered is left out, and so is what is not a sealed
+// text from its beginning to its end. It fails with ErrNoKeys if keys is nil, with ErrUnknownKey, and where the store does not answer.
+func Opened(ctx context.Context, keys Keys, texts []Text) (map[Text]string, error) {
+	sealed := map[Text]sealedIn{}
+	var ids []KeyID
+	for _, t := range texts {
+		in, err := json.Marshal(string(t))
+		if err != nil {
+			return nil, errors.New("a text has no JSON") // the error could show it
+		}
+		if found := sealedTexts(in); len(found) == 1 && found[0].from == 1 && found[0].to == len(in)-1 {
+			sealed[t] = found[0]
+			ids = append(ids, found[0].key)
+		}
+	}
+	opened := make(map[Text]string, len(sealed))
+	if len(sealed) == 0 {
+		return opened, nil
+	}
+	if keys == nil {
+		return nil, ErrNoKeys
+	}
+	slices.Sort(ids)
+	openers, err := keys.Openers(ctx, slices.Compact(ids))
+	if err != nil {
+		return nil, err
+	}
+	for t, s := range sealed {
+		open, known := openers[s.key]
+		if !known {
+			return nil, ErrUnknownKey
+		}
+		var text string
+		if plain, err := open(s.sealed, s.bound); err == nil && json.Unmarshal(plain, &text) == nil {
+			opened[t] = text
+		}
+	}
+	return opened, nil
+}
+
 // shownOf returns a text as it is shown within a string of JSON.
 func shownOf(s sealedIn, openers map[KeyID]Opener, failed error) string {
 	open, known := openers[s.key]

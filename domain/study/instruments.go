@@ -165,6 +165,10 @@ func (p Protocol) validateInstruments() error {
 		if err := p.Instruments[i].Validate(); err != nil {
 			return err
 		}
+		if len(p.Instruments[i].Images()) > 0 {
+			return invalidProtocol("instruments", "the instrument %s has images", p.Instruments[i].ID).
+				Do("publish it with PublishInstrument, and refer to it")
+		}
 	}
 	if err := p.validateReferences(); err != nil {
 		return err

@@ -57,6 +57,8 @@ func sample(goType reflect.Type) any {
 		return patient.DeviationCandidateDismissed{Candidate: "age"}
 	case reflect.TypeFor[diary.Submitted]():
 		return diary.Submitted{Instrument: pain.ID, Window: diary.Window{ID: window}}
+	case reflect.TypeFor[instrument.ImageContentRecorded]():
+		return instrument.ImageContentRecorded{Content: "aW1hZ2U="}
 	case reflect.TypeFor[diary.WindowMissed]():
 		return diary.WindowMissed{Instrument: pain.ID, Window: diary.Window{ID: window}}
 	case reflect.TypeFor[diary.VisitWindowOpened]():

@@ -5,6 +5,7 @@ import (
 
 	"casebook/access"
 	"casebook/domain"
+	"casebook/domain/diary"
 	"casebook/domain/instrument"
 	"casebook/domain/refuse"
 	"casebook/readmodels"
@@ -21,6 +22,8 @@ type MyInstrument struct {
 	Instrument instrument.ID `json:"instrument" doc:"The instrument"`
 	Version    int           `json:"version" doc:"Version of its definition: that of the wording"`
 	Title      string        `json:"title" doc:"What the patient sees as heading"`
+	Language   string        `json:"language,omitempty" doc:"Language of the title, and in which the instrument is shown where none is asked for; left out where the study has not said it"`
+	Languages  []string      `json:"languages,omitempty" doc:"The languages in which it can be shown, its own first"`
 	From       domain.Date   `json:"from" doc:"First day of the assignment, local to the patient"`
 	Until      domain.Date   `json:"until" doc:"Last day on which a window opens"`
 }
@@ -34,8 +37,9 @@ var (
 	}, ListMyInstruments)
 	renderedInstrument = readmodels.Declare(readmodels.Query{
 		Name: "MyInstrument", Path: "/api/v1/me/instruments/{instrument}", Summary: "An instrument as the patient's app renders it",
-		Doc: "A version never changes, and neither does its ETag. Skip rules come in CEL, and as trees for programs without it. " +
-			"Texts are in the one language in which the study has published the instrument, and instruments have no images.",
+		Doc: "A version never changes in a language, and neither does its ETag. Skip rules come in CEL, and as trees for programs without it. " +
+			"Without a language, the texts are in the one in which the patient is shown diaries, if the instrument has it, and otherwise in its " +
+			"own. A more general language stands in for one that is asked for, such as de for de-AT.",
 		OpenTo: access.To(access.ThePatient, access.Caregivers), Reach: readmodels.ReachOwn, OfStates: true,
 	}, LoadMyInstrument)
 )
@@ -49,6 +53,7 @@ type MyInstrumentsQuery struct {
 type MyInstrumentQuery struct {
 	Instrument instrument.ID    `path:"instrument" doc:"The instrument"`
 	Version    int              `query:"version" minimum:"0" maximum:"1000000" default:"0" doc:"Version of its definition; 0 for the one that is asked now, or next"`
+	Language   diary.Language   `query:"language" doc:"Language of the texts; the patient's when left out"`
 	Patient    domain.PatientID `query:"patient" doc:"The patient; only for those who answer for several"`
 }
 
@@ -62,14 +67,25 @@ func ListMyInstruments(ctx context.Context, r readmodels.Request, _ MyInstrument
 	span.From = r.Now
 	shown := MyInstruments{Patient: r.Own}
 	for _, a := range own.diary.Schedule(own.patient, span.ScheduleSpan) {
-		shown.Instruments = append(shown.Instruments, MyInstrument{Instrument: a.ID, Version: a.Version(),
-			Title: a.Instrument.Definition().Title, From: a.From, Until: a.Until})
+		asked, err := a.Instrument.Asked(own.languageOf(a.Instrument))
+		if err != nil {
+			return MyInstruments{}, err
+		}
+		shown.Instruments = append(shown.Instruments, MyInstrument{Instrument: a.ID, Version: a.Version(), Title: asked.Title,
+			Language: asked.Language, Languages: asked.Languages, From: a.From, Until: a.Until})
 	}
 	return shown, nil
 }
 
+// languageOf returns the language in which the patient is shown an instrument: the one that was set, or one that suits it, and otherwise
+// the instrument's own.
+func (o ownDiary) languageOf(i *instrument.Instrument) string {
+	language, _ := i.Definition().In(string(o.diary.Language()))
+	return language
+}
+
 // LoadMyInstrument returns an instrument as an app renders it. It refuses instrument_not_found for one that was never assigned to the
-// patient.
+// patient, and language_not_offered.
 func LoadMyInstrument(ctx context.Context, r readmodels.Request, q MyInstrumentQuery) (instrument.Asked, error) {
 	own, err := loadOwn(ctx, r)
 	if err != nil {
@@ -89,5 +105,12 @@ func LoadMyInstrument(ctx context.Context, r readmodels.Request, q MyInstrumentQ
 		return instrument.Asked{}, refuse.NotFound("instrument_not_found", "instrument %s is not assigned to the patient in this version",
 			refuse.Shortened(string(q.Instrument))).At("instrument").Do("take an instrument of the schedule, in the version that it names")
 	}
-	return found.Asked()
+	language := own.languageOf(found)
+	if q.Language != "" {
+		var offered bool
+		if language, offered = found.Definition().In(string(q.Language)); !offered {
+			return instrument.Asked{}, instrument.NotOffered(found.Definition(), string(q.Language))
+		}
+	}
+	return found.Asked(language)
 }

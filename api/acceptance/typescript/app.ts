@@ -62,6 +62,21 @@ const schedule = async (): Promise<Schemas["ScheduledDiary"]> => {
 const standing = async (window: string): Promise<Schemas["ScheduledWindow"]["status"] | undefined> =>
   (await schedule()).windows.find((of) => of.window === window)?.status;
 const asked = await must(app.GET("/api/v1/me/instruments/{instrument}", { params: { path: { instrument } } }));
+// What is there in several languages is shown in that of the patient, or in one that is asked for; images come apart.
+const inOwn = await must(app.GET("/api/v1/me/instruments/{instrument}", { params: { path: { instrument: setting("CASEBOOK_TRANSLATED") } } }));
+assert.deepEqual(inOwn.languages, ["en", "de"]);
+assert.equal(inOwn.language, "en");
+const inGerman = await must(app.GET("/api/v1/me/instruments/{instrument}", {
+  params: { path: { instrument: inOwn.instrument }, query: { language: "de-AT" } },
+}));
+assert.equal(inGerman.language, "de");
+const item = inGerman.items.find((of) => of.image !== undefined);
+assert.ok(item?.image, "no item has an image");
+assert.equal(item.text, "Wie geht es Ihnen?");
+assert.equal(item.image.alt, "Ein Gesicht");
+const image = await app.GET("/api/v1/me/images/{sha256}", { params: { path: { sha256: item.image.sha256 } }, parseAs: "blob" });
+assert.equal(image.response.status, 200);
+assert.equal(image.data?.type, "image/png");
 const answers = (worst: number): Entry["answers"] => {
   const filled: Entry["answers"] = {};
   for (const item of asked.items) {
