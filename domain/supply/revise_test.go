@@ -64,6 +64,20 @@ func TestKitsFollowAChangedDose(t *testing.T) {
 	// One of the kits was given out: a person decides about the other one.
 	s.Given(decided(t, s, dispense(atStep(2, false), kit))...).When(revising(atStep(1, false))).Then()
 
+	// A replacement after a change of the dose brings the kits of the new one, so that a kit of the former one needs no replacement.
+	dosed := typedStock(t, low, low, high, high)
+	former := decided(t, dosed, allocate(atStep(1, false), anna, "week-4"))
+	dosed = dosed.Given(former...)
+	var of []supply.KitNumber
+	for _, e := range former {
+		if e, is := e.(supply.KitAllocated); is {
+			of = append(of, e.Kit)
+			dosed = dosed.Given(decided(t, dosed, dispense(atStep(1, false), e.Kit))...)
+		}
+	}
+	dosed = dosed.Given(decided(t, dosed, replace(atStep(2, false), anna, of[0], supply.KitWasDamaged))...)
+	dosed.When(replace(atStep(2, false), anna, of[1], supply.KitMisallocated)).ThenRefused("kit_replaced")
+
 	// Without kits of the new dose, the patient waits, and gets none of the former.
 	dry := typedStock(t, high, high)
 	dry = dry.Given(decided(t, dry, allocate(atStep(2, false), anna, "week-4"))...)
