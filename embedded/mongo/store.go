@@ -209,6 +209,9 @@ func openStore(o *Options) (st *store, err error) {
 		FormatMajorVersion: pebble.FormatColumnarBlocks,
 		MemTableSize:       uint64(o.memTableBytes),
 		LBaseMaxBytes:      64 << 20,
+		// Most writes replace documents, so that few bytes of a memtable remain to be written out. Merging each four of such small
+		// tables into the base, as Pebble does by default, would write the base again and again.
+		L0CompactionThreshold: 12,
 		// Writers wait in awaitEngine. Pebble's own waiting, which these limits switch off, does not end on a full disk.
 		MemTableStopWritesThreshold: 1 << 20,
 		L0StopWritesThreshold:       1 << 20,
