@@ -55,10 +55,13 @@ type Declaration[S, E, F, C any] struct {
 	name     string
 	decision string
 	decider  domain.Decider[S, E]
-	decide   func(S, F, C, domain.Call) ([]E, error)
-	facts    func(context.Context, Reader, C) (F, error)
-	scope    func(context.Context, Reader, C) (domain.Scope, error)
-	openTo   access.Permission
+	// initial and fold are the decider's, as the cache of states takes them.
+	initial any
+	fold    foldFunc
+	decide  func(S, F, C, domain.Call) ([]E, error)
+	facts   func(context.Context, Reader, C) (F, error)
+	scope   func(context.Context, Reader, C) (domain.Scope, error)
+	openTo  access.Permission
 	// narrow returns the roles of openTo that may send this very command; nil means all of them.
 	narrow func(context.Context, Reader, C) (access.Permission, error)
 	// openToSelf also allows the user whom the command is about, without any grant.
@@ -132,8 +135,8 @@ func declare[S, E, F, C any](decider domain.Decider[S, E], decision string, fact
 	if _, ok := decider.Key(blank); !ok {
 		panic(fmt.Sprintf("commands: %s embeds nothing that says on which stream of the category %s it runs", name, decider.Category))
 	}
-	return &Declaration[S, E, F, C]{name: name, decision: decision, decider: decider, decide: decide, facts: facts,
-		scope: scopeOf[C](), class: admission.Commands, required: requiredFields(reflect.TypeFor[C]()),
+	return &Declaration[S, E, F, C]{name: name, decision: decision, decider: decider, initial: decider.Initial, fold: foldOf(decider),
+		decide: decide, facts: facts, scope: scopeOf[C](), class: admission.Commands, required: requiredFields(reflect.TypeFor[C]()),
 		dated: hasDate(reflect.TypeFor[C]())}
 }
 

@@ -172,7 +172,7 @@ func (c *run[S, E, F, C]) append(ctx context.Context, st *stream, after *batch, 
 		return Answer{}, c.notStored(st, err)
 	}
 	encoded.Past = c.past
-	end, err := foldAll(snap, encoded, foldOf(c.d.decider))
+	end, err := foldAll(snap, encoded, c.d.fold)
 	if err != nil {
 		return Answer{}, fmt.Errorf("%s: %w", c.d.name, err)
 	}
@@ -398,7 +398,7 @@ func cannotGoOn(err error) bool {
 }
 
 func (c *run[S, E, F, C]) load(ctx context.Context, st *stream, refresh bool) (*snapshot, error) {
-	snap, err := c.h.states.load(ctx, st, c.d.decider.Initial, foldOf(c.d.decider), refresh)
+	snap, err := c.h.states.load(ctx, st, c.d.initial, c.d.fold, refresh)
 	if err != nil {
 		return nil, fmt.Errorf("%s: load %s: %w", c.d.name, st.name, err)
 	}

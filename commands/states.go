@@ -132,7 +132,7 @@ func (s *stateCache) stream(name string) *stream {
 // load returns the stream's snapshot. It reads new events from the log if refresh is set, or if the cached snapshot is
 // missing or out of date.
 func (s *stateCache) load(ctx context.Context, st *stream, initial any, fold foldFunc, refresh bool) (*snapshot, error) {
-	if snap := st.current.Load(); !refresh && st.upToDate(snap) {
+	if snap := st.known(refresh); snap != nil {
 		return snap, nil
 	}
 	if under := st.pipeline.covering(st.length.Load()); !refresh && under != nil {
@@ -144,10 +144,10 @@ func (s *stateCache) load(ctx context.Context, st *stream, initial any, fold fol
 	}
 	st.loading.Lock()
 	defer st.loading.Unlock()
-	snap := st.current.Load()
-	if !refresh && st.upToDate(snap) {
+	if snap := st.known(refresh); snap != nil {
 		return snap, nil // another request has loaded it in the meantime
 	}
+	snap := st.current.Load()
 	if snap == nil {
 		snap = &snapshot{state: initial, tail: eventlog.EmptyTail}
 	}
@@ -199,6 +199,14 @@ func (s *stateCache) addRead(ctx context.Context, next *snapshot, st *stream, ch
 		if claimed, err := fold(next.claimed, r.Event); err == nil {
 			next.claimed = claimed
 		}
+	}
+	return nil
+}
+
+// known returns the cached snapshot, or nil if the log has to be read: if refresh is set, or it is missing or out of date.
+func (st *stream) known(refresh bool) *snapshot {
+	if snap := st.current.Load(); !refresh && st.upToDate(snap) {
+		return snap
 	}
 	return nil
 }
@@ -524,8 +532,13 @@ func readSnapshot[S, E any](ctx context.Context, reader Reader, decider domain.D
 	if !reader.states.categories[decider.Category] {
 		return nil, fmt.Errorf("read %s: %w", decider.Stream(id), ErrNotFollowed)
 	}
-	reader.reads(decider.Stream(id))
-	return reader.states.load(ctx, reader.states.stream(decider.Stream(id)), decider.Initial, foldOf(decider), refresh())
+	name := decider.Stream(id)
+	reader.reads(name)
+	st, anew := reader.states.stream(name), refresh()
+	if snap := st.known(anew); snap != nil { // the rule; a decider is large, and what load needs of it a copy
+		return snap, nil
+	}
+	return reader.states.load(ctx, st, decider.Initial, foldOf(decider), anew)
 }
 
 // StateOf returns the state of a stream for a query, with the log position of the stream's last event in it; 0 for a stream without
