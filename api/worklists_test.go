@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"testing"
+	"time"
 
 	"casebook/domain"
 	"casebook/domain/diary"
@@ -86,6 +87,27 @@ func TestAlertsSayWhichRuleAndValue(t *testing.T) {
 	if a.Instrument != painDiary.ID || a.Window != window || a.Rule != "pain-severe" || a.Message == "" || a.Diary == nil ||
 		a.Diary.Answers["worst"] != 9.0 {
 		t.Errorf("the alert says %+v, with %+v", a.Cause, a.Diary)
+	}
+	// The alert says what raised it, also after another diary has come into the window. That one is still its sender's.
+	next := tr.entry(5)
+	next.Zone, next.Answers["worst"] = "Europe/Berlin", 7
+	next.CapturedAt = next.CapturedAt.In(time.FixedZone("", 3600))
+	c.as(tr.self).accepted(next)
+	investigator := account(t, "investigator", user.Grant{Role: user.Investigator, Study: tr.study, Site: "01"})
+	c.as(investigator).accepted(diary.VoidDiary{OfPatient: domain.ForPatient(tr.patient), Instrument: painDiary.ID, Window: window,
+		Reasoned: domain.Because("of another patient")})
+	moved := c.as(investigator).accepted(diary.CorrectDiaryWindow{OfPatient: domain.ForPatient(tr.patient), Instrument: painDiary.ID,
+		From: "2026-02-05/evening", To: window, Reasoned: domain.Because("the day before")})
+	caughtUp(t, moved.Position)
+	a = read[readmodels.List[safetyviews.Alert]](t, c.as(tr.manager).get(path+"&sort=newest")).Items[0]
+	if a.Diary == nil || a.Diary.Answers["worst"] != 9.0 || a.Diary.Since != safetyviews.CauseVoided || a.Diary.Now["worst"] != 7.0 ||
+		a.Diary.By != tr.self {
+		t.Errorf("after the change, the alert shows %+v", a.Diary)
+	}
+	for _, d := range read[readmodels.List[diaryviews.Diary]](t, c.as(tr.crc).get("/api/v1/patients/"+string(tr.patient)+"/diaries")).Items {
+		if d.Window == window && (d.By != tr.self || d.MovedBy != investigator || d.Zone != "Europe/Berlin" || d.Answers["worst"] != 7.0) {
+			t.Errorf("the moved diary is %+v", d)
+		}
 	}
 	supplier := account(t, "supplier", user.Grant{Role: user.SupplyManager, Study: tr.study})
 	if l := read[readmodels.List[safetyviews.Alert]](t, c.as(supplier).get(path)); len(l.Items) != 0 {

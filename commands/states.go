@@ -574,19 +574,26 @@ func ReadClaimed[S, E any](ctx context.Context, reader Reader, decider domain.De
 // ReadEvents returns the events of the decider's stream with this id as far as the stream is sound, for the rare decision
 // that needs more of the past than the state keeps.
 func ReadEvents[S, E any](ctx context.Context, reader Reader, decider domain.Decider[S, E], id string) ([]E, error) {
-	var events []E
+	events, _, err := ReadRecorded(ctx, reader, decider, id)
+	return events, err
+}
+
+// ReadRecorded is ReadEvents. recorded are the same events with their metadata.
+func ReadRecorded[S, E any](ctx context.Context, reader Reader, decider domain.Decider[S, E], id string) (
+	events []E, recorded []eventlog.Recorded, err error,
+) {
 	reader.reads(decider.Stream(id))
 	for r, err := range reader.states.log.ReadSound(ctx, decider.Stream(id)) {
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		event, ok := r.Event.(E)
 		if !ok {
-			return nil, fmt.Errorf("%s@%d: %s is not an event of %s", r.Stream, r.Revision, r.Type, decider.Category)
+			return nil, nil, fmt.Errorf("%s@%d: %s is not an event of %s", r.Stream, r.Revision, r.Type, decider.Category)
 		}
-		events = append(events, event)
+		events, recorded = append(events, event), append(recorded, r)
 	}
-	return events, nil
+	return events, recorded, nil
 }
 
 func foldOf[S, E any](decider domain.Decider[S, E]) foldFunc {

@@ -312,7 +312,7 @@ func TestTheSiteHearsOfARiskInAHeldDiaryOnce(t *testing.T) {
 	}
 	raised := w.wait("AlertRaised", func(any) bool { return true }).Event.(safety.AlertRaised)
 	if raised.Source != held.ID.String() || raised.Patient != who || raised.Kind != safety.RiskFlagged || raised.Severity != safety.Urgent ||
-		raised.Site != "A" || !strings.Contains(raised.Summary, "held") {
+		raised.Site != "A" || !strings.Contains(raised.Summary, "held") || raised.Rule != "pain-severe" || raised.Message == "" {
 		t.Errorf("raised was %+v", raised)
 	}
 	because := domain.Because("The patient was asked")

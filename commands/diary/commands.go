@@ -4,6 +4,7 @@ package diary
 import (
 	"cmp"
 	"context"
+	"slices"
 	"time"
 
 	"casebook/access"
@@ -255,13 +256,34 @@ func requestedEntry(ctx context.Context, reader commands.Reader, c diary.Correct
 // entryOf reads an entry. It is read after the state, so it may be newer than the state; then the append conflicts, and both are
 // read again.
 func entryOf(ctx context.Context, reader commands.Reader, of domain.PatientID, id instrument.ID, window string) (*diary.Entry, error) {
-	events, err := commands.ReadEvents(ctx, reader, diary.Decider, string(of))
+	events, recorded, err := commands.ReadRecorded(ctx, reader, diary.Decider, string(of))
 	if key, beside := diary.BesideStream(window); beside && err == nil {
 		// The stream is not damaged any more. What was held beside it was there before the site decided about it.
-		held, err := commands.ReadEvents(ctx, reader, diary.Decider, string(of)+"."+key)
-		return diary.EntryOf(append(held, events...), id, window), err
+		held, heldRecorded, failed := commands.ReadRecorded(ctx, reader, diary.Decider, string(of)+"."+key)
+		events, recorded, err = append(held, events...), append(heldRecorded, recorded...), failed
 	}
-	return diary.EntryOf(events, id, window), err
+	entry := diary.EntryOf(events, id, window)
+	if err != nil || entry == nil {
+		return nil, err
+	}
+	for _, r := range slices.Backward(recorded) {
+		if about, is := r.Event.(diary.OfWindow); !is {
+			continue
+		} else if of, in := about.OfWindow(); of != id || in != window {
+			continue
+		}
+		switch e := r.Event.(type) {
+		case diary.Held:
+			entry.By, entry.Zone = r.Metadata.Actor, r.Metadata.CapturedZone
+			return entry, nil
+		case diary.Submitted:
+			if entry.By, entry.Zone = r.Metadata.Actor, r.Metadata.CapturedZone; e.MovedFrom != "" {
+				entry.By, entry.Zone = e.EnteredBy, e.CapturedZone
+			}
+			return entry, nil
+		}
+	}
+	return entry, nil
 }
 
 // exampleMoment is an evening in Berlin, when a patient fills in a diary.

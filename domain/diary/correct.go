@@ -24,6 +24,10 @@ type Entry struct {
 	// Late and AfterMissed are as they were recorded; of a held entry, Late is as it would have been in the window For.
 	Late, AfterMissed bool
 	Entered
+	// By is the account that entered it, and Zone that of the device at the capture, as the metadata of its first event say. EntryOf does
+	// not know them.
+	By   domain.UserID
+	Zone string
 	// For is the window that a held entry would have counted in. UrgentRisks are those that the site was told of when it was held, and
 	// Risks all that held then; nil if nobody had looked.
 	For         string

@@ -85,6 +85,10 @@ type Submitted struct {
 	Again bool `json:"again,omitempty"`
 	// MovedFrom is the window in which it was recorded first, if somebody has moved it.
 	MovedFrom string `json:"movedFrom,omitempty"`
+	// EnteredBy and CapturedZone are of a moved diary: the account that had entered it, and the zone of the device then. Whoever moves it
+	// is the actor of this event. Diaries that earlier programs moved do not say so.
+	EnteredBy    domain.UserID `json:"enteredBy,omitempty"`
+	CapturedZone string        `json:"capturedZone,omitempty"`
 	// Queried are the checks of the instrument that hold for the answers and let them in.
 	Queried []string `json:"queried,omitempty"`
 }

@@ -108,7 +108,8 @@ func CorrectWindow(d Diary, facts Relocation, cmd CorrectDiaryWindow, call domai
 	entered := entry.Entered
 	entered.Signature, entered.SealedSignature = "", "" // it is of the entry as it was captured, which is in the first event
 	moved, err := found.submitted(Submitted{Patient: cmd.Patient, CapturedAt: entry.CapturedAt,
-		Answers: entry.Answers.opening(facts.Opened), Entered: entered, MovedFrom: cmd.From})
+		Answers: entry.Answers.opening(facts.Opened), Entered: entered, MovedFrom: cmd.From,
+		EnteredBy: entry.By, CapturedZone: entry.Zone})
 	if err != nil {
 		return nil, err
 	}

@@ -22,6 +22,9 @@ var Diaries = projections.New(diaryviews.Diaries, projections.KeyOf(func(e diary
 		d.Version, d.CapturedAt, d.Late, d.AfterMissed, d.Missed = e.Version, &captured, e.Late, e.AfterMissed, false
 		d.Answers, d.Scores, d.MovedFrom, d.Queried = answersOf(e.Answers), e.Scores, e.MovedFrom, e.Queried
 		entered(d, at, e.Entered, e.CapturedAt)
+		if e.MovedFrom != "" { // whoever moved it has not entered it
+			d.By, d.Zone, d.MovedBy = e.EnteredBy, e.CapturedZone, at.Metadata.Actor
+		}
 		d.Settle()
 	}),
 	projections.On(func(d *entry, e diary.Held, at projections.Envelope) {
@@ -29,6 +32,9 @@ var Diaries = projections.New(diaryviews.Diaries, projections.KeyOf(func(e diary
 		ofWindow(d, at, e.Instrument, e.Window)
 		d.Version, d.CapturedAt, d.Answers, d.Held, d.For = e.Version, &captured, answersOf(e.Answers), e.Why, e.For
 		entered(d, at, e.Entered, e.CapturedAt)
+		for _, rule := range e.UrgentRisks {
+			d.Raise(rule, at.Metadata.RecordedAt)
+		}
 		d.Settle()
 	}),
 	projections.On(func(d *entry, e diary.Voided, at projections.Envelope) {
@@ -36,7 +42,10 @@ var Diaries = projections.New(diaryviews.Diaries, projections.KeyOf(func(e diary
 		d.Missed = e.AfterMissed
 		d.Settle()
 	}),
-	projections.On(func(d *entry, e diary.RiskFlagged, _ projections.Envelope) { d.Flag(e.Rule) }),
+	projections.On(func(d *entry, e diary.RiskFlagged, at projections.Envelope) {
+		d.Flag(e.Rule)
+		d.Raise(e.Rule, at.Metadata.RecordedAt)
+	}),
 	projections.On(func(d *entry, e diary.CorrectionAsked, at projections.Envelope) {
 		d.Ask(asked(e, at))
 	}),

@@ -2,6 +2,7 @@ package diary
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"time"
 
@@ -17,7 +18,7 @@ import (
 )
 
 // Diaries is the view of diaries, with one document per decided window of a patient.
-var Diaries = readmodels.View{Name: "diaries", Version: 6, Indexes: []mongo.IndexModel{
+var Diaries = readmodels.View{Name: "diaries", Version: 7, Indexes: []mongo.IndexModel{
 	{Keys: bson.D{{Key: "patient", Value: 1}, {Key: "instrument", Value: 1}, {Key: "opens", Value: -1}, {Key: "_id", Value: -1}}},
 	{Keys: bson.D{{Key: "patient", Value: 1}, {Key: "opens", Value: -1}, {Key: "_id", Value: -1}}},
 	readmodels.IndexOn("study", "state", "opens", "_id"),
@@ -61,11 +62,13 @@ type Diary struct {
 	Held              diary.Why           `bson:"held,omitempty" json:"held,omitempty" doc:"Why it is held and counts nowhere"`
 	For               string              `bson:"for,omitempty" json:"for,omitempty" doc:"The window that a held diary would have counted in"`
 	MovedFrom         string              `bson:"movedFrom,omitempty" json:"movedFrom,omitempty" doc:"The window in which it was recorded first"`
+	MovedBy           domain.UserID       `bson:"movedBy,omitempty" json:"movedBy,omitempty" doc:"Who has moved it to this window, or taken it there if it was held"`
 	Voided            []VoidedDiary       `bson:"voided,omitempty" json:"voided,omitempty" doc:"Diaries of the window that do not count; the newest 20"`
 	Queried           []string            `bson:"queried,omitempty" json:"queried,omitempty" doc:"Checks of the instrument that the answers contradicted when they were recorded"`
 	Risks             []string            `bson:"risks,omitempty" json:"risks,omitempty" doc:"Rules that flagged a risk"`
 	Corrected         int                 `bson:"corrected,omitempty" json:"corrected,omitempty" doc:"How often it was corrected"`
 	Requests          []CorrectionRequest `bson:"requests,omitempty" json:"requests,omitempty" doc:"Corrections that were asked for, and where they stand; the newest 100"`
+	Raised            []Raised            `bson:"raised,omitempty" json:"-"`
 	State             DiaryState          `bson:"state" json:"state" doc:"What has become of the window"`
 	Corrections       []Correction        `bson:"corrections,omitempty" json:"corrections,omitempty" doc:"What was changed, by whom and why; the newest 100"`
 }
@@ -143,6 +146,42 @@ type VoidedDiary struct {
 	Answers    Answers       `bson:"answers,omitempty" json:"answers,omitempty" doc:"Its answers, with all corrections"`
 }
 
+// Raised is what a diary was when a rule flagged a risk of it, for the alert. Corrections do not change it, and it stays when the diary
+// is voided.
+type Raised struct {
+	Rule       string              `bson:"rule"`
+	At         time.Time           `bson:"at"`
+	CapturedAt time.Time           `bson:"capturedAt"`
+	Answers    Answers             `bson:"answers"`
+	Scores     []diary.ScoreResult `bson:"scores,omitempty"`
+	By         domain.UserID       `bson:"by,omitempty"`
+	Device     user.DeviceID       `bson:"device,omitempty"`
+	Zone       string              `bson:"zone,omitempty"`
+	Mode       diary.Mode          `bson:"mode,omitempty"`
+}
+
+// maxRaised bounds the newest that a document holds.
+const maxRaised = 20
+
+// Raise keeps what the diary is now, when a rule has flagged a risk.
+func (d *Diary) Raise(rule string, at time.Time) {
+	if d.CapturedAt == nil {
+		return
+	}
+	d.Raised = readmodels.LatestOf(append(d.Raised, Raised{Rule: rule, At: at, CapturedAt: *d.CapturedAt, Answers: maps.Clone(d.Answers),
+		Scores: d.Scores, By: d.By, Device: d.Device, Zone: d.Zone, Mode: d.Mode}), maxRaised)
+}
+
+// RaisedBy returns what the window had when the rule flagged a risk that an alert was raised for at this moment; nil if it is not known.
+func (d *Diary) RaisedBy(rule string, alert time.Time) *Raised {
+	for i := range slices.Backward(d.Raised) {
+		if r := &d.Raised[i]; r.Rule == rule && !r.At.After(alert) {
+			return r
+		}
+	}
+	return nil
+}
+
 // maxVoided bounds the newest voided diaries that a document holds.
 const maxVoided = 20
 
@@ -151,7 +190,7 @@ func (d *Diary) Void(v VoidedDiary) {
 	v.Mode, v.EnteredBy, v.CapturedAt, v.Answers = d.Mode, d.By, d.CapturedAt, d.Answers
 	*d = Diary{Header: d.Header, Patient: d.Patient, Study: d.Study, Site: d.Site, Instrument: d.Instrument, Version: d.Version,
 		Window: d.Window, Opens: d.Opens, Closes: d.Closes, RecordedAt: d.RecordedAt,
-		Voided: readmodels.LatestOf(append(d.Voided, v), maxVoided), Requests: d.Requests}
+		Voided: readmodels.LatestOf(append(d.Voided, v), maxVoided), Requests: d.Requests, Raised: d.Raised}
 }
 
 // Correct changes answers and scores, and keeps the correction.

@@ -12,6 +12,7 @@ import (
 	"casebook/domain/diary"
 	"casebook/domain/instrument"
 	"casebook/domain/safety"
+	"casebook/domain/user"
 	"casebook/readmodels"
 	diaryviews "casebook/readmodels/diary"
 
@@ -83,16 +84,33 @@ type Cause struct {
 	Rule       string        `bson:"rule,omitempty" json:"rule,omitempty" doc:"The risk rule that holds"`
 	Message    string        `bson:"message,omitempty" json:"message,omitempty" doc:"What the rule says to the site"`
 	// Diary is read with the line, because messages about the alert leave the system.
-	Diary *CauseDiary `bson:"-" json:"diary,omitempty" doc:"What the window has now; left out if nothing was answered"`
+	Diary *CauseDiary `bson:"-" json:"diary,omitempty" doc:"The diary as it was when the rule found a risk in it; left out if nothing was answered"`
 }
 
-// CauseDiary is what was answered in the window of an alert.
+// CauseDiary is the diary that has caused an alert, as it was then.
 type CauseDiary struct {
 	CapturedAt time.Time           `json:"capturedAt" doc:"When it was answered, by the device's clock"`
-	Answers    diaryviews.Answers  `json:"answers" doc:"The answers, with all corrections"`
-	Scores     []diary.ScoreResult `json:"scores,omitempty" doc:"The scores, with all corrections"`
-	Corrected  int                 `json:"corrected,omitempty" doc:"How often it was corrected"`
+	Answers    diaryviews.Answers  `json:"answers" doc:"The answers, with the corrections from before the alert"`
+	Scores     []diary.ScoreResult `json:"scores,omitempty" doc:"The scores of these answers"`
+	By         domain.UserID       `json:"by,omitempty" doc:"The account that entered it"`
+	Mode       diary.Mode          `json:"mode,omitempty" doc:"How it came in; left out for the patient's own entry"`
+	Device     user.DeviceID       `json:"device,omitempty" doc:"The device on which it was captured"`
+	Zone       string              `json:"zone,omitempty" doc:"Time zone of the device at that time"`
+	Since      CauseSince          `json:"since,omitempty" doc:"What has become of it since; left out if it is as it was"`
+	Now        diaryviews.Answers  `json:"now,omitempty" doc:"The answers that the window has now, if they are others"`
 }
+
+// CauseSince is what has become of a diary since it has caused an alert.
+type CauseSince string
+
+// A diary was corrected since, or voided: the window then has no diary, or another one.
+const (
+	CauseCorrected CauseSince = "corrected"
+	CauseVoided    CauseSince = "voided"
+)
+
+// Schema implements domain.HasSchema.
+func (CauseSince) Schema() domain.Schema { return domain.OneOf(CauseCorrected, CauseVoided) }
 
 // Notification is the result of notifying a channel of a level of the alert.
 type Notification struct {
@@ -269,7 +287,7 @@ func ListAlerts(ctx context.Context, r readmodels.Request, q AlertsQuery) (list 
 	return list, withDiaries(ctx, r, list.Items)
 }
 
-// withDiaries adds to alerts what the windows have that caused them.
+// withDiaries adds to alerts the diaries that caused them.
 func withDiaries(ctx context.Context, r readmodels.Request, all []Alert) error {
 	var keys []string
 	for _, a := range all {
@@ -280,9 +298,26 @@ func withDiaries(ctx context.Context, r readmodels.Request, all []Alert) error {
 	windows, err := diaryviews.DiariesOf(ctx, r, keys)
 	for i := range all {
 		a := &all[i]
-		if d := windows[diaryviews.DiaryKey(a.Patient, a.Instrument, a.Window)]; d != nil && d.CapturedAt != nil {
-			a.Diary = &CauseDiary{CapturedAt: *d.CapturedAt, Answers: d.Answers, Scores: d.Scores, Corrected: d.Corrected}
+		if d := windows[diaryviews.DiaryKey(a.Patient, a.Instrument, a.Window)]; d != nil {
+			a.Diary = causeIn(d, a.Rule, a.RaisedAt)
 		}
 	}
 	return err
+}
+
+// causeIn returns the diary that has caused an alert, and what the window has now.
+func causeIn(d *diaryviews.Diary, rule string, raisedAt time.Time) *CauseDiary {
+	was := d.RaisedBy(rule, raisedAt)
+	if was == nil {
+		return nil
+	}
+	cause := &CauseDiary{CapturedAt: was.CapturedAt, Answers: was.Answers, Scores: was.Scores, By: was.By, Mode: was.Mode, Device: was.Device,
+		Zone: was.Zone}
+	switch {
+	case slices.ContainsFunc(d.Voided, func(v diaryviews.VoidedDiary) bool { return !v.RecordedAt.Before(was.At) }):
+		cause.Since, cause.Now = CauseVoided, d.Answers
+	case slices.ContainsFunc(d.Corrections, func(c diaryviews.Correction) bool { return c.RecordedAt.After(was.At) }):
+		cause.Since, cause.Now = CauseCorrected, d.Answers
+	}
+	return cause
 }

@@ -140,8 +140,14 @@ func (s watching) riskFlagged(e diary.RiskFlagged, o sagas.Occurrence) (reaction
 
 // heldAtRisk raises an alert that does not say what was answered either. The worklist of held diaries has it.
 func (s watching) heldAtRisk(e diary.Held, o sagas.Occurrence) (reaction, bool) {
+	rule, message := e.UrgentRisks[0], ""
+	for _, risk := range e.Risks {
+		if risk.Rule == rule {
+			message = risk.Message
+		}
+	}
 	return s.raise(safety.RaiseAlert{Site: o.Site, Patient: e.Patient, Kind: safety.RiskFlagged, Severity: safety.Urgent,
-		Instrument: e.Instrument, Window: e.Window.ID, Rule: e.UrgentRisks[0],
+		Instrument: e.Instrument, Window: e.Window.ID, Rule: rule, Message: message,
 		Summary: fmt.Sprintf("A diary of patient %s that is held crossed a risk rule.", e.Patient)}, o)
 }
 
