@@ -109,9 +109,9 @@ type captured struct {
 	why    diary.Why
 	// rivals says that the other phone has captured an entry of the same window: one of them counts.
 	rivals bool
-	// refused is the code of the refusal that the server has answered, and wantRefused the one that it has to answer.
-	refused, wantRefused string
-	acknowledged         bool
+	// refused is the code of the refusal that the server has answered; it has to refuse none.
+	refused      string
+	acknowledged bool
 }
 
 // homes are the zones in which patients live, and abroad where they travel to.

@@ -46,7 +46,7 @@ func (f *Fleet) capture(p *Phone, first domain.Date) error {
 		case day < first:
 			c.window, c.why = "", diary.WhyTooEarly
 		case day > f.Today:
-			c.window, c.wantRefused = "", "captured_in_future"
+			c.window, c.why = "", diary.WhyInFuture
 		case day >= f.Today.AddDays(-1):
 			continue // whether that lies in the future depends on the hour
 		}

@@ -23,6 +23,7 @@ import (
 	"casebook/embedded/storetest"
 	"casebook/readmodels"
 	diaryviews "casebook/readmodels/diary"
+	patientviews "casebook/readmodels/patient"
 	"casebook/simulation"
 )
 
@@ -249,6 +250,46 @@ func TestNoDiaryIsLost(t *testing.T) {
 		s.isHeldFor(p.sends(lent, ""), diary.WhyDeviceNotEnrolled)
 		taken := s.must(s.crc, diary.CorrectDiaryWindow{OfPatient: of, Instrument: "pain", From: held, To: ofDay(s.ago(3)), Reasoned: because})
 		s.counts(of, taken.Position, diaryviews.Compliance{Closed: 1, Completed: 1, OnTime: 1, Held: 1})
+	})
+
+	t.Run("clock ahead", func(t *testing.T) {
+		s.t = t
+		of := s.takesPart(54, "pain")
+		p := s.enrolPhone(of, "phone-1")
+		ahead := p.captures("pain", time.Now().Add(48*time.Hour).UTC().Truncate(time.Second), 3)
+		a := p.sends(ahead, "")
+		held := s.isHeldFor(a, diary.WhyInFuture)
+		if again := p.sends(ahead, "another key"); again.Held == nil || *again.Held != *a.Held {
+			t.Errorf("the same entry is answered %+v, and was answered %+v", again, a)
+		}
+		far := p.captures("pain", time.Date(9998, 1, 1, 20, 30, 0, 0, time.UTC), 3)
+		aside := s.isHeldFor(p.sends(far, ""), diary.WhyInFuture)
+		right := p.sends(p.captures("pain", s.at(s.ago(3), "20:30"), 3), "")
+		if right.Held != nil {
+			t.Errorf("an entry of the right clock is answered %+v", right)
+		}
+		shown := s.schedule(p.token, "")
+		if len(shown.Devices) != 1 || shown.Devices[0].HeldThrough != 3 {
+			t.Errorf("the schedule has the devices %+v", shown.Devices)
+		}
+		if all := s.worklist(s.crc, "&why=captured_in_future&status=waiting&patient="+string(of.Patient), right.Position); len(all) != 2 ||
+			all[0].Held != held || !all[0].CapturedAt.Equal(ahead.CapturedAt) || all[1].Held != aside ||
+			!all[1].CapturedAt.Equal(far.CapturedAt) {
+			t.Errorf("the worklist is %+v", all)
+		}
+		if all := s.diaries(of, "?only=held", right.Position); len(all) != 2 {
+			t.Errorf("the held diaries are %+v", all)
+		}
+		s.must(investigator, diary.CorrectDiaryWindow{OfPatient: of, Instrument: "pain", From: held, To: ofDay(s.ago(4)), Reasoned: because})
+		last := s.must(investigator, diary.VoidDiary{OfPatient: of, Instrument: "pain", Window: aside, Reasoned: because})
+		s.counts(of, last.Position, diaryviews.Compliance{Closed: 2, Completed: 2, OnTime: 1, Late: 1, Voided: 1})
+		var list readmodels.List[patientviews.PatientRow]
+		s.query(s.crc, fmt.Sprintf("/api/v1/studies/%s/patients?site=01&limit=100", s.study), last.Position, &list)
+		for _, row := range list.Items {
+			if row.Patient == of.Patient && (row.LastDiaryAt == nil || row.LastDiaryAt.After(time.Now())) {
+				t.Errorf("the newest diary is of %v", row.LastDiaryAt)
+			}
+		}
 	})
 
 	t.Run("traveller", func(t *testing.T) {

@@ -33,6 +33,8 @@ type Entry struct {
 	For         string
 	UrgentRisks []string
 	Risks       []HeldRisk
+	// InFuture says that it was captured in the future when it arrived.
+	InFuture bool
 	// Corrections is how often it was corrected.
 	Corrections int
 }
@@ -52,11 +54,11 @@ func EntryOf(events []Event, id instrument.ID, window string) *Entry {
 		switch e := e.(type) {
 		case Submitted:
 			entry = &Entry{Patient: e.Patient, Instrument: id, Version: e.Version, Window: e.Window, CapturedAt: e.CapturedAt,
-				Answers: maps.Clone(e.Answers), Scores: e.Scores, Late: e.Late, AfterMissed: e.AfterMissed, Entered: e.Entered}
+				Answers: maps.Clone(e.Answers), Scores: e.Scores, Late: e.Late, AfterMissed: e.AfterMissed, Entered: e.Entered, InFuture: e.InFuture}
 		case Held:
 			entry = &Entry{Patient: e.Patient, Instrument: id, Version: e.Version, Window: e.Window, CapturedAt: e.CapturedAt,
 				Answers: maps.Clone(e.Answers), Entered: e.Entered, For: e.For, Late: e.Late,
-				UrgentRisks: e.UrgentRisks, Risks: e.Risks}
+				UrgentRisks: e.UrgentRisks, Risks: e.Risks, InFuture: e.InFuture}
 		case Voided:
 			entry = nil
 		case Corrected:

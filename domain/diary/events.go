@@ -91,6 +91,8 @@ type Submitted struct {
 	CapturedZone string        `json:"capturedZone,omitempty"`
 	// Queried are the checks of the instrument that hold for the answers and let them in.
 	Queried []string `json:"queried,omitempty"`
+	// InFuture says that it was held first, because CapturedAt was in the future when it arrived.
+	InFuture bool `json:"inFuture,omitempty"`
 }
 
 // RiskFlagged says that a risk rule of the instrument holds for a diary.

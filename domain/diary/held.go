@@ -36,6 +36,8 @@ type Held struct {
 	// flagged when the entry is taken. An empty list says that none holds; without a list, nobody has looked, because there was no
 	// instrument to look with, or in events from before they were recorded.
 	Risks []HeldRisk `json:"risks,omitzero"`
+	// InFuture says that CapturedAt was more than ClockTolerance ahead of the server when it arrived, whatever Why says.
+	InFuture bool `json:"inFuture,omitempty"`
 }
 
 // HeldRisk is a risk rule that holds for an entry that is held.
@@ -51,7 +53,7 @@ func (Held) diaryEvent() {}
 type Why string
 
 // The reasons. Each is something that the person with the device can do nothing about, so that a refusal would lose the entry.
-// What an app can mend is refused instead, before: an entry without a time or from the future, an unknown zone, an id or a language
+// What an app can mend is refused instead, before: an entry without a time, an unknown zone, an id or a language
 // that is none, answers that the instrument does not take.
 const (
 	// WhyDeviceRevoked and WhyDeviceNotEnrolled are about the device that the entry names: another one may send what it has captured.
@@ -63,6 +65,9 @@ const (
 	WhyWrongSignature Why = "signature_wrong"
 	// WhyZoneContradicts: the offset of the capture is not that of the zone then, so that nobody knows which day it was.
 	WhyZoneContradicts Why = "zone_contradicts_offset"
+	// WhyInFuture: the device's clock was more than ClockTolerance ahead of the server's, and the app cannot say by how much. It stays held
+	// when the moment has come.
+	WhyInFuture Why = "captured_in_future"
 	// WhyRespondentContradicts: a minor who is of age by the record, which may be wrong, or a caregiver with the patient's account.
 	WhyRespondentContradicts Why = "respondent_contradicts"
 	// WhyAnswered: the window has an entry, from this device or another one. What was recorded first counts.
@@ -84,9 +89,9 @@ const (
 )
 
 // Whys are all reasons.
-var Whys = []Why{WhyDeviceRevoked, WhyDeviceNotEnrolled, WhyUnsigned, WhyWrongSignature, WhyZoneContradicts, WhyRespondentContradicts,
-	WhyAnswered, WhyTooEarly, WhyNoWindow, WhyTooLate, WhyNotParticipating, WhyTreatmentEnded, WhyNotAssigned, WhyUnusable, WhyOtherVersion,
-	WhyDamaged}
+var Whys = []Why{WhyDeviceRevoked, WhyDeviceNotEnrolled, WhyUnsigned, WhyWrongSignature, WhyZoneContradicts, WhyInFuture,
+	WhyRespondentContradicts, WhyAnswered, WhyTooEarly, WhyNoWindow, WhyTooLate, WhyNotParticipating, WhyTreatmentEnded, WhyNotAssigned,
+	WhyUnusable, WhyOtherVersion, WhyDamaged}
 
 // Schema implements domain.HasSchema.
 func (Why) Schema() domain.Schema { return domain.OneOf(Whys...) }
@@ -140,15 +145,15 @@ func (c SubmitDiary) distrusted(who patient.Patient, entered Entered) Why {
 
 // hold holds an entry. meant is the window that it would have counted in, if there is one. It refuses what
 // instrument.Instrument.Check refuses, because the app can mend that.
-func (d Diary) hold(cmd SubmitDiary, entered Entered, meant *entryWindow, why Why) ([]Event, error) {
+func (d Diary) hold(cmd SubmitDiary, entered Entered, call domain.Call, meant *entryWindow, why Why) ([]Event, error) {
 	by, answers, err := d.checked(cmd, meant)
 	if err != nil {
 		return nil, err
 	}
 	at := cmd.CapturedAt
 	e := Held{Patient: cmd.Patient, Instrument: cmd.Instrument, CapturedAt: at, Answers: answers, Why: why, Entered: entered,
-		Window: Window{ID: d.freeHeldID(cmd.Instrument, at), Opens: at, Closes: at}}
-	if meant != nil {
+		Window: Window{ID: d.freeHeldID(cmd.Instrument, at), Opens: at, Closes: at}, InFuture: inFuture(at, call)}
+	if meant != nil && !(e.InFuture && meant.window.Opens.After(call.At)) { // nobody can have answered a window that has not opened
 		e.For, e.Late = meant.window.ID, meant.late
 	}
 	e.Entered = e.signing(answers)
@@ -260,11 +265,11 @@ func (answers Answers) asSent() (Answers, error) {
 // say, the entry is kept, in a stream that BesideStream names. When two people have resolved the damage, the site takes it like any
 // other. It refuses what the app can mend, as Submit does.
 func HoldBeside(d Diary, _ patient.Patient, cmd SubmitDiary, call domain.Call) ([]Event, error) {
-	entered, err := cmd.receivable(call)
+	entered, err := cmd.receivable()
 	if err != nil || d.hasRecorded(cmd, false) {
 		return nil, err
 	}
-	events, err := d.hold(cmd, entered, nil, WhyDamaged)
+	events, err := d.hold(cmd, entered, call, nil, WhyDamaged)
 	if err != nil {
 		return nil, err
 	}

@@ -207,7 +207,7 @@ func TestWhatTheAppCanMendIsRefused(t *testing.T) {
 		"sequence":    {"value_out_of_range", func(c *diary.SubmitDiary) { c.Sequence = -1 }},
 		"monotonicMs": {"value_out_of_range", func(c *diary.SubmitDiary) { c.MonotonicMs = -1 }},
 		"device":      {"value_missing", func(c *diary.SubmitDiary) { c.Device = "" }},
-		"capturedAt":  {"captured_in_future", func(c *diary.SubmitDiary) { c.CapturedAt = shanghai(t, "2026-03-21 10:00") }},
+		"capturedAt":  {"value_out_of_range", func(c *diary.SubmitDiary) { c.CapturedAt = shanghai(t, "9999-12-31 10:00") }},
 		"zone":        {"unknown_zone", func(c *diary.SubmitDiary) { c.Zone = "Mars/Olympus" }},
 		"instrument":  {"malformed_id", func(c *diary.SubmitDiary) { c.Instrument = "" }},
 	} {
@@ -418,4 +418,60 @@ func TestTheStateKnowsTheNumbersOfDevices(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestAnEntryFromTheFutureIsHeld: what a clock shows that is ahead counts in no window by itself, also not when its moment has come. It is in
+// time where the site finds that it arrived in the window, and late elsewhere.
+func TestAnEntryFromTheFutureIsHeld(t *testing.T) {
+	at := func(arrived, captured string, change func(*diary.SubmitDiary)) func(diary.Diary) ([]diary.Event, error) {
+		cmd := evenings(t)
+		cmd.CapturedAt = shanghai(t, captured)
+		if change != nil {
+			change(&cmd)
+		}
+		return submit(enrolled("Asia/Shanghai"), cmd, call(shanghai(t, arrived)))
+	}
+	take := func(h diary.Held, to string) func(diary.Diary) ([]diary.Event, error) {
+		ended := enrolled("Asia/Shanghai")
+		ended.EndedOn = "2026-03-03"
+		return scenario.SentWithFacts(diary.CorrectWindow, diary.Relocation{Patient: ended,
+			Entry: diary.EntryOf([]diary.Event{h}, painNRS, h.Window.ID)},
+			diary.CorrectDiaryWindow{OfPatient: domain.ForPatient(anna), Instrument: painNRS, From: h.Window.ID, To: to,
+				Reasoned: domain.Because("The clock was ahead")}, call(shanghai(t, "2026-03-20 10:00")))
+	}
+	taken := func(h diary.Held, to string) diary.Submitted {
+		t.Helper()
+		events, err := take(h, to)(march(t).Given(h).State())
+		if err != nil || len(events) != 2 {
+			t.Fatalf("taken into %s: %v, %v", to, events, err)
+		}
+		return events[1].(diary.Submitted)
+	}
+	days := isHeld(t, march(t), at("2026-03-01 20:30", "2026-03-02 20:30", nil), diary.WhyInFuture)
+	if days.For != "" || !days.InFuture || days.Sequence != 1 {
+		t.Errorf("a day ahead: held is %+v", days)
+	}
+	// It was sent again when its moment had come, and by then the server takes it to be right.
+	march(t).Given(days).When(at("2026-03-02 21:00", "2026-03-02 20:30", nil)).Then()
+	for _, to := range []string{"2026-03-01/evening", "2026-03-02/evening"} { // in neither it was captured as far as anybody knows
+		if e := taken(days, to); !e.Late || !e.InFuture || !e.CapturedAt.Equal(days.CapturedAt) {
+			t.Errorf("into %s: taken is %+v", to, e)
+		}
+	}
+	hour := isHeld(t, march(t), at("2026-03-01 20:30", "2026-03-01 21:30", nil), diary.WhyInFuture)
+	if e := taken(hour, "2026-03-01/evening"); hour.For != "2026-03-01/evening" || e.Late {
+		t.Errorf("an hour ahead: taken is %+v", e)
+	}
+	years := isHeld(t, march(t), at("2026-03-01 20:30", "9998-03-02 20:30", nil), diary.WhyInFuture)
+	if e := taken(years, "2026-03-01/evening"); years.Window.ID != "held/9998-03-02T12:30:00Z" || !e.Late {
+		t.Errorf("years ahead: taken is %+v", e)
+	}
+	// Where there is another doubt too, the moment is none that counts.
+	unsigned := isHeld(t, march(t), at("2026-03-01 20:30", "2026-03-02 20:30", func(c *diary.SubmitDiary) { c.Sender.Signs = true }), diary.WhyUnsigned)
+	if e := taken(unsigned, "2026-03-02/evening"); unsigned.For != "" || !e.Late {
+		t.Errorf("without a signature: taken is %+v", e)
+	}
+	// The true entry is recorded beside one that anybody could have sent.
+	isHeld(t, march(t).Given(unsigned), at("2026-03-01 20:31", "2026-03-02 20:30", nil), diary.WhyInFuture)
+	march(t).When(at("2026-03-01 20:30", "9999-12-31 10:00", nil)).ThenRefused("value_out_of_range")
 }

@@ -24,45 +24,48 @@ const ClockTolerance = 5 * time.Minute
 // Staff do not submit diaries (see Transcribe).
 //
 // Refusals, of what the app can mend: entered_by_staff, malformed_id, malformed_language, unknown_code, value_missing,
-// value_out_of_range, value_too_long, captured_in_future, unknown_zone, and those of instrument.Instrument.Check.
+// value_out_of_range, value_too_long, unknown_zone, and those of instrument.Instrument.Check.
 func Submit(d Diary, who patient.Patient, cmd SubmitDiary, call domain.Call) ([]Event, error) {
-	entered, err := cmd.receivable(call)
+	entered, err := cmd.receivable()
 	if err != nil {
 		return nil, err
 	}
 	why := cmd.distrusted(who, entered)
-	if d.hasRecorded(cmd, why == "") {
+	if why == "" && inFuture(cmd.CapturedAt, call) {
+		why = WhyInFuture
+	}
+	if d.hasRecorded(cmd, !slices.Contains(doubts, why)) {
 		return nil, nil
 	}
 	found, err := d.windowFor(cmd.capture(), who)
 	if refusal, refused := refuse.As(err); refused && slices.Contains(holdable, Why(refusal.Code)) {
-		return d.hold(cmd, entered, nil, cmp.Or(why, Why(refusal.Code)))
+		return d.hold(cmd, entered, call, nil, cmp.Or(why, Why(refusal.Code)))
 	}
 	if err != nil {
 		return nil, err
 	}
 	switch {
 	case why == WhyZoneContradicts: // who knows which window it was
-		return d.hold(cmd, entered, nil, why)
+		return d.hold(cmd, entered, call, nil, why)
 	case why != "":
-		return d.hold(cmd, entered, &found, why)
+		return d.hold(cmd, entered, call, &found, why)
 	case found.status&Answered != 0:
-		return d.hold(cmd, entered, &found, WhyAnswered)
+		return d.hold(cmd, entered, call, &found, WhyAnswered)
 	}
 	events, err := found.submitted(Submitted{Patient: cmd.Patient, CapturedAt: cmd.CapturedAt, Answers: cmd.Answers, Entered: entered})
 	if err != nil && d.otherVersionTakes(cmd, found) {
-		return d.hold(cmd, entered, &found, WhyOtherVersion)
+		return d.hold(cmd, entered, call, &found, WhyOtherVersion)
 	}
 	return events, err
 }
 
 // receivable returns who entered a diary that can be kept, whether it counts or not. It refuses what entered and checkCapture refuse.
-func (c SubmitDiary) receivable(call domain.Call) (Entered, error) {
+func (c SubmitDiary) receivable() (Entered, error) {
 	entered, err := c.entered()
 	if err != nil {
 		return entered, err
 	}
-	return entered, checkCapture(c, call)
+	return entered, checkCapture(c)
 }
 
 // capture returns when and where the entry was captured. Without a zone it is not known where.
@@ -123,15 +126,22 @@ func (w entryWindow) submitted(e Submitted) ([]Event, error) {
 	return events, nil
 }
 
-// checkCapture refuses an entry without a captured time, from the future or with an unknown zone (codes
-// value_missing, captured_in_future and unknown_zone).
-func checkCapture(cmd SubmitDiary, call domain.Call) error {
+// firstCapture and lastCapture bound the moments that the record can carry: years have four digits (RFC 3339), in every zone.
+var (
+	firstCapture = time.Date(1, time.January, 2, 0, 0, 0, 0, time.UTC)
+	lastCapture  = time.Date(9999, time.December, 30, 0, 0, 0, 0, time.UTC)
+)
+
+// checkCapture refuses an entry without a captured time, with one that no record can carry or with an unknown zone (codes
+// value_missing, value_out_of_range and unknown_zone).
+func checkCapture(cmd SubmitDiary) error {
 	if cmd.CapturedAt.IsZero() {
 		return refuse.Malformed("value_missing", "the diary does not say when the patient finished it").
 			At("capturedAt").Do("send the device's time with its offset from UTC")
 	}
-	if err := notInFuture("capturedAt", cmd.CapturedAt, call); err != nil {
-		return err
+	if cmd.CapturedAt.Before(firstCapture) || cmd.CapturedAt.After(lastCapture) {
+		return refuse.Malformed("value_out_of_range", "the diary was captured in the year %d", cmd.CapturedAt.Year()).
+			At("capturedAt").Do("use a year from 1 to 9999, without the first and the last days of them")
 	}
 	if cmd.Zone == "" {
 		return nil
@@ -143,14 +153,8 @@ func checkCapture(cmd SubmitDiary, call domain.Call) error {
 	return err
 }
 
-// notInFuture refuses an entry from the future (code captured_in_future).
-func notInFuture(field string, at time.Time, call domain.Call) error {
-	if at.After(call.At.Add(ClockTolerance)) {
-		return refuse.Because("captured_in_future", "the diary was captured at %s, which lies in the future", moment(at)).
-			At(field).Do("check the device's clock")
-	}
-	return nil
-}
+// inFuture says whether the clock that shows a moment must be wrong.
+func inFuture(at time.Time, call domain.Call) bool { return at.After(call.At.Add(ClockTolerance)) }
 
 // mustBeAsked refuses an entry that was captured after the patient's participation (code patient_not_participating) or, for
 // an instrument about doses, after the treatment (code treatment_ended).

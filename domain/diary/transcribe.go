@@ -74,8 +74,9 @@ func (c TranscribeDiary) check(who patient.Patient, call domain.Call) error {
 		return refuse.Malformed("value_missing", "nothing says when the diary was answered").At("answeredAt").
 			Do("use the time on the paper, or that of the interview")
 	}
-	if err := notInFuture("answeredAt", c.AnsweredAt, call); err != nil {
-		return err
+	if inFuture(c.AnsweredAt, call) {
+		return refuse.Because("captured_in_future", "the diary was answered at %s, which lies in the future", moment(c.AnsweredAt)).
+			At("answeredAt").Do("use the time on the paper, or that of the interview")
 	}
 	if !slices.Contains(Sources, c.Source) {
 		return refuse.Malformed("unknown_code", "%q is not a source", refuse.Shortened(string(c.Source))).At("source").

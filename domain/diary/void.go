@@ -64,9 +64,10 @@ type Relocation struct {
 }
 
 // CorrectWindow decides about CorrectDiaryWindow. The diary keeps its mode, its answers and the time of its capture; it is late in a
-// window in which it was not captured. Risks that it had raised are not raised again; those of a held diary are flagged now, as they
-// were found when it came, or, if nobody could look then, as they are found in its opened texts. What was captured after the
-// participation counts in no window, also not in one from before its end.
+// window in which it was not captured. One from the future is in time in the window alone that was open when it arrived, and by the
+// device's clock. Risks that it had raised are not raised again; those of a held diary are flagged now, as they were found when it came,
+// or, if nobody could look then, as they are found in its opened texts. What was captured after the participation counts in no window,
+// also not in one from before its end.
 //
 // Refusals: reason_required, value_too_long, instrument_unusable, diary_not_found, nothing_to_correct, window_not_found,
 // window_not_open, patient_not_participating, treatment_ended, diary_submitted, and those of
@@ -94,14 +95,16 @@ func CorrectWindow(d Diary, facts Relocation, cmd CorrectDiaryWindow, call domai
 	if err := found.assignment.mustBeAsked(facts.Patient, found.window.Opens); err != nil {
 		return nil, domain.At("to", err)
 	}
-	if err := mustHaveParticipated(facts.Patient, found.assignment.zone, entry.CapturedAt); err != nil {
-		return nil, domain.At("from", err)
+	if !entry.InFuture { // otherwise only the window says when it was
+		if err := mustHaveParticipated(facts.Patient, found.assignment.zone, entry.CapturedAt); err != nil {
+			return nil, domain.At("from", err)
+		}
 	}
 	if found.status&Answered != 0 {
 		return nil, refuse.WrongState("diary_submitted", "the window %s has a diary", found.window.ID).At("to").
 			Do("void that diary first, if it is the wrong one")
 	}
-	found.late = entry.CapturedAt.Before(found.window.Opens) || !entry.CapturedAt.Before(found.window.Closes)
+	found.late = entry.InFuture || entry.CapturedAt.Before(found.window.Opens) || !entry.CapturedAt.Before(found.window.Closes)
 	if entry.For == found.window.ID { // where the patient was, it may have been another time of the day
 		found.late = entry.Late
 	}
@@ -109,7 +112,7 @@ func CorrectWindow(d Diary, facts Relocation, cmd CorrectDiaryWindow, call domai
 	entered.Signature, entered.SealedSignature = "", "" // it is of the entry as it was captured, which is in the first event
 	moved, err := found.submitted(Submitted{Patient: cmd.Patient, CapturedAt: entry.CapturedAt,
 		Answers: entry.Answers.opening(facts.Opened), Entered: entered, MovedFrom: cmd.From,
-		EnteredBy: entry.By, CapturedZone: entry.Zone})
+		EnteredBy: entry.By, CapturedZone: entry.Zone, InFuture: entry.InFuture})
 	if err != nil {
 		return nil, err
 	}

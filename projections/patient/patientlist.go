@@ -97,7 +97,11 @@ var PatientList = projections.New(patientviews.PatientLists, projections.ByPatie
 	ofPatient(func(*row, patient.ZoneChanged) {}),
 	projections.On(func(r *row, e diary.Submitted, at projections.Envelope) {
 		r.LastActivityAt = at.Metadata.RecordedAt
-		if captured := e.CapturedAt.UTC(); r.LastDiaryAt == nil || r.LastDiaryAt.Before(captured) {
+		captured := e.CapturedAt.UTC()
+		if e.InFuture { // by a wrong clock, so that no later diary would be the newest
+			captured = e.Window.Opens.UTC()
+		}
+		if r.LastDiaryAt == nil || r.LastDiaryAt.Before(captured) {
 			r.LastDiaryAt = &captured
 		}
 		r.Compliance.Answered(e)

@@ -146,13 +146,19 @@ const forged = await must(app.POST("/api/v1/commands/SubmitDiary", {
 }));
 assert.equal(forged.held?.why, "signature_wrong");
 
+// So is one of a clock that is an hour ahead: the app cannot know when it was.
+const future = await must(app.POST("/api/v1/commands/SubmitDiary", {
+  params: key(), body: await signed({ patient, instrument, device, sequence: 7, answers: answers(1), capturedAt: moment(Date.now() + 3_600_000) }),
+}));
+assert.equal(future.held?.why, "captured_in_future");
+
 // What the app can mend is a problem with a field.
-const future = await app.POST("/api/v1/commands/SubmitDiary", {
+const mended = await app.POST("/api/v1/commands/SubmitDiary", {
   params: key(),
-  body: { patient, instrument, device, sequence: 7, answers: answers(1), capturedAt: new Date(Date.now() + 3_600_000).toISOString() },
+  body: { patient, instrument, device, sequence: -1, answers: answers(1), capturedAt: moment(Date.now()) },
 });
-assert.equal(future.error?.code, "captured_in_future");
-assert.equal(future.error?.field, "capturedAt");
+assert.equal(mended.error?.code, "value_out_of_range");
+assert.equal(mended.error?.field, "sequence");
 
 // The patient asks for a correction, which an investigator applies; the patient sees where it stands.
 const request = async (position: number): Promise<Schemas["CorrectionRequest"]> => {
