@@ -20,6 +20,7 @@ import (
 	"casebook/domain/patient"
 	"casebook/domain/process"
 	"casebook/domain/safety"
+	"casebook/domain/user"
 	"casebook/eventlog"
 	"casebook/eventlog/pubsub"
 	"casebook/notify"
@@ -316,8 +317,9 @@ func TestTheSiteHearsOfARiskInAHeldDiaryOnce(t *testing.T) {
 		t.Errorf("raised was %+v", raised)
 	}
 	because := domain.Because("The patient was asked")
-	w.must(w.crc, diary.VoidDiary{OfPatient: domain.ForPatient(who), Instrument: painDiary, Window: "2026-02-03/evening", Reasoned: because})
-	w.must(w.crc, diary.CorrectDiaryWindow{OfPatient: domain.ForPatient(who), Instrument: painDiary, From: held.Event.(diary.Held).Window.ID,
+	doctor := access.Principal{User: "doctor", Grants: []user.Grant{{Role: user.Investigator, Study: w.study, Site: "A"}}}
+	w.must(doctor, diary.VoidDiary{OfPatient: domain.ForPatient(who), Instrument: painDiary, Window: "2026-02-03/evening", Reasoned: because})
+	w.must(doctor, diary.CorrectDiaryWindow{OfPatient: domain.ForPatient(who), Instrument: painDiary, From: held.Event.(diary.Held).Window.ID,
 		To: "2026-02-03/evening", Reasoned: because})
 	flagged := w.wait("RiskFlagged", func(any) bool { return true }).Event.(diary.RiskFlagged)
 	if !flagged.ToldWhenHeld || flagged.Rule != "pain-severe" {

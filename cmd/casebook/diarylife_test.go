@@ -233,7 +233,7 @@ func TestDailyLifeOfDiaries(t *testing.T) {
 		copied := s.must(s.crc, told)
 		s.counts(of, copied.Position, diaryviews.Compliance{Events: 5, EventsTranscribed: 1})
 		void := diary.VoidDiary{OfPatient: of, Instrument: "attacks", Window: string(s.ago(3)) + "/20:30:00Z", Reasoned: because}
-		s.counts(of, s.must(s.crc, void).Position, diaryviews.Compliance{Events: 4, Voided: 1})
+		s.counts(of, s.must(s.investigator(false), void).Position, diaryviews.Compliance{Events: 4, Voided: 1})
 	})
 
 	t.Run("visit questionnaire", func(t *testing.T) {
@@ -416,7 +416,7 @@ func TestDailyLifeOfDiaries(t *testing.T) {
 		s.must(s.crc, diary.ReplaceInstrument{OfPatient: s.takesPart(54, "pain"), Replaced: "pain", Instrument: "kept", From: s.ago(0),
 			Until: s.ago(-28), Reasoned: because})
 
-		voided := s.must(s.crc, diary.VoidDiary{OfPatient: of, Instrument: "pain", Window: ofDay(s.ago(14)),
+		voided := s.must(s.investigator(false), diary.VoidDiary{OfPatient: of, Instrument: "pain", Window: ofDay(s.ago(14)),
 			Reasoned: domain.Because("Her son played with the phone")}).Position
 		s.counts(of, voided, diaryviews.Compliance{Closed: 12, Completed: 1, OnTime: 1, Missed: 11, Voided: 1})
 		d := s.diary(of, "pain", ofDay(s.ago(14)), voided)
@@ -443,12 +443,12 @@ func TestDailyLifeOfDiaries(t *testing.T) {
 		if len(all) != 1 || all[0].Held != "patient_not_participating" || len(all[0].Answers) == 0 {
 			t.Fatalf("held are %+v", all)
 		}
-		s.refused(s.crc, "patient_not_participating", diary.CorrectDiaryWindow{OfPatient: of, Instrument: "kept", From: all[0].Window,
+		s.refused(s.investigator(false), "patient_not_participating", diary.CorrectDiaryWindow{OfPatient: of, Instrument: "kept", From: all[0].Window,
 			To: ofDay(s.ago(8)), Reasoned: because})
 		asked := s.onPaper(of, "kept", s.ago(3))
 		asked.Source, asked.Window = diary.SourceInterview, ofDay(s.ago(8))
 		s.refused(s.crc, "patient_not_participating", asked)
-		voided := s.must(s.crc, diary.VoidDiary{OfPatient: of, Instrument: "kept", Window: all[0].Window,
+		voided := s.must(s.investigator(false), diary.VoidDiary{OfPatient: of, Instrument: "kept", Window: all[0].Window,
 			Reasoned: domain.Because("No consent on that day")}).Position
 		s.counts(of, voided, diaryviews.Compliance{Closed: 2, Completed: 2, OnTime: 2, Voided: 1})
 
@@ -457,7 +457,7 @@ func TestDailyLifeOfDiaries(t *testing.T) {
 		s.must(s.crc, diary.AssignInstrument{OfPatient: forgotten, Instrument: "kept", From: s.ago(14), Until: s.ago(6), On: s.ago(14)})
 		kept := s.must(s.phone(forgotten), s.filledIn(forgotten, "kept", s.ago(4))).Position
 		window := s.diaries(forgotten, "?only=held", kept)[0].Window
-		counted := s.must(s.crc, diary.CorrectDiaryWindow{OfPatient: forgotten, Instrument: "kept", From: window, To: ofDay(s.ago(6)),
+		counted := s.must(s.investigator(false), diary.CorrectDiaryWindow{OfPatient: forgotten, Instrument: "kept", From: window, To: ofDay(s.ago(6)),
 			Reasoned: domain.Because("She meant Monday")}).Position
 		s.counts(forgotten, counted, diaryviews.Compliance{Closed: 1, Completed: 1, Late: 1})
 	})
@@ -535,8 +535,9 @@ func TestDailyLifeOfDiaries(t *testing.T) {
 		}
 		move := diary.CorrectDiaryWindow{OfPatient: of, Instrument: "pain", From: ofDay(s.ago(6)), To: ofDay(s.ago(7)),
 			Reasoned: domain.Because("The phone's date was wrong")}
-		moved := s.must(s.crc, move).Position
-		s.refused(s.crc, "diary_not_found", move)
+		s.refused(s.crc, "not_allowed", move)
+		moved := s.must(s.investigator(false), move).Position
+		s.refused(s.investigator(false), "diary_not_found", move)
 		s.counts(of, moved, diaryviews.Compliance{Closed: 1, Completed: 1, Late: 1})
 		if d := s.diary(of, "pain", ofDay(s.ago(7)), moved); d.MovedFrom != ofDay(s.ago(6)) || d.Answers["worst"] != 7.0 {
 			t.Errorf("the diary is %+v", d)
@@ -544,7 +545,7 @@ func TestDailyLifeOfDiaries(t *testing.T) {
 		if d := s.diary(of, "pain", ofDay(s.ago(6)), moved); d.CapturedAt != nil || d.Voided[0].MovedTo != ofDay(s.ago(7)) {
 			t.Errorf("the window is %+v", d)
 		}
-		s.must(s.crc, diary.VoidDiary{OfPatient: of, Instrument: "pain", Window: ofDay(s.ago(7)), Reasoned: domain.Because("Wrong patient")})
+		s.must(s.investigator(false), diary.VoidDiary{OfPatient: of, Instrument: "pain", Window: ofDay(s.ago(7)), Reasoned: domain.Because("Wrong patient")})
 		taken := s.onPaper(right, "pain", s.ago(6))
 		taken.Source, taken.Answers = diary.SourceOtherPatient, scale(7)
 		got := s.must(s.crc, taken).Position

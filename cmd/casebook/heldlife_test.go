@@ -177,7 +177,7 @@ func (p *appOf) devices(position uint64) map[user.DeviceID]diaryviews.DiaryDevic
 func TestNoDiaryIsLost(t *testing.T) {
 	s := &heldSite{openDiarySite(t)}
 	because := domain.Because("The patient was asked by telephone")
-	investigator := s.account("investigator", user.Grant{Role: user.Investigator, Study: s.study, Site: "01"})
+	investigator := s.investigator(false)
 
 	t.Run("two phones, one window", func(t *testing.T) {
 		s.t = t
@@ -214,12 +214,13 @@ func TestNoDiaryIsLost(t *testing.T) {
 		}
 		// The investigator takes the second one in place of the first.
 		move := diary.CorrectDiaryWindow{OfPatient: of, Instrument: "pain", From: held, To: ofDay(s.ago(3)), Reasoned: because}
+		s.refused(s.crc, "not_allowed", move) // a coordinator does not decide
 		s.refused(investigator, "diary_submitted", move)
 		s.must(investigator, diary.VoidDiary{OfPatient: of, Instrument: "pain", Window: ofDay(s.ago(3)), Reasoned: because})
 		taken := s.must(investigator, move)
 		s.counts(of, taken.Position, diaryviews.Compliance{Closed: 1, Completed: 1, OnTime: 1, Voided: 1})
 		if all := s.worklist(s.crc, "&status=taken&patient="+string(of.Patient), taken.Position); len(all) != 1 ||
-			all[0].TakenInto != ofDay(s.ago(3)) || all[0].DecidedBy != "investigator" || all[0].Counts.Device != "phone-2" {
+			all[0].TakenInto != ofDay(s.ago(3)) || all[0].DecidedBy != "dr.one" || all[0].Counts.Device != "phone-2" {
 			t.Errorf("the worklist is %+v", all)
 		}
 		// Neither counts twice, however often they are sent.
@@ -248,7 +249,7 @@ func TestNoDiaryIsLost(t *testing.T) {
 		lent := p.captures("pain", s.at(s.ago(4), "20:30"), 3)
 		lent.Device = "tablet-of-the-ward"
 		s.isHeldFor(p.sends(lent, ""), diary.WhyDeviceNotEnrolled)
-		taken := s.must(s.crc, diary.CorrectDiaryWindow{OfPatient: of, Instrument: "pain", From: held, To: ofDay(s.ago(3)), Reasoned: because})
+		taken := s.must(s.investigator(false), diary.CorrectDiaryWindow{OfPatient: of, Instrument: "pain", From: held, To: ofDay(s.ago(3)), Reasoned: because})
 		s.counts(of, taken.Position, diaryviews.Compliance{Closed: 1, Completed: 1, OnTime: 1, Held: 1})
 	})
 
@@ -333,7 +334,7 @@ func TestNoDiaryIsLost(t *testing.T) {
 		if before.Held != nil {
 			t.Errorf("what was captured before the end is answered %+v", before)
 		}
-		s.refused(s.crc, "patient_not_participating", diary.CorrectDiaryWindow{OfPatient: of, Instrument: "pain", From: held, To: ofDay(s.ago(7)),
+		s.refused(s.investigator(false), "patient_not_participating", diary.CorrectDiaryWindow{OfPatient: of, Instrument: "pain", From: held, To: ofDay(s.ago(7)),
 			Reasoned: because})
 		for _, h := range s.worklist(s.crc, "&patient="+string(of.Patient), before.Position) {
 			a := s.must(investigator, diary.VoidDiary{OfPatient: of, Instrument: h.Instrument, Window: h.Held, Reasoned: because})
@@ -434,7 +435,7 @@ func TestNoDiaryIsLost(t *testing.T) {
 			t.Errorf("the device is %+v", d)
 		}
 		move := diary.CorrectDiaryWindow{OfPatient: of, Instrument: "pain", From: held, To: ofDay(s.ago(4)), Reasoned: because}
-		s.refused(s.crc, "record_damaged", move)
+		s.refused(s.investigator(false), "record_damaged", move)
 		damaged := record.OfStream{Stream: stream, Revision: forged}
 		for _, who := range []domain.UserID{"first.admin", "second.admin"} {
 			admin := administrator(who)
@@ -445,8 +446,8 @@ func TestNoDiaryIsLost(t *testing.T) {
 				s.installation.send(admin, record.ConfirmDamageResolution{OfStream: damaged})
 			}
 		}
-		taken := s.must(s.crc, move)
-		s.refused(s.crc, "diary_not_found", move)
+		taken := s.must(s.investigator(false), move)
+		s.refused(s.investigator(false), "diary_not_found", move)
 		s.counts(of, taken.Position, diaryviews.Compliance{Closed: 2, Completed: 2, OnTime: 2})
 	})
 }

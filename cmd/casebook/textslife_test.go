@@ -136,7 +136,7 @@ func TestTextsWaitForTheStoreOfKeys(t *testing.T) {
 func TestDailyLifeOfTextsInDiaries(t *testing.T) {
 	s := openDiarySite(t)
 	of, day := s.takesPart(40, "worded"), s.ago(2)
-	investigator := s.account("dr.one", user.Grant{Role: user.Investigator, Study: s.study, Site: "01"})
+	investigator := s.investigator(false)
 	phone := s.phone(of)
 	entry := s.filledIn(of, "worded", day)
 	entry.Zone, entry.Answers["note"] = "UTC", "Karl-Heinz Musterfrau-Klein made me walk"
@@ -165,7 +165,7 @@ func TestDailyLifeOfTextsInDiaries(t *testing.T) {
 		}
 	}
 	moved := s.ago(3)
-	position = s.must(s.crc, diary.CorrectDiaryWindow{OfPatient: of, Instrument: "worded", From: ofDay(day), To: ofDay(moved),
+	position = s.must(s.investigator(false), diary.CorrectDiaryWindow{OfPatient: of, Instrument: "worded", From: ofDay(day), To: ofDay(moved),
 		Reasoned: domain.Because("Karl-Heinz had the wrong day")}).Position
 	if d = s.diary(of, "worded", ofDay(moved), position); d.Answers["note"] != "Karl-Heinz made me walk and run" {
 		t.Errorf("after the move, the site sees %+v", d)
@@ -227,7 +227,7 @@ func TestTextsOfADiaryThatNobodyHasAssigned(t *testing.T) {
 	if len(list.Items) != 1 || list.Items[0].Answers["note"] != "Karl-Heinz fell" || list.Items[0].Answers["mood"] != "bad" {
 		t.Errorf("the site sees %+v", list)
 	}
-	position := s.must(s.crc, diary.CorrectDiaryWindow{OfPatient: of, Instrument: "worded", From: held.ID, To: ofDay(day),
+	position := s.must(s.investigator(false), diary.CorrectDiaryWindow{OfPatient: of, Instrument: "worded", From: held.ID, To: ofDay(day),
 		Reasoned: domain.Because("assigned now")}).Position
 	d := s.diary(of, "worded", ofDay(day), position)
 	if d.Answers["note"] != "Karl-Heinz fell" || d.Answers["mood"] != "bad" || !slices.Equal(d.Risks, []string{"fall"}) {
@@ -244,7 +244,7 @@ func TestTextsOfADiaryThatNobodyHasAssigned(t *testing.T) {
 	if err := s.identities.Close(); err != nil {
 		t.Fatal(err)
 	}
-	status, _, text := s.command(s.crc, "", diary.CorrectDiaryWindow{OfPatient: other, Instrument: "worded", From: waiting.ID, To: ofDay(day),
+	status, _, text := s.command(s.investigator(false), "", diary.CorrectDiaryWindow{OfPatient: other, Instrument: "worded", From: waiting.ID, To: ofDay(day),
 		Reasoned: domain.Because("assigned now")})
 	if status != http.StatusServiceUnavailable || !strings.Contains(text, "texts_unavailable") {
 		t.Errorf("without the store of keys, taking is answered %d %s", status, text)

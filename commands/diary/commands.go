@@ -58,12 +58,12 @@ var Commands = []commands.Command{
 				Answers: diary.Answers{"worst": 6, "least": 2, "average": 4, "now": 3, "rescue": false}, Source: diary.SourcePaper,
 				Respondent: diary.RespondentPatient, Reasoned: domain.Because("The phone was broken")}),
 	commands.HandleWithFacts(diary.Decider, relocation, diary.CorrectWindow).
-		AllowedTo(access.SiteStaff).
+		AllowedTo(access.Investigators).
 		Described("Move a diary of the wrong day, or a held one, into the right window",
 			diary.CorrectDiaryWindow{OfPatient: domain.ForPatient("PAIN1.S-0001"), Instrument: "pain-diary", From: "2026-03-02/evening",
 				To: "2026-03-01/evening", Reasoned: domain.Because("The date of the phone was wrong")}),
 	commands.HandleWithFacts(diary.Decider, voidedEntry, diary.Void).
-		AllowedTo(access.SiteStaff).
+		AllowedTo(access.Investigators).
 		Described("Say that a diary does not count; it stays in the record",
 			diary.VoidDiary{OfPatient: domain.ForPatient("PAIN1.S-0001"), Instrument: "pain-diary", Window: "2026-03-01/evening",
 				Reasoned: domain.Because("Another patient had the phone")}),
