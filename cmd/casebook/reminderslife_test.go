@@ -170,13 +170,16 @@ func TestPatientsAreReminded(t *testing.T) {
 
 	t.Run("not where it was withdrawn, revoked, or is gone", func(t *testing.T) {
 		of := r.takesPart(54)
-		(&heldSite{r.diarySite}).enrolPhone(of, "phone-5")
-		here, _ := r.subscribes(of, "phone-1")
-		r.subscribes(of, "phone-2", http.StatusGone)
-		r.subscribes(of, "phone-3", http.StatusNotFound)
-		withdrawn, _ := r.subscribes(of, "phone-4")
+		subscribes := func(device user.DeviceID, answers ...int) (string, identity.SubscribePush) {
+			(&heldSite{r.diarySite}).enrolPhone(of, device)
+			return r.subscribes(of, device, answers...)
+		}
+		here, _ := subscribes("phone-1")
+		subscribes("phone-2", http.StatusGone)
+		subscribes("phone-3", http.StatusNotFound)
+		withdrawn, _ := subscribes("phone-4")
 		r.must(r.phone(of), identity.UnsubscribePush{OfPatient: of, Device: "phone-4"})
-		revoked, _ := r.subscribes(of, "phone-5")
+		revoked, _ := subscribes("phone-5")
 		account := domain.UserID("phone." + strings.ToLower(string(of.Patient)))
 		r.must(r.phone(of), user.RevokeDevice{OfUser: domain.ForUser(account), Device: "phone-5", Reasoned: domain.Because("Lost")})
 		r.opens(of)
@@ -254,6 +257,14 @@ func TestPatientsAreReminded(t *testing.T) {
 		for _, token := range []string{r.crc, r.phone(other)} {
 			r.refused(token, "not_allowed", c)
 		}
+		third := r.takesPart(54)
+		own := (&heldSite{r.diarySite}).enrolPhone(third, "phone-9")
+		c.OfPatient = third
+		for _, device := range []user.DeviceID{"phone-1", "phone-8"} { // one is somebody else's, and one nobody's
+			c.Device = device
+			r.refused(own.token, "device_not_enrolled", c)
+		}
+		c.OfPatient, c.Device = of, "phone-1"
 		parent := r.account("parent.one", user.Grant{Role: user.Caregiver, Study: r.study, Patient: of.Patient, Relation: user.RelationParent})
 		r.must(parent, c)
 		r.opens(of)

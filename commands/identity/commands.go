@@ -13,6 +13,7 @@ import (
 	"casebook/domain/identity"
 	"casebook/domain/personal"
 	"casebook/domain/refuse"
+	"casebook/domain/user"
 )
 
 // Commands are the commands on who a patient is. They are open to the patient's site alone: what they hold may not be with the sponsor
@@ -42,7 +43,7 @@ var Commands = []commands.Command{
 var CommandsOfPush = []commands.Command{
 	commands.HandleWithFacts(identity.Decider, subscribedBefore, identity.Subscribe).
 		AllowedTo(access.ThePatient, access.Caregivers).
-		PreparedWith(makeKey(func(c *identity.SubscribePush) (domain.PatientID, *personal.KeyID) { return c.Patient, &c.Key })).
+		PreparedWith(ownDevice).
 		Secret().
 		Described("Have notifications sent to a device by its push service",
 			identity.SubscribePush{OfPatient: domain.ForPatient("PAIN1.S-0001"), Device: exampleDevice, Subscription: exampleSubscription}),
@@ -83,6 +84,21 @@ func makeKey[C any](of func(*C) (domain.PatientID, *personal.KeyID)) func(contex
 		*key, err = keys.Create(ctx)
 		return refusalOf(err)
 	}
+}
+
+var makePushKey = makeKey(func(c *identity.SubscribePush) (domain.PatientID, *personal.KeyID) { return c.Patient, &c.Key })
+
+// ownDevice says whether the device is the sender's, and makes the key of the patient's data if there is none.
+func ownDevice(ctx context.Context, h *commands.Handler, r commands.Request, c *identity.SubscribePush) error {
+	account, err := commands.Read(ctx, h.Reader(), user.Decider, string(r.Principal.User))
+	if err != nil {
+		return err
+	}
+	session := r.Principal.Device.ID
+	if c.Foreign = session != "" && session != c.Device || !account.Trusts(c.Device); c.Foreign {
+		return nil // it is refused
+	}
+	return makePushKey(ctx, h, r, c)
 }
 
 // subscribedBefore returns the subscription of the device that is in force; the zero value if there is none.

@@ -127,7 +127,7 @@ const (
 // StandingOf returns what an account knows of a device.
 func StandingOf(u user.User, id user.DeviceID) DeviceStanding {
 	switch {
-	case id == "" || u.Enrolments == 0 || u.HasEnrolled(id):
+	case u.Trusts(id):
 		return DeviceIsTrusted
 	case u.HasRevoked(id):
 		return DeviceIsRevoked

@@ -87,6 +87,8 @@ type SubscribePush struct {
 	Subscription
 	// Key is a new key of the patient's data, for a patient who has none.
 	Key personal.KeyID `json:"-"`
+	// Foreign says that the sender's account has not enrolled the device, or has revoked it, or that the session is that of another one.
+	Foreign bool `json:"-"`
 }
 
 // UnsubscribePush ends the notifications to a device.
@@ -104,11 +106,15 @@ type EndPush struct {
 }
 
 // Subscribe decides about SubscribePush. before is the subscription of the device that is in force; an app may send the same one as often
-// as it likes. It refuses malformed_id, malformed_subscription,
+// as it likes. It refuses malformed_id, malformed_subscription, device_not_enrolled,
 // device_of_another_account and too_many_devices.
 func Subscribe(i Identity, before Subscription, cmd SubscribePush, call domain.Call) ([]Event, error) {
 	if err := domain.First(cmd.Device.Validate(), cmd.Subscription.check()); err != nil {
 		return nil, err
+	}
+	if cmd.Foreign {
+		return nil, refuse.Because("device_not_enrolled", "%s is not the device of this session", refuse.Shortened(string(cmd.Device))).
+			At("device").Do("name the device that this sign-in has enrolled")
 	}
 	at := i.pushDevice(cmd.Device)
 	if at >= 0 && i.Push[at].By != call.Actor {

@@ -25,6 +25,9 @@ func TestSubscribeToPush(t *testing.T) {
 		return scenario.SentWithFacts(identity.Subscribe, before,
 			identity.SubscribePush{OfPatient: anna, Device: device, Subscription: to, Key: "key-1"}, call)
 	}
+	foreign := identity.SubscribePush{OfPatient: anna, Device: "phone-2", Subscription: telephone, Key: "key-1", Foreign: true}
+	scenario.For(t, identity.Decider).When(scenario.SentWithFacts(identity.Subscribe, identity.Subscription{}, foreign, call)).
+		ThenRefused("device_not_enrolled")
 	unsubscribe := func(device user.DeviceID) func(identity.Identity) ([]identity.Event, error) {
 		return scenario.Sent(identity.Unsubscribe, identity.UnsubscribePush{OfPatient: anna, Device: device}, call)
 	}

@@ -2,6 +2,7 @@ package user
 
 import (
 	"crypto/elliptic"
+	"slices"
 	"time"
 
 	"casebook/domain"
@@ -27,7 +28,7 @@ type IssueActivationCode struct {
 	domain.OfUser `doc:"The patient's account"`
 	domain.OfPatient
 	// PhoneLost ends the sessions of the devices that are enrolled. What they captured and send later is not lost.
-	PhoneLost       bool `json:"phoneLost,omitempty" doc:"Whether the devices that are enrolled so far are revoked"`
+	PhoneLost       bool `json:"phoneLost,omitempty" doc:"Whether the devices that were enrolled so far are revoked"`
 	domain.Reasoned `doc:"Why another code is needed"`
 	// Code is what the answer shows, and CodeDigest what is recorded. The declaration sets both.
 	Code       string `json:"-"`
@@ -103,11 +104,21 @@ func IssueCode(u User, cmd IssueActivationCode, call domain.Call) ([]Event, erro
 	events := []Event{ActivationCodeIssued{User: cmd.User, Patient: cmd.Patient, Digest: cmd.CodeDigest, Until: activationEnds(call),
 		Reason: cmd.Reason}}
 	if cmd.PhoneLost {
-		for _, d := range u.Devices {
-			events = append(events, DeviceRevoked{User: cmd.User, Device: d.ID, Reason: cmd.Reason})
+		for _, id := range u.known() {
+			events = append(events, DeviceRevoked{User: cmd.User, Device: id, Reason: cmd.Reason})
 		}
 	}
 	return events, nil
+}
+
+// known lists the devices whose entries are taken: those that are enrolled, and those that were until all sessions ended. One of them
+// may be the lost one.
+func (u User) known() []DeviceID {
+	all := slices.Clone(u.Former)
+	for _, d := range u.Devices {
+		all = append(all, d.ID)
+	}
+	return all
 }
 
 func activationEnds(call domain.Call) time.Time { return call.At.AddDate(0, 0, ActivationDays) }

@@ -41,6 +41,12 @@ func TestActivation(t *testing.T) {
 	active.When(issuing(true, " ")).ThenRefused("reason_required")
 	active.When(issuing(false, "stolen")).Then(another)
 	replaced := active.When(issuing(true, "stolen")).Then(another, user.DeviceRevoked{User: anna, Device: "phone-1", Reason: "stolen"})
+	// A device whose sessions have ended may be the lost one too. What comes from it is not taken as the patient's any more.
+	ended := active.Given(user.SessionsEnded{User: anna, Version: 1}).When(issuing(true, "stolen")).
+		Then(another, user.DeviceRevoked{User: anna, Device: "phone-1", Reason: "stolen"})
+	if u := ended.State(); u.HasEnrolled("phone-1") || !u.HasRevoked("phone-1") || u.Trusts("phone-1") {
+		t.Errorf("a lost device is still trusted: %+v", u)
+	}
 	call := by("process:sign-in")
 	replaced.When(activating(true, "phone-2", 0)).Then(user.AccountActivated{User: anna}, user.PasswordSet{User: anna, Digest: "p1"},
 		user.SessionsEnded{User: anna, Version: 1, At: call.At, Cause: user.PasswordChanged}, user.SignedIn{User: anna}, enrolled("phone-2", 2))

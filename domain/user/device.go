@@ -107,7 +107,7 @@ func (u User) evolveDevices(e Event) User {
 		u.Enrolments = e.Enrolment
 		u = u.withDeviceKey(e)
 	case DeviceRevoked:
-		u.Devices = u.devicesWithout(e.Device)
+		u.Devices, u.Former = u.devicesWithout(e.Device), withoutDevice(u.Former, e.Device)
 		u.Revoked = withDevice(u.Revoked, e.Device)
 		u = u.withoutDeviceKeys(e.Device)
 	}
@@ -130,6 +130,10 @@ func withoutDevice(all []DeviceID, id DeviceID) []DeviceID {
 func (u User) HasEnrolled(id DeviceID) bool {
 	return slices.Contains(u.Former, id) || slices.ContainsFunc(u.Devices, func(d Device) bool { return d.ID == id })
 }
+
+// Trusts says whether entries of the device, and what is about it, can be the account's: it is enrolled, or the account knows of no
+// devices at all, such as that of an identity provider.
+func (u User) Trusts(id DeviceID) bool { return id == "" || u.Enrolments == 0 || u.HasEnrolled(id) }
 
 // HasRevoked says whether the device was revoked, and not enrolled again.
 func (u User) HasRevoked(id DeviceID) bool { return slices.Contains(u.Revoked, id) }
