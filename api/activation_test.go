@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"image/png"
 	"net/http"
 	"strings"
 	"testing"
@@ -16,6 +17,8 @@ import (
 	usercommands "casebook/commands/user"
 	"casebook/domain"
 	"casebook/domain/user"
+
+	"rsc.io/qr"
 )
 
 // activate takes an account with a code, on a device with a key of its own.
@@ -49,6 +52,21 @@ func codeOf(t *testing.T, r reply) string {
 	if answer.Revealed.Code == "" || !strings.Contains(answer.Revealed.URL, answer.Revealed.Code) {
 		t.Fatalf("the answer shows %+v", answer.Revealed)
 	}
+	data, is := strings.CutPrefix(answer.Revealed.QR, "data:image/png;base64,")
+	shown, err := png.Decode(base64.NewDecoder(base64.StdEncoding, strings.NewReader(data)))
+	want, failed := qr.Encode(answer.Revealed.URL, qr.M)
+	if err != nil || failed != nil || !is {
+		t.Fatalf("the picture is %.40s: %v, %v", answer.Revealed.QR, err, failed)
+	}
+	for x := range want.Size {
+		for y := range want.Size {
+			const margin = 4 // modules around the code (ISO/IEC 18004)
+			gray, _, _, _ := shown.At((x+margin)*want.Scale, (y+margin)*want.Scale).RGBA()
+			if (gray == 0) != want.Black(x, y) {
+				t.Fatalf("the picture is not that of %s", answer.Revealed.URL)
+			}
+		}
+	}
 	return answer.Revealed.Code
 }
 
@@ -72,15 +90,18 @@ func TestAPatientTakesTheOwnAccount(t *testing.T) {
 
 	p.trySignIn(p.password, "").refused(t, http.StatusUnauthorized, "sign_in_failed")
 	p.activate(t, "wrong", "phone-1").refused(t, http.StatusUnauthorized, "activation_failed")
-	p.post(activateRoute, fmt.Sprintf(`{"user":%q,"code":%q,"password":%q}`, p.id, code, p.password)).
-		refused(t, http.StatusBadRequest, "value_missing")
+	for _, missing := range []string{`{}`, fmt.Sprintf(`{"user":%q,"password":"x"}`, p.id),
+		fmt.Sprintf(`{"user":%q,"code":%q,"password":%q}`, p.id, code, p.password)} {
+		p.post(activateRoute, missing).refused(t, http.StatusBadRequest, "value_missing")
+	}
+	p.post("/api/v1/sign-in", `{}`).refused(t, http.StatusBadRequest, "value_missing")
 	p.post(activateRoute, fmt.Sprintf(`{"user":%q,"code":%q,"password":%q,"device":{"id":"x","key":"AAAA"}}`, p.id, code, p.password)).
 		refused(t, http.StatusBadRequest, "malformed_key")
 	weak := p
 	weak.password = "password1234"
 	weak.activate(t, code, "phone-1").refused(t, http.StatusUnprocessableEntity, "weak_password")
 
-	session := read[Session](t, p.activate(t, strings.ToUpper(code), "phone-1"))
+	session := read[Session](t, p.activate(t, strings.ToUpper(strings.ReplaceAll(code, "-", " \u2013 ")), "phone-1"))
 	phone := c
 	phone.token = session.Token
 	works(t, "the phone of the activation", p, session, phone)

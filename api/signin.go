@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -68,6 +69,9 @@ func (a *API) postSignIn(c *call) error {
 	if err := c.secretBody(&ask); err != nil {
 		return err
 	}
+	if err := mustEnter("user", string(ask.User), "password", ask.Password); err != nil {
+		return err
+	}
 	return a.beginSession(c, usercommands.Entered{User: ask.User, Password: ask.Password, Code: ask.Code, Device: ask.Device},
 		"sign_in_failed", usercommands.SignIn)
 }
@@ -78,8 +82,22 @@ func (a *API) postActivation(c *call) error {
 	if err := c.secretBody(&ask); err != nil {
 		return err
 	}
+	err := mustEnter("user", string(ask.User), "code", ask.Code, "password", ask.Password, "device.id", string(ask.Device.ID))
+	if err != nil {
+		return err
+	}
 	return a.beginSession(c, usercommands.Entered{User: ask.User, Password: ask.Password, Code: ask.Code, Device: ask.Device},
 		"activation_failed", usercommands.Activate)
+}
+
+// mustEnter refuses value_missing for the first of the fields, each followed by its value, that is empty: nobody has tried anything yet.
+func mustEnter(fields ...string) error {
+	for pair := range slices.Chunk(fields, 2) {
+		if pair[1] == "" {
+			return refuse.Malformed("value_missing", "the field %q is missing", pair[0]).At(pair[0]).Do("send it")
+		}
+	}
+	return nil
 }
 
 // beginSession answers with the tokens of a session, if what was entered proves somebody. Addresses from which attempts have failed, with

@@ -4,20 +4,26 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
+	"encoding/base64"
+	"fmt"
 	"net/url"
 	"strings"
+	"unicode"
 
 	"casebook/access"
 	"casebook/commands"
 	"casebook/domain"
 	"casebook/domain/refuse"
 	"casebook/domain/user"
+
+	"rsc.io/qr"
 )
 
 // ActivationCode is what the commands that make a code show to their sender.
 type ActivationCode struct {
 	Code string `json:"code" doc:"The code, for POST /api/v1/activate; it is good once"`
-	URL  string `json:"url" doc:"User and code as one text, to be shown as a QR code that the app reads"`
+	URL  string `json:"url" doc:"User and code as one text, which the app reads from the QR code"`
+	QR   string `json:"qr" doc:"The URL as a QR code: a PNG as a data URL, to be shown as it is" example:"data:image/png;base64,iVBORw0KGgo="`
 	Days int    `json:"days" doc:"For how many days it is good"`
 }
 
@@ -28,9 +34,24 @@ func newActivationCode() (code, digest string) {
 }
 
 // shownCode is the code as the answer shows it.
-func shownCode(of domain.UserID, code string) *ActivationCode {
-	query := url.Values{"user": {string(of)}, "code": {code}}
-	return &ActivationCode{Code: code, URL: "casebook:activate?" + query.Encode(), Days: user.ActivationDays}
+func shownCode(of domain.UserID, code string) (*ActivationCode, error) {
+	address := "casebook:activate?" + url.Values{"user": {string(of)}, "code": {code}}.Encode()
+	picture, err := qr.Encode(address, qr.M)
+	if err != nil {
+		return nil, fmt.Errorf("draw the QR code: %w", err)
+	}
+	return &ActivationCode{Code: code, URL: address, Days: user.ActivationDays,
+		QR: "data:image/png;base64," + base64.StdEncoding.EncodeToString(picture.PNG())}, nil
+}
+
+// typed returns a code as it was made, from how somebody types or dictates it: in groups, with hyphens, dashes or blanks between them.
+func typed(code string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsSpace(r) || unicode.Is(unicode.Dash, r) {
+			return -1
+		}
+		return r
+	}, code)
 }
 
 // activation declares a command that makes an activation code and shows it once.
@@ -46,7 +67,7 @@ func activation[C domain.AboutPatient](decide func(user.User, C, domain.Call) ([
 		Secret().
 		Revealing(commands.Shown(func(_ context.Context, _ commands.Reader, _ user.User, c C) (*ActivationCode, error) {
 			of, shown, _ := code(&c)
-			return shownCode(of, *shown), nil
+			return shownCode(of, *shown)
 		})).
 		Described(summary, example)
 }
@@ -83,7 +104,7 @@ func Activate(ctx context.Context, h *commands.Handler, e Entered) (access.Princ
 		return refused()
 	}
 	attempt := user.Activation{OfUser: domain.ForUser(e.User), Device: e.Device}
-	digest := access.RecoveryDigest(strings.ReplaceAll(e.Code, "-", ""))
+	digest := access.RecoveryDigest(typed(e.Code))
 	good := u.ActivationDigest(h.Now())
 	if attempt.CodeRight = good != "" && subtle.ConstantTimeCompare([]byte(digest), []byte(good)) == 1; attempt.CodeRight {
 		if attempt.PasswordDigest, err = access.DigestPassword(ctx, e.Password); err != nil {
