@@ -97,7 +97,8 @@ func TestAPushReachesNoPrivateAddress(t *testing.T) {
 	}
 	for address, public := range map[string]bool{"93.184.215.14": true, "2606:2800:21f::1": true, "127.0.0.1": false, "10.1.2.3": false,
 		"172.16.0.1": false, "192.168.1.1": false, "169.254.169.254": false, "100.64.0.1": false, "0.0.0.0": false, "::1": false,
-		"fe80::1": false, "fd00::1": false, "224.0.0.1": false, "255.255.255.255": false, "64:ff9b::7f00:1": false, "2002:7f00:1::": false} {
+		"fe80::1": false, "fd00::1": false, "224.0.0.1": false, "255.255.255.255": false, "64:ff9b::7f00:1": false, "2002:7f00:1::": false,
+		"fec0::1": false, "2001:0:7f00:1::1": false, "::ffff:10.1.2.3": false, "2001:4860:4860::8888": true} {
 		if isPublic(netip.MustParseAddr(address)) != public {
 			t.Errorf("%s is public: %v", address, !public)
 		}

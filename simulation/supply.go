@@ -285,12 +285,14 @@ func (s *simulation) visit(ctx context.Context, c *course, on domain.Date) error
 	return s.dispense(ctx, c, on)
 }
 
-// reviewAlerts lets the investigator of the first site review its alerts. The alerts of the other sites stay open.
+// reviewAlerts lets the investigator of the first site review the alerts about its simulated patients. The alerts of the other sites stay
+// open, and so do those of patients whom somebody has entered by hand.
 func (s *simulation) reviewAlerts(ctx context.Context) error {
 	investigator := s.accounts[sites[0].investigator].token
 	var open struct {
 		Items []struct {
-			Alert safety.AlertID `json:"alert"`
+			Alert   safety.AlertID   `json:"alert"`
+			Patient domain.PatientID `json:"patient"`
 		} `json:"items"`
 	}
 	path, ofSite := "/api/v1/studies/"+string(studyID)+"/alerts", url.Values{"status": {"open"}, "site": {string(sites[0].id)}}
@@ -298,6 +300,9 @@ func (s *simulation) reviewAlerts(ctx context.Context) error {
 		return err
 	}
 	for _, a := range open.Items {
+		if a.Patient != "" && !slices.ContainsFunc(s.courses, func(c *course) bool { return c.id() == a.Patient }) {
+			continue
+		}
 		review := safety.ReviewAlert{OfAlert: safety.OfAlert{Alert: a.Alert}, Note: "Spoke with the patient"}
 		err := s.send(ctx, investigator, "alert/"+string(a.Alert), review)
 		var r *refusal

@@ -165,6 +165,16 @@ func TestTheSiteTakesWhatIsHeldOrSetsItAside(t *testing.T) {
 			t.Errorf("%s: got %v, %v", why, set, err)
 		}
 		given.Given(set...).When(void(h, h.Window.ID)).ThenRefused("diary_not_found")
+		// The number of what the device may not have sent is none of it, until the site has decided.
+		if n := len(given.State().Devices()); n != map[bool]int{true: 1}[why.Numbered()] {
+			t.Errorf("%s: %d devices have numbers", why, n)
+		}
+		for _, decided := range [][]diary.Event{events, set} {
+			all := given.Given(decided...).State().Devices()
+			if len(all) != 1 || all[0].Device != h.Device || all[0].HeldThrough() != h.Sequence {
+				t.Errorf("%s: after %v, the devices are %+v", why, decided, all)
+			}
+		}
 	}
 	// Of an instrument that nobody has assigned: set aside at once, or taken when it is assigned.
 	unasked := scenario.For(t, diary.Decider)
@@ -172,7 +182,8 @@ func TestTheSiteTakesWhatIsHeldOrSetsItAside(t *testing.T) {
 	unasked = unasked.Given(h)
 	unasked.When(take(h, "2026-03-01/evening")).ThenRefused("window_not_found")
 	unasked.When(void(h, h.Window.ID)).
-		Then(diary.Voided{Patient: anna, Instrument: painNRS, Window: h.Window, Reason: because.Reason, Held: true})
+		Then(diary.Voided{Patient: anna, Instrument: painNRS, Window: h.Window, Reason: because.Reason, Held: true,
+			Device: h.Device, Sequence: h.Sequence})
 	if events, err := take(h, "2026-03-01/evening")(unasked.Given(assigned(instrument.PainDiary())).State()); err != nil ||
 		events[1].(diary.Submitted).Version != 1 {
 		t.Errorf("got %v, %v", events, err)
@@ -340,7 +351,8 @@ func TestAnEntryBesideADamagedStream(t *testing.T) {
 	void := scenario.SentWithFacts(diary.Void, diary.EntryOf([]diary.Event{h}, painNRS, h.Window.ID), diary.VoidDiary{
 		OfPatient: domain.ForPatient(anna), Instrument: painNRS, Window: h.Window.ID, Reasoned: domain.Because("A test")},
 		call(shanghai(t, "2026-03-20 10:00")))
-	march(t).When(void).Then(diary.Voided{Patient: anna, Instrument: painNRS, Window: h.Window, Reason: "A test", Held: true}).
+	march(t).When(void).Then(diary.Voided{Patient: anna, Instrument: painNRS, Window: h.Window, Reason: "A test", Held: true,
+		Device: h.Device, Sequence: h.Sequence}).
 		When(void).ThenRefused("diary_not_found")
 }
 

@@ -108,9 +108,12 @@ func (d Diary) withNumber(e Entered) Diary {
 	return d
 }
 
-// Numbered says whether the number of an entry that is held for this reason is one of its device. Where the signature says nothing, anybody
-// could have sent the entry, and the device would take its own entry of the number for recorded.
-func (w Why) Numbered() bool { return w != WhyUnsigned && w != WhyWrongSignature }
+// Numbered says whether the number of an entry that is held for this reason is one of its device. Where the signature says nothing, or the
+// account has never enrolled the device, anybody could have sent the entry, and the device would take its own entry of the number for
+// recorded. The number counts when the site has decided about the entry.
+func (w Why) Numbered() bool {
+	return w != WhyUnsigned && w != WhyWrongSignature && w != WhyDeviceNotEnrolled
+}
 
 // maxSequence is the highest number that every JSON reader keeps.
 const maxSequence = 1<<53 - 1

@@ -203,6 +203,9 @@ func evolve(d Diary, e Event) Diary {
 		return d.withEntry(e).withHeld(e.Instrument, e.Window.ID, Waiting)
 	case Voided:
 		if e.Held {
+			if e.Sequence > 0 {
+				d = d.withNumber(Entered{Device: e.Device, Sequence: e.Sequence})
+			}
 			return d.withHeld(e.Instrument, e.Window.ID, Emptied)
 		}
 		return d.withStatus(e.Instrument, 0, e.Window, func(s Status) Status { return s&^Answered | Emptied })

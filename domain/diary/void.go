@@ -8,6 +8,7 @@ import (
 	"casebook/domain/patient"
 	"casebook/domain/personal"
 	"casebook/domain/refuse"
+	"casebook/domain/user"
 )
 
 // VoidDiary says that a recorded diary does not count, such as one of the wrong patient. It stays in the record. A held diary is
@@ -41,6 +42,9 @@ type Voided struct {
 	Held        bool `json:"held,omitempty"`
 	// MovedTo is the window in which it counts instead, if it was moved.
 	MovedTo string `json:"movedTo,omitempty"`
+	// Device and Sequence are those of a held entry: its number is accounted for, also where it was not taken for one of the device.
+	Device   user.DeviceID `json:"device,omitempty"`
+	Sequence int64         `json:"sequence,omitempty"`
 }
 
 func (Voided) diaryEvent() {}
@@ -167,6 +171,10 @@ func (d Diary) mustHave(entry *Entry, id instrument.ID, window string, reason pe
 
 // voided returns the event that voids the entry.
 func (entry *Entry) voided(reason personal.Text, movedTo string) Voided {
-	return Voided{Patient: entry.Patient, Instrument: entry.Instrument, Window: entry.Window, Reason: reason.Trimmed(),
+	voided := Voided{Patient: entry.Patient, Instrument: entry.Instrument, Window: entry.Window, Reason: reason.Trimmed(),
 		Mode: entry.Mode, Late: entry.Late, AfterMissed: entry.AfterMissed, Held: entry.IsHeld(), MovedTo: movedTo}
+	if voided.Held && entry.Sequence > 0 {
+		voided.Device, voided.Sequence = entry.Device, entry.Sequence
+	}
+	return voided
 }

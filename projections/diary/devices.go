@@ -22,15 +22,22 @@ var DiaryDevices = projections.New(diaryviews.DiaryDevices, projections.KeysOfSo
 		ofDevice(d, at, e.Device)
 		d.Add(e.Sequence, e.CapturedAt, at.Metadata.RecordedAt, at.Metadata.Actor)
 	}),
+	projections.On(func(d *diaryviews.DiaryDevice, e diary.Voided, at projections.Envelope) {
+		ofDevice(d, at, e.Device)
+		d.Account(e.Sequence)
+	}),
 )
 
-// deviceOf returns the device that has sent an entry; "" for an entry that was moved, which it has not sent again.
+// deviceOf returns the device that has sent an entry, or one that the site has decided about; "" for an entry that was moved, which it has
+// not sent again.
 func deviceOf(e any) user.DeviceID {
 	switch e := e.(type) {
 	case diary.Submitted:
 		if e.MovedFrom == "" {
 			return e.Device
 		}
+	case diary.Voided:
+		return e.Device
 	case diary.Held:
 		if !e.Why.Numbered() {
 			return ""

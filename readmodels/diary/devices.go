@@ -15,7 +15,7 @@ import (
 )
 
 // DiaryDevices is the view of devices that have sent diaries, with one document per patient and device.
-var DiaryDevices = readmodels.View{Name: "diary-devices", Version: 1, Indexes: []mongo.IndexModel{
+var DiaryDevices = readmodels.View{Name: "diary-devices", Version: 2, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("patient", "_id"),
 	readmodels.IndexOn("study", "numbering", "_id"),
 	readmodels.IndexOn("study", "site", "numbering", "_id"),
@@ -64,6 +64,11 @@ func (d *DiaryDevice) Add(sequence int64, captured, recorded time.Time, by domai
 	if captured.After(d.LastCapturedAt) {
 		d.LastCapturedAt = captured.UTC()
 	}
+	d.Account(sequence)
+}
+
+// Account adds the number of an entry.
+func (d *DiaryDevice) Account(sequence int64) {
 	d.Numbers = d.Numbers.With(sequence)
 	d.HeldThrough, d.Highest, d.Gaps = d.Numbers.HeldThrough(), d.Numbers.Highest(), d.Numbers.Gaps()
 	switch {

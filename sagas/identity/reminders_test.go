@@ -33,7 +33,8 @@ func TestWhatMayStillArriveIsNotGivenUp(t *testing.T) {
 }
 
 func TestRemindersAreInTheLanguageOfThePatient(t *testing.T) {
-	for language, want := range map[diary.Language]string{"": "en", "de": "de", "de-AT": "de", "pt-BR": "pt", "ja": "en", "english": "en"} {
+	for language, want := range map[diary.Language]string{"": "en", "de": "de", "de-AT": "de", "pt-BR": "pt", "ja": "en", "english": "en",
+		"nb": "no", "nn-NO": "no"} {
 		if got := reminderIn(language); got.language != want {
 			t.Errorf("for %q it is %q, want %q", language, got.language, want)
 		}

@@ -30,6 +30,9 @@ var reminderTexts = []reminderText{
 // reminderIn returns the reminder in a language, whatever its region or script.
 func reminderIn(language diary.Language) reminderText {
 	base, _, _ := strings.Cut(string(language), "-")
+	if base == "nb" || base == "nn" { // both are Norwegian
+		base = "no"
+	}
 	for _, text := range reminderTexts {
 		if text.language == base {
 			return text
