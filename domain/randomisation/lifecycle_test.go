@@ -115,6 +115,7 @@ func TestExtendAndRunLow(t *testing.T) {
 	given := start(t).Given(activated(t, s, uploading(s, "one", "arm", "verum", "placebo", "placebo"))...)
 	given.When(watching(-1)).ThenRefused("value_out_of_range")
 	watched := given.When(watching(2)).Then(randomisation.ListAlertSet{Study: pain, Remaining: 2, Reason: "two weeks of recruitment"})
+	watched.When(watching(3)).Then(randomisation.ListAlertSet{Study: pain, Remaining: 3, Reason: "two weeks of recruitment", Was: 2})
 	low := func(left int, tell bool) randomisation.ListRanLow {
 		return randomisation.ListRanLow{Study: pain, Scheme: "one", Remaining: left, Few: true, Tell: tell}
 	}

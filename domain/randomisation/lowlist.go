@@ -21,6 +21,13 @@ type ListAlertSet struct {
 	Study     domain.StudyID `json:"study"`
 	Remaining int            `json:"remaining"`
 	Reason    personal.Text  `json:"reason"`
+	// Was is what held before; 0 if nobody was told before the end.
+	Was int `json:"was,omitempty"`
+}
+
+// Changed implements domain.Changing.
+func (e ListAlertSet) Changed() []domain.ChangedValue {
+	return domain.ChangedNumber("remaining", e.Was, e.Remaining)
 }
 
 // ListRanLow says how many entries of a stratum are left, where they are few or where there are enough again. The number
@@ -46,11 +53,11 @@ type ListRanLow struct {
 const maxAlertBelow = 1000
 
 // Watch decides about SetListAlert. It refuses reason_required, value_too_long and value_out_of_range.
-func Watch(_ Randomisation, cmd SetListAlert, _ domain.Call) ([]Event, error) {
+func Watch(r Randomisation, cmd SetListAlert, _ domain.Call) ([]Event, error) {
 	if err := domain.First(domain.Reason(cmd.Reason), domain.Between("remaining", cmd.Remaining, 0, maxAlertBelow)); err != nil {
 		return nil, err
 	}
-	return []Event{ListAlertSet{Study: cmd.Study, Remaining: cmd.Remaining, Reason: cmd.Reason}}, nil
+	return []Event{ListAlertSet{Study: cmd.Study, Remaining: cmd.Remaining, Reason: cmd.Reason, Was: r.alertBelow}}, nil
 }
 
 // runsLow returns what is told about the patient's stratum after another one of its entries is used.
