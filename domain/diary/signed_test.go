@@ -353,3 +353,29 @@ func TestPhonesSignWithWebCrypto(t *testing.T) {
 		t.Errorf("what Web Crypto has signed is not verified: %s, %v\n%s", c.Signature, err, content)
 	}
 }
+
+// TestTheExampleOfTheAppsPageIsSignedRightly reads the example that app developers compare with.
+func TestTheExampleOfTheAppsPageIsSignedRightly(t *testing.T) {
+	text, err := os.ReadFile("../../docs/epro.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, example, found := strings.Cut(string(text), "An example to compare with.")
+	parts := strings.Split(example, "```")
+	if !found || len(parts) < 5 {
+		t.Fatal("the example is not there")
+	}
+	var entry diary.SubmitDiary
+	if err := json.Unmarshal([]byte(strings.TrimPrefix(parts[1], "json")), &entry); err != nil {
+		t.Fatal(err)
+	}
+	content, err := diary.SignedContent(entry.Patient, entry.Instrument, entry.CapturedAt, entry.Zone, entry.Answers,
+		diary.Entered{Device: entry.Device, Sequence: entry.Sequence, MonotonicMs: entry.MonotonicMs})
+	if shown := strings.Trim(strings.TrimPrefix(parts[3], "text"), "\n"); err != nil || string(content) != shown {
+		t.Errorf("signed is\n%s\nand the page shows\n%s", content, shown)
+	}
+	codes := strings.Split(parts[4], "`")
+	if len(codes) < 4 || !user.DeviceKey(codes[1]).Signed(content, user.Signature(codes[3])) {
+		t.Error("the signature of the page is not right")
+	}
+}
