@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math"
 	"net/http"
+	"net/url"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -117,7 +118,11 @@ func (a *API) serve(c echo.Context, pattern string, r route, work func(*call) er
 	if !r.body {
 		cl.startTimeout()
 	}
-	if err := cl.bounded(r, work); err != nil {
+	err := queryMustParse(request.URL.RawQuery)
+	if err == nil {
+		err = cl.bounded(r, work)
+	}
+	if err != nil {
 		cl.answerProblem(err)
 	}
 	a.bodies.over(&cl.incoming)
@@ -125,6 +130,15 @@ func (a *API) serve(c echo.Context, pattern string, r route, work func(*call) er
 	if cl.cancel != nil {
 		cl.cancel() // after the answer: why the work ended is read from the context
 	}
+}
+
+// queryMustParse refuses parameters of which one cannot be read: net/http drops it, and a list without its filter would be answered.
+func queryMustParse(raw string) error {
+	if _, err := url.ParseQuery(raw); err != nil {
+		return refuse.Malformed("malformed_parameter", "the parameters behind the question mark cannot be read: %v", err).
+			Do("write a percent sign as %25 and a semicolon as %3B")
+	}
+	return nil
 }
 
 // startTimeout bounds the time of the work, unless it is bounded already.

@@ -86,6 +86,19 @@ func TestTimesThatCannotBeAskedFor(t *testing.T) {
 	}
 }
 
+// TestNoFilterIsDropped because it cannot be read: the list would be another one than was asked for.
+func TestNoFilterIsDropped(t *testing.T) {
+	c := serve(t, nil)
+	tr := newTrial(t)
+	caughtUp(t, tr.position)
+	study := "/api/v1/studies/" + string(tr.study)
+	for _, path := range []string{"/api/v1/patients/" + string(tr.patient) + "?asOf=%zz", study + "/patients?site=01&status=withdrawn%",
+		study + "/held-diaries?site=01&patient=%G1", study + "/patients?site=01;limit=1", "/api/v1/events?study=%zz",
+		"/api/v1/audit" + study[len("/api/v1"):] + "/events?patient=%zz"} {
+		c.as(tr.crc).get(path).refused(t, http.StatusBadRequest, "malformed_parameter")
+	}
+}
+
 // TestWhatIsNoRequestGetsAProblem: what net/http refuses before any handler.
 func TestWhatIsNoRequestGetsAProblem(t *testing.T) {
 	c := serve(t, nil)

@@ -67,7 +67,9 @@ func TestEveryRefusalSaysWhyAndRecordsNothing(t *testing.T) {
 			"not_allowed", "S-999"},
 		{"a malformed patient", entry(func(e *diary.SubmitDiary) { e.Patient = "nobody" }), 400, "malformed_id", `"nobody"`},
 		{"an unknown zone", entry(func(e *diary.SubmitDiary) { e.Zone = "Mars/Olympus" }), 400, "unknown_zone", "Mars/Olympus"},
-		{"a time that no record can carry", entry(func(e *diary.SubmitDiary) { e.CapturedAt = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC) }), 400,
+		{"a time that no record can carry", entry(func(e *diary.SubmitDiary) {
+			e.CapturedAt = time.Date(9999, 12, 31, 0, 0, 0, 0, time.UTC)
+		}), 400,
 			"value_out_of_range", "9999"},
 		{"another site's patient", entry(func(e *diary.SubmitDiary) { e.Patient = tr.other }), 403, "not_allowed", string(tr.self)},
 		{"another patient", func() reply { e := tr.entry(4); e.Patient = tr.other; return self.command(e) }, 403, "not_allowed", "SubmitDiary"},

@@ -90,22 +90,32 @@ func TestAlertsSayWhichRuleAndValue(t *testing.T) {
 	}
 	// The alert says what raised it, also after another diary has come into the window. That one is still its sender's.
 	next := tr.entry(5)
-	next.Zone, next.Answers["worst"] = "Europe/Berlin", 7
+	next.Zone, next.Answers["worst"] = "Europe/Berlin", 8
 	next.CapturedAt = next.CapturedAt.In(time.FixedZone("", 3600))
 	c.as(tr.self).accepted(next)
+	do(t, safety.RaiseAlert{OfAlert: safety.OfAlert{Alert: safety.AlertID(string(tr.study) + ".moved")}, Study: tr.study, Site: "01",
+		Patient: tr.patient, Kind: safety.RiskFlagged, Severity: safety.Urgent, Summary: "A risk.", Source: "s", OccurredAt: now,
+		Instrument: painDiary.ID, Window: "2026-02-05/evening", Rule: "pain-severe"})
 	investigator := account(t, "investigator", user.Grant{Role: user.Investigator, Study: tr.study, Site: "01"})
 	c.as(investigator).accepted(diary.VoidDiary{OfPatient: domain.ForPatient(tr.patient), Instrument: painDiary.ID, Window: window,
 		Reasoned: domain.Because("of another patient")})
 	moved := c.as(investigator).accepted(diary.CorrectDiaryWindow{OfPatient: domain.ForPatient(tr.patient), Instrument: painDiary.ID,
 		From: "2026-02-05/evening", To: window, Reasoned: domain.Because("the day before")})
 	caughtUp(t, moved.Position)
-	a = read[readmodels.List[safetyviews.Alert]](t, c.as(tr.manager).get(path+"&sort=newest")).Items[0]
-	if a.Diary == nil || a.Diary.Answers["worst"] != 9.0 || a.Diary.Since != safetyviews.CauseVoided || a.Diary.Now["worst"] != 7.0 ||
+	since := map[string]*safetyviews.CauseDiary{}
+	for _, a := range read[readmodels.List[safetyviews.Alert]](t, c.as(tr.manager).get(path)).Items {
+		since[a.Window] = a.Diary
+	}
+	if d := since["2026-02-05/evening"]; d == nil || d.Since != safetyviews.CauseMoved || d.MovedTo != window || d.Answers["worst"] != 8.0 {
+		t.Errorf("the alert about the moved diary shows %+v", d)
+	}
+	a.Diary = since[window]
+	if a.Diary == nil || a.Diary.Answers["worst"] != 9.0 || a.Diary.Since != safetyviews.CauseVoided || a.Diary.Now["worst"] != 8.0 ||
 		a.Diary.By != tr.self {
 		t.Errorf("after the change, the alert shows %+v", a.Diary)
 	}
 	for _, d := range read[readmodels.List[diaryviews.Diary]](t, c.as(tr.crc).get("/api/v1/patients/"+string(tr.patient)+"/diaries")).Items {
-		if d.Window == window && (d.By != tr.self || d.MovedBy != investigator || d.Zone != "Europe/Berlin" || d.Answers["worst"] != 7.0) {
+		if d.Window == window && (d.By != tr.self || d.MovedBy != investigator || d.Zone != "Europe/Berlin" || d.Answers["worst"] != 8.0) {
 			t.Errorf("the moved diary is %+v", d)
 		}
 	}

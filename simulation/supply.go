@@ -296,6 +296,13 @@ func (s *simulation) reviewAlerts(ctx context.Context) error {
 		} `json:"items"`
 	}
 	path, ofSite := "/api/v1/studies/"+string(studyID)+"/alerts", url.Values{"status": {"open"}, "site": {string(sites[0].id)}}
+	began, err := s.beganToReview(ctx, path)
+	if err != nil {
+		return err
+	}
+	if !began.IsZero() { // a simulation that goes on leaves alone what people have caused since
+		ofSite.Set("raisedBefore", began.Add(reviewsTake).Format(time.RFC3339))
+	}
 	if err := s.api.get(ctx, investigator, path, ofSite, s.lastPosition(), &open); err != nil {
 		return err
 	}
@@ -311,6 +318,26 @@ func (s *simulation) reviewAlerts(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// reviewsTake is longer than the reviews of a simulation take.
+const reviewsTake = 15 * time.Second
+
+// beganToReview returns when the investigator of the first site reviewed the first alert; the zero time if none is reviewed.
+func (s *simulation) beganToReview(ctx context.Context, path string) (first time.Time, err error) {
+	var reviewed struct {
+		Items []struct {
+			ReviewedAt time.Time `json:"reviewedAt"`
+		} `json:"items"`
+	}
+	of := url.Values{"status": {"reviewed"}, "site": {string(sites[0].id)}, "sort": {"oldest"}}
+	err = s.api.get(ctx, s.accounts[sites[0].investigator].token, path, of, s.lastPosition(), &reviewed)
+	for _, a := range reviewed.Items {
+		if first.IsZero() || a.ReviewedAt.Before(first) {
+			first = a.ReviewedAt
+		}
+	}
+	return first, err
 }
 
 func (s *simulation) countShipments(ctx context.Context) error {

@@ -443,8 +443,9 @@ func TestDailyLifeOfDiaries(t *testing.T) {
 		if len(all) != 1 || all[0].Held != "patient_not_participating" || len(all[0].Answers) == 0 {
 			t.Fatalf("held are %+v", all)
 		}
-		s.refused(s.investigator(false), "patient_not_participating", diary.CorrectDiaryWindow{OfPatient: of, Instrument: "kept", From: all[0].Window,
-			To: ofDay(s.ago(8)), Reasoned: because})
+		s.refused(s.investigator(false), "patient_not_participating", diary.CorrectDiaryWindow{OfPatient: of, Instrument: "kept",
+			From: all[0].Window,
+			To:   ofDay(s.ago(8)), Reasoned: because})
 		asked := s.onPaper(of, "kept", s.ago(3))
 		asked.Source, asked.Window = diary.SourceInterview, ofDay(s.ago(8))
 		s.refused(s.crc, "patient_not_participating", asked)
@@ -457,7 +458,8 @@ func TestDailyLifeOfDiaries(t *testing.T) {
 		s.must(s.crc, diary.AssignInstrument{OfPatient: forgotten, Instrument: "kept", From: s.ago(14), Until: s.ago(6), On: s.ago(14)})
 		kept := s.must(s.phone(forgotten), s.filledIn(forgotten, "kept", s.ago(4))).Position
 		window := s.diaries(forgotten, "?only=held", kept)[0].Window
-		counted := s.must(s.investigator(false), diary.CorrectDiaryWindow{OfPatient: forgotten, Instrument: "kept", From: window, To: ofDay(s.ago(6)),
+		counted := s.must(s.investigator(false), diary.CorrectDiaryWindow{OfPatient: forgotten, Instrument: "kept", From: window,
+			To:       ofDay(s.ago(6)),
 			Reasoned: domain.Because("She meant Monday")}).Position
 		s.counts(forgotten, counted, diaryviews.Compliance{Closed: 1, Completed: 1, Late: 1})
 	})
@@ -545,7 +547,8 @@ func TestDailyLifeOfDiaries(t *testing.T) {
 		if d := s.diary(of, "pain", ofDay(s.ago(6)), moved); d.CapturedAt != nil || d.Voided[0].MovedTo != ofDay(s.ago(7)) {
 			t.Errorf("the window is %+v", d)
 		}
-		s.must(s.investigator(false), diary.VoidDiary{OfPatient: of, Instrument: "pain", Window: ofDay(s.ago(7)), Reasoned: domain.Because("Wrong patient")})
+		s.must(s.investigator(false), diary.VoidDiary{OfPatient: of, Instrument: "pain", Window: ofDay(s.ago(7)),
+			Reasoned: domain.Because("Wrong patient")})
 		taken := s.onPaper(right, "pain", s.ago(6))
 		taken.Source, taken.Answers = diary.SourceOtherPatient, scale(7)
 		got := s.must(s.crc, taken).Position

@@ -249,7 +249,8 @@ func TestNoDiaryIsLost(t *testing.T) {
 		lent := p.captures("pain", s.at(s.ago(4), "20:30"), 3)
 		lent.Device = "tablet-of-the-ward"
 		s.isHeldFor(p.sends(lent, ""), diary.WhyDeviceNotEnrolled)
-		taken := s.must(s.investigator(false), diary.CorrectDiaryWindow{OfPatient: of, Instrument: "pain", From: held, To: ofDay(s.ago(3)), Reasoned: because})
+		taken := s.must(s.investigator(false), diary.CorrectDiaryWindow{OfPatient: of, Instrument: "pain", From: held, To: ofDay(s.ago(3)),
+			Reasoned: because})
 		s.counts(of, taken.Position, diaryviews.Compliance{Closed: 1, Completed: 1, OnTime: 1, Held: 1})
 	})
 
@@ -334,7 +335,8 @@ func TestNoDiaryIsLost(t *testing.T) {
 		if before.Held != nil {
 			t.Errorf("what was captured before the end is answered %+v", before)
 		}
-		s.refused(s.investigator(false), "patient_not_participating", diary.CorrectDiaryWindow{OfPatient: of, Instrument: "pain", From: held, To: ofDay(s.ago(7)),
+		s.refused(s.investigator(false), "patient_not_participating", diary.CorrectDiaryWindow{OfPatient: of, Instrument: "pain", From: held,
+			To:       ofDay(s.ago(7)),
 			Reasoned: because})
 		for _, h := range s.worklist(s.crc, "&patient="+string(of.Patient), before.Position) {
 			a := s.must(investigator, diary.VoidDiary{OfPatient: of, Instrument: h.Instrument, Window: h.Held, Reasoned: because})

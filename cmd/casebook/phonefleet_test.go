@@ -59,7 +59,8 @@ func checkFleet(t *testing.T, f *simulation.Fleet) simulation.FleetReport {
 	if r.Wrong != len(r.Faults) && len(r.Faults) < 20 || r.Entries != f.Captured() || r.Counted+held+refused != r.Entries || r.Counted == 0 {
 		t.Errorf("the report is %+v", r)
 	}
-	for _, why := range []diary.Why{diary.WhyAnswered, diary.WhyZoneContradicts, diary.WhyTooEarly, diary.WhyDeviceRevoked, diary.WhyInFuture} {
+	for _, why := range []diary.Why{diary.WhyAnswered, diary.WhyZoneContradicts, diary.WhyTooEarly, diary.WhyDeviceRevoked,
+		diary.WhyInFuture} {
 		if r.Held[why] == 0 {
 			t.Errorf("no entry is held for %s", why)
 		}

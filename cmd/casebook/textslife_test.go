@@ -244,7 +244,8 @@ func TestTextsOfADiaryThatNobodyHasAssigned(t *testing.T) {
 	if err := s.identities.Close(); err != nil {
 		t.Fatal(err)
 	}
-	status, _, text := s.command(s.investigator(false), "", diary.CorrectDiaryWindow{OfPatient: other, Instrument: "worded", From: waiting.ID, To: ofDay(day),
+	status, _, text := s.command(s.investigator(false), "", diary.CorrectDiaryWindow{OfPatient: other, Instrument: "worded",
+		From: waiting.ID, To: ofDay(day),
 		Reasoned: domain.Because("assigned now")})
 	if status != http.StatusServiceUnavailable || !strings.Contains(text, "texts_unavailable") {
 		t.Errorf("without the store of keys, taking is answered %d %s", status, text)

@@ -432,8 +432,8 @@ func TestTheStateKnowsTheNumbersOfDevices(t *testing.T) {
 	})
 }
 
-// TestAnEntryFromTheFutureIsHeld: what a clock shows that is ahead counts in no window by itself, also not when its moment has come. It is in
-// time where the site finds that it arrived in the window, and late elsewhere.
+// TestAnEntryFromTheFutureIsHeld: what a clock shows that is ahead counts in no window by itself, also not when its moment has come. It is
+// in time where the site finds that it arrived in the window, and late elsewhere.
 func TestAnEntryFromTheFutureIsHeld(t *testing.T) {
 	at := func(arrived, captured string, change func(*diary.SubmitDiary)) func(diary.Diary) ([]diary.Event, error) {
 		cmd := evenings(t)
@@ -479,7 +479,8 @@ func TestAnEntryFromTheFutureIsHeld(t *testing.T) {
 		t.Errorf("years ahead: taken is %+v", e)
 	}
 	// Where there is another doubt too, the moment is none that counts.
-	unsigned := isHeld(t, march(t), at("2026-03-01 20:30", "2026-03-02 20:30", func(c *diary.SubmitDiary) { c.Sender.Signs = true }), diary.WhyUnsigned)
+	unsigned := isHeld(t, march(t), at("2026-03-01 20:30", "2026-03-02 20:30", func(c *diary.SubmitDiary) { c.Sender.Signs = true }),
+		diary.WhyUnsigned)
 	if e := taken(unsigned, "2026-03-02/evening"); unsigned.For != "" || !e.Late {
 		t.Errorf("without a signature: taken is %+v", e)
 	}

@@ -49,8 +49,8 @@ func Replace(s Stock, f Facts, cmd ReplaceKit, call domain.Call) ([]StockEvent, 
 		return []StockEvent{asked}, nil
 	}
 	if _, has := evolveStock(s, asked).placesOf(Slot{cmd.Patient, k.Visit}, f); has {
-		return nil, refuse.WrongState("kit_replaced", "patient %s has newer kits in place of kit %s, such as those of a changed dose", cmd.Patient,
-			cmd.Kit).At("kit").Do("give out the newer kits, or have them replaced")
+		return nil, refuse.WrongState("kit_replaced", "patient %s has newer kits in place of kit %s, such as those of a changed dose",
+			cmd.Patient, cmd.Kit).At("kit").Do("give out the newer kits, or have them replaced")
 	}
 	asked.Again = s.again(asked)
 	return s.allocatedAfter(asked, f, cmd.Patient, cmd.Site, k.Visit, cmd.Seed, call)

@@ -97,8 +97,8 @@ type KitRecounted struct {
 
 // Changed implements domain.Changing.
 func (e KitRecounted) Changed() []domain.ChangedValue {
-	return slices.Concat(domain.ChangedNumber("returned", e.From.Returned, e.To.Returned), domain.ChangedNumber("used", e.From.Used, e.To.Used),
-		domain.ChangedNumber("lost", e.From.Lost, e.To.Lost))
+	return slices.Concat(domain.ChangedNumber("returned", e.From.Returned, e.To.Returned),
+		domain.ChangedNumber("used", e.From.Used, e.To.Used), domain.ChangedNumber("lost", e.From.Lost, e.To.Lost))
 }
 
 func (KitPartlyReturned) stockEvent() {}

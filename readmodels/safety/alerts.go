@@ -97,20 +97,22 @@ type CauseDiary struct {
 	Device     user.DeviceID       `json:"device,omitempty" doc:"The device on which it was captured"`
 	Zone       string              `json:"zone,omitempty" doc:"Time zone of the device at that time"`
 	Since      CauseSince          `json:"since,omitempty" doc:"What has become of it since; left out if it is as it was"`
+	MovedTo    string              `json:"movedTo,omitempty" doc:"The window in which it counts now, if it was moved, or was held and taken"`
 	Now        diaryviews.Answers  `json:"now,omitempty" doc:"The answers that the window has now, if they are others"`
 }
 
 // CauseSince is what has become of a diary since it has caused an alert.
 type CauseSince string
 
-// A diary was corrected since, or voided: the window then has no diary, or another one.
+// A diary was corrected since; moved to another window, or taken if it was held; or voided. Then its window has no diary, or another one.
 const (
 	CauseCorrected CauseSince = "corrected"
+	CauseMoved     CauseSince = "moved"
 	CauseVoided    CauseSince = "voided"
 )
 
 // Schema implements domain.HasSchema.
-func (CauseSince) Schema() domain.Schema { return domain.OneOf(CauseCorrected, CauseVoided) }
+func (CauseSince) Schema() domain.Schema { return domain.OneOf(CauseCorrected, CauseMoved, CauseVoided) }
 
 // Notification is the result of notifying a channel of a level of the alert.
 type Notification struct {
@@ -313,8 +315,11 @@ func causeIn(d *diaryviews.Diary, rule string, raisedAt time.Time) *CauseDiary {
 	}
 	cause := &CauseDiary{CapturedAt: was.CapturedAt, Answers: was.Answers, Scores: was.Scores, By: was.By, Mode: was.Mode, Device: was.Device,
 		Zone: was.Zone}
+	ended := slices.IndexFunc(d.Voided, func(v diaryviews.VoidedDiary) bool { return !v.RecordedAt.Before(was.At) })
 	switch {
-	case slices.ContainsFunc(d.Voided, func(v diaryviews.VoidedDiary) bool { return !v.RecordedAt.Before(was.At) }):
+	case ended >= 0 && d.Voided[ended].MovedTo != "":
+		cause.Since, cause.MovedTo, cause.Now = CauseMoved, d.Voided[ended].MovedTo, d.Answers
+	case ended >= 0:
 		cause.Since, cause.Now = CauseVoided, d.Answers
 	case slices.ContainsFunc(d.Corrections, func(c diaryviews.Correction) bool { return c.RecordedAt.After(was.At) }):
 		cause.Since, cause.Now = CauseCorrected, d.Answers
