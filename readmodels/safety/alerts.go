@@ -112,7 +112,9 @@ const (
 )
 
 // Schema implements domain.HasSchema.
-func (CauseSince) Schema() domain.Schema { return domain.OneOf(CauseCorrected, CauseMoved, CauseVoided) }
+func (CauseSince) Schema() domain.Schema {
+	return domain.OneOf(CauseCorrected, CauseMoved, CauseVoided)
+}
 
 // Notification is the result of notifying a channel of a level of the alert.
 type Notification struct {
