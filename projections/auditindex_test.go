@@ -176,7 +176,6 @@ var withoutValues = map[string]string{
 	"PasswordSet":            "it is secret",
 	"LevelCapsSet":           "the former caps are not in the event",
 	"CohortCapsSet":          "the caps of arms are blinded",
-	"ListAlertSet":           "the former limit is not in the event",
 	"DoNotShipDaysSet":       "a lot may reveal an arm",
 	"DoNotShipDaysOfTypeSet": "a type of kits may reveal an arm",
 	"LotExpiryExtended":      "an expiry date may reveal an arm",

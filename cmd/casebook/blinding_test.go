@@ -249,7 +249,8 @@ func (in installation) answersTo(t *testing.T, user domain.UserID, s simulation.
 				t.Fatal(err)
 			}
 			status, text := in.do(request, token)
-			if status != http.StatusOK && status != http.StatusForbidden {
+			noImage := status == http.StatusNotFound && strings.Contains(q.Path, "{sha256}") // the simulated trial has none
+			if status != http.StatusOK && status != http.StatusForbidden && !noImage {
 				t.Errorf("%s?%s as %s is answered %d %s", path, parameters, user, status, text)
 			}
 			into[fmt.Sprint(path, parameters, " as ", user)] = text

@@ -30,13 +30,6 @@ type DoNotShipDaysSet struct {
 	Country string        `json:"country,omitempty"`
 	Days    int           `json:"days"`
 	Reason  personal.Text `json:"reason"`
-	// Was is what was set before; 0 if nothing was.
-	Was int `json:"was,omitempty"`
-}
-
-// Changed implements domain.Changing.
-func (e DoNotShipDaysSet) Changed() []domain.ChangedValue {
-	return domain.ChangedNumber("days", e.Was, e.Days)
 }
 
 // DoNotShipDaysOfTypeSet is DoNotShipDaysSet for the kits of one type, which is blinded like the arm.
@@ -86,15 +79,14 @@ func SetShipDays(s Supply, in study.Study, cmd SetDoNotShipDays, _ domain.Call) 
 	if err := mustHaveKitType(in, cmd.Type, "type"); cmd.Type != "" && err != nil {
 		return nil, err
 	}
-	was := s.shipDays[shipLimit{cmd.Lot, cmd.Country, study.Kind(cmd.Type)}]
-	if was == cmd.Days {
+	if s.shipDays[shipLimit{cmd.Lot, cmd.Country, study.Kind(cmd.Type)}] == cmd.Days {
 		return nil, refuse.WrongState("days_unchanged", "the do-not-ship days are %d already", cmd.Days).At("days").Do("nothing is left to do")
 	}
 	if cmd.Type != "" {
 		return []Event{DoNotShipDaysOfTypeSet{Study: cmd.Study, Type: blind.Of(cmd.Type), Lot: cmd.Lot, Country: cmd.Country, Days: cmd.Days,
 			Reason: cmd.Reason}}, nil
 	}
-	return []Event{DoNotShipDaysSet{Study: cmd.Study, Lot: cmd.Lot, Country: cmd.Country, Days: cmd.Days, Reason: cmd.Reason, Was: was}}, nil
+	return []Event{DoNotShipDaysSet{Study: cmd.Study, Lot: cmd.Lot, Country: cmd.Country, Days: cmd.Days, Reason: cmd.Reason}}, nil
 }
 
 // mustHaveKitType refuses a type that no version of the protocol has (code unknown_kit_type).

@@ -35,11 +35,6 @@ func TestSetDoNotShipDaysOfAType(t *testing.T) {
 	set := given.When(setting(typed, xLow, "", 90)).Then(shipDaysOf(xLow, 90)).When(setting(typed, xLow, "L1", 60)).Then(ofLot)
 	set.When(setting(typed, xLow, "", 90)).ThenRefused("days_unchanged")
 	set.When(setting(typed, "", "", 90)).Then(supply.DoNotShipDaysSet{Study: pain, Days: 90, Reason: "r"}) // for all types, as before
-	set.Given(supply.DoNotShipDaysSet{Study: pain, Days: 90}).When(setting(typed, "", "", 60)).
-		Then(supply.DoNotShipDaysSet{Study: pain, Days: 60, Reason: "r", Was: 90})
-	if changed := (supply.DoNotShipDaysSet{Days: 60, Was: 90}).Changed(); len(changed) != 1 || changed[0].Old != 90 || changed[0].New != 60 {
-		t.Errorf("changed is %v", changed)
-	}
 	set.When(setting(typed, xLow, "", 0)).Then(shipDaysOf(xLow, 0)).When(setting(typed, xLow, "", 0)).ThenRefused("days_unchanged")
 }
 

@@ -1,8 +1,6 @@
 package supply
 
 import (
-	"slices"
-
 	"casebook/domain"
 	"casebook/domain/personal"
 	"casebook/domain/refuse"
@@ -93,12 +91,6 @@ type KitRecounted struct {
 	From    Doses            `json:"from"`
 	To      Doses            `json:"to"`
 	Reason  personal.Text    `json:"reason"`
-}
-
-// Changed implements domain.Changing.
-func (e KitRecounted) Changed() []domain.ChangedValue {
-	return slices.Concat(domain.ChangedNumber("returned", e.From.Returned, e.To.Returned),
-		domain.ChangedNumber("used", e.From.Used, e.To.Used), domain.ChangedNumber("lost", e.From.Lost, e.To.Lost))
 }
 
 func (KitPartlyReturned) stockEvent() {}
