@@ -4,7 +4,6 @@ package diary
 import (
 	"cmp"
 	"context"
-	"slices"
 	"time"
 
 	"casebook/access"
@@ -266,22 +265,9 @@ func entryOf(ctx context.Context, reader commands.Reader, of domain.PatientID, i
 	if err != nil || entry == nil {
 		return nil, err
 	}
-	for _, r := range slices.Backward(recorded) {
-		if about, is := r.Event.(diary.OfWindow); !is {
-			continue
-		} else if of, in := about.OfWindow(); of != id || in != window {
-			continue
-		}
-		switch e := r.Event.(type) {
-		case diary.Held:
-			entry.By, entry.Zone = r.Metadata.Actor, r.Metadata.CapturedZone
-			return entry, nil
-		case diary.Submitted:
-			if entry.By, entry.Zone = r.Metadata.Actor, r.Metadata.CapturedZone; e.MovedFrom != "" {
-				entry.By, entry.Zone = e.EnteredBy, e.CapturedZone
-			}
-			return entry, nil
-		}
+	if !entry.Moved {
+		first := recorded[entry.Place].Metadata
+		entry.By, entry.Zone = first.Actor, first.CapturedZone
 	}
 	return entry, nil
 }

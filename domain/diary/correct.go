@@ -24,10 +24,12 @@ type Entry struct {
 	// Late and AfterMissed are as they were recorded; of a held entry, Late is as it would have been in the window For.
 	Late, AfterMissed bool
 	Entered
-	// By is the account that entered it, and Zone that of the device at the capture, as the metadata of its first event say. EntryOf does
-	// not know them.
-	By   domain.UserID
-	Zone string
+	// By is the account that entered it, and Zone that of the device at the capture. A diary that was moved says so itself; of others,
+	// the metadata of the event at Place among the events say it, and EntryOf leaves them empty.
+	By    domain.UserID
+	Zone  string
+	Moved bool
+	Place int
 	// For is the window that a held entry would have counted in. UrgentRisks are those that the site was told of when it was held, and
 	// Risks all that held then; nil if nobody had looked.
 	For         string
@@ -45,7 +47,7 @@ func (entry *Entry) IsHeld() bool { return strings.HasPrefix(entry.Window.ID, he
 // EntryOf folds one diary from the events of the patient's stream. It returns nil if the window has no entry.
 func EntryOf(events []Event, id instrument.ID, window string) *Entry {
 	var entry *Entry
-	for _, e := range events {
+	for n, e := range events {
 		if about, ok := e.(OfWindow); !ok {
 			continue
 		} else if of, in := about.OfWindow(); of != id || in != window {
@@ -54,11 +56,12 @@ func EntryOf(events []Event, id instrument.ID, window string) *Entry {
 		switch e := e.(type) {
 		case Submitted:
 			entry = &Entry{Patient: e.Patient, Instrument: id, Version: e.Version, Window: e.Window, CapturedAt: e.CapturedAt,
-				Answers: maps.Clone(e.Answers), Scores: e.Scores, Late: e.Late, AfterMissed: e.AfterMissed, Entered: e.Entered, InFuture: e.InFuture}
+				Answers: maps.Clone(e.Answers), Scores: e.Scores, Late: e.Late, AfterMissed: e.AfterMissed, Entered: e.Entered, InFuture: e.InFuture,
+				By: e.EnteredBy, Zone: e.CapturedZone, Moved: e.MovedFrom != "", Place: n}
 		case Held:
 			entry = &Entry{Patient: e.Patient, Instrument: id, Version: e.Version, Window: e.Window, CapturedAt: e.CapturedAt,
 				Answers: maps.Clone(e.Answers), Entered: e.Entered, For: e.For, Late: e.Late,
-				UrgentRisks: e.UrgentRisks, Risks: e.Risks, InFuture: e.InFuture}
+				UrgentRisks: e.UrgentRisks, Risks: e.Risks, InFuture: e.InFuture, Place: n}
 		case Voided:
 			entry = nil
 		case Corrected:

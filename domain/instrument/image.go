@@ -111,12 +111,8 @@ func (c PublishImage) sha256() string {
 // BringImage decides about PublishImage. It records nothing for an image that the study has. It refuses malformed_id, study_not_found
 // and invalid_image.
 func BringImage(s StudyImage, facts Publication, cmd PublishImage, _ domain.Call) ([]ImageEvent, error) {
-	if err := cmd.Study.Validate(); err != nil {
+	if err := facts.mustHave(cmd.Study); err != nil {
 		return nil, err
-	}
-	if !facts.StudyExists {
-		return nil, refuse.NotFound("study_not_found", "there is no study %s", cmd.Study).At("study").
-			Do("check the id, or create the study first")
 	}
 	if s.Exists() {
 		return nil, nil

@@ -147,18 +147,26 @@ type Publication struct {
 	Images []string
 }
 
+// mustHave refuses malformed_id and study_not_found.
+func (p Publication) mustHave(study domain.StudyID) error {
+	if err := study.Validate(); err != nil {
+		return err
+	}
+	if !p.StudyExists {
+		return refuse.NotFound("study_not_found", "there is no study %s", study).At("study").
+			Do("check the id, or create the study first")
+	}
+	return nil
+}
+
 // Publish publishes a version of an instrument. A version is published once: it records nothing for the same content
 // again, and other content needs a higher version than all earlier versions, including those in protocols. A version
 // that a protocol contains may be recorded in any order, because it is recorded after the protocol.
 //
 // It refuses malformed_id, study_not_found, invalid_instrument, invalid_rule, unknown_image and instrument_version_order.
 func Publish(v Versions, facts Publication, cmd PublishInstrument, _ domain.Call) ([]Event, error) {
-	if err := cmd.Study.Validate(); err != nil {
+	if err := facts.mustHave(cmd.Study); err != nil {
 		return nil, err
-	}
-	if !facts.StudyExists {
-		return nil, refuse.NotFound("study_not_found", "there is no study %s", cmd.Study).At("study").
-			Do("check the id, or create the study first")
 	}
 	next := &cmd.Instrument
 	if err := next.Validate(); err != nil {

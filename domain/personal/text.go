@@ -6,6 +6,8 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"iter"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -114,16 +116,7 @@ func OpenTexts(ctx context.Context, keys Keys, in []byte) ([]byte, error) {
 	if len(found) == 0 {
 		return in, nil
 	}
-	var openers map[KeyID]Opener
-	err := ErrNoKeys
-	if keys != nil {
-		var ids []KeyID
-		for _, s := range found {
-			ids = append(ids, s.key)
-		}
-		slices.Sort(ids) // most texts of a list have the key of another one
-		openers, err = keys.Openers(ctx, slices.Compact(ids))
-	}
+	openers, err := openersOf(ctx, keys, slices.Values(found))
 	out := make([]byte, 0, len(in))
 	at := 0
 	for _, s := range found {
@@ -133,11 +126,23 @@ func OpenTexts(ctx context.Context, keys Keys, in []byte) ([]byte, error) {
 	return append(out, in[at:]...), err
 }
 
+// openersOf returns what opens texts, with one question to the store. It fails with ErrNoKeys if keys is nil.
+func openersOf(ctx context.Context, keys Keys, texts iter.Seq[sealedIn]) (map[KeyID]Opener, error) {
+	if keys == nil {
+		return nil, ErrNoKeys
+	}
+	var ids []KeyID
+	for s := range texts {
+		ids = append(ids, s.key)
+	}
+	slices.Sort(ids) // most texts of a list have the key of another one
+	return keys.Openers(ctx, slices.Compact(ids))
+}
+
 // Opened returns what sealed texts say, by the sealed text. One that is redacted or was altered is left out, and so is what is not a sealed
 // text from its beginning to its end. It fails with ErrNoKeys if keys is nil, with ErrUnknownKey, and where the store does not answer.
 func Opened(ctx context.Context, keys Keys, texts []Text) (map[Text]string, error) {
 	sealed := map[Text]sealedIn{}
-	var ids []KeyID
 	for _, t := range texts {
 		in, err := json.Marshal(string(t))
 		if err != nil {
@@ -145,18 +150,13 @@ func Opened(ctx context.Context, keys Keys, texts []Text) (map[Text]string, erro
 		}
 		if found := sealedTexts(in); len(found) == 1 && found[0].from == 1 && found[0].to == len(in)-1 {
 			sealed[t] = found[0]
-			ids = append(ids, found[0].key)
 		}
 	}
 	opened := make(map[Text]string, len(sealed))
 	if len(sealed) == 0 {
 		return opened, nil
 	}
-	if keys == nil {
-		return nil, ErrNoKeys
-	}
-	slices.Sort(ids)
-	openers, err := keys.Openers(ctx, slices.Compact(ids))
+	openers, err := openersOf(ctx, keys, maps.Values(sealed))
 	if err != nil {
 		return nil, err
 	}
