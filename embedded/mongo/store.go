@@ -229,6 +229,9 @@ func openStore(o *Options) (st *store, err error) {
 			CompactionEnd:   func(pebble.CompactionInfo) { st.engine.relieve() },
 		},
 	}
+	// An index that follows a time, as that of the last activity, leaves many tombstones in a small new table. Pebble would merge such
+	// a table with all of the base at once; they wait for the next merge instead.
+	po.Experimental.TombstoneDenseCompactionThreshold = -1
 	po.Levels[0].FilterPolicy = bloom.FilterPolicy(10) // so that point reads search few tables; other levels inherit it
 	st.db, err = openEngine(o.Dir, po)
 	if err != nil {
