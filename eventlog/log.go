@@ -48,6 +48,10 @@ type Log struct {
 	// newest is the mark of the newest event that was seen in the log.
 	newest domain.Mark
 
+	newsMu   sync.Mutex // guards news
+	news     *news      // those of the latest session that had any; nil before
+	newsMost int        // the most events that they hold
+
 	// past is how often the log was found to have another past.
 	past atomic.Uint64
 	// lost is when the latest time without a leader began, and found when it ended; zero while it lasts. withoutLeader is how long
@@ -122,7 +126,7 @@ func Open(o Options) (*Log, error) {
 	l := &Log{registry: o.Registry, keys: Keys{Blinding: o.BlindingKeys, Personal: o.PersonalKeys}, settings: settings,
 		finder: leader.NewFinder(settings), inside: o.InProcess, logger: o.Logger, timeout: o.Timeout, patience: o.Patience,
 		changed: make(chan struct{}), supervised: make(chan struct{}),
-		lost: time.Now()}
+		lost: time.Now(), newsMost: newsEvents}
 	if o.BlindingKeys != nil {
 		l.CheckProofsWith(o.BlindingKeys)
 	}

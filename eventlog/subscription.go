@@ -52,6 +52,9 @@ type Subscription struct {
 	Unfiltered bool
 	// OnError receives the error of each interruption before the subscription continues; it may be nil.
 	OnError func(error)
+
+	// everything is set by Follow if no events are left out but those of other programs.
+	everything bool
 }
 
 const (
@@ -69,6 +72,7 @@ func (l *Log) Follow(ctx context.Context, s Subscription, handle func(context.Co
 	if s.MaxBatch == 0 {
 		s.MaxBatch = 500
 	}
+	s.everything = len(s.Categories) == 0 && len(s.Types) == 0 && !s.Unfiltered
 	if len(s.Categories) == 0 {
 		s.Categories = l.registry.Categories()
 	}
@@ -157,26 +161,72 @@ func (l *Log) followOnce(parent context.Context, s *Subscription, handle func(co
 		}
 		s.After = after
 	}
+	for {
+		joined, err := l.followAlone(ctx, parent, node, s, handle)
+		if joined == nil {
+			return l.interrupted(err)
+		}
+		err = l.followNews(ctx, parent, s, joined, handle)
+		if !errors.Is(err, fellBehind{}) {
+			return l.interrupted(err)
+		}
+	}
+}
+
+// followAlone follows by a subscription of its own. Where the follower may share the news and has caught up, it ends, and returns
+// them.
+func (l *Log) followAlone(ctx, parent context.Context, node *session, s *Subscription, handle func(context.Context, Batch) error) (
+	joined *news, err error,
+) {
+	ctx, done := context.WithCancelCause(ctx)
+	defer done(nil)
 	subscription, err := node.streams.read(ctx, s.request())
 	if err != nil {
 		node.suspect()
-		return l.interrupted(node.reason(err))
+		return nil, node.reason(err)
 	}
-
 	arrived := newArrivals()
 	pumped := make(chan struct{})
 	go func() {
 		defer close(pumped)
 		arrived.pump(ctx, subscription)
 	}()
-	markAt := func(at domain.Position) (domain.Mark, error) { return once(parent, node, l.markAt(at)) }
-	err = l.batch(parent, s, arrived, markAt, handle)
+	source := batchSource{take: arrived.take, waiting: arrived.waiting,
+		markAt: func(at domain.Position) (domain.Mark, error) { return once(parent, node, l.markAt(at)) }}
+	if s.everything {
+		source.handOff = func() bool {
+			joined = l.newsOf(node, s.After)
+			return joined != nil
+		}
+	}
+	err = l.batch(parent, s, source, handle)
 	if errors.Is(err, errSubscriptionOver) {
 		err = &interruption{context.Cause(ctx)}
 	}
-	done()
+	done(nil)
 	<-pumped
-	return l.interrupted(err)
+	return joined, err
+}
+
+// followNews follows by the news that are shared.
+func (l *Log) followNews(ctx, parent context.Context, s *Subscription, of *news, handle func(context.Context, Batch) error) error {
+	reader, stop := of.reader(ctx, s.After, s.Undecoded)
+	defer stop()
+	err := l.batch(parent, s, batchSource{take: reader.take, waiting: reader.waiting}, handle)
+	if errors.Is(err, errSubscriptionOver) {
+		err = &interruption{context.Cause(ctx)}
+	}
+	return err
+}
+
+// batchSource is where batches come from.
+type batchSource struct {
+	take    func(most int) arrived
+	waiting func() bool
+	// markAt returns the mark of the last event up to a position. It is needed where events are selected by type.
+	markAt func(domain.Position) (domain.Mark, error)
+	// handOff is asked whenever the follower has caught up, and says whether the batches are to end there; it may be nil.
+	handOff func() bool
 }
 
 // interrupted names the right that is missing, if that is why a subscription was interrupted: waiting does not help then.
@@ -197,12 +247,10 @@ const markEvery = time.Second
 
 // batch passes what arrives to handle in batches. A batch takes everything that has arrived, up to s.MaxBatch events.
 // Batches are therefore small when few events arrive, and grow when handle is slower than the arrivals.
-func (l *Log) batch(ctx context.Context, s *Subscription, arrived *arrivals, markAt func(domain.Position) (domain.Mark, error),
-	handle func(context.Context, Batch) error,
-) error {
+func (l *Log) batch(ctx context.Context, s *Subscription, from batchSource, handle func(context.Context, Batch) error) error {
 	live, marked := false, time.Now()
 	for {
-		next := arrived.take(s.MaxBatch)
+		next := from.take(s.MaxBatch)
 		b, failure := Batch{Last: s.Last, Through: next.through}, next.err
 		live = live || next.caughtUp
 		if last := l.lastHeld(next.events); last != nil {
@@ -217,10 +265,10 @@ func (l *Log) batch(ctx context.Context, s *Subscription, arrived *arrivals, mar
 			}
 		}
 		if b.Through != (domain.Position{}) && s.After.Before(b.Through) {
-			b.Live = live && !arrived.waiting()
+			b.Live = live && !from.waiting()
 			known := b.Last.Position == b.Through // nothing that was left out lies between
 			if len(s.Types) > 0 && !s.Unfiltered && !known && (b.Live || time.Since(marked) > markEvery) {
-				last, err := markAt(b.Through)
+				last, err := from.markAt(b.Through)
 				if err != nil {
 					return err
 				}
@@ -231,7 +279,7 @@ func (l *Log) batch(ctx context.Context, s *Subscription, arrived *arrivals, mar
 				return err
 			}
 			s.After, s.Last = b.Through, b.Last
-		} else if live && failure == nil && !arrived.waiting() {
+		} else if live && failure == nil && !from.waiting() {
 			// The subscription has caught up without a new event: an empty batch reports it.
 			b.Through, b.Live = s.After, true
 			if err := handle(ctx, b); err != nil {
@@ -240,6 +288,9 @@ func (l *Log) batch(ctx context.Context, s *Subscription, arrived *arrivals, mar
 		}
 		if failure != nil {
 			return failure
+		}
+		if b.Live && from.handOff != nil && from.handOff() {
+			return nil
 		}
 	}
 }
@@ -274,6 +325,9 @@ func (l *Log) decodeAll(stored []Recorded, s *Subscription, live bool) ([]Record
 	for part := range parts {
 		wait.Go(func() {
 			for i := part * len(stored) / parts; i < (part+1)*len(stored)/parts; i++ {
+				if stored[i].Event != nil {
+					continue // decoded for all followers
+				}
 				if failures[i] = l.decodeInto(&stored[i], metadataOf); failures[i] != nil && s.KeepUnreadable {
 					stored[i].Event, failures[i] = Unreadable{failures[i]}, nil
 				}
