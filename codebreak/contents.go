@@ -107,7 +107,7 @@ func (c *contents) kits(e supply.StockEvent) {
 	case supply.KitReturned:
 		c.patient(e.Patient).kit(Kit{Kit: e.Kit, Status: "returned", On: e.On})
 	case supply.DispensingDateCorrected:
-		c.patient(e.Patient).correct(e.Kit, e.From, e.To, "dispensed")
+		c.patient(e.Patient).correct(e.Kit, e.From, e.To, "dispensed", "recalled")
 	case supply.ReturnDateCorrected:
 		c.patient(e.Patient).correct(e.Kit, e.From, e.To, "returned", "not_returned")
 	case supply.KitPutBack:

@@ -83,7 +83,8 @@ func TestEveryWrongDayOfAPatientIsCorrected(t *testing.T) {
 		t.Errorf("the patient is %+v", v)
 	}
 	if !slices.ContainsFunc(v.Steps, func(step patientviews.Step) bool {
-		return step.What == "ScreeningDateCorrected" && step.By == "crc.one" && step.Note == "2026-02-01 -> 2026-01-31: The source has another day"
+		return step.What == "ScreeningDateCorrected" && step.By == "crc.one" &&
+			step.Note == "2026-02-01 -> 2026-01-31: The source has another day"
 	}) {
 		t.Errorf("the history is %+v", v.Steps)
 	}

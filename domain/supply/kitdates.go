@@ -134,7 +134,8 @@ func CorrectReturn(s Stock, cmd CorrectReturnDate, call domain.Call) ([]StockEve
 	if k.LastUsedOn == cmd.From || slices.Contains(k.ReturnedOn, cmd.From) {
 		recorded = cmd.From
 	}
-	if err := domain.First(domain.MayCorrect(recorded, cmd.From, cmd.To), domain.At("to", k.notBeforeGiven(cmd.To, "the return"))); err != nil {
+	err = domain.First(domain.MayCorrect(recorded, cmd.From, cmd.To), domain.At("to", k.notBeforeGiven(cmd.To, "the return")))
+	if err != nil {
 		return nil, err
 	}
 	corrected := ReturnDateCorrected{OfStock: OfStock{cmd.Patient.Study(), LocationID(cmd.Site)}, Patient: cmd.Patient, Kit: cmd.Kit,
