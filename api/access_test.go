@@ -76,6 +76,8 @@ var entitled = map[string]struct {
 	"CorrectConsentDate":        {thePatient, siteStaff},
 	"VoidConsent":               {thePatient, siteStaff},
 	"CorrectEnrollmentDate":     {thePatient, siteStaff},
+	"CorrectScreeningDate":      {thePatient, siteStaff},
+	"CorrectEndDate":            {thePatient, siteStaff},
 	"CorrectAge":                {thePatient, siteStaff},
 	"CorrectSex":                {thePatient, siteStaff},
 	"DiscontinuePatient":        {thePatient, siteStaff},
@@ -162,6 +164,8 @@ var entitled = map[string]struct {
 	"ReturnKit":                 {thePatient, siteStaff},
 	"ReconcileKit":              {thePatient, siteStaff},
 	"RecountKit":                {thePatient, siteStaff},
+	"CorrectDispensingDate":     {thePatient, siteStaff},
+	"CorrectReturnDate":         {thePatient, siteStaff},
 	"RecordKitNotReturned":      {thePatient, siteStaff},
 	"ReviewAlert": {theAlert, append([]user.Role{user.SafetyOfficer},
 		siteStaff...)}, // a clinical one; those of supply are also for who moves drug

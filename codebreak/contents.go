@@ -106,6 +106,10 @@ func (c *contents) kits(e supply.StockEvent) {
 		c.patient(e.Patient).kit(Kit{Kit: e.Kit, Visit: e.Visit, Status: "dispensed", On: e.On})
 	case supply.KitReturned:
 		c.patient(e.Patient).kit(Kit{Kit: e.Kit, Status: "returned", On: e.On})
+	case supply.DispensingDateCorrected:
+		c.patient(e.Patient).correct(e.Kit, e.From, e.To, "dispensed", "recalled")
+	case supply.ReturnDateCorrected:
+		c.patient(e.Patient).correct(e.Kit, e.From, e.To, "returned", "not_returned")
 	case supply.KitPutBack:
 		c.patient(e.Patient).kit(Kit{Kit: e.Kit, Visit: e.Visit, Status: "put_back"})
 	case supply.KitReplacementAsked:
@@ -157,6 +161,15 @@ func (p *ofPatient) kit(k Kit) {
 		k.Visit = p.Kits[i].Visit
 	}
 	p.Kits[i] = k
+}
+
+// correct changes the day of what a kit is, if it is one of these and the day is the one that is corrected.
+func (p *ofPatient) correct(n supply.KitNumber, from, to domain.Date, statuses ...string) {
+	for i, k := range p.Kits {
+		if k.Kit == n && k.On == from && slices.Contains(statuses, k.Status) {
+			p.Kits[i].On = to
+		}
+	}
 }
 
 // takeChanged returns the drawn patients whose envelopes have to be written, by study, and forgets that they have to.

@@ -30,6 +30,12 @@ func TestWhatBecomesOfKits(t *testing.T) {
 		"recalled": {[]supply.StockEvent{recalled}, Kit{Kit: "K1", Visit: "week-4", Status: "recalled", On: "2026-03-01"}},
 		"recalled by error": {[]supply.StockEvent{recalled, supply.LotRecallEnded{OfStock: at, AtHome: []supply.KitNumber{"K1"}}},
 			Kit{Kit: "K1", Visit: "week-4", Status: "dispensed", On: "2026-03-01"}},
+		"given on another day": {[]supply.StockEvent{recalled, supply.DispensingDateCorrected{OfStock: at, Patient: anna, Kit: "K1",
+			From: "2026-03-01", To: "2026-03-02"}}, Kit{Kit: "K1", Visit: "week-4", Status: "recalled", On: "2026-03-02"}},
+		"back on another day": {[]supply.StockEvent{supply.KitReturned{OfStock: at, Patient: anna, Kit: "K1", On: "2026-04-01"},
+			supply.DispensingDateCorrected{OfStock: at, Patient: anna, Kit: "K1", From: "2026-03-01", To: "2026-03-02"},
+			supply.ReturnDateCorrected{OfStock: at, Patient: anna, Kit: "K1", From: "2026-04-01", To: "2026-04-02"}},
+			Kit{Kit: "K1", Visit: "week-4", Status: "returned", On: "2026-04-02"}},
 		"another lot recalled": {[]supply.StockEvent{supply.KitsQuarantined{OfStock: at, Kits: []supply.KitNumber{"K9"}}},
 			Kit{Kit: "K1", Visit: "week-4", Status: "dispensed", On: "2026-03-01"}},
 	} {

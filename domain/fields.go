@@ -142,3 +142,16 @@ func named[T ~string](last string, values []T) string {
 	}
 	return words.String()
 }
+
+// MayCorrect refuses a correction of a value that is not the recorded one, because somebody may have corrected it meanwhile
+// (code other_value_recorded), and one that changes nothing (code nothing_to_correct).
+func MayCorrect[T ~string](recorded, from, to T) error {
+	if from != recorded {
+		return refuse.WrongState("other_value_recorded", "%q is recorded, not %.60q", string(recorded), string(from)).At("from").
+			Do("read the patient's record again")
+	}
+	if to == recorded {
+		return refuse.Because("nothing_to_correct", "%q is recorded already", string(recorded)).At("to").Do("nothing is left to do")
+	}
+	return nil
+}

@@ -8,6 +8,7 @@ import (
 	"casebook/commands"
 	"casebook/domain"
 	"casebook/domain/patient"
+	"casebook/domain/supply"
 )
 
 // Commands are the commands that record a patient's way through the study.
@@ -155,11 +156,21 @@ var Commands = []commands.Command{
 	commands.Handle(patient.Decider, patient.Rescreen).
 		AllowedTo(access.Processes).
 		Upcast(domain.Unchanged),
-	commands.HandleWithFacts(patient.Decider, commands.StudyOfPatient, patient.CorrectEnrollment).
+	commands.HandleWithFacts(patient.Decider, firstKit, patient.CorrectEnrollment).
 		AllowedTo(access.SiteStaff).
 		Described("Correct the day of an enrolment",
 			patient.CorrectEnrollmentDate{OfPatient: domain.ForPatient("PAIN1.S-0001"), From: "2026-02-03", To: "2026-02-02",
 				Reasoned: domain.Because("Mistyped")}),
+	commands.HandleWithFacts(patient.Decider, ofSamePerson[patient.CorrectScreeningDate], patient.CorrectScreening).
+		AllowedTo(access.SiteStaff).
+		Described("Correct the day of a screening",
+			patient.CorrectScreeningDate{OfPatient: domain.ForPatient("PAIN1.S-0001"), From: "2026-02-01", To: "2026-01-31",
+				Reasoned: domain.Because("The screening log has the day before")}),
+	commands.HandleWithFacts(patient.Decider, ofSamePerson[patient.CorrectEndDate], patient.CorrectEnd).
+		AllowedTo(access.SiteStaff).
+		Described("Correct the day of a step that ended something, such as a withdrawal",
+			patient.CorrectEndDate{OfPatient: domain.ForPatient("PAIN1.S-0001"), Step: patient.StepWithdrawal, From: "2026-05-01",
+				To: "2026-04-30", Reasoned: domain.Because("The patient called the day before")}),
 	commands.HandleWithFacts(patient.Decider, commands.StudyOfPatient, patient.CorrectAgeAtScreening).
 		AllowedTo(access.SiteStaff).
 		Described("Correct a patient's age at screening",
@@ -186,6 +197,48 @@ func undoing(ctx context.Context, reader commands.Reader, c patient.UndoPatientS
 		return facts, err
 	}
 	facts.Earlier, err = commands.ReadNewest(ctx, reader, patient.Decider, string(who.RescreeningOf))
+	return facts, err
+}
+
+// firstKit reads the facts of CorrectEnrollmentDate: the study, and when one of the patient's sites first gave out a kit.
+func firstKit(ctx context.Context, reader commands.Reader, c patient.CorrectEnrollmentDate) (facts patient.Redating, err error) {
+	if facts.Study, err = commands.StudyOfPatient(ctx, reader, c); err != nil {
+		return facts, err
+	}
+	who, err := commands.PatientOf(ctx, reader, c)
+	if err != nil || !who.Exists() {
+		return facts, err
+	}
+	for _, site := range append(who.FormerSites(), who.Site) {
+		stock, err := commands.ReadNewest(ctx, reader, supply.StockDecider, supply.StockID(who.Study, supply.LocationID(site)))
+		if err != nil {
+			return facts, err
+		}
+		on := stock.FirstGivenOn(who.ID, who.Follows(facts.Study).GivesBeforeDraw)
+		if on != "" && (facts.GivenOn == "" || on < facts.GivenOn) {
+			facts.GivenOn = on
+		}
+	}
+	return facts, nil
+}
+
+// ofSamePerson reads the facts of a correction of a day that the records of the same person depend on: the study and these records.
+func ofSamePerson[C domain.AboutPatient](ctx context.Context, reader commands.Reader, c C) (facts patient.Rescreening, err error) {
+	if facts.Study, err = commands.StudyOfPatient(ctx, reader, c); err != nil {
+		return facts, err
+	}
+	who, err := commands.PatientOf(ctx, reader, c)
+	if err != nil {
+		return facts, err
+	}
+	if who.RescreeningOf != "" {
+		if facts.Earlier, err = commands.ReadNewest(ctx, reader, patient.Decider, string(who.RescreeningOf)); err != nil {
+			return facts, err
+		}
+	}
+	if who.RescreenedAs != "" {
+		facts.Later, err = commands.ReadNewest(ctx, reader, patient.Decider, string(who.RescreenedAs))
+	}
 	return facts, err
 }
 

@@ -260,6 +260,16 @@ var Commands = []commands.Command{
 		Described("Correct the doses of a kit that were accounted for",
 			supply.RecountKit{Site: "DE-01", OfPatient: domain.ForPatient("PAIN1.S-0001"), Kit: exampleKits[0],
 				Returned: 3, Used: 24, Lost: 1, Reasoned: domain.Because("The monitor has counted three")}),
+	commands.HandleWithFacts(supply.StockDecider, enrolledOn, supply.CorrectDispensing).
+		AllowedTo(access.SiteStaff).
+		Described("Correct the day on which a patient was given a kit",
+			supply.CorrectDispensingDate{Site: "DE-01", OfPatient: domain.ForPatient("PAIN1.S-0001"), Kit: exampleKits[0], From: "2026-02-03",
+				To: "2026-02-04", Reasoned: domain.Because("The dispensing log has the fourth")}),
+	commands.Handle(supply.StockDecider, supply.CorrectReturn).
+		AllowedTo(access.SiteStaff).
+		Described("Correct the day on which a patient gave a kit back, or used it last",
+			supply.CorrectReturnDate{Site: "DE-01", OfPatient: domain.ForPatient("PAIN1.S-0001"), Kit: exampleKits[0], From: "2026-03-03",
+				To: "2026-03-02", Reasoned: domain.Because("The dispensing log has the second")}),
 }
 
 // maxExpiring bounds how many kits are shown at once.
@@ -371,6 +381,17 @@ func onPatientKits[C domain.AboutPatient](decide stockDecision[C]) *commands.Dec
 		facts.Dosing = who.Dosing(levels)
 		return facts, err
 	}, decide)
+}
+
+// enrolledOn reads the facts of CorrectDispensingDate: the patient's version of the protocol, and the day of the enrolment.
+func enrolledOn(ctx context.Context, reader commands.Reader, c supply.CorrectDispensingDate) (f supply.Facts, err error) {
+	in, err := commands.StudyOfPatient(ctx, reader, c)
+	if err != nil {
+		return f, err
+	}
+	who, err := commands.ReadNewest(ctx, reader, patient.Decider, string(c.Patient))
+	f.Study, f.EnrolledOn = who.Follows(in), who.DayZero()
+	return f, err
 }
 
 // whetherLeft reads the facts of SetKitsAside: whether the patient is still treated, and where, and the patient's visits.

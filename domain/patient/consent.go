@@ -74,7 +74,8 @@ func Consent(p Patient, s study.Study, cmd RecordConsent, call domain.Call) ([]E
 		return nil, refuse.WrongState("consent_recorded", "the patient has signed consent version %s on %s", cmd.ConsentVersion,
 			p.Consents[i].On).At("consentVersion").Do("nothing is left to do until another version is in force")
 	}
-	if err := p.maySign(s.Version(version).Minors, cmd); err != nil {
+	represented := slices.Contains(cmd.Signers, SignedByRepresentative)
+	if err := p.maySign(s.Version(version).Minors, cmd.On, represented, cmd.Assent); err != nil {
 		return nil, err
 	}
 	later := slices.ContainsFunc(p.Consents, func(c Signature) bool { return c.Protocol > version })
@@ -103,12 +104,11 @@ func (c RecordConsent) validate() error {
 
 // maySign refuses a consent that is not valid for a minor (codes age_not_recorded, representative_missing, assent_missing). The age on
 // the day of the signature is the one at screening with the full years since.
-func (p Patient) maySign(rule *study.Minors, cmd RecordConsent) error {
+func (p Patient) maySign(rule *study.Minors, on domain.Date, represented, assent bool) error {
 	if rule == nil {
 		return nil
 	}
-	represented := slices.Contains(cmd.Signers, SignedByRepresentative)
-	age := p.AgeYears + max(0, cmd.On.DaysSince(p.ScreenedOn))/366
+	age := p.AgeYears + max(0, on.DaysSince(p.ScreenedOn))/366
 	switch {
 	case p.AgeYears == 0 && !represented: // an infant of less than a year has a representative
 		return refuse.Because("age_not_recorded", "the patient's age is not recorded, and the protocol has a rule for minors").At("patient").
@@ -118,7 +118,7 @@ func (p Patient) maySign(rule *study.Minors, cmd RecordConsent) error {
 	case !represented:
 		return refuse.Because("representative_missing", "the patient is %d years old, and no legal representative has signed", age).
 			At("signers").Do("have the legal representative sign (ICH E6(R3) 2.8.12)")
-	case rule.AssentFrom > 0 && age >= rule.AssentFrom && !cmd.Assent:
+	case rule.AssentFrom > 0 && age >= rule.AssentFrom && !assent:
 		return refuse.Because("assent_missing", "the patient is %d years old, and has not given the assent", age).
 			At("assent").Do("ask the patient for the assent (ICH E6(R3) 2.8.12)")
 	}

@@ -148,7 +148,7 @@ func CorrectVisit(p Patient, s study.Study, cmd CorrectVisitDate, call domain.Ca
 	if err != nil {
 		return nil, err
 	}
-	if err := domain.First(cmd.To.NotAfterToday("to", call), mayCorrect(on, cmd.From, cmd.To)); err != nil {
+	if err := domain.First(cmd.To.NotAfterToday("to", call), domain.MayCorrect(on, cmd.From, cmd.To)); err != nil {
 		return nil, err
 	}
 	corrected := VisitDateCorrected{Patient: p.ID, Visit: cmd.Visit, From: cmd.From, To: cmd.To, Reason: cmd.Reason}
@@ -198,7 +198,7 @@ func CorrectConsent(p Patient, s study.Study, cmd CorrectConsentDate, call domai
 	if i < 0 {
 		return nil, consentNotRecorded(cmd.ConsentVersion)
 	}
-	if err := mayCorrect(p.Consents[i].On, cmd.From, cmd.To); err != nil {
+	if err := domain.MayCorrect(p.Consents[i].On, cmd.From, cmd.To); err != nil {
 		return nil, err
 	}
 	corrected := ConsentDateCorrected{Patient: p.ID, ConsentVersion: cmd.ConsentVersion, From: cmd.From, To: cmd.To, Reason: cmd.Reason,
@@ -213,9 +213,9 @@ func tooEarly(_ int, err error) bool {
 	return refused && (r.Code == "consent_before_publication" || r.Code == "consent_before_approval")
 }
 
-// firstProcedureOn returns the day of the first visit, or of the enrolment if that was earlier; "" before both.
+// firstProcedureOn returns the day of the first visit, or of the enrolment if that was earlier, also while it is under way; "" before both.
 func (p Patient) firstProcedureOn() domain.Date {
-	first := p.EnrolledOn
+	first := p.DayZero()
 	for _, on := range p.Visits {
 		if first == "" || on < first {
 			first = on
@@ -224,10 +224,18 @@ func (p Patient) firstProcedureOn() domain.Date {
 	return first
 }
 
+// Redating is the facts of CorrectEnrollment: the study, and the first day on which the patient was given a kit that is not given before
+// the enrolment; "" for none.
+type Redating struct {
+	Study   study.Study
+	GivenOn domain.Date
+}
+
 // CorrectEnrollment decides about CorrectEnrollmentDate. It refuses reason_required, value_too_long, malformed_date,
 // captured_in_future, patient_not_found, patient_not_enrolled, other_value_recorded, nothing_to_correct,
-// enrolled_before_screening and ended_before_enrollment.
-func CorrectEnrollment(p Patient, s study.Study, cmd CorrectEnrollmentDate, call domain.Call) ([]Event, error) {
+// enrolled_before_screening, ended_before_enrollment and dispensed_before_enrollment.
+func CorrectEnrollment(p Patient, facts Redating, cmd CorrectEnrollmentDate, call domain.Call) ([]Event, error) {
+	s := facts.Study
 	if err := domain.First(domain.Reason(cmd.Reason), cmd.To.NotAfterToday("to", call)); err != nil {
 		return nil, err
 	}
@@ -237,7 +245,7 @@ func CorrectEnrollment(p Patient, s study.Study, cmd CorrectEnrollmentDate, call
 	case p.EnrolledOn == "":
 		return nil, refuse.WrongState("patient_not_enrolled", "the patient is not enrolled").At("patient").Do("enrol the patient first")
 	}
-	err := domain.First(mayCorrect(p.EnrolledOn, cmd.From, cmd.To),
+	err := domain.First(domain.MayCorrect(p.EnrolledOn, cmd.From, cmd.To),
 		cmd.To.NotBefore(p.ScreenedOn, "enrolled_before_screening", "to", "the enrolment", "the screening"))
 	if err != nil {
 		return nil, err
@@ -246,6 +254,12 @@ func CorrectEnrollment(p Patient, s study.Study, cmd CorrectEnrollmentDate, call
 		if end != "" && end < cmd.To {
 			return nil, refuse.Because("ended_before_enrollment", "the enrolment on %s lies after the end on %s", cmd.To, end).At("to").
 				Do("check both days")
+		}
+	}
+	if facts.GivenOn != "" {
+		err := facts.GivenOn.NotBefore(cmd.To, "dispensed_before_enrollment", "to", "giving out a kit", "the enrolment")
+		if err != nil {
+			return nil, err
 		}
 	}
 	corrected := EnrollmentDateCorrected{Patient: p.ID, From: cmd.From, To: cmd.To, Reason: cmd.Reason, Site: p.otherSite(p.EnrolledAt)}
@@ -262,12 +276,13 @@ func CorrectAgeAtScreening(p Patient, s study.Study, cmd CorrectAge, _ domain.Ca
 	if !p.Exists() {
 		return nil, patientNotFound()
 	}
-	if err := mayCorrect(strconv.Itoa(p.AgeYears), strconv.Itoa(cmd.From), strconv.Itoa(cmd.To)); err != nil {
+	if err := domain.MayCorrect(strconv.Itoa(p.AgeYears), strconv.Itoa(cmd.From), strconv.Itoa(cmd.To)); err != nil {
 		return nil, err
 	}
 	now := p
 	now.AgeYears = cmd.To
-	return []Event{AgeCorrected{Patient: p.ID, From: cmd.From, To: cmd.To, Reason: cmd.Reason, Candidate: now.stratumError(p.Follows(s))}}, nil
+	return p.correcting(s, AgeCorrected{Patient: p.ID, From: cmd.From, To: cmd.To, Reason: cmd.Reason,
+		Candidate: now.stratumError(p.Follows(s))}), nil
 }
 
 // CorrectRecordedSex decides about CorrectSex. It refuses reason_required, value_too_long, value_missing, unknown_code,
@@ -280,25 +295,12 @@ func CorrectRecordedSex(p Patient, s study.Study, cmd CorrectSex, _ domain.Call)
 	if !p.Exists() {
 		return nil, patientNotFound()
 	}
-	if err := mayCorrect(p.Sex, cmd.From, cmd.To); err != nil {
+	if err := domain.MayCorrect(p.Sex, cmd.From, cmd.To); err != nil {
 		return nil, err
 	}
 	now := p
 	now.Sex = cmd.To
 	return []Event{SexCorrected{Patient: p.ID, From: cmd.From, To: cmd.To, Reason: cmd.Reason, Candidate: now.stratumError(p.Follows(s))}}, nil
-}
-
-// mayCorrect refuses a correction of a value that is not the recorded one, because somebody may have corrected it meanwhile
-// (code other_value_recorded), and one that changes nothing (code nothing_to_correct).
-func mayCorrect[T ~string](recorded, from, to T) error {
-	if from != recorded {
-		return refuse.WrongState("other_value_recorded", "%q is recorded, not %.60q", string(recorded), string(from)).At("from").
-			Do("read the patient's record again")
-	}
-	if to == recorded {
-		return refuse.Because("nothing_to_correct", "%q is recorded already", string(recorded)).At("to").Do("nothing is left to do")
-	}
-	return nil
 }
 
 // Signature is a consent that the patient signed.
@@ -311,6 +313,8 @@ type Signature struct {
 	// site is the one that the patient was at when it was recorded, and lifted what the patient was asked to sign again with it.
 	site   domain.SiteID
 	lifted *Reconsent
+	// represented says that a legal representative has signed, and assent that a minor has agreed.
+	represented, assent bool
 }
 
 // with returns the signatures with one more. One that was recorded late goes before the first of a later version.
@@ -320,7 +324,7 @@ func (p Patient) with(e ConsentRecorded) []Signature {
 		at = slices.IndexFunc(p.Consents, func(s Signature) bool { return s.Protocol > e.Protocol })
 	}
 	return slices.Insert(slices.Clone(p.Consents), max(at, 0), Signature{Version: e.ConsentVersion, On: e.On, Protocol: e.Protocol,
-		site: p.Site})
+		site: p.Site, represented: slices.Contains(e.Signers, SignedByRepresentative), assent: e.Assent})
 }
 
 // signature returns the index of the consent of a version, or -1.

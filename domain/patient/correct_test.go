@@ -30,6 +30,11 @@ func correctingIn[C any](decide func(patient.Patient, study.Study, C, domain.Cal
 	return scenario.SentWithFacts(decide, stratified(), cmd, call)
 }
 
+func correctingEnrolment(s study.Study, from, to domain.Date) decision {
+	return scenario.SentWithFacts(patient.CorrectEnrollment, patient.Redating{Study: s}, patient.CorrectEnrollmentDate{OfPatient: ofAnna,
+		From: from, To: to, Reasoned: domain.Because("mistyped")}, call)
+}
+
 // Levels that follow from the record are not typed, and one that contradicts the record is refused.
 func TestFactorsFollowFromTheRecord(t *testing.T) {
 	enrol := func(factors map[string]string) decision {
@@ -162,8 +167,7 @@ func TestConsentDatesAreCorrected(t *testing.T) {
 func TestEnrolmentDatesAreCorrected(t *testing.T) {
 	given := in(t, patient.StatusEnrolled)
 	correct := func(from, to domain.Date) decision {
-		return correctingIn(patient.CorrectEnrollment, patient.CorrectEnrollmentDate{OfPatient: ofAnna, From: from, To: to,
-			Reasoned: domain.Because("mistyped")})
+		return correctingEnrolment(stratified(), from, to)
 	}
 	p := given.When(correct("2026-02-03", "2026-02-04")).
 		Then(patient.EnrollmentDateCorrected{Patient: anna, From: "2026-02-03", To: "2026-02-04", Reason: "mistyped"}).State()
@@ -176,6 +180,14 @@ func TestEnrolmentDatesAreCorrected(t *testing.T) {
 	given.When(correct("2026-02-04", "2026-02-05")).ThenRefused("other_value_recorded")
 	given.Given(stopped).When(correct("2026-02-03", "2026-03-02")).ThenRefused("ended_before_enrollment")
 	in(t, patient.StatusConsented).When(correct("2026-02-03", "2026-02-04")).ThenRefused("patient_not_enrolled")
+	// No kit was given out before the enrolment.
+	withKit := func(to domain.Date) decision {
+		return scenario.SentWithFacts(patient.CorrectEnrollment, patient.Redating{Study: stratified(), GivenOn: "2026-02-05"},
+			patient.CorrectEnrollmentDate{OfPatient: ofAnna, From: "2026-02-03", To: to, Reasoned: domain.Because("mistyped")}, call)
+	}
+	given.When(withKit("2026-02-06")).ThenRefused("dispensed_before_enrollment")
+	given.When(withKit("2026-02-05")).Then(patient.EnrollmentDateCorrected{Patient: anna, From: "2026-02-03", To: "2026-02-05",
+		Reason: "mistyped"})
 }
 
 // An age or a sex that was wrong at the draw is a stratum error. The assignment stays.

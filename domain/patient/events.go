@@ -56,6 +56,8 @@ var events = []domain.EventType{
 	domain.Stored[ConsentVoided]("ConsentVoided"),
 	domain.Stored[Rescreened]("PatientRescreened"),
 	domain.Stored[DosingJudged]("DosingJudged"),
+	domain.Stored[ScreeningDateCorrected]("ScreeningDateCorrected"),
+	domain.Stored[EndDateCorrected]("EndDateCorrected"),
 }
 
 // withdrewEverything is the upcast of ConsentWithdrawn from version 1, which ended the participation and with it everything

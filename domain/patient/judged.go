@@ -86,8 +86,14 @@ func (p Patient) verdictOf(s study.Study, id string, on domain.Date) DeviationKi
 // verdictOfConsent returns what a signature would be as a deviation; "" for none.
 func (p Patient) verdictOfConsent(s study.Study, i int) DeviationKind {
 	c, first := p.Consents[i], p.firstProcedureOn()
-	if i == 0 && first != "" && c.On > first || tooEarly(s.ConsentOn(c.Version, p.siteOn(c.On), c.On)) {
+	if i == 0 && first != "" && c.On > first || tooEarly(s.ConsentOn(c.Version, p.siteOn(c.On), c.On)) || p.lacksSigner(s, c) {
 		return DeviationConsent
 	}
 	return ""
+}
+
+// lacksSigner says whether a minor's consent lacks the representative or the assent, by the age that is recorded now.
+func (p Patient) lacksSigner(s study.Study, c Signature) bool {
+	version := s.Version(c.Protocol)
+	return version != nil && p.AgeYears > 0 && p.maySign(version.Minors, c.On, c.represented, c.assent) != nil
 }

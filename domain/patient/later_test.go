@@ -87,8 +87,7 @@ func TestAConsentIsTakenBack(t *testing.T) {
 // A correction of a day has everything judged again that depends on the day.
 func TestCorrectionsJudgeOtherDaysAgain(t *testing.T) {
 	enrolment := func(to domain.Date) decision {
-		return correctingIn(patient.CorrectEnrollment, patient.CorrectEnrollmentDate{OfPatient: ofAnna, From: "2026-02-03", To: to,
-			Reasoned: domain.Because("mistyped")})
+		return correctingEnrolment(stratified(), "2026-02-03", to)
 	}
 	moved := func(to domain.Date) patient.EnrollmentDateCorrected {
 		return patient.EnrollmentDateCorrected{Patient: anna, From: "2026-02-03", To: to, Reason: "mistyped"}
@@ -126,8 +125,7 @@ func TestCorrectionsJudgeOtherDaysAgain(t *testing.T) {
 // Figures of a site keep the patient who was enrolled there and has moved.
 func TestCorrectionsAfterATransferNameTheFormerSite(t *testing.T) {
 	moved := in(t, patient.StatusEnrolled).Given(transferred)
-	moved.When(correctingIn(patient.CorrectEnrollment, patient.CorrectEnrollmentDate{OfPatient: ofAnna, From: "2026-02-03", To: "2026-02-04",
-		Reasoned: domain.Because("mistyped")})).
+	moved.When(correctingEnrolment(stratified(), "2026-02-03", "2026-02-04")).
 		Then(patient.EnrollmentDateCorrected{Patient: anna, From: "2026-02-03", To: "2026-02-04", Reason: "mistyped", Site: "A"})
 	moved.When(correctingIn(patient.CorrectConsent, patient.CorrectConsentDate{OfPatient: ofAnna, ConsentVersion: "1.0", From: "2026-02-02",
 		To: "2026-02-01", Reasoned: domain.Because("mistyped")})).

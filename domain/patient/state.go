@@ -92,6 +92,8 @@ type Patient struct {
 	former []formerSite
 	// weights are the recorded body weights, the last one at the end.
 	weights []weight
+	// firstFoundOn is the earliest day on which a recorded deviation was found.
+	firstFoundOn domain.Date
 	// undoable are the steps that can be undone, the last one at the end.
 	undoable []undoable
 }
@@ -227,8 +229,17 @@ func evolve(before Patient, e Event) Patient {
 		}
 	case ZoneChanged:
 		p = p.inZone(e.To, e.On)
+	case ScreeningDateCorrected:
+		p.ScreenedOn = e.To
+	case EndDateCorrected:
+		p = p.endedOnAnotherDay(e)
+		p.EndedOn, p.TreatmentEndedOn = e.EndedOn, e.TreatmentEndedOn
+	case ProtocolDeviationRecorded:
+		if p.firstFoundOn == "" || e.FoundOn < p.firstFoundOn {
+			p.firstFoundOn = e.FoundOn
+		}
 	case EnrollmentFailed, DoseResumed: // change only the status or the treatment
-	case ProtocolDeviationRecorded, DeviationCandidateDismissed, DeviationCandidateJudgedAgain, DosingJudged: // answer a candidate, or nothing
+	case DeviationCandidateDismissed, DeviationCandidateJudgedAgain, DosingJudged: // answer a candidate, or nothing
 	}
 	if p.ended() || p.Treatment == TreatmentEnded { // nobody is drawn any more
 		p.Drawing = false

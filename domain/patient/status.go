@@ -67,7 +67,8 @@ func (s Status) After(event Event) Status {
 	case VisitRecorded, TreatmentDiscontinued, DoseHeld, DoseResumed, Transferred, EligibilityOverridden, ProtocolDeviationRecorded,
 		DeviationCandidateDismissed, VisitSkipped, DoseChanged,
 		ProtocolVersionApplied, ReconsentRefused, VisitDateCorrected, VisitVoided, ConsentDateCorrected, EnrollmentDateCorrected,
-		AgeCorrected, SexCorrected, ZoneChanged, Unblinded, DeviationCandidateJudgedAgain, Rescreened, DosingJudged: // change no status
+		ScreeningDateCorrected, EndDateCorrected, AgeCorrected, SexCorrected, ZoneChanged, Unblinded, DeviationCandidateJudgedAgain,
+		Rescreened, DosingJudged: // change no status
 	}
 	return s
 }

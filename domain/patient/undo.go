@@ -154,8 +154,11 @@ func stepOf(e Event) (Step, domain.Date) {
 
 // remembering returns the steps that can be undone after an event that turns the patient p into next.
 func (p Patient) remembering(e Event, next Patient) []undoable {
-	if _, undone := e.(StepUndone); undone {
+	switch e.(type) {
+	case StepUndone:
 		return p.undoable[:max(0, len(p.undoable)-1):max(0, len(p.undoable)-1)]
+	case EndDateCorrected:
+		return next.undoable
 	}
 	step, on := stepOf(e)
 	if step == "" {

@@ -1,6 +1,7 @@
 package supply_test
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -37,7 +38,7 @@ func TestQuarantineAndRelease(t *testing.T) {
 	for n, want := range map[supply.KitNumber]supply.Kit{
 		"K1": {Status: supply.KitAvailable}, "K4": {Status: supply.KitIsAllocated, Patient: anna, Visit: "week-4"},
 	} {
-		if got, _ := released.State().Kits.Get(n); got != want {
+		if got, _ := released.State().Kits.Get(n); !reflect.DeepEqual(got, want) {
 			t.Errorf("the released kit %s is %+v, not %+v", n, got, want)
 		}
 	}

@@ -30,6 +30,8 @@ type DosingInterval struct {
 
 // UsedKit is a kit of an interval.
 type UsedKit struct {
+	// Given is the day on which it was given out; "" for one that was given out before this was noted.
+	Given domain.Date `json:"given,omitempty"`
 	// Reconciled says that its doses are accounted for, and Used how many of them were taken.
 	Reconciled bool `json:"reconciled,omitempty"`
 	Used       int  `json:"used,omitempty"`
@@ -47,8 +49,9 @@ type HeldDose struct {
 // DosingStep is something that changes what a patient has taken, or should have.
 type DosingStep struct {
 	What DosingStepKind `json:"what"`
-	// On is the day that it is about.
-	On domain.Date `json:"on,omitempty"`
+	// On is the day that it is about, and Was the wrong one in its place.
+	On  domain.Date `json:"on,omitempty"`
+	Was domain.Date `json:"was,omitempty"`
 	// Kit is the kit, given out by the site for the visit with the doses that are planned each day, and Used how many of its doses were
 	// taken.
 	Kit         KitNumber     `json:"kit,omitempty"`
@@ -62,7 +65,7 @@ type DosingStep struct {
 type DosingStepKind string
 
 // The kinds of steps: a kit is given out, comes back in whole or in part or is lost, is counted, or is found again; the dose is held, and
-// goes on.
+// goes on. The days on which a kit was given out or came back are corrected.
 const (
 	KitGiven    DosingStepKind = "given"
 	KitBack     DosingStepKind = "back"
@@ -70,6 +73,8 @@ const (
 	KitThere    DosingStepKind = "found"
 	DoseHeld    DosingStepKind = "held"
 	DoseResumed DosingStepKind = "resumed"
+	GivenOnDay  DosingStepKind = "given_on_other_day"
+	BackOnDay   DosingStepKind = "back_on_other_day"
 )
 
 // DosingStepOf returns the step that an event is, which was recorded on a day; false if it is none.
@@ -93,6 +98,10 @@ func DosingStepOf(e StockEvent, recordedOn domain.Date) (DosingStep, bool) {
 		return DosingStep{What: KitCounted, Kit: e.Kit, Used: e.Used}, true
 	case KitRecounted:
 		return DosingStep{What: KitCounted, Kit: e.Kit, Used: e.To.Used}, true
+	case DispensingDateCorrected:
+		return DosingStep{What: GivenOnDay, Kit: e.Kit, On: e.To, Was: e.From}, true
+	case ReturnDateCorrected:
+		return DosingStep{What: BackOnDay, Kit: e.Kit, On: e.UsedUntil, Was: e.From}, true
 	}
 	return DosingStep{}, false
 }
@@ -107,7 +116,11 @@ func (d Dosing) After(s DosingStep) Dosing {
 	case KitCounted:
 		return d.ofKit(s.Kit, func(k *UsedKit) { k.Reconciled, k.Used = true, s.Used })
 	case KitThere: // what was counted of it was wrong
-		return d.ofKit(s.Kit, func(k *UsedKit) { *k = UsedKit{} })
+		return d.ofKit(s.Kit, func(k *UsedKit) { *k = UsedKit{Given: k.Given} })
+	case GivenOnDay:
+		return d.givenOn(s)
+	case BackOnDay:
+		return d.ofKit(s.Kit, func(k *UsedKit) { k.Back = s.backOn(k.Back) })
 	case DoseHeld:
 		held := append(slices.Clone(d.Held), HeldDose{From: s.On})
 		d.Held = held[max(0, len(held)-MaxDosingIntervals):]
@@ -127,12 +140,42 @@ func (d Dosing) given(s DosingStep) Dosing {
 		in.From = s.On
 	}
 	in.From, in.DosesPerDay = min(in.From, s.On), max(in.DosesPerDay, s.DosesPerDay)
-	in = in.with(s.Kit, UsedKit{})
+	in = in.with(s.Kit, UsedKit{Given: s.On})
 	d = d.with(s.Visit, in)
 	if len(d.Intervals) > MaxDosingIntervals {
 		delete(d.Intervals, d.Visits()[0])
 	}
 	return d
+}
+
+// givenOn corrects the day on which a kit was given out. The interval begins with the first of its kits.
+func (d Dosing) givenOn(s DosingStep) Dosing {
+	for visit, in := range d.Intervals {
+		if _, has := in.Kits[s.Kit]; !has {
+			continue
+		}
+		from := s.On
+		for n, k := range in.Kits {
+			if n != s.Kit {
+				from = min(from, cmp.Or(k.Given, in.From))
+			}
+		}
+		in.From = from
+		d = d.with(visit, in)
+	}
+	return d.ofKit(s.Kit, func(k *UsedKit) { k.Given = s.On })
+}
+
+// backOn returns the day until which a kit was used, after a correction; back is the one before. A loss that was reported later stays the
+// last day, and a kit that is at home again has none.
+func (s DosingStep) backOn(back domain.Date) domain.Date {
+	switch back {
+	case "":
+		return ""
+	case s.Was:
+		return s.On
+	}
+	return max(back, s.On)
 }
 
 func (d Dosing) ofKit(kit KitNumber, change func(*UsedKit)) Dosing {

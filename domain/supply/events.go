@@ -237,6 +237,8 @@ var stockEvents = []domain.EventType{
 	domain.Stored[KitsRelabelled]("KitsRelabelled").InNoView("kits of one lot may be of one arm"),
 	domain.Stored[RecallActionRecorded]("RecallActionRecorded"),
 	domain.Stored[DestructionApproved]("DestructionApproved"),
+	domain.Stored[DispensingDateCorrected]("DispensingDateCorrected"),
+	domain.Stored[ReturnDateCorrected]("ReturnDateCorrected"),
 	domain.Stored[ReplacementsAllowed]("ReplacementsAllowed").InNoView("the alert that it settles shows it"),
 }
 

@@ -38,8 +38,13 @@ type Kit struct {
 	Doses      Doses
 	// Back is how many doses came back by the counts at the returns.
 	Back int
-	// NotReturned says that its patient does not bring it back, and needs no other one for it.
+	// NotReturned says that its patient does not bring it back, and needs no other one for it. LastUsedOn is the last day on which the
+	// patient used it.
 	NotReturned bool
+	LastUsedOn  domain.Date
+	// ReturnedOn are the days on which some of it came back, and FirstActedOn the first on which something was done about it in a recall.
+	ReturnedOn   []domain.Date
+	FirstActedOn domain.Date
 }
 
 // notBeforeGiven refuses a day on which the patient did not have the kit yet (code before_dispensing).
@@ -134,11 +139,19 @@ func (k Kit) After(n KitNumber, event StockEvent) Kit {
 		k.Status, k.Dispensed, k.GivenOn = KitIsDispensed, true, e.On
 	case KitReturned:
 		k.Status, k.Back = KitIsReturned, k.Back+e.Units
+		return k.returnedOn(e.On)
 	case KitPartlyReturned:
 		k.Back += e.Units
+		return k.returnedOn(e.On)
 	case KitNotReturned:
 		k = k.takenOut(KitLostByPatient)
-		k.NotReturned = true
+		k.NotReturned, k.LastUsedOn = true, e.On
+	case DispensingDateCorrected:
+		k.GivenOn = e.To
+	case ReturnDateCorrected:
+		return k.backOnAnotherDay(e)
+	case RecallActionRecorded:
+		return k.actedOn(e.On)
 	case KitReconciled:
 		k.Reconciled, k.Doses = true, Doses{e.Returned, e.Used, e.Lost}
 	case KitRecounted:
@@ -158,7 +171,7 @@ func (k Kit) After(n KitNumber, event StockEvent) Kit {
 		return k.takenOut(KitPendingDestruction)
 	case ResupplyFellShort, ResupplyWithheld, ResupplyPredicted, StockHeld, StockRefused, HoldReleased,
 		AllocationFailed: // they name no kit openly
-	case KitsRelabelled, UnscheduledKitAsked, RecallActionRecorded, ReplacementsAllowed: // they leave the kit where it is
+	case KitsRelabelled, UnscheduledKitAsked, ReplacementsAllowed: // they leave the kit where it is
 	}
 	return k
 }
@@ -225,7 +238,7 @@ func (k Kit) takenOut(to KitStatus) Kit {
 // found returns the kit after it was found. A patient has it again who had it, and otherwise somebody has to decide about it.
 func (k Kit) found() Kit {
 	if k.Before == KitIsDispensed {
-		k.Status, k.Before, k.NotReturned, k.Reconciled = KitIsDispensed, "", false, false
+		k.Status, k.Before, k.NotReturned, k.LastUsedOn, k.Reconciled = KitIsDispensed, "", false, "", false
 		return k
 	}
 	k.Status = KitQuarantined

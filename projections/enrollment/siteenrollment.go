@@ -55,6 +55,16 @@ var SiteEnrollment = projections.New(enrollmentviews.SiteEnrollments, projection
 		counted(s, at, e.From, func(c *enrollmentviews.Enrolling) { c.Enrolled-- })
 		counted(s, at, e.To, func(c *enrollmentviews.Enrolling) { c.Enrolled++ })
 	}),
+	projections.On(func(s *entered, e patient.ScreeningDateCorrected, at projections.Envelope) {
+		counted(s, at, e.From, func(c *enrollmentviews.Enrolling) { c.Screened-- })
+		counted(s, at, e.To, func(c *enrollmentviews.Enrolling) { c.Screened++ })
+	}),
+	projections.On(func(s *entered, e patient.EndDateCorrected, at projections.Envelope) {
+		if e.Status != "" {
+			counted(s, at, e.From, func(c *enrollmentviews.Enrolling) { c.Left(e.Status, -1) })
+			counted(s, at, e.To, func(c *enrollmentviews.Enrolling) { c.Left(e.Status, 1) })
+		}
+	}),
 	projections.On(func(s *entered, e patient.StepUndone, at projections.Envelope) {
 		if e.From != e.Status {
 			counted(s, at, e.On, func(c *enrollmentviews.Enrolling) { c.Left(e.From, -1) })
@@ -80,6 +90,8 @@ func countedAt(e any, at projections.Envelope) domain.SiteID {
 	case patient.ConsentDateCorrected:
 		site = e.Site
 	case patient.EnrollmentDateCorrected:
+		site = e.Site
+	case patient.ScreeningDateCorrected:
 		site = e.Site
 	}
 	return cmp.Or(site, at.Metadata.Site)

@@ -92,6 +92,10 @@ var PatientList = projections.New(patientviews.PatientLists, projections.ByPatie
 	ofPatient(func(*row, patient.Rescreened) {}),
 	ofPatient(func(*row, patient.DosingJudged) {}),
 	ofPatient(func(r *row, e patient.EnrollmentDateCorrected) { r.EnrolledOn = e.To }),
+	ofPatient(func(r *row, e patient.ScreeningDateCorrected) { r.ScreenedOn = e.To }),
+	ofPatient(func(r *row, e patient.EndDateCorrected) {
+		r.EndedOn, r.TreatmentEndedOn = e.EndedOn, e.TreatmentEndedOn
+	}),
 	ofPatient(func(*row, patient.AgeCorrected) {}),
 	ofPatient(func(*row, patient.SexCorrected) {}),
 	ofPatient(func(*row, patient.ZoneChanged) {}),

@@ -167,6 +167,13 @@ var PatientView = projections.New(patientviews.PatientViews, projections.ByPatie
 		propose(v, e, at, e.To, "")
 		v.EnrolledOn = e.To
 	}),
+	projections.On(func(v *view, e patient.ScreeningDateCorrected, at projections.Envelope) {
+		corrected(v, e, at, "", string(e.From), string(e.To), string(e.Reason))
+	}),
+	projections.On(func(v *view, e patient.EndDateCorrected, at projections.Envelope) {
+		corrected(v, e, at, string(e.Step), string(e.From), string(e.To), string(e.Reason))
+		v.EndedOn, v.TreatmentEndedOn = e.EndedOn, e.TreatmentEndedOn
+	}),
 	projections.On(func(v *view, e patient.AgeCorrected, at projections.Envelope) {
 		corrected(v, e, at, "", strconv.Itoa(e.From), strconv.Itoa(e.To), string(e.Reason))
 		v.AgeYears = e.To

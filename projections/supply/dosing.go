@@ -19,6 +19,8 @@ var DosingCompliance = projections.New(supplyviews.DosingCompliances, projection
 	projections.On(ofKit[supply.KitPartlyReturned]),
 	projections.On(ofKit[supply.KitReturned]),
 	projections.On(ofKit[supply.KitNotReturned]),
+	projections.On(ofKit[supply.DispensingDateCorrected]),
+	projections.On(ofKit[supply.ReturnDateCorrected]),
 	projections.On(ofKit[supply.KitLost]),
 	projections.On(ofKit[supply.KitReplacementAsked]),
 	projections.On(ofKit[supply.KitFound]),

@@ -3,6 +3,8 @@ package supply
 import (
 	"strings"
 
+	"casebook/domain"
+	"casebook/domain/personal"
 	"casebook/domain/supply"
 	"casebook/projections"
 	supplyviews "casebook/readmodels/supply"
@@ -125,6 +127,14 @@ var KitInventory = projections.New(supplyviews.KitInventories,
 	projections.On(func(k *kit, e supply.KitNotReturned, at projections.Envelope) {
 		follow(k, e, at, supplyviews.Custody{At: e.Location, On: e.On, Note: string(e.Reason)})
 	}),
+	projections.On(func(k *kit, e supply.DispensingDateCorrected, at projections.Envelope) {
+		k.DispensedOn = e.To
+		follow(k, e, at, supplyviews.Custody{At: e.Location, On: e.To, Note: otherDay(e.From, e.To, e.Reason)})
+	}),
+	projections.On(func(k *kit, e supply.ReturnDateCorrected, at projections.Envelope) {
+		k.BackOn = e.BackOn
+		follow(k, e, at, supplyviews.Custody{At: e.Location, On: e.To, Note: otherDay(e.From, e.To, e.Reason)})
+	}),
 	projections.On(func(k *kit, e supply.KitRecounted, at projections.Envelope) {
 		k.Returned, k.Used, k.Lost = e.To.Returned, e.To.Used, e.To.Lost
 		follow(k, e, at, supplyviews.Custody{At: e.Location, Note: string(e.Reason)})
@@ -164,6 +174,11 @@ func stand(k *kit, e supply.StockEvent) {
 func noted(k *kit, at projections.Envelope, c supplyviews.Custody) {
 	c.What, c.By, c.RecordedAt = at.Type, at.Metadata.Actor, at.Metadata.RecordedAt
 	k.Note(c)
+}
+
+// otherDay is the note of a corrected day, with the old one and the new one.
+func otherDay(from, to domain.Date, reason personal.Text) string {
+	return string(from) + " -> " + string(to) + ": " + string(reason)
 }
 
 // isShipment says whether the document is that of the shipment, which names its kits.

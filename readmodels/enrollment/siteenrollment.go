@@ -18,7 +18,7 @@ import (
 // SiteEnrollments is the view of enrolment over time, with one document per site. The document holds the days on which
 // something happened. A study has some thousands of such days, and a query reads all days of a site together, so that one
 // document per day would only cost more reads.
-var SiteEnrollments = readmodels.View{Name: "site-enrollment", Version: 4, Indexes: []mongo.IndexModel{readmodels.IndexOn("study", "site")}}
+var SiteEnrollments = readmodels.View{Name: "site-enrollment", Version: 5, Indexes: []mongo.IndexModel{readmodels.IndexOn("study", "site")}}
 
 // maxEnrollmentDays bounds the newest days that a document holds, which is more than ten years. Older days are kept as a sum.
 const maxEnrollmentDays = 4000

@@ -20,7 +20,7 @@ import (
 //
 // Every day something is recorded about a patient, so only two indexes contain the last activity. They begin with the
 // status. A list without a status asks for all statuses, and the store merges them.
-var PatientLists = readmodels.View{Name: "patient-list", Version: 8, Indexes: []mongo.IndexModel{
+var PatientLists = readmodels.View{Name: "patient-list", Version: 9, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "_id"),
 	readmodels.IndexOn("study", "site", "_id"),
 	readmodels.IndexOn("study", "status", "_id"),

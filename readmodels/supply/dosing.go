@@ -18,7 +18,7 @@ import (
 )
 
 // DosingCompliances is the view of how patients take their study drug, with one document per patient.
-var DosingCompliances = readmodels.View{Name: "dosing-compliance", Version: 4, Indexes: []mongo.IndexModel{
+var DosingCompliances = readmodels.View{Name: "dosing-compliance", Version: 5, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "_id"),
 	readmodels.IndexOn("study", "site", "_id"),
 }}

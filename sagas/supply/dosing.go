@@ -32,9 +32,11 @@ var Dosing = sagas.Define("dosing",
 	sagas.On(func(e supply.KitFound, _ eventlog.Recorded) []string { return instances(e.Affected) }, ofKit[supply.KitFound]),
 	sagas.On(patientOfSite[supply.KitReconciled], ofKit[supply.KitReconciled]),
 	sagas.On(patientOfSite[supply.KitRecounted], ofKit[supply.KitRecounted]),
+	sagas.On(patientOfSite[supply.DispensingDateCorrected], ofKit[supply.DispensingDateCorrected]),
+	sagas.On(patientOfSite[supply.ReturnDateCorrected], ofKit[supply.ReturnDateCorrected]),
 	sagas.On(sagas.ByPatient[patient.DoseHeld], dosing.held),
 	sagas.On(sagas.ByPatient[patient.DoseResumed], dosing.resumed),
-).OfPatients()
+).OfPatients().InGroup("dosing-2").Upcast(domain.Unchanged)
 
 func planned(e supply.KitDispensed, at eventlog.Recorded) []string {
 	if e.DosesPerDay == 0 {
