@@ -97,6 +97,21 @@ var Whys = []Why{WhyDeviceRevoked, WhyDeviceNotEnrolled, WhyUnsigned, WhyWrongSi
 // Schema implements domain.HasSchema.
 func (Why) Schema() domain.Schema { return domain.OneOf(Whys...) }
 
+// Remedy says what the app can do so that an entry counts that is held for this reason; "" where only the site can do something. Under the
+// key of the held entry, the entry is answered as before.
+func (w Why) Remedy() string {
+	switch w {
+	case WhyUnsigned:
+		return "sign the entry with the key of the device, and send it with the same sequence under a new Idempotency-Key"
+	case WhyWrongSignature:
+		return "sign what signed shows with the key of the device, and send the entry with the same sequence under a new Idempotency-Key"
+	case WhyDeviceNotEnrolled:
+		return "if it is the device that sends it, sign in with its id, which enrols it, and send the entry with the same sequence under a new " +
+			"Idempotency-Key; otherwise the site decides"
+	}
+	return ""
+}
+
 // holdable are the refusals of a window in whose place an entry is held.
 var holdable = []Why{WhyTooEarly, WhyNoWindow, WhyTooLate, WhyNotParticipating, WhyTreatmentEnded, WhyNotAssigned, WhyUnusable}
 
