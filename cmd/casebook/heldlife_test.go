@@ -607,7 +607,8 @@ func TestAnAppFindsOutWhyItsSignatureIsWrong(t *testing.T) {
 	mended := signedBy(t, key, wrong)
 	again := p.sends(mended, "1")
 	s.isHeldFor(again, diary.WhyWrongSignature)
-	if again.Events[0].ID != a.Events[0].ID || !strings.Contains(again.Held.Remedy, "new Idempotency-Key") || again.Held.Signed != a.Held.Signed {
+	if again.Events[0].ID != a.Events[0].ID || !strings.Contains(again.Held.Remedy, "new Idempotency-Key") ||
+		again.Held.Signed != a.Held.Signed {
 		t.Errorf("under the same key it is answered %+v", again)
 	}
 	if shown := s.schedule(p.token, "").Devices; len(shown) != 0 {

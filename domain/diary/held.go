@@ -100,12 +100,13 @@ func (Why) Schema() domain.Schema { return domain.OneOf(Whys...) }
 // Remedy says what the app can do so that an entry counts that is held for this reason; "" where only the site can do something. Under the
 // key of the held entry, the entry is answered as before.
 func (w Why) Remedy() string {
-	switch w {
-	case WhyUnsigned:
+	if w == WhyUnsigned {
 		return "sign the entry with the key of the device, and send it with the same sequence under a new Idempotency-Key"
-	case WhyWrongSignature:
+	}
+	if w == WhyWrongSignature {
 		return "sign what signed shows with the key of the device, and send the entry with the same sequence under a new Idempotency-Key"
-	case WhyDeviceNotEnrolled:
+	}
+	if w == WhyDeviceNotEnrolled {
 		return "if it is the device that sends it, sign in with its id, which enrols it, and send the entry with the same sequence under a new " +
 			"Idempotency-Key; otherwise the site decides"
 	}

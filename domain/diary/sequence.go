@@ -115,8 +115,8 @@ func (w Why) Numbered() bool {
 	return w != WhyUnsigned && w != WhyWrongSignature && w.NumberedWhenDecided()
 }
 
-// NumberedWhenDecided says whether the number of an entry that was held for this reason is one of its device once the site has decided about
-// the entry. A device that the account has never enrolled may be that of another account, which has sent nothing: what the site decides
+// NumberedWhenDecided says whether the number of an entry that was held for this reason is one of its device once the site has decided
+// about the entry. A device that the account has never enrolled may be that of another account, which has sent nothing: a decision
 // about somebody else's entry says nothing about its own.
 func (w Why) NumberedWhenDecided() bool { return w != WhyDeviceNotEnrolled }
 

@@ -142,7 +142,8 @@ func TestWhatCannotBeASignatureIsRefused(t *testing.T) {
 	raw[0], raw[1] = 0xfb, 0xff // what base64 and base64url write differently
 	given := march(t)
 	for name, signature := range map[string]string{"no base64url": "*", "half": string(right.Signature[:43]),
-		"DER": base64.RawURLEncoding.EncodeToString(der), "base64": base64.StdEncoding.EncodeToString(raw), "hexadecimal": hex.EncodeToString(raw)} {
+		"DER": base64.RawURLEncoding.EncodeToString(der), "base64": base64.StdEncoding.EncodeToString(raw),
+		"hexadecimal": hex.EncodeToString(raw)} {
 		for who, sender := range map[string]diary.Sender{"a device that signs": right.Sender, "an account without keys": {}} {
 			refused := given.When(sending(t, func(c *diary.SubmitDiary) {
 				*c = right
