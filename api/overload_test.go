@@ -145,6 +145,19 @@ func TestFuturePositionsAreAnsweredAtOnce(t *testing.T) {
 	if r := manager.get(path, positionHeader, fmt.Sprint(tr.position)); r.StatusCode != http.StatusOK {
 		t.Errorf("a position that was seen is answered %d: %s", r.StatusCode, r.body)
 	}
+	// An app asks without the header, as the refusal says, and is told what the log has of its entries.
+	phone := c.as(tr.self)
+	numbered := tr.entry(4)
+	numbered.Device, numbered.Sequence = "phone-1", 1
+	phone.accepted(numbered)
+	const schedule = "/api/v1/me/schedule"
+	refused := phone.get(schedule, positionHeader, fmt.Sprint(uint64(1)<<60)).refused(t, http.StatusServiceUnavailable, "position_ahead")
+	if !strings.Contains(refused.Remedy, "without Casebook-Position") {
+		t.Errorf("the remedy is %q", refused.Remedy)
+	}
+	if r := phone.get(schedule); r.StatusCode != http.StatusOK || !strings.Contains(string(r.body), `"heldThrough":1`) {
+		t.Errorf("without the header, the schedule is answered %d: %s", r.StatusCode, r.body)
+	}
 }
 
 // TestWaitingQueriesKeepNobodyWaiting: while as many queries wait for a position as may, those for one that the views have seen

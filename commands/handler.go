@@ -200,7 +200,21 @@ type Answer struct {
 // Held says why what was sent counts nowhere yet, and under which id it is kept.
 type Held struct {
 	Why diary.Why `json:"why" doc:"Why it does not count"`
-	ID  string    `json:"id" doc:"Its id among the held diaries of the patient"`
+	ID  string    `json:"id" doc:"Its id among the held diaries of the patient; of another instrument, an entry may have the same"`
+	// Remedy and Signed are about what was sent now, also where the answer is that of before.
+	Remedy string `json:"remedy,omitempty" doc:"What the app can do so that the entry counts; left out where only the site can do something"`
+	Signed string `json:"signed,omitempty" doc:"The text, in UTF-8, that the signature was verified to be of, where it is wrong: made of the entry in this request alone"`
+}
+
+// tell adds what helps the sender of an entry that is held.
+func (held *Held) tell(sent diary.SubmitDiary) {
+	held.Remedy = held.Why.Remedy()
+	if held.Why != diary.WhyWrongSignature {
+		return
+	}
+	if content, err := sent.Signed(); err == nil {
+		held.Signed = string(content)
+	}
 }
 
 // AnsweredEvent is one event of an answer.
@@ -351,6 +365,9 @@ func (d *Declaration[S, E, F, C]) runIn(ctx context.Context, h *Handler, r Reque
 	}
 	if refusal, ok := refuse.As(err); ok && (d.recordsAll || slices.Contains(d.recorded, refusal.Code)) {
 		d.recordRefusal(r, scope, err)
+	}
+	if sent, is := any(run.body).(diary.SubmitDiary); is && answer.Held != nil {
+		answer.Held.tell(sent)
 	}
 	if scope.Study != "" && !r.Principal.MayKnowPatient(scope) {
 		for i := range answer.Events {

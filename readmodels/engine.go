@@ -232,7 +232,8 @@ func (e *Engine) waitFor(ctx context.Context, q Query, question Question) error 
 
 func positionAhead(position uint64) error {
 	return refuse.Overload("position_ahead", "the log ends before position %d", position).
-		Do("ask again in a moment; if this lasts, the position is of another log, and to be left out")
+		Do("ask again in a moment; if this lasts, ask without Casebook-Position for what the log has: an older log was restored, which never " +
+			"had this position, and what was acknowledged above it has to be sent again")
 }
 
 // Request is what the function of a query knows besides the parameters: the store, the caller, and how much of the study

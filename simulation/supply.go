@@ -300,8 +300,8 @@ func (s *simulation) reviewAlerts(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if !began.IsZero() { // a simulation that goes on leaves alone what people have caused since
-		ofSite.Set("raisedBefore", began.Add(reviewsTake).Format(time.RFC3339))
+	if !began.IsZero() { // what was listed then was raised before; what people have caused since is left alone
+		ofSite.Set("raisedBefore", began.Format(time.RFC3339Nano))
 	}
 	if err := s.api.get(ctx, investigator, path, ofSite, s.lastPosition(), &open); err != nil {
 		return err
@@ -319,9 +319,6 @@ func (s *simulation) reviewAlerts(ctx context.Context) error {
 	}
 	return nil
 }
-
-// reviewsTake is longer than the reviews of a simulation take.
-const reviewsTake = 15 * time.Second
 
 // beganToReview returns when the investigator of the first site reviewed the first alert; the zero time if none is reviewed.
 func (s *simulation) beganToReview(ctx context.Context, path string) (first time.Time, err error) {

@@ -54,9 +54,23 @@ func (s *heldSite) enrolPhoneWithKey(of domain.OfPatient, device user.DeviceID, 
 	id := domain.UserID("phone." + strings.ToLower(string(of.Patient)))
 	if s.phones[id] == "" {
 		s.phone(of)
-		s.installation.send(access.Principal{User: id, AuthenticatedAt: time.Now()},
-			user.ChangePassword{OfUser: domain.ForUser(id), Password: phonePassword})
+		s.setsPassword(id)
 	}
+	p := s.signsInOn(of, id, device, key)
+	s.phones[id] = p.token
+	return p
+}
+
+// setsPassword has an account choose a password.
+func (s *heldSite) setsPassword(id domain.UserID) {
+	s.t.Helper()
+	s.installation.send(access.Principal{User: id, AuthenticatedAt: time.Now()},
+		user.ChangePassword{OfUser: domain.ForUser(id), Password: phonePassword})
+}
+
+// signsInOn signs an account in on a device, which enrols it.
+func (s *heldSite) signsInOn(of domain.OfPatient, id domain.UserID, device user.DeviceID, key user.DeviceKey) *appOf {
+	s.t.Helper()
 	body, err := json.Marshal(api.SignIn{User: id, Password: phonePassword, Device: user.DeviceAtSignIn{ID: device, Key: key}})
 	if err != nil {
 		s.t.Fatal(err)
@@ -66,7 +80,6 @@ func (s *heldSite) enrolPhoneWithKey(of domain.OfPatient, device user.DeviceID, 
 	if err := json.Unmarshal([]byte(text), &session); err != nil || status != http.StatusOK {
 		s.t.Fatalf("sign-in is answered %d %s", status, text)
 	}
-	s.phones[id] = session.Token
 	return &appOf{s: s, of: of, token: session.Token, device: device}
 }
 
@@ -518,6 +531,111 @@ func TestR10_ThePhoneHasCapturedWhatItSigned(t *testing.T) {
 	}
 }
 
+// TestAPhoneIsToldOnlyOfItsOwnEntries has the mother's account send entries under the name of the patient's phone: whatever the site
+// decides about them, the phone's own numbers are those of what the phone has sent.
+func TestAPhoneIsToldOnlyOfItsOwnEntries(t *testing.T) {
+	s := &heldSite{openDiarySite(t)}
+	of := s.takesPart(54, "pain")
+	p := s.enrolPhone(of, "phone-1")
+	if a := p.sends(p.captures("pain", s.at(s.ago(9), "20:30"), 3), ""); a.Held != nil {
+		t.Fatalf("the first entry is answered %+v", a)
+	}
+	own := []diary.SubmitDiary{p.captures("pain", s.at(s.ago(8), "20:30"), 3), p.captures("pain", s.at(s.ago(7), "20:30"), 3)}
+
+	s.account("mother", user.Grant{Role: user.Caregiver, Study: s.study, Patient: of.Patient, Relation: user.RelationParent})
+	s.setsPassword("mother")
+	mother := s.signsInOn(of, "mother", "tablet", "")
+	because := domain.Because("The patient was asked by telephone")
+	var held []string
+	for _, c := range own {
+		a := mother.sends(c, "")
+		held = append(held, s.isHeldFor(a, diary.WhyDeviceNotEnrolled))
+		if !strings.Contains(a.Held.Remedy, "sign in") || a.Held.Signed != "" {
+			t.Errorf("the mother is told %+v", a.Held)
+		}
+	}
+	s.must(s.investigator(false), diary.CorrectDiaryWindow{OfPatient: of, Instrument: "pain", From: held[0], To: ofDay(s.ago(8)),
+		Reasoned: because})
+	decided := s.must(s.investigator(false), diary.VoidDiary{OfPatient: of, Instrument: "pain", Window: held[1], Reasoned: because})
+	through := func(position uint64, want int64) {
+		t.Helper()
+		for name, token := range map[string]string{"the patient": p.token, "the mother": mother.token} {
+			if shown := s.schedule(token, "").Devices; len(shown) != 1 || shown[0].HeldThrough != want || shown[0].Highest != want {
+				t.Errorf("%s is shown the devices %+v, want the numbers up to %d", name, shown, want)
+			}
+		}
+		if d := p.devices(position)["phone-1"]; d.HeldThrough != want || d.Numbering != diaryviews.NumberingComplete {
+			t.Errorf("the view has %+v, want the numbers up to %d", d, want)
+		}
+	}
+	through(decided.Position, 1)
+	// The phone sends its own: the window that the site has filled has an entry, and the other one is free.
+	s.isHeldFor(p.sends(own[0], ""), diary.WhyAnswered)
+	last := p.sends(own[1], "")
+	if last.Held != nil {
+		t.Errorf("the phone's own entry is answered %+v", last)
+	}
+	through(last.Position, 3)
+}
+
+// TestAnAppFindsOutWhyItsSignatureIsWrong: it is told what was verified, and how it has the entry count.
+func TestAnAppFindsOutWhyItsSignatureIsWrong(t *testing.T) {
+	s := &heldSite{openDiarySite(t)}
+	key := newPhoneKey(t)
+	of := s.takesPart(54, "pain")
+	p := s.enrolPhoneWithKey(of, "phone-1", key.Public)
+	c := p.captures("pain", s.at(s.ago(5), "20:30"), 3)
+	c.Zone = "UTC"
+
+	// In another form, it is refused, and the app still has the entry.
+	malformed := c
+	malformed.Signature = "MEUCIQ"
+	if status, _, text := s.command(p.token, "1", malformed); status != http.StatusBadRequest ||
+		!strings.Contains(text, `"code":"invalid_signature"`) || !strings.Contains(text, `"field":"signature"`) {
+		t.Errorf("a malformed signature is answered %d %s", status, text)
+	}
+	// A signature of another text is held, with the text that it should be of.
+	wrong := signedBy(t, key, c)
+	wrong.Answers = scale(4)
+	a := p.sends(wrong, "1")
+	s.isHeldFor(a, diary.WhyWrongSignature)
+	want, err := wrong.Signed()
+	if err != nil || a.Held.Signed != string(want) || !strings.Contains(a.Held.Signed, `"worst":4`) {
+		t.Errorf("told is %q, want %q, %v", a.Held.Signed, want, err)
+	}
+	// The same key gets the same answer, also for the right signature; it says how the entry counts.
+	mended := signedBy(t, key, wrong)
+	again := p.sends(mended, "1")
+	s.isHeldFor(again, diary.WhyWrongSignature)
+	if again.Events[0].ID != a.Events[0].ID || !strings.Contains(again.Held.Remedy, "new Idempotency-Key") ||
+		again.Held.Signed != a.Held.Signed {
+		t.Errorf("under the same key it is answered %+v", again)
+	}
+	if shown := s.schedule(p.token, "").Devices; len(shown) != 0 {
+		t.Errorf("the schedule has the devices %+v", shown)
+	}
+	if counted := p.sends(mended, "2"); counted.Held != nil {
+		t.Errorf("under a new key it is answered %+v", counted.Held)
+	}
+	// So does an entry that was sent without a signature.
+	unsigned := p.captures("pain", s.at(s.ago(4), "20:30"), 3)
+	u := p.sends(unsigned, "3")
+	s.isHeldFor(u, diary.WhyUnsigned)
+	if !strings.Contains(u.Held.Remedy, "new Idempotency-Key") || u.Held.Signed != "" {
+		t.Errorf("told is %+v", u.Held)
+	}
+	mended = signedBy(t, key, unsigned)
+	if again := p.sends(mended, "3"); again.Held == nil || again.Events[0].ID != u.Events[0].ID {
+		t.Errorf("under the same key it is answered %+v", again)
+	}
+	if counted := p.sends(mended, "4"); counted.Held != nil {
+		t.Errorf("under a new key it is answered %+v", counted.Held)
+	}
+	if shown := s.schedule(p.token, "").Devices; len(shown) != 1 || shown[0].HeldThrough != 2 {
+		t.Errorf("the schedule has the devices %+v", shown)
+	}
+}
+
 func newPhoneKey(t testing.TB) simulation.PhoneKey {
 	t.Helper()
 	key, err := simulation.NewPhoneKey()
@@ -538,7 +656,7 @@ func signedBy(t testing.TB, k simulation.PhoneKey, c diary.SubmitDiary) diary.Su
 }
 
 // TestNothingIsLostAfterARestoreOfAnOlderLog is the drill: phones send entries, a backup is made, they send more, and the machine is
-// lost. The backup is restored. The phones ask what it has, and send again what they have kept of the rest.
+// lost. The backup is restored. The phones ask what it has, and send again what they have kept of the rest, by the rule of docs/epro.md.
 func TestNothingIsLostAfterARestoreOfAnOlderLog(t *testing.T) {
 	s := &heldSite{openDiarySite(t)}
 	const patients = 6
@@ -572,7 +690,16 @@ func TestNothingIsLostAfterARestoreOfAnOlderLog(t *testing.T) {
 	send(14, 10, true)
 	backup := filepath.Join(t.TempDir(), "log.tar")
 	tool(t, exitOK, "node", "backup", "--data", s.dir, "--to", backup)
-	before := s.all(send(10, 5, false))
+	send(10, 5, false)
+	// One entry names a device that the account has never enrolled, so that no number ever says that the record has it.
+	lent := phones[2].captures("pain", s.at(s.ago(5), "20:30"), 3)
+	lent.Device = "tablet-of-the-ward"
+	phones[2].kept[len(phones[2].kept)-1] = lent
+	item := phones[2].batch(lent)[0]
+	if item.Answer == nil || item.Answer.Held == nil {
+		t.Fatalf("an entry of another device is answered %+v", item)
+	}
+	before := s.all(item.Answer.Position)
 
 	// The machine is lost, and the backup is an hour older.
 	dir := filepath.Join(t.TempDir(), "restored")
@@ -580,16 +707,16 @@ func TestNothingIsLostAfterARestoreOfAnOlderLog(t *testing.T) {
 	s.installation = startIn(t, dir)
 	lost := 0
 	for _, p := range phones {
-		through := p.devices(0)[p.device].HeldThrough
+		var through int64
+		for _, line := range s.schedule(p.token, "").Devices {
+			if line.Device == p.device {
+				through = line.HeldThrough
+			}
+		}
 		if want := map[bool]int64{true: 0, false: 4}[p.device == "phone-new"]; through != want {
 			t.Errorf("of %s, the restored record has what came up to %d, want %d", p.device, through, want)
 		}
-		var missing []diary.SubmitDiary
-		for _, c := range p.kept {
-			if c.Sequence > through {
-				missing = append(missing, c)
-			}
-		}
+		missing := p.lacking()
 		lost += len(missing)
 		for _, item := range p.batch(missing...) {
 			if item.Status != http.StatusOK {
@@ -597,8 +724,13 @@ func TestNothingIsLostAfterARestoreOfAnOlderLog(t *testing.T) {
 			}
 		}
 	}
-	if lost != 5*(patients+1) {
+	if lost != 5*(patients+1)+1 {
 		t.Errorf("%d entries were sent again", lost)
+	}
+	for _, p := range phones {
+		if still := p.lacking(); len(still) > 1 || len(still) == 1 && still[0].Device != lent.Device {
+			t.Errorf("after that, the record still lacks %+v", still)
+		}
 	}
 	// A phone that sends all it has kept changes nothing.
 	var position uint64
@@ -620,6 +752,20 @@ func TestNothingIsLostAfterARestoreOfAnOlderLog(t *testing.T) {
 			t.Errorf("the diary %s was %s, and is %s", key, was, is)
 		}
 	}
+}
+
+// lacking returns what the phone has kept and the record lacks, as the schedule says.
+func (p *appOf) lacking() (missing []diary.SubmitDiary) {
+	p.s.t.Helper()
+	devices := p.s.schedule(p.token, "").Devices
+	for _, c := range p.kept {
+		at := slices.IndexFunc(devices, func(d diaryviews.SentDevice) bool { return d.Device == c.Device })
+		if at < 0 || c.Sequence > devices[at].Highest ||
+			slices.ContainsFunc(devices[at].Gaps, func(g diary.Span) bool { return g.First <= c.Sequence && c.Sequence <= g.Last }) {
+			missing = append(missing, c)
+		}
+	}
+	return missing
 }
 
 // all returns all diaries of the study: their windows, and what matters of each.

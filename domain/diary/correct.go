@@ -35,6 +35,8 @@ type Entry struct {
 	For         string
 	UrgentRisks []string
 	Risks       []HeldRisk
+	// Why says why it is held; "" if it is not.
+	Why Why
 	// InFuture says that it was captured in the future when it arrived.
 	InFuture bool
 	// Corrections is how often it was corrected.
@@ -61,7 +63,7 @@ func EntryOf(events []Event, id instrument.ID, window string) *Entry {
 		case Held:
 			entry = &Entry{Patient: e.Patient, Instrument: id, Version: e.Version, Window: e.Window, CapturedAt: e.CapturedAt,
 				Answers: maps.Clone(e.Answers), Entered: e.Entered, For: e.For, Late: e.Late,
-				UrgentRisks: e.UrgentRisks, Risks: e.Risks, InFuture: e.InFuture, Place: n}
+				UrgentRisks: e.UrgentRisks, Risks: e.Risks, InFuture: e.InFuture, Place: n, Why: e.Why}
 		case Voided:
 			entry = nil
 		case Corrected:

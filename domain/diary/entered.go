@@ -153,7 +153,7 @@ func (l Language) validate() error {
 }
 
 // entered returns who entered a diary that was submitted. It refuses entered_by_staff, malformed_id, malformed_language,
-// value_out_of_range, value_missing and unknown_code.
+// value_out_of_range, value_missing, unknown_code and invalid_signature.
 func (c SubmitDiary) entered() (Entered, error) {
 	if c.Sender.Staff {
 		return Entered{}, refuse.Because("entered_by_staff", "staff do not submit diaries as if the patient had").
@@ -167,6 +167,11 @@ func (c SubmitDiary) entered() (Entered, error) {
 	}
 	if err := domain.First(c.Language.validate(), c.checkSequence(), c.Respondent.known()); err != nil {
 		return e, err
+	}
+	if c.Signature != "" {
+		if err := c.Signature.Validate(); err != nil {
+			return e, err
+		}
 	}
 	usual := RespondentPatient
 	if c.Sender.Caregiver {

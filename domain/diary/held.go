@@ -1,6 +1,7 @@
 package diary
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
@@ -96,6 +97,22 @@ var Whys = []Why{WhyDeviceRevoked, WhyDeviceNotEnrolled, WhyUnsigned, WhyWrongSi
 // Schema implements domain.HasSchema.
 func (Why) Schema() domain.Schema { return domain.OneOf(Whys...) }
 
+// Remedy says what the app can do so that an entry counts that is held for this reason; "" where only the site can do something. Under the
+// key of the held entry, the entry is answered as before.
+func (w Why) Remedy() string {
+	if w == WhyUnsigned {
+		return "sign the entry with the key of the device, and send it with the same sequence under a new Idempotency-Key"
+	}
+	if w == WhyWrongSignature {
+		return "sign what signed shows with the key of the device, and send the entry with the same sequence under a new Idempotency-Key"
+	}
+	if w == WhyDeviceNotEnrolled {
+		return "if it is the device that sends it, sign in with its id, which enrols it, and send the entry with the same sequence under a new " +
+			"Idempotency-Key; otherwise the site decides"
+	}
+	return ""
+}
+
 // holdable are the refusals of a window in whose place an entry is held.
 var holdable = []Why{WhyTooEarly, WhyNoWindow, WhyTooLate, WhyNotParticipating, WhyTreatmentEnded, WhyNotAssigned, WhyUnusable}
 
@@ -107,6 +124,7 @@ type heldEntry struct {
 	instrument instrument.ID
 	id         string
 	status     Status
+	why        Why
 }
 
 // heldID begins the id of an entry that is held.
@@ -126,6 +144,20 @@ func (h heldEntry) capturedAt() time.Time {
 
 // distrusted returns why an entry is held whatever its window is; "" if it need not be.
 func (c SubmitDiary) distrusted(who patient.Patient, entered Entered) Why {
+	if why := c.ofAnotherDevice(entered); why != "" {
+		return why
+	}
+	switch {
+	case c.zoneContradicts():
+		return WhyZoneContradicts
+	case c.respondentContradicts(who):
+		return WhyRespondentContradicts
+	}
+	return ""
+}
+
+// ofAnotherDevice returns why the entry may not be of the device that it names; "" if nothing speaks against it.
+func (c SubmitDiary) ofAnotherDevice(entered Entered) Why {
 	switch {
 	case c.Device != "" && c.Sender.Device == DeviceIsRevoked:
 		return WhyDeviceRevoked
@@ -135,10 +167,6 @@ func (c SubmitDiary) distrusted(who patient.Patient, entered Entered) Why {
 		return WhyUnsigned
 	case c.Signature != "" && len(c.Sender.Keys) > 0 && !c.signedBy(c.Sender.Keys, entered):
 		return WhyWrongSignature
-	case c.zoneContradicts():
-		return WhyZoneContradicts
-	case c.respondentContradicts(who):
-		return WhyRespondentContradicts
 	}
 	return ""
 }
@@ -263,13 +291,17 @@ func (answers Answers) asSent() (Answers, error) {
 
 // HoldBeside decides about SubmitDiary while the patient's stream of diaries is damaged: d is its sound part. Whatever the rest would
 // say, the entry is kept, in a stream that BesideStream names. When two people have resolved the damage, the site takes it like any
-// other. It refuses what the app can mend, as Submit does.
+// other. What may not be of the device that it names is held for that. It refuses what the app can mend, as Submit does.
 func HoldBeside(d Diary, _ patient.Patient, cmd SubmitDiary, call domain.Call) ([]Event, error) {
 	entered, err := cmd.receivable()
-	if err != nil || d.hasRecorded(cmd, false) {
+	if err != nil {
 		return nil, err
 	}
-	events, err := d.hold(cmd, entered, call, nil, WhyDamaged)
+	why := cmp.Or(cmd.ofAnotherDevice(entered), WhyDamaged)
+	if d.hasRecorded(cmd, !slices.Contains(doubts, why)) {
+		return nil, nil
+	}
+	events, err := d.hold(cmd, entered, call, nil, why)
 	if err != nil {
 		return nil, err
 	}
@@ -283,19 +315,35 @@ func HoldBeside(d Diary, _ patient.Patient, cmd SubmitDiary, call domain.Call) (
 const besideMark = "/beside-"
 
 // BesideKey names the stream, beside a patient's own, in which an entry is held while that is damaged. The same entry has the same
-// key however often it is sent. The key is in the clear, so that no text is in it, which could be tried out.
+// key however often it is sent; one that may not be of its device has another key than the true one, which comes later. The key is in the
+// clear, so that no text is in it, which could be tried out.
 func BesideKey(cmd SubmitDiary) string {
-	return strconv.FormatUint(printOf(cmd.Instrument, cmd.Device, cmd.CapturedAt, cmd.Answers.withTexts(cmd.Answers.strings())), 16)
+	key := strconv.FormatUint(printOf(cmd.Instrument, cmd.Device, cmd.CapturedAt, cmd.Answers.withTexts(cmd.Answers.strings())), 16)
+	if entered, err := cmd.receivable(); err == nil && slices.Contains(doubts, cmd.ofAnotherDevice(entered)) {
+		return doubtedMark + key
+	}
+	return key
 }
+
+// doubtedMark begins the key of an entry that may not be of its device; no other key begins with it.
+const doubtedMark = "0"
 
 // heldAt returns where the state has a held entry; -1 if it has none with this id.
 func (d Diary) heldAt(id instrument.ID, held string) int {
 	return slices.IndexFunc(d.held, func(h heldEntry) bool { return h.id == held && h.instrument == id })
 }
 
+// whyHeld returns why an entry was held; WhyDamaged if the state does not have it, because it was held beside a damaged stream.
+func (d Diary) whyHeld(id instrument.ID, held string) Why {
+	if at := d.heldAt(id, held); at >= 0 {
+		return d.held[at].why
+	}
+	return WhyDamaged
+}
+
 // withHeld changes the status of a held entry.
-func (d Diary) withHeld(id instrument.ID, held string, status Status) Diary {
-	entry := heldEntry{instrument: id, id: held, status: status}
+func (d Diary) withHeld(id instrument.ID, held string, status Status, why Why) Diary {
+	entry := heldEntry{instrument: id, id: held, status: status, why: why}
 	at := d.heldAt(id, held)
 	d.held = slices.Clone(d.held)
 	if at < 0 {

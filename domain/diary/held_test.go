@@ -67,6 +67,53 @@ func TestAnEntryOfAnUnknownDeviceIsHeld(t *testing.T) {
 	}
 }
 
+// TestTheNumberOfAnotherAccountsDeviceIsNotReceived: what one account sends under the name of another account's device says nothing about
+// the entries of that device, whatever the site decides, and whichever program has recorded the decision.
+func TestTheNumberOfAnotherAccountsDeviceIsNotReceived(t *testing.T) {
+	of := func(sequence int64, standing diary.DeviceStanding) func(*diary.SubmitDiary) {
+		return func(c *diary.SubmitDiary) {
+			c.Sequence, c.Sender.Device = sequence, standing
+			c.CapturedAt = c.CapturedAt.AddDate(0, 0, int(sequence)-1)
+		}
+	}
+	own, err := sending(t, of(1, diary.DeviceIsTrusted))(march(t).State())
+	if err != nil {
+		t.Fatal(err)
+	}
+	given := march(t).Given(own...)
+	foreign := isHeld(t, given, sending(t, of(2, diary.DeviceIsUnknown)), diary.WhyDeviceNotEnrolled)
+	given = given.Given(foreign)
+	entry := diary.EntryOf([]diary.Event{foreign}, painNRS, foreign.Window.ID)
+	because, now := domain.Because("Asked by telephone"), call(shanghai(t, "2026-03-20 10:00"))
+	void := scenario.SentWithFacts(diary.Void, entry, diary.VoidDiary{OfPatient: domain.ForPatient(anna), Instrument: painNRS,
+		Window: foreign.Window.ID, Reasoned: because}, now)
+	take := scenario.SentWithFacts(diary.CorrectWindow, diary.Relocation{Patient: enrolled("Asia/Shanghai"), Entry: entry},
+		diary.CorrectDiaryWindow{OfPatient: domain.ForPatient(anna), Instrument: painNRS, From: foreign.Window.ID, To: "2026-03-02/evening",
+			Reasoned: because}, now)
+	voided := diary.Voided{Patient: anna, Instrument: painNRS, Window: foreign.Window, Reason: "Asked by telephone", Held: true}
+	given.When(void).Then(voided)
+	taken, err := take(given.State())
+	if err != nil {
+		t.Fatal(err)
+	}
+	older := voided
+	older.Device, older.Sequence = foreign.Device, foreign.Sequence
+	for name, decided := range map[string][]diary.Event{"set aside": {voided}, "taken": taken, "set aside by an earlier program": {older}} {
+		after := given.Given(decided...)
+		if all := after.State().Devices(); len(all) != 1 || all[0].Highest() != 1 {
+			t.Errorf("%s: the device has the numbers %+v", name, all)
+		}
+		// The entry of the device itself is another one, and then the number is its own.
+		events, err := sending(t, of(2, diary.DeviceIsTrusted))(after.State())
+		if err != nil || len(events) == 0 {
+			t.Fatalf("%s: the device's own entry is answered %v, %v", name, events, err)
+		}
+		if all := after.Given(events...).State().Devices(); len(all) != 1 || all[0].HeldThrough() != 2 {
+			t.Errorf("%s: with its own entry, the device has the numbers %+v", name, all)
+		}
+	}
+}
+
 // The same entry is recorded once, whatever has become of it, and under whatever key it is sent.
 func TestTheSameEntryIsRecordedOnce(t *testing.T) {
 	first, err := sending(t, nil)(march(t).State())
@@ -165,12 +212,15 @@ func TestTheSiteTakesWhatIsHeldOrSetsItAside(t *testing.T) {
 			t.Errorf("%s: got %v, %v", why, set, err)
 		}
 		given.Given(set...).When(void(h, h.Window.ID)).ThenRefused("diary_not_found")
-		// The number of what the device may not have sent is none of it, until the site has decided.
+		// The number of what the device may not have sent is none of it, until the site has decided, and never if it is not the account's.
 		if n := len(given.State().Devices()); n != map[bool]int{true: 1}[why.Numbered()] {
 			t.Errorf("%s: %d devices have numbers", why, n)
 		}
 		for _, decided := range [][]diary.Event{events, set} {
 			all := given.Given(decided...).State().Devices()
+			if why == diary.WhyDeviceNotEnrolled && len(all) == 0 {
+				continue
+			}
 			if len(all) != 1 || all[0].Device != h.Device || all[0].HeldThrough() != h.Sequence {
 				t.Errorf("%s: after %v, the devices are %+v", why, decided, all)
 			}
@@ -301,13 +351,14 @@ func TestTheRisksOfATextThatIsHeldAreFlaggedWhenItIsTaken(t *testing.T) {
 // Where no instrument tells options from free texts, every text may be one that a person wrote.
 func TestTextsThatNoInstrumentChecksAreSealed(t *testing.T) {
 	answers := diary.Answers{"note": "Anna fell", "mood": "bad", "worst": 3.0}
+	signature := signedEvening(t, newKeyPair(t)).Signature
 	of := func(answers diary.Answers) func(*diary.SubmitDiary) {
-		return func(c *diary.SubmitDiary) { c.Instrument, c.Answers, c.Signature = "mood", answers, "c2lnbmVk" }
+		return func(c *diary.SubmitDiary) { c.Instrument, c.Answers, c.Signature = "mood", answers, signature }
 	}
 	unassigned := scenario.For(t, diary.Decider)
 	h := isHeld(t, unassigned, sending(t, of(answers)), diary.WhyNotAssigned)
 	want := diary.Answers{"note": personal.Text("Anna fell"), "mood": personal.Text("bad"), "worst": 3.0}
-	if diff := cmp.Diff(want, h.Answers); diff != "" || h.Signature != "" || h.SealedSignature != "c2lnbmVk" {
+	if diff := cmp.Diff(want, h.Answers); diff != "" || h.Signature != "" || string(h.SealedSignature) != string(signature) {
 		t.Errorf("the log would store %+v:\n%s", h.Entered, diff)
 	}
 	// It is the same entry, also when the instrument is assigned meanwhile, and others of the moment are not.
@@ -329,6 +380,30 @@ func TestTextsThatNoInstrumentChecksAreSealed(t *testing.T) {
 	cmd.Answers, other.Answers = answers, diary.Answers{"note": "Maria fell", "worst": 3.0}
 	if diary.BesideKey(cmd) != diary.BesideKey(other) {
 		t.Error("a text can be found from the name of its stream")
+	}
+}
+
+// TestWhatIsDoubtedBesideADamagedStream: an entry that may be somebody else's does not stand for the true one there either.
+func TestWhatIsDoubtedBesideADamagedStream(t *testing.T) {
+	who, now := enrolled("Asia/Shanghai"), call(shanghai(t, "2026-03-20 10:00"))
+	key := newKeyPair(t)
+	genuine := signedEvening(t, key)
+	unsigned, foreign, forged := genuine, genuine, genuine
+	unsigned.Signature = ""
+	foreign.Sender = diary.Sender{Device: diary.DeviceIsUnknown}
+	forged.Signature = newKeyPair(t).signs(t, forged)
+	beside := func(c diary.SubmitDiary) func(diary.Diary) ([]diary.Event, error) {
+		return func(d diary.Diary) ([]diary.Event, error) { return diary.HoldBeside(d, who, c, now) }
+	}
+	for why, c := range map[diary.Why]diary.SubmitDiary{diary.WhyUnsigned: unsigned, diary.WhyDeviceNotEnrolled: foreign,
+		diary.WhyWrongSignature: forged} {
+		h := isHeld(t, march(t), beside(c), why)
+		if k, ok := diary.BesideStream(h.Window.ID); !ok || k != diary.BesideKey(c) || k == diary.BesideKey(genuine) {
+			t.Errorf("%s: the entry is in the stream %q, and the true one in %q", why, k, diary.BesideKey(genuine))
+		}
+		inStream := isHeld(t, march(t), submit(who, c, now), why)
+		isHeld(t, march(t).Given(inStream), beside(genuine), diary.WhyDamaged)
+		march(t).Given(inStream).When(beside(c)).Then()
 	}
 }
 

@@ -29,8 +29,9 @@ type seenEntry struct {
 	wordless bool
 }
 
-// doubts are the reasons for holding an entry that the device can mend: what it sends then is another entry.
-var doubts = []Why{WhyUnsigned, WhyWrongSignature, WhyZoneContradicts}
+// doubts are the reasons for holding an entry that the device can mend, by a signature, by its enrolment or by the right zone: what it
+// sends then is another entry.
+var doubts = []Why{WhyDeviceNotEnrolled, WhyUnsigned, WhyWrongSignature, WhyZoneContradicts}
 
 // printOf tells entries of one patient apart by their content. It is a part of a SHA-256, of 64 bits, so that even among a million
 // entries of one patient two different ones share a print with a probability of one in thirty million.

@@ -88,7 +88,7 @@ type DeviceNumbers struct {
 // that was held beside a damaged record, the number is known when the site has taken it.
 func (d Diary) Devices() []DeviceNumbers { return slices.Clone(d.devices) }
 
-// withNumber notes the number of an entry. One that was moved has the number already.
+// withNumber notes the number of an entry.
 func (d Diary) withNumber(e Entered) Diary {
 	if e.Device == "" {
 		return d
@@ -110,10 +110,15 @@ func (d Diary) withNumber(e Entered) Diary {
 
 // Numbered says whether the number of an entry that is held for this reason is one of its device. Where the signature says nothing, or the
 // account has never enrolled the device, anybody could have sent the entry, and the device would take its own entry of the number for
-// recorded. The number counts when the site has decided about the entry.
+// recorded.
 func (w Why) Numbered() bool {
-	return w != WhyUnsigned && w != WhyWrongSignature && w != WhyDeviceNotEnrolled
+	return w != WhyUnsigned && w != WhyWrongSignature && w.NumberedWhenDecided()
 }
+
+// NumberedWhenDecided says whether the number of an entry that was held for this reason is one of its device once the site has decided
+// about the entry. A device that the account has never enrolled may be that of another account, which has sent nothing: a decision
+// about somebody else's entry says nothing about its own.
+func (w Why) NumberedWhenDecided() bool { return w != WhyDeviceNotEnrolled }
 
 // maxSequence is the highest number that every JSON reader keeps.
 const maxSequence = 1<<53 - 1

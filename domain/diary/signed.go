@@ -48,6 +48,15 @@ func SignedContent(of domain.PatientID, id instrument.ID, capturedAt time.Time, 
 	return append([]byte(signedPrefix), text...), err
 }
 
+// Signed returns the bytes that the signature of the entry has to be of, made of the entry alone. It refuses what entered refuses.
+func (c SubmitDiary) Signed() ([]byte, error) {
+	entered, err := c.entered()
+	if err != nil {
+		return nil, err
+	}
+	return SignedContent(c.Patient, c.Instrument, c.CapturedAt, c.Zone, c.Answers, entered)
+}
+
 // signedBy says whether one of the keys has signed the entry.
 func (c SubmitDiary) signedBy(keys []user.DeviceKey, entered Entered) bool {
 	content, err := SignedContent(c.Patient, c.Instrument, c.CapturedAt, c.Zone, c.Answers, entered)

@@ -7,8 +7,11 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
+	"encoding/asn1"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
+	"math/big"
 	"os"
 	"os/exec"
 	"strings"
@@ -18,6 +21,7 @@ import (
 	"casebook/domain"
 	"casebook/domain/diary"
 	"casebook/domain/instrument"
+	"casebook/domain/refuse"
 	"casebook/domain/user"
 
 	"pgregory.net/rapid"
@@ -106,10 +110,8 @@ func TestR10_AnEntryIsOfTheDeviceWhoseKeyHasSignedIt(t *testing.T) {
 		change func(*diary.SubmitDiary)
 		why    diary.Why
 	}{
-		"no signature":     {func(c *diary.SubmitDiary) { c.Signature = "" }, diary.WhyUnsigned},
-		"another key":      {func(c *diary.SubmitDiary) { c.Signature = other.signs(t, *c) }, diary.WhyWrongSignature},
-		"no base64":        {func(c *diary.SubmitDiary) { c.Signature = "*" }, diary.WhyWrongSignature},
-		"half a signature": {func(c *diary.SubmitDiary) { c.Signature = c.Signature[:43] }, diary.WhyWrongSignature},
+		"no signature": {func(c *diary.SubmitDiary) { c.Signature = "" }, diary.WhyUnsigned},
+		"another key":  {func(c *diary.SubmitDiary) { c.Signature = other.signs(t, *c) }, diary.WhyWrongSignature},
 		"a device without a right": {func(c *diary.SubmitDiary) { c.Sender = diary.Sender{Device: diary.DeviceIsRevoked} },
 			diary.WhyDeviceRevoked},
 		"a key that is none": {func(c *diary.SubmitDiary) { c.Sender.Keys = []user.DeviceKey{"AAAA"} }, diary.WhyWrongSignature},
@@ -122,6 +124,42 @@ func TestR10_AnEntryIsOfTheDeviceWhoseKeyHasSignedIt(t *testing.T) {
 				t.Errorf("it is held for the window %q", h.For)
 			}
 		})
+	}
+}
+
+// TestWhatCannotBeASignatureIsRefused: the app keeps the entry, and sends it with a signature in the right form. A wrong one is held.
+func TestWhatCannotBeASignatureIsRefused(t *testing.T) {
+	key := newKeyPair(t)
+	right := signedEvening(t, key)
+	raw, err := base64.RawURLEncoding.DecodeString(string(right.Signature))
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := asn1.Marshal(struct{ R, S *big.Int }{new(big.Int).SetBytes(raw[:32]), new(big.Int).SetBytes(raw[32:])})
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw[0], raw[1] = 0xfb, 0xff // what base64 and base64url write differently
+	given := march(t)
+	for name, signature := range map[string]string{"no base64url": "*", "half": string(right.Signature[:43]),
+		"DER": base64.RawURLEncoding.EncodeToString(der), "base64": base64.StdEncoding.EncodeToString(raw),
+		"hexadecimal": hex.EncodeToString(raw)} {
+		for who, sender := range map[string]diary.Sender{"a device that signs": right.Sender, "an account without keys": {}} {
+			refused := given.When(sending(t, func(c *diary.SubmitDiary) {
+				*c = right
+				c.Signature, c.Sender = user.Signature(signature), sender
+			})).ThenRefused("invalid_signature")
+			if refused.Field != "signature" || refused.Kind != refuse.KindMalformed {
+				t.Errorf("%s of %s is refused at %s as %v", name, who, refused.Field, refused.Kind)
+			}
+		}
+	}
+	padded := right // what some libraries cannot leave out
+	padded.Signature += "=="
+	if events, err := sending(t, func(c *diary.SubmitDiary) { *c = padded })(given.State()); err != nil || len(events) != 1 {
+		t.Errorf("with padding it is answered %v, %v", events, err)
+	} else if _, is := events[0].(diary.Submitted); !is {
+		t.Errorf("with padding it is %+v", events[0])
 	}
 }
 
@@ -375,7 +413,20 @@ func TestTheExampleOfTheAppsPageIsSignedRightly(t *testing.T) {
 		t.Errorf("signed is\n%s\nand the page shows\n%s", content, shown)
 	}
 	codes := strings.Split(parts[4], "`")
-	if len(codes) < 4 || !user.DeviceKey(codes[1]).Signed(content, user.Signature(codes[3])) {
-		t.Error("the signature of the page is not right")
+	if len(codes) < 6 || !user.DeviceKey(codes[1]).Signed(content, user.Signature(codes[3])) {
+		t.Fatal("the signature of the page is not right")
+	}
+	der, err := base64.StdEncoding.DecodeString(codes[5])
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := x509.ParsePKCS8PrivateKey(der)
+	private, is := parsed.(*ecdsa.PrivateKey)
+	if err != nil || !is {
+		t.Fatalf("the private key of the page is a %T, %v", parsed, err)
+	}
+	own := keyPair{private: private}.signs(t, entry)
+	if own == user.Signature(codes[3]) || !user.DeviceKey(codes[1]).Signed(content, own) {
+		t.Error("what the private key of the page signs is not right by the public one")
 	}
 }

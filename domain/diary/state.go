@@ -193,20 +193,24 @@ func evolve(d Diary, e Event) Diary {
 	case InstrumentStopped:
 		return d.withoutInstrument(e)
 	case Submitted:
-		return d.withEntry(e).withNumber(e.Entered).withStatus(e.Instrument, e.Version, e.Window, func(s Status) Status { return s | Answered })
+		if e.MovedFrom == "" { // otherwise its number was noted with the entry, or with the decision to move it
+			d = d.withNumber(e.Entered)
+		}
+		return d.withEntry(e).withStatus(e.Instrument, e.Version, e.Window, func(s Status) Status { return s | Answered })
 	case WindowMissed:
 		return d.withStatus(e.Instrument, 0, e.Window, func(s Status) Status { return s | Missed })
 	case Held:
 		if e.Why.Numbered() {
 			d = d.withNumber(e.Entered)
 		}
-		return d.withEntry(e).withHeld(e.Instrument, e.Window.ID, Waiting)
+		return d.withEntry(e).withHeld(e.Instrument, e.Window.ID, Waiting, e.Why)
 	case Voided:
 		if e.Held {
-			if e.Sequence > 0 {
+			why := d.whyHeld(e.Instrument, e.Window.ID)
+			if e.Sequence > 0 && why.NumberedWhenDecided() { // earlier programs name the number of every entry
 				d = d.withNumber(Entered{Device: e.Device, Sequence: e.Sequence})
 			}
-			return d.withHeld(e.Instrument, e.Window.ID, Emptied)
+			return d.withHeld(e.Instrument, e.Window.ID, Emptied, why)
 		}
 		return d.withStatus(e.Instrument, 0, e.Window, func(s Status) Status { return s&^Answered | Emptied })
 	case VisitWindowOpened:

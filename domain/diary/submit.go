@@ -23,7 +23,7 @@ const ClockTolerance = 5 * time.Minute
 // that cannot count, for a reason that nobody can mend on the device, is held (see Why). The same entry sent again records nothing.
 // Staff do not submit diaries (see Transcribe).
 //
-// Refusals, of what the app can mend: entered_by_staff, malformed_id, malformed_language, unknown_code, value_missing,
+// Refusals, of what the app can mend: entered_by_staff, invalid_signature, malformed_id, malformed_language, unknown_code, value_missing,
 // value_out_of_range, value_too_long, unknown_zone, and those of instrument.Instrument.Check.
 func Submit(d Diary, who patient.Patient, cmd SubmitDiary, call domain.Call) ([]Event, error) {
 	entered, err := cmd.receivable()

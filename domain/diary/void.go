@@ -42,7 +42,8 @@ type Voided struct {
 	Held        bool `json:"held,omitempty"`
 	// MovedTo is the window in which it counts instead, if it was moved.
 	MovedTo string `json:"movedTo,omitempty"`
-	// Device and Sequence are those of a held entry: its number is accounted for, also where it was not taken for one of the device.
+	// Device and Sequence are those of a held entry whose number the decision accounts for (see Why.NumberedWhenDecided). Earlier programs
+	// recorded them of every held entry.
 	Device   user.DeviceID `json:"device,omitempty"`
 	Sequence int64         `json:"sequence,omitempty"`
 }
@@ -173,7 +174,7 @@ func (d Diary) mustHave(entry *Entry, id instrument.ID, window string, reason pe
 func (entry *Entry) voided(reason personal.Text, movedTo string) Voided {
 	voided := Voided{Patient: entry.Patient, Instrument: entry.Instrument, Window: entry.Window, Reason: reason.Trimmed(),
 		Mode: entry.Mode, Late: entry.Late, AfterMissed: entry.AfterMissed, Held: entry.IsHeld(), MovedTo: movedTo}
-	if voided.Held && entry.Sequence > 0 {
+	if voided.Held && entry.Sequence > 0 && entry.Why.NumberedWhenDecided() {
 		voided.Device, voided.Sequence = entry.Device, entry.Sequence
 	}
 	return voided

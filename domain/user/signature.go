@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"casebook/domain"
+	"casebook/domain/refuse"
 )
 
 // Signature is what a device makes with its key: ECDSA on P-256 with SHA-256, as base64url of r and s with 32 bytes each. That is the
@@ -22,11 +23,26 @@ const signatureHalf = 32
 // Schema implements domain.HasSchema.
 func (Signature) Schema() domain.Schema { return domain.Schema{Pattern: `^[A-Za-z0-9_-]{86}$`} }
 
+// Validate refuses what no key can have made (code invalid_signature). That it is right, Signed says.
+func (s Signature) Validate() error {
+	if _, ok := s.halves(); ok {
+		return nil
+	}
+	return refuse.Malformed("invalid_signature", "the signature has %d characters, and is not 64 bytes in base64url", len(s)).
+		At("signature").Do("keep the entry, and send it with r and s of the signature, 32 bytes each, as base64url; not in DER, nor as base64")
+}
+
+// halves returns the bytes of r and s; ok is false for what is none.
+func (s Signature) halves() (rs []byte, ok bool) {
+	rs, err := base64.RawURLEncoding.Strict().DecodeString(strings.TrimRight(string(s), "="))
+	return rs, err == nil && len(rs) == 2*signatureHalf
+}
+
 // Signed says whether the signature of the content was made with this key. A malformed key or signature is no proof.
 func (k DeviceKey) Signed(content []byte, s Signature) bool {
-	halves, err := base64.RawURLEncoding.Strict().DecodeString(strings.TrimRight(string(s), "="))
+	halves, ok := s.halves()
 	key := k.public()
-	if err != nil || key == nil || len(halves) != 2*signatureHalf {
+	if !ok || key == nil {
 		return false
 	}
 	sum := sha256.Sum256(content)
