@@ -1,6 +1,10 @@
 package api
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"strings"
@@ -48,9 +52,14 @@ func TestR10_AnAuditorVerifiesAnEntryByTheKeyOfItsDevice(t *testing.T) {
 		!phone.Public.Signed([]byte(shown.Content), shown.Signature) || !shown.Key.Key.Signed([]byte(shown.Content), shown.Signature) {
 		t.Errorf("the auditor is shown %+v", shown)
 	}
+	trail := "/api/v1/audit/studies/" + string(tr.study)
+	rows := read[readmodels.List[auditviews.AuditEvent]](t, auditor.get(trail+"/events?type=DiarySubmitted&patient="+string(tr.patient)))
+	if len(rows.Items) != 1 || rows.Items[0].Hash == "" || rows.Items[0].Hash != hashOf(t, shown.Stored) ||
+		shown.Stored.Hash != rows.Items[0].Hash {
+		t.Errorf("the trail has %+v, and its hash recomputed is %s", rows.Items, hashOf(t, shown.Stored))
+	}
 	c.as(tr.crc).get(path).refused(t, http.StatusForbidden, "not_allowed")
 
-	trail := "/api/v1/audit/studies/" + string(tr.study)
 	told := auditor.get(trail+"/events?type=DeviceEnrolled&patient="+string(tr.patient)).refused(t, http.StatusBadRequest,
 		"recorded_of_accounts")
 	there := trail + "/accounts/" + string(p.id) + "/events"
@@ -65,4 +74,27 @@ func TestR10_AnAuditorVerifiesAnEntryByTheKeyOfItsDevice(t *testing.T) {
 	if none := read[readmodels.List[auditviews.AuditEvent]](t, never); len(none.Items) != 0 {
 		t.Errorf("of what never happened, the auditor finds %+v", none)
 	}
+}
+
+// hashOf recomputes the hash of a stored event, as the description says.
+func hashOf(t *testing.T, e readmodels.Stored) string {
+	t.Helper()
+	id, err := hex.DecodeString(strings.ReplaceAll(e.ID, "-", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := base64.StdEncoding.DecodeString(e.Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	metadata, err := base64.StdEncoding.DecodeString(e.Metadata)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := sha256.New()
+	for _, part := range [][]byte{id, []byte(e.Type), data, metadata} {
+		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
+		h.Write(part)
+	}
+	return base64.StdEncoding.EncodeToString(h.Sum(nil))
 }

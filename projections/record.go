@@ -2,6 +2,7 @@ package projections
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 
 	"casebook/domain"
@@ -22,7 +23,9 @@ func Record(log *eventlog.Log, keys personal.Keys) readmodels.Record {
 					return nil, err
 				}
 				found = append(found, readmodels.Recorded{Event: r.Event, Position: r.Position.Commit, RecordedAt: r.Metadata.RecordedAt,
-					Actor: r.Metadata.Actor, Zone: r.Metadata.CapturedZone})
+					Actor: r.Metadata.Actor, Zone: r.Metadata.CapturedZone, Stored: readmodels.Stored{ID: r.ID.String(), Type: r.Type,
+						Data: base64.StdEncoding.EncodeToString(r.Data), Metadata: base64.StdEncoding.EncodeToString(r.RawMetadata),
+						Hash: eventlog.Hash(r.ID, r.Type, r.Data, r.RawMetadata)}})
 			}
 			return found, nil
 		}}

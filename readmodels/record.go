@@ -17,6 +17,16 @@ type Recorded struct {
 	RecordedAt time.Time
 	Actor      domain.UserID
 	Zone       string
+	Stored     Stored
+}
+
+// Stored is what the log stores of an event, and the hash over it. Texts and blinded values in it are sealed.
+type Stored struct {
+	ID       string `json:"id" doc:"The event's id, a UUID" example:"0b5fd4b8-6a2b-5b6e-9d1f-8f8e7c1f3c55"`
+	Type     string `json:"type" doc:"Name of the event"`
+	Data     string `json:"data" doc:"The stored bytes of the event, in base64"`
+	Metadata string `json:"metadata" doc:"The stored bytes of its metadata, in base64"`
+	Hash     string `json:"hash" doc:"SHA-256, in base64, over the 16 bytes of the id, the type, the data and the metadata, each preceded by its length as 8 bytes, the highest first; the same hash is in the audit trail, and in the metadata of the stream's next event"`
 }
 
 // Record reads what the log holds beyond the views.

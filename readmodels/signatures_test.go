@@ -81,7 +81,8 @@ func TestR10_AnAuditorVerifiesSignatures(t *testing.T) {
 	staff.Mode = diary.ByTranscription
 	at := func(minute int) time.Time { return captured.Add(time.Duration(minute) * time.Minute).UTC() }
 	recorded := func(position uint64, event any) readmodels.Recorded {
-		return readmodels.Recorded{Event: event, Position: position, RecordedAt: at(int(position)), Actor: "anna", Zone: "Europe/Berlin"} //nolint:gosec // small
+		moment := at(int(position)) //nolint:gosec // small
+		return readmodels.Recorded{Event: event, Position: position, RecordedAt: moment, Actor: "anna", Zone: "Europe/Berlin"}
 	}
 	streams := map[string][]readmodels.Recorded{
 		"S.1": {recorded(1, early), recorded(20, right), recorded(21, forged), recorded(22, former), recorded(23, bare), recorded(24, withText),
@@ -99,7 +100,8 @@ func TestR10_AnAuditorVerifiesSignatures(t *testing.T) {
 			return streams[id], nil
 		}}})
 	auditor := readmodels.Caller{Principal: access.Principal{User: "auditor", Grants: []user.Grant{{Role: user.Auditor, Study: "S"}}}}
-	answer, err := engine.Answer(t.Context(), readmodels.Question{Query: "SignedEntries", Caller: auditor, Path: map[string]string{"patient": "S.1"}})
+	answer, err := engine.Answer(t.Context(), readmodels.Question{Query: "SignedEntries", Caller: auditor,
+		Path: map[string]string{"patient": "S.1"}})
 	if err != nil {
 		t.Fatal(err)
 	}

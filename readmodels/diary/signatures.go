@@ -31,6 +31,8 @@ type SignedEntry struct {
 	Content   string         `json:"content,omitempty" doc:"What the device has signed, as UTF-8: a line that says what it is, and canonical JSON (RFC 8785); left out where texts of it cannot be read"`
 	Signature user.Signature `json:"signature,omitempty" doc:"The signature, ECDSA on P-256 with SHA-256, as base64url of r and s"`
 	Key       *SigningKey    `json:"key,omitempty" doc:"The key that has signed it; of a wrong signature, the device's key at that time"`
+	// Stored lets whoever reads the audit trail recompute the hash that it shows.
+	Stored readmodels.Stored `json:"stored" doc:"The event that recorded it first, as the log stores it"`
 }
 
 // SigningKey is a key of a device, and when it was in force.
@@ -62,7 +64,7 @@ func (Verification) Schema() domain.Schema {
 // WhyUnverified says why a signature cannot be verified.
 type WhyUnverified string
 
-// The reasons. Entries with free texts are sealed together with their signature, because it would tell of each guess whether it is the text.
+// The reasons. The signature of an entry with free texts is sealed like these, because it would tell of each guess whether it is the text.
 const (
 	TextsErased     WhyUnverified = "texts_erased"
 	TextsUnreadable WhyUnverified = "texts_unreadable"
@@ -83,7 +85,7 @@ var signedEntries = readmodels.Declare(readmodels.Query{
 	Doc: "Every entry that was sent from the patient's side, also held, moved and voided ones, as it was captured: the exact content that " +
 		"the device has signed, the signature, the public key with its enrolment and revocation, and whether the signature is right. An " +
 		"entry whose free texts are erased cannot be verified any more: verified is not_possible, and why is texts_erased. Entries by " +
-		"staff have no signature and are left out.",
+		"staff have no signature and are left out. With the stored event, the hash in the audit trail can be recomputed.",
 	OpenTo: access.To(access.Monitors, access.DataManagers, access.Auditors), Reach: readmodels.ReachPatient, OfStates: true,
 	Class: admission.Exports, Sort: readmodels.SortBy(signedEntryOrders, ""),
 }, ListSignedEntries)
@@ -114,7 +116,7 @@ func ListSignedEntries(ctx context.Context, r readmodels.Request, q SignedEntrie
 		}
 		sent[at.Position] = s
 		found = append(found, SignedEntry{Position: at.Position, Instrument: s.instrument, Window: s.window, CapturedAt: s.capturedAt.UTC(),
-			RecordedAt: at.RecordedAt.UTC(), By: at.Actor, Device: s.entered.Device})
+			RecordedAt: at.RecordedAt.UTC(), By: at.Actor, Device: s.entered.Device, Stored: at.Stored})
 	}
 	if list, err = readmodels.Paged(found, q.Page, signedEntryOrders); err != nil {
 		return list, err
