@@ -340,7 +340,8 @@ func (r *Request) authorizeInStudy(study domain.StudyID, parameters any) (scope 
 	}
 	r.WholeStudy = true
 	if scope, err = r.may(r.query.OpenTo, domain.Scope{Study: study}); err != nil {
-		if sites, _ := r.Caller.Sites(r.query.OpenTo, study); len(sites) > 0 {
+		_, takesSite := r.query.Parameters.named(r.query.BoundBy()[0])
+		if sites, _ := r.Caller.Sites(r.query.OpenTo, study); takesSite && len(sites) > 0 {
 			return scope, r.siteMissing(sites)
 		}
 	}
