@@ -193,7 +193,7 @@ func ask(t *testing.T, engine *readmodels.Engine, question readmodels.Question) 
 		switch {
 		case refusal.Kind == refuse.KindNotFound:
 			return "", true
-		case refusal.Kind == refuse.KindForbidden, refusal.Code == "positions_out_of_order":
+		case refusal.Kind == refuse.KindForbidden, refusal.Code == "positions_out_of_order", refusal.Code == "value_missing":
 			return "", false
 		}
 	}
