@@ -247,6 +247,7 @@ var entitled = map[string]struct {
 	"Users":                   {theSystem, admins},
 	"StudyTrail":              {theSite, []user.Role{user.Investigator, user.Monitor, user.DataManager, user.Auditor}},
 	"StudyAccountTrail":       {theStudy, []user.Role{user.Auditor}},
+	"SignedEntries":           {thePatient, []user.Role{user.Monitor, user.DataManager, user.Auditor}},
 	"AccountTrail":            {theSystem, admins},
 	"Projections":             {anywhere, []user.Role{user.DataManager, user.Admin, user.Auditor}},
 }
@@ -560,7 +561,7 @@ func TestR4_ARoleAtASiteDoesNotReachTheStudy(t *testing.T) {
 	tr := newTrial(t)
 	caughtUp(t, tr.position)
 	for _, path := range []string{"/patients", "/compliance"} {
-		p := c.as(tr.crc).get("/api/v1/studies/"+string(tr.study)+path).refused(t, http.StatusForbidden, "not_allowed")
+		p := c.as(tr.crc).get("/api/v1/studies/"+string(tr.study)+path).refused(t, http.StatusBadRequest, "value_missing")
 		if p.Field != "site" || !strings.Contains(p.Remedy, "?site=01") {
 			t.Errorf("the remedy is %q", p.Remedy)
 		}

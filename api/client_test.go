@@ -54,7 +54,8 @@ func serve(t testing.TB, change func(*options)) client {
 	}
 	o := options{Options: Options{Handler: the.handler, Tokens: tokens, Ready: the.log.Ping, Build: "test"},
 		engine: readmodels.EngineOptions{Store: the.store, Queries: contexts.Queries(), ScopeOf: the.handler.PatientScope,
-			RecordRefusal: the.handler.RecordRefusal, States: the.handler.StateOf, FirstAfter: the.blinded.FirstAfter},
+			RecordRefusal: the.handler.RecordRefusal, States: the.handler.StateOf, FirstAfter: the.blinded.FirstAfter,
+			Record: projections.Record(the.blinded, the.log.PersonalKeys())},
 		changes: &readmodels.ChangeFeedOptions{Log: projections.NewChangeLog(the.verifier, contexts.Projections()), Store: the.store,
 			Queries: contexts.Queries()}}
 	if change != nil {

@@ -292,7 +292,13 @@ func TestProcessesAndWhatTheyCouldNotDo(t *testing.T) {
 		{tr.manager, "?outcome=failed", []string{string(tr.other)}},
 		{tr.manager, "?outcome=under_way&process=enrollment", []string{string(tr.patient)}},
 		{tr.crc, "?site=01", []string{string(tr.study) + ".01", string(tr.patient)}},
+		{tr.manager, "?patient=" + string(tr.other), []string{string(tr.other)}},
+		{tr.manager, "?outcome=under_way&patient=" + string(tr.other), nil},
+		{tr.manager, "?process=enrollment&sort=longest&patient=" + string(tr.patient), []string{string(tr.patient)}},
+		{tr.crc, "?site=01&patient=" + string(tr.patient), []string{string(tr.patient)}},
+		{tr.crc, "?site=01&patient=" + string(tr.other), nil}, // of another site
 		{supplier, "", []string{string(tr.study) + ".01"}},
+		{supplier, "?patient=" + string(tr.patient), nil},
 		{supplier, "?process=enrollment", nil},
 		{supplier, "?process=resupply", []string{string(tr.study) + ".01"}},
 	} {

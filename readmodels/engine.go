@@ -4,7 +4,7 @@ import (
 	"context"
 	"reflect"
 	"slices"
-	"strings"
+	"strconv"
 	"time"
 
 	"casebook/access"
@@ -26,6 +26,8 @@ type EngineOptions struct {
 	Past Past
 	// States returns the states of streams. If it is nil, queries that are answered from them are refused.
 	States States
+	// Record reads what the log holds beyond the views. If it is zero, queries that need it are refused.
+	Record Record
 	// Now is the server's clock; time.Now when nil.
 	Now func() time.Time
 	// FirstAfter tells from the log how far views lag behind. If it is nil, they lag as far as they noted last.
@@ -136,12 +138,12 @@ func (e *Engine) Answer(ctx context.Context, question Question) (any, error) {
 	if err := q.Parameters.Read(parameters, question.Path, question.Given); err != nil {
 		return nil, err
 	}
-	if err := e.checkTimes(question.Given); err != nil {
-		return nil, err
-	}
 	r := Request{Store: e.options.Store, Caller: question.Caller, Past: e.options.Past, Now: e.options.Now(),
 		engine: e, query: q, position: question.Position}
 	if err := r.authorize(ctx, parameters); err != nil {
+		return nil, err
+	}
+	if err := e.checkAsOf(ctx, question.Given); err != nil {
 		return nil, err
 	}
 	if err := e.mustBeBuilt(ctx, q.Views); err != nil {
@@ -159,22 +161,16 @@ func (e *Engine) Answer(ctx context.Context, question Question) (any, error) {
 // clockTolerance is how far the clock of who asks may be ahead.
 const clockTolerance = time.Minute
 
-// checkTimes refuses to tell what will be (code as_of_in_future), and a time that ends before it begins (code malformed_parameter).
-// Positions are those of the log, and end with it.
-func (e *Engine) checkTimes(given map[string][]string) error {
+// checkAsOf refuses to tell what will be (code as_of_in_future): at a time that is to come, or at a position behind the end of the log.
+func (e *Engine) checkAsOf(ctx context.Context, given map[string][]string) error {
 	for _, text := range given["asOf"] {
+		if position, err := strconv.ParseUint(text, 10, 63); err == nil && e.end.isBefore(ctx, position) {
+			return refuse.Malformed("as_of_in_future", "asOf is position %d, and the log ends at %d", position, e.end.known.Load()).At("asOf").
+				Do("give a position up to there, or leave it out for the present")
+		}
 		if at, err := time.Parse(time.RFC3339, text); err == nil && at.Sub(e.options.Now()) > clockTolerance {
 			return refuse.Malformed("as_of_in_future", "asOf is %s, which lies in the future", shortened(text)).At("asOf").
 				Do("give a moment of the past, or leave it out for the present")
-		}
-	}
-	for _, from := range given["from"] {
-		for _, to := range given["to"] {
-			begin, failed := time.Parse(time.RFC3339, from)
-			end, err := time.Parse(time.RFC3339, to)
-			if failed == nil && err == nil && end.Before(begin) { // others are no times, such as the ends of a shipment
-				return refuse.Malformed("malformed_parameter", "to lies before from").At("to").Do("give a time that is not earlier than from")
-			}
 		}
 	}
 	return nil
@@ -327,7 +323,8 @@ func (r *Request) may(permission access.Permission, scope domain.Scope) (domain.
 	return scope, err
 }
 
-// authorizeInStudy requires a role at one of the sites that the parameters name, or in the whole study if they name none.
+// authorizeInStudy requires a role at one of the sites that the parameters name, or in the whole study if they name none. It refuses
+// value_missing where the parameter is all that a caller with roles at sites lacks.
 func (r *Request) authorizeInStudy(study domain.StudyID, parameters any) (scope domain.Scope, err error) {
 	for _, name := range r.query.BoundBy() {
 		site := r.query.Parameters.text(parameters, name)
@@ -343,9 +340,33 @@ func (r *Request) authorizeInStudy(study domain.StudyID, parameters any) (scope 
 		return scope, err
 	}
 	r.WholeStudy = true
-	scope, err = r.may(r.query.OpenTo, domain.Scope{Study: study})
-	return scope, r.namingSites(study, err)
+	if scope, err = r.may(r.query.OpenTo, domain.Scope{Study: study}); err != nil {
+		_, takesSite := r.query.Parameters.named(r.query.BoundBy()[0])
+		if sites, _ := r.Caller.Sites(r.query.OpenTo, study); takesSite && len(sites) > 0 {
+			return scope, r.siteMissing(sites)
+		}
+	}
+	return scope, err
 }
+
+// siteMissing refuses a question about the whole study by a caller who may ask about some of its sites, and says how to do that.
+func (r *Request) siteMissing(sites []domain.SiteID) error {
+	by := r.query.BoundBy()
+	remedy := "name one of your sites with " + domain.Either(by...)
+	if len(sites) <= fewSites {
+		var words []string
+		for _, s := range sites {
+			for _, name := range by {
+				words = append(words, "?"+name+"="+string(s))
+			}
+		}
+		remedy = "ask with " + domain.Either(words...)
+	}
+	return refuse.Malformed("value_missing", "your roles are bound to sites, and the question names none").At(by[0]).Do(remedy)
+}
+
+// fewSites is up to how many sites a refusal names.
+const fewSites = 10
 
 // orForbidden hides which patients do not exist from callers who may not ask about all patients of the study: they get the
 // same answer as for a patient who exists. The error for a patient who does not exist is recorded, whichever it is.
@@ -360,25 +381,11 @@ func (r *Request) orForbidden(ctx context.Context, patient domain.PatientID, err
 	return r.recorded(ctx, scope, err)
 }
 
-// namingSites adds to a refusal how a caller who may see single sites can ask for one of them.
-func (r *Request) namingSites(study domain.StudyID, err error) error {
-	sites, _ := r.Caller.Sites(r.query.OpenTo, study)
-	refusal, ok := refuse.As(err)
-	if !ok || len(sites) == 0 {
-		return err
-	}
-	var words []string
-	for _, s := range sites {
-		for _, name := range r.query.BoundBy() {
-			words = append(words, "?"+name+"="+string(s))
-		}
-	}
-	return refusal.Do("your roles are bound to sites; ask for one of them with " + strings.Join(words, " or ")).At(r.query.BoundBy()[0])
-}
-
-// recorded puts a refusal into the security log and returns it; it does nothing if err is nil.
+// recorded puts a refusal into the security log and returns it; it does nothing if err is nil. A question that lacks a value, or has a
+// malformed one, attempted nothing that the log should tell of.
 func (r *Request) recorded(ctx context.Context, scope domain.Scope, err error) error {
-	if err != nil && r.engine.options.RecordRefusal != nil {
+	refusal, ok := refuse.As(err)
+	if malformed := ok && refusal.Kind == refuse.KindMalformed; err != nil && !malformed && r.engine.options.RecordRefusal != nil {
 		r.engine.options.RecordRefusal(ctx, access.Refused{User: r.Caller.User, Action: r.query.Name, Scope: scope, Address: r.Caller.Address,
 			TraceID: r.Caller.TraceID, Why: err})
 	}

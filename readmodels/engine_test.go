@@ -94,7 +94,7 @@ func TestTheEngineAnswersThoseToWhomAQueryIsOpen(t *testing.T) {
 		{query: "Anywhere", grants: []user.Grant{manager}, code: "not_allowed"}, {query: "Anywhere", code: "not_allowed"},
 		{query: "Study", path: "S", grants: []user.Grant{manager}, want: seen{Whole: true, Knows: true}},
 		{query: "Study", path: "S", grants: []user.Grant{supplier}, want: seen{Whole: true}},
-		{query: "Study", path: "S", grants: []user.Grant{monitor}, code: "not_allowed", about: scope("")},
+		{query: "Study", path: "S", grants: []user.Grant{monitor}, code: "value_missing"}, // nothing was attempted
 		{query: "Study", path: "S", given: "01", grants: []user.Grant{monitor}, want: seen{Knows: true}},
 		{query: "Study", path: "S", given: "02 01", grants: []user.Grant{monitor}, want: seen{}},
 		{query: "Study", path: "S", given: "02", grants: []user.Grant{monitor}, code: "not_allowed", about: scope("02")},
@@ -155,9 +155,38 @@ func TestACallerAtASiteIsToldHowToAsk(t *testing.T) {
 	monitor := access.Principal{User: "monitor", Grants: []user.Grant{{Role: user.Monitor, Study: "S", Site: "01"}}}
 	_, err := engine.Answer(t.Context(), readmodels.Question{Query: "Study", Caller: readmodels.Caller{Principal: monitor},
 		Path: map[string]string{"study": "S"}})
-	const remedy = "your roles are bound to sites; ask for one of them with ?to=01 or ?from=01"
-	if r, ok := refuse.As(err); !ok || r.Field != "to" || r.Remedy != remedy {
+	const remedy = "ask with ?to=01 or ?from=01"
+	if r, ok := refuse.As(err); !ok || r.Code != "value_missing" || r.Kind != refuse.KindMalformed || r.Field != "to" || r.Remedy != remedy {
 		t.Errorf("got %v", err)
+	}
+	for n := range 11 {
+		monitor.Grants = append(monitor.Grants, user.Grant{Role: user.Monitor, Study: "S", Site: domain.SiteID(fmt.Sprintf("1%02d", n))})
+	}
+	_, err = engine.Answer(t.Context(), readmodels.Question{Query: "Study", Caller: readmodels.Caller{Principal: monitor},
+		Path: map[string]string{"study": "S"}})
+	if r, ok := refuse.As(err); !ok || r.Remedy != "name one of your sites with to or from" {
+		t.Errorf("of many sites: got %v", err)
+	}
+}
+
+// TestAPositionBehindTheEndOfTheLogHasNoPast, and the present is not shown in its place.
+func TestAPositionBehindTheEndOfTheLogHasNoPast(t *testing.T) {
+	type then struct {
+		AsOf readmodels.Moment `query:"asOf"`
+	}
+	past := readmodels.Declare(readmodels.Query{Name: "Past", Reach: readmodels.ReachSelf},
+		func(context.Context, readmodels.Request, then) (seen, error) { return seen{}, nil })
+	engine := readmodels.NewEngine(readmodels.EngineOptions{Queries: []readmodels.Query{past},
+		End: func(context.Context) (uint64, error) { return 70, nil }})
+	for position, want := range map[string]string{"69": "", "70": "", "71": "as_of_in_future", "2099-01-01T00:00:00Z": "as_of_in_future"} {
+		_, err := engine.Answer(t.Context(), readmodels.Question{Query: "Past", Given: map[string][]string{"asOf": {position}}})
+		r, refused := refuse.As(err)
+		switch {
+		case want == "" && err != nil, want != "" && (!refused || r.Code != want || r.Field != "asOf"):
+			t.Errorf("as of %s: got %v, want %q", position, err, want)
+		case position == "71" && r.Sentence != "asOf is position 71, and the log ends at 70":
+			t.Errorf("as of %s: got %v", position, err)
+		}
 	}
 }
 

@@ -40,7 +40,7 @@ var lookedAt = map[string]map[string][]string{
 	// Two patients at most have one number.
 	"Patients":   {"treatment": nil, "phase": nil, "endCode": nil, "site": {"number"}, "status": {"number"}},
 	"Reconsents": {"asOf": nil, "state": {"asOf"}, "dueBefore": {"asOf", "state"}},
-	"Processes":  {"process": {"site", "sort"}, "stage": nil},
+	"Processes":  {"process": {"site", "sort", "patient"}, "stage": nil, "site": {"patient"}}, // a patient has few runs
 	"StudyUsers": {"role": nil},
 	"Users":      {"role": nil},
 	"WithoutKit": {}, // the kind of the alerts
@@ -193,7 +193,7 @@ func ask(t *testing.T, engine *readmodels.Engine, question readmodels.Question) 
 		switch {
 		case refusal.Kind == refuse.KindNotFound:
 			return "", true
-		case refusal.Kind == refuse.KindForbidden, refusal.Code == "positions_out_of_order":
+		case refusal.Kind == refuse.KindForbidden, refusal.Code == "positions_out_of_order", refusal.Code == "value_missing":
 			return "", false
 		}
 	}
@@ -248,6 +248,8 @@ func stored(r *rand.Rand, field string, view readmodels.View) any {
 		return one("S-0001", "S-0002", "S-0003")
 	case "trails":
 		return one("PAIN1", "") // the other is the trail of accounts
+	case "of":
+		return fmt.Sprintf("PAIN1.S-%04d", 1+r.IntN(1000))
 	case "process":
 		return one("enrollment", "resupply", "safety")
 	case "version":

@@ -219,7 +219,41 @@ func (all Parameters) Read(into any, path map[string]string, given map[string][]
 			return domain.At(p.Name, err)
 		}
 	}
+	return all.checkRanges(target)
+}
+
+// ranges are the pairs of parameters that bound a range, the lower bound first.
+var ranges = [][2]string{{"from", "to"}, {"first", "last"}}
+
+// checkRanges refuses a range that ends before it begins (code malformed_parameter): an empty answer would look as if nothing had
+// happened. An open end bounds nothing.
+func (all Parameters) checkRanges(of reflect.Value) error {
+	for _, names := range ranges {
+		begin, hasBegin := all.named(names[0])
+		end, hasEnd := all.named(names[1])
+		if hasBegin && hasEnd && before(of.FieldByIndex(end.field), of.FieldByIndex(begin.field)) {
+			return refuse.Malformed("malformed_parameter", "%s lies before %s", end.Name, begin.Name).At(end.Name).
+				Do("give one that is not before " + begin.Name)
+		}
+	}
 	return nil
+}
+
+// before says whether a moment, a day or a log position is given and lies before another one that is given. Values of other types, such
+// as the places at both ends of a shipment, have no order.
+func before(a, b reflect.Value) bool {
+	if a.IsZero() || b.IsZero() || a.Type() != b.Type() {
+		return false
+	}
+	switch a := a.Interface().(type) {
+	case time.Time:
+		return a.Before(b.Interface().(time.Time)) //nolint:forcetypeassert // of the same type
+	case domain.Date:
+		return string(a) < b.String() // ISO 8601 has the order of time
+	case uint64:
+		return a < b.Uint()
+	}
+	return false
 }
 
 // named returns the parameter with a name.

@@ -94,3 +94,43 @@ func TestValuesThatAParameterCannotHaveAreRefused(t *testing.T) {
 		t.Errorf("a malformed path: %v", err)
 	}
 }
+
+// TestARangeThatEndsBeforeItBeginsIsRefused, whether of moments, days or log positions. The two ends of a shipment are no range.
+func TestARangeThatEndsBeforeItBeginsIsRefused(t *testing.T) {
+	type moments struct {
+		From  time.Time `query:"from"`
+		To    time.Time `query:"to"`
+		First uint64    `query:"first"`
+		Last  uint64    `query:"last"`
+	}
+	type days struct {
+		From domain.Date `query:"from"`
+		To   domain.Date `query:"to"`
+	}
+	type places struct {
+		From domain.SiteID `query:"from"`
+		To   domain.SiteID `query:"to"`
+	}
+	for _, c := range []struct {
+		into  any
+		all   readmodels.Parameters
+		given [4]string // names and values of both ends
+		field string
+	}{
+		{&moments{}, readmodels.ParametersOf[moments](), [4]string{"from", "2026-03-02T00:00:00Z", "to", "2026-03-01T23:59:59Z"}, "to"},
+		{&moments{}, readmodels.ParametersOf[moments](), [4]string{"from", "2026-03-02T00:00:00+02:00", "to", "2026-03-01T23:00:00Z"}, ""},
+		{&moments{}, readmodels.ParametersOf[moments](), [4]string{"first", "8", "last", "7"}, "last"},
+		{&moments{}, readmodels.ParametersOf[moments](), [4]string{"first", "9", "last", "10"}, ""},
+		{&moments{}, readmodels.ParametersOf[moments](), [4]string{"first", "7", "last", "7"}, ""},
+		{&moments{}, readmodels.ParametersOf[moments](), [4]string{"from", "2026-03-02T00:00:00Z", "last", "7"}, ""},
+		{&days{}, readmodels.ParametersOf[days](), [4]string{"from", "2026-03-02", "to", "2026-03-01"}, "to"},
+		{&days{}, readmodels.ParametersOf[days](), [4]string{"from", "2026-03-02", "to", "2026-03-02"}, ""},
+		{&places{}, readmodels.ParametersOf[places](), [4]string{"from", "02", "to", "01"}, ""},
+	} {
+		err := c.all.Read(c.into, nil, map[string][]string{c.given[0]: {c.given[1]}, c.given[2]: {c.given[3]}})
+		r, refused := refuse.As(err)
+		if c.field == "" && err != nil || c.field != "" && (!refused || r.Code != "malformed_parameter" || r.Field != c.field) {
+			t.Errorf("%v: got %v", c.given, err)
+		}
+	}
+}

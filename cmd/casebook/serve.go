@@ -203,7 +203,8 @@ func startWith(ctx context.Context, f serverFlags, by clock, logger *slog.Logger
 	engine := projections.NewEngine(projections.Options{Log: s.blindLog, Store: s.views, Projections: contexts.Projections(),
 		Verifier: s.verifier, Logger: logger, Registerer: registry})
 	queries := readmodels.NewEngine(readmodels.EngineOptions{Store: s.views, Queries: contexts.Queries(), ScopeOf: s.handler.PatientScope,
-		RecordRefusal: s.handler.RecordRefusal, Past: s.past, States: s.handler.StateOf, Now: s.clock.now,
+		RecordRefusal: s.handler.RecordRefusal, Past: s.past, States: s.handler.StateOf,
+		Record: projections.Record(s.blindLog, s.log.PersonalKeys()), Now: s.clock.now,
 		FirstAfter: s.blindLog.FirstAfter, End: s.logEnd})
 	changes := readmodels.NewChangeFeed(readmodels.ChangeFeedOptions{Log: projections.NewChangeLog(s.verifier, contexts.Projections()),
 		Store: s.views, Queries: contexts.Queries(), Logger: logger})

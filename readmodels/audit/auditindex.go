@@ -18,6 +18,7 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
 // AuditIndex is the view by which events are found, with one document per event: who, in which role, when, from where, by
@@ -254,7 +255,8 @@ func (e *EventTypes) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// ListStudyTrail returns a page of a study's trail.
+// ListStudyTrail returns a page of a study's trail. It refuses recorded_of_accounts where a patient's events of the types are in the trails
+// of accounts.
 func ListStudyTrail(ctx context.Context, r readmodels.Request, q StudyTrailQuery) (readmodels.List[AuditEvent], error) {
 	filter := bson.D{{Key: "trails", Value: string(q.Study)}}
 	filter = readmodels.Equal(filter, "patient", q.Patient)
@@ -262,7 +264,49 @@ func ListStudyTrail(ctx context.Context, r readmodels.Request, q StudyTrailQuery
 	if _, err := r.Caller.Authorize("StudyTrail", access.To(access.Monitors, access.DataManagers, access.Auditors), scope); err != nil {
 		filter = append(filter, bson.E{Key: "keptFromSite", Value: nil}) // who asks is an investigator
 	}
-	return q.list(ctx, r, readmodels.Equal(filter, "site", q.Site))
+	list, err := q.list(ctx, r, readmodels.Equal(filter, "site", q.Site))
+	if err == nil && len(list.Items) == 0 && q.Cursor == "" && q.Patient != "" && len(q.Types) > 0 {
+		err = q.elsewhere(ctx, r)
+	}
+	return list, err
+}
+
+// fewAccounts bounds the accounts of a patient, which are the patient's own and those of caregivers.
+const fewAccounts = 20
+
+// elsewhere refuses recorded_of_accounts where a patient's trail has no events of the types because they are in the trails of the
+// patient's accounts, such as enrolments of devices. It says so only to those who may read these.
+func (q StudyTrailQuery) elsewhere(ctx context.Context, r readmodels.Request) error {
+	if !r.Holds(access.Auditors, q.Study) {
+		return nil
+	}
+	index := r.Store.Collection(AuditIndex)
+	found, err := index.Find(ctx, bson.D{{Key: "patient", Value: string(q.Patient)}, {Key: "type", Value: roleGranted}},
+		options.Find().SetLimit(fewAccounts).SetProjection(bson.D{{Key: "account", Value: 1}}))
+	if err != nil {
+		return err
+	}
+	var granted []AuditEvent
+	if err := found.All(ctx, &granted); err != nil {
+		return err
+	}
+	var trails []string
+	for _, g := range granted {
+		of := bson.D{{Key: "users", Value: string(g.Account)}, {Key: "account", Value: string(g.Account)}, readmodels.OneOf("type", q.Types)}
+		path := fmt.Sprintf("/api/v1/audit/studies/%s/accounts/%s/events", q.Study, g.Account)
+		switch err := index.FindOne(ctx, of).Err(); {
+		case errors.Is(err, mongo.ErrNoDocuments), slices.Contains(trails, path):
+		case err != nil:
+			return err
+		default:
+			trails = append(trails, path)
+		}
+	}
+	if len(trails) == 0 {
+		return nil
+	}
+	return refuse.Malformed("recorded_of_accounts", "%s is recorded of accounts, and not of patients", strings.Join(q.Types, ", ")).At("type").
+		Do("ask for the trail of the patient's account: " + domain.Each(trails...))
 }
 
 // ListAccountTrail returns a page of the trail of what belongs to no study.

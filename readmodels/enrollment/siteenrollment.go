@@ -8,7 +8,6 @@ import (
 	"casebook/access"
 	"casebook/domain"
 	"casebook/domain/patient"
-	"casebook/domain/refuse"
 	"casebook/readmodels"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -189,9 +188,6 @@ type EnrollmentBySiteQuery struct {
 func ListEnrollmentBySite(
 	ctx context.Context, r readmodels.Request, q EnrollmentBySiteQuery,
 ) (list readmodels.List[EnrollmentSeries], err error) {
-	if q.From != "" && q.To != "" && q.To < q.From {
-		return list, refuse.Malformed("malformed_parameter", "to lies before from").At("to").Do("give a day that is not earlier than from")
-	}
 	filter := bson.D{{Key: "study", Value: string(q.Study)}}
 	if !r.WholeStudy {
 		filter = append(filter, readmodels.OneOf("site", r.Sites))

@@ -16,15 +16,17 @@ import (
 
 // ProcessMonitors is the view of process managers, with one document per instance: its stage, what it waits for, and what
 // went wrong. A document changes with every step, so there are few indexes. All contain the outcome: a list without an
-// outcome asks for all outcomes, and the store merges them. A site has few enough instances of one outcome to check
-// process and stage in each document.
-var ProcessMonitors = readmodels.View{Name: "saga-monitor", Version: 3, Indexes: []mongo.IndexModel{
+// outcome asks for all outcomes, and the store merges them. A site has few enough instances of one outcome, and a patient of all, to
+// check process and stage in each document.
+var ProcessMonitors = readmodels.View{Name: "saga-monitor", Version: 4, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "outcome", "lastStepAt", "_id"),
 	readmodels.IndexOn("study", "site", "outcome", "lastStepAt", "_id"),
 	readmodels.IndexOn("study", "process", "outcome", "lastStepAt", "_id"),
 	readmodels.IndexOn("study", "outcome", "since", "_id"),
 	readmodels.IndexOn("study", "site", "outcome", "since", "_id"),
 	readmodels.IndexOn("study", "process", "outcome", "since", "_id"),
+	readmodels.IndexOn("study", "of", "outcome", "lastStepAt", "_id"),
+	readmodels.IndexOn("study", "of", "outcome", "since", "_id"),
 }}
 
 // maxTimers bounds the open timers that a document holds. A site has one for each shipment on its way.
@@ -109,7 +111,10 @@ type ProcessesQuery struct {
 	Site    domain.SiteID   `query:"site" doc:"Only this site"`
 	Process string          `query:"process" example:"enrollment" doc:"Only runs of this process manager"`
 	Outcome process.Outcome `query:"outcome" enum:"under_way,held,stuck,completed,failed" doc:"Only those with this status"`
-	Stage   string          `query:"stage" example:"kit" doc:"Only those that wait for this"`
+	// Patient finds the runs that are named after the patient. Those that are named after something of the patient's, such as an alert, are
+	// not among them.
+	Patient domain.PatientID `query:"patient" doc:"Only runs about this patient; those of an alert are about the alert"`
+	Stage   string           `query:"stage" example:"kit" doc:"Only those that wait for this"`
 	readmodels.Page
 }
 
@@ -120,6 +125,7 @@ func ListProcesses(ctx context.Context, r readmodels.Request, q ProcessesQuery) 
 		return list, nil
 	}
 	filter := readmodels.Equal(bson.D{{Key: "study", Value: string(q.Study)}}, "site", q.Site)
+	filter = readmodels.Equal(filter, "of", q.Patient)
 	filter = append(filter, readmodels.OneOrAny("outcome", q.Outcome, process.Outcomes))
 	if len(named) > 0 {
 		filter = append(filter, readmodels.OneOf("process", named))
