@@ -301,7 +301,7 @@ func doAs(t testing.TB, who access.Principal, command any) commands.Answer {
 func account(t testing.TB, name string, grants ...user.Grant) domain.UserID {
 	t.Helper()
 	id := domain.UserID(unique(name))
-	doAs(t, administrator("first.admin"), user.RegisterUser{OfUser: domain.ForUser(id), Name: "Somebody"})
+	doAs(t, administrator("first.admin"), user.RegisterUser{OfUser: domain.ForUser(id), Name: string(id)})
 	doAs(t, administrator("second.admin"), user.ConfirmAccount{OfUser: domain.ForUser(id)})
 	for _, g := range grants {
 		give(t, id, g)

@@ -36,15 +36,17 @@ func recordedHash(m eventlog.Metadata) commandHash {
 type fingerprint struct {
 	// sent is the name and the body as it was sent, canonical the name and the decoded body in its canonical form: with
 	// other blanks, members in another order, or 3.0 for 3, it is the same command. Both are only the name if the body
-	// holds a secret.
+	// holds a secret; canonical then has the stream as well, so that one key does not stand for two accounts.
 	sent, canonical []byte
+	// former is what earlier programs hashed as canonical; nil where it is the same.
+	former []byte
 }
 
 // fingerprintOf returns the fingerprint of a request with a decoded body. The body of a process is taken as it was
 // recorded and not as it is decoded, because it was recorded in the form of its own time.
 func (d *Declaration[S, E, F, C]) fingerprintOf(r Request, body C) (fingerprint, error) {
 	if d.secret {
-		return fingerprint{sent: []byte(d.name), canonical: []byte(d.name)}, nil
+		return fingerprint{sent: []byte(d.name), canonical: []byte(d.name + "\x00" + d.stream(body)), former: []byte(d.name)}, nil
 	}
 	prefix := []byte(d.name + "\x00")
 	value := any(body)
@@ -114,5 +116,9 @@ func (f fingerprint) by(log *eventlog.Log, algorithm string) (commandHash, error
 // isOf says whether a recorded hash is that of this command.
 func (f fingerprint) isOf(log *eventlog.Log, recorded commandHash) (bool, error) {
 	own, err := f.by(log, recorded.algorithm)
-	return hmac.Equal([]byte(own.sum), []byte(recorded.sum)), err
+	same := hmac.Equal([]byte(own.sum), []byte(recorded.sum))
+	if err != nil || same || f.former == nil {
+		return same, err
+	}
+	return fingerprint{sent: f.sent, canonical: f.former}.isOf(log, recorded)
 }

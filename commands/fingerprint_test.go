@@ -187,3 +187,68 @@ func TestAnotherBlindedCommandWithTheSameKeyIsRefused(t *testing.T) {
 		t.Errorf("another list with the same key: %v", err)
 	}
 }
+
+// TestAKeyStandsForOneAccount: bodies with secrets are not hashed, and yet a key that has opened one account opens no other, on the
+// process that has used it and on one that starts after it was killed. A repeat is answered as before, with whatever password.
+func TestAKeyStandsForOneAccount(t *testing.T) {
+	keys := blindingKeys(t)
+	p := runWith(t, keys)
+	tr := newTrial(t, p)
+	operator := access.Process("operator")
+	unique := fmt.Sprint(time.Now().UnixNano())
+	for name, c := range map[string]struct {
+		who access.Principal
+		of  func(domain.UserID) any
+	}{
+		"staff": {operator, func(id domain.UserID) any {
+			return user.RegisterUser{OfUser: domain.ForUser(id), Name: "A nurse", Password: "gravel lantern oboe thicket"}
+		}},
+		"patient": {tr.crc, func(id domain.UserID) any {
+			return user.OpenPatientAccount{OfUser: domain.ForUser(id), OfPatient: domain.ForPatient(tr.patient)}
+		}},
+	} {
+		one, other := domain.UserID(name+".one."+unique), domain.UserID(name+".other."+unique)
+		key := "open/" + string(one)
+		first, err := p.as(c.who, key, c.of(one))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		for where, process := range map[string]process{"the same process": p, "one started anew": runWith(t, keys)} {
+			again, err := process.as(c.who, key, c.of(one))
+			if err != nil || again.CommandID != first.CommandID || *again.Revision != *first.Revision {
+				t.Errorf("%s, %s: a repeat is answered with %+v, %v", name, where, again, err)
+			}
+			if _, err := process.as(c.who, key, c.of(other)); code(err) != "idempotency_key_reused" {
+				t.Errorf("%s, %s: another account with the same key: %v", name, where, err)
+			}
+		}
+		for r, err := range p.log.ReadStream(t.Context(), user.Decider.Stream(string(other)), 0) {
+			t.Errorf("%s: the other account has %s, %v", name, r.Type, err)
+		}
+	}
+}
+
+// TestFormerKeysOfSecretsStillCount repeats a command with a password that an earlier program recorded with a hash of its name alone.
+func TestFormerKeysOfSecretsStillCount(t *testing.T) {
+	keys := blindingKeys(t)
+	p := runWith(t, keys)
+	operator := access.Process("operator")
+	id, key := domain.UserID(fmt.Sprintf("former.%d", time.Now().UnixNano())), "former secret"
+	sum, err := p.log.HashCommand([]byte("RegisterUser"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := uuid.NewSHA1(uuid.MustParse("6f2d1c0a-54e8-4c57-9a0e-0d5f3b8f1c11"), []byte(string(operator.User)+"\x00"+key))
+	meta := eventlog.Metadata{Actor: operator.User, Command: "RegisterUser", CommandID: command.String(),
+		CommandHashAlgorithm: "hmac-sha256-canonical", CommandHash: base64.StdEncoding.EncodeToString(sum), RecordedAt: time.Now().UTC()}
+	appended, err := p.log.Append(t.Context(), user.Decider.Stream(string(id)), eventlog.EmptyTail, command, meta,
+		user.Registered{User: id, Name: "A nurse"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	register := user.RegisterUser{OfUser: domain.ForUser(id), Name: "A nurse", Password: "gravel lantern oboe thicket"}
+	again, err := runWith(t, keys).as(operator, key, register)
+	if err != nil || *again.Revision != appended.Tail.Revision {
+		t.Errorf("it is answered with %+v, %v", again, err)
+	}
+}

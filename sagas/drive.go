@@ -130,6 +130,12 @@ const (
 	answerTime = 5 * time.Second
 	// relayTime is answerTime for relays: two programs at once would send a message twice.
 	relayTime = 2 * time.Minute
+	// relayRest is the longest pause before a relay is delivered again what keeps failing. With the time of an attempt, it has to stay
+	// below relayTime, or another program is delivered it meanwhile.
+	relayRest = 40 * time.Second
+	// relayWaiting is how many times as many events may wait for a relay as for another process: what rests waits, too, and must not keep
+	// a relay from what does not fail.
+	relayWaiting = 8
 	// closeTime bounds how long the end waits for events under way.
 	closeTime = 20 * time.Second
 )
@@ -188,7 +194,9 @@ func (d *Drive) Run(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("processes: %w", err), subscribers.close())
 	}
 	retry := middleware.Retry{MaxRetries: tries, InitialInterval: 50 * time.Millisecond, MaxInterval: 2 * time.Second, Multiplier: 2,
-		RandomizationFactor: 0.5, ShouldRetry: func(p middleware.RetryParams) bool { return !IsPermanent(p.Err) && !needsNewer(p.Err) }}
+		RandomizationFactor: 0.5, ShouldRetry: func(p middleware.RetryParams) bool {
+			return !IsPermanent(p.Err) && !needsNewer(p.Err) && !IsTriedOn(p.Err)
+		}}
 	router.AddMiddleware(parked, tooOften, retry.Middleware, recovered)
 	for _, p := range d.Processes {
 		if p.ByClock() {
@@ -266,6 +274,7 @@ func newSubscribers(c pubsub.SubscriberConfig, log watermill.LoggerAdapter) (sub
 		wait := answerTime
 		if kind.relays {
 			wait = relayTime
+			config.NackPause, config.InFlight = relayPause, relayWaiting*c.InFlight
 		}
 		settings.MessageTimeout = int32(wait.Milliseconds())
 		config.Settings, config.FromEnd = &settings, kind.fromEnd
@@ -276,6 +285,16 @@ func newSubscribers(c pubsub.SubscriberConfig, log watermill.LoggerAdapter) (sub
 		all[kind] = subscriber
 	}
 	return all, nil
+}
+
+// relayPause is how long a relay's event rests that has failed, after so many deliveries before. It doubles to ten seconds, and, for what
+// is delivered more often than most events are before they are parked, on to relayRest.
+func relayPause(retries int) time.Duration {
+	const first, usual = 100 * time.Millisecond, 10 * time.Second
+	if retries <= deliveries {
+		return min(first<<max(retries, 0), usual)
+	}
+	return min(usual<<min(retries-deliveries, 8), relayRest)
 }
 
 func (s subscribers) of(p Process) *pubsub.Subscriber {
@@ -453,7 +472,7 @@ func tooOften(h message.HandlerFunc) message.HandlerFunc {
 		out, err := h(msg)
 		most := deliveries
 		switch {
-		case err == nil || msg.Context().Err() != nil:
+		case err == nil || msg.Context().Err() != nil || IsTriedOn(err):
 			return out, err
 		case needsNewer(err):
 			most = deliveriesToNewer

@@ -56,6 +56,21 @@ func IsPermanent(err error) bool {
 	return errors.As(err, &p)
 }
 
+// errTriedOn marks what a relay tries for as long as it wants.
+type errTriedOn struct{ error }
+
+func (e errTriedOn) Unwrap() error { return e.error }
+
+// TryOn marks an error after which a relay has its event delivered again, with growing pauses of less than a minute, for as long as the
+// relay fails so: it is not parked. The relay itself says when there is no point any more.
+func TryOn(err error) error { return errTriedOn{err} }
+
+// IsTriedOn says that TryOn has marked the error.
+func IsTriedOn(err error) bool {
+	var on errTriedOn
+	return errors.As(err, &on)
+}
+
 // Deal lets every instance that the event is about react to it, and sends the commands that follow. When it returns
 // without an error, all steps and commands are recorded. After an error, the same event may be dealt with again.
 func (r *Runner) Deal(ctx context.Context, p Process, e eventlog.Recorded) error {

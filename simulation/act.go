@@ -95,7 +95,7 @@ func (s *simulation) enrol(ctx context.Context, c *course) error {
 	}
 	phone := domain.UserID("phone." + string(c.site.id) + "." + lower(c.number))
 	account := &Account{
-		User: phone, name: "Phone of patient " + c.number,
+		User: phone, name: string(phone),
 		grants: []user.Grant{{Role: user.PatientRole, Study: studyID, Patient: id}},
 	}
 	if err := s.register(ctx, account, ""); err != nil {

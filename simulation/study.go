@@ -65,7 +65,7 @@ func staff() []*Account {
 		{User: "safety.officer", Description: "safety officer", name: "Ines Carvalho", grants: across(user.SafetyOfficer)},
 		{User: "auditor", Description: "auditor: reads everything recorded, changes nothing", name: "Tomas Berg",
 			grants: across(user.Auditor)},
-		{User: patientID, Description: "patient " + string(firstPatient) + ", who sees nobody else", name: "Patient S-0001",
+		{User: patientID, Description: "patient " + string(firstPatient) + ", who sees nobody else", name: string(patientID),
 			grants: []user.Grant{{Role: user.PatientRole, Study: studyID, Patient: firstPatient}}},
 	}
 	for _, s := range sites {

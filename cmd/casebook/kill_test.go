@@ -244,7 +244,7 @@ func setUp(in installation, id domain.StudyID, sign func(domain.UserID) string, 
 		in.must(admin, user.RegisterUser{OfUser: domain.ForUser(name), Name: string(name)})
 		in.must(admin, user.GrantRole{OfUser: domain.ForUser(name), Grant: grant})
 	}
-	in.must(admin, user.RegisterUser{OfUser: domain.ForUser("phones"), Name: "All phones"})
+	in.must(admin, user.RegisterUser{OfUser: domain.ForUser("phones"), Name: "phones"})
 	manager, crc := sign("manager"), sign("crc")
 	protocol := study.Protocol{Version: 1, ConsentVersion: "1", Instruments: []instrument.Definition{*instrument.PainDiary()}}
 	for _, command := range []any{

@@ -302,7 +302,7 @@ func (tr *trial) enrol(patience context.Context, number string) {
 	tr.mu.Unlock()
 	phone := domain.ForUser(phoneOf(who))
 	for _, command := range []any{
-		user.RegisterUser{OfUser: phone, Name: number},
+		user.RegisterUser{OfUser: phone, Name: string(phoneOf(who))},
 		user.GrantRole{OfUser: phone, Grant: user.Grant{Role: user.PatientRole, Study: trialStudy, Patient: who}},
 	} {
 		if _, accepted := tr.send(patience, tr.sign(demoAdmin), number+"/"+commandName(command), command); !accepted {

@@ -9,7 +9,7 @@ import (
 // RegisterUser opens an account.
 type RegisterUser struct {
 	domain.OfUser `doc:"Id to sign in with; never given to another person"`
-	Name          string `json:"name" minLength:"1" maxLength:"200" doc:"The person's name"`
+	Name          string `json:"name" minLength:"1" maxLength:"200" doc:"The person's name; never a patient's, see OpenPatientAccount"`
 	// Password is replaced by its digest before the decision (see PasswordDigest).
 	Password string `json:"password,omitempty" maxLength:"200" doc:"At least 12 characters; leave out for accounts of an identity provider"`
 	// PasswordDigest is the argon2id digest of Password. The command's declaration sets it before the decision.

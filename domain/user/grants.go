@@ -11,7 +11,7 @@ import (
 // create it. A role that needs two people is proposed, and an administrator has to propose it in person. An account that the
 // operator of the machine makes an administrator's has to be confirmed by administrators, unless it is the first one. GiveRole
 // refuses user_not_found, account_deactivated, unknown_role, role_not_grantable, invalid_grant_scope, malformed_id, not_oneself,
-// role_granted, role_proposed, roles_exclusive and second_person_required.
+// role_granted, role_proposed, roles_exclusive, patient_account_named and second_person_required.
 func GiveRole(u User, cmd GrantRole, call domain.Call) ([]Event, error) {
 	err := domain.First(u.mustBeActive(cmd.User), cmd.Grant.validate(), notOneself(cmd.User, call))
 	if err != nil {
@@ -42,7 +42,7 @@ func GiveRole(u User, cmd GrantRole, call domain.Call) ([]Event, error) {
 }
 
 // ConfirmGrant gives a proposed role. It refuses user_not_found, account_deactivated, grant_not_proposed,
-// roles_exclusive and second_person_required.
+// roles_exclusive, patient_account_named and second_person_required.
 func ConfirmGrant(u User, cmd ConfirmRole, call domain.Call) ([]Event, error) {
 	if err := u.mustBeActive(cmd.User); err != nil {
 		return nil, err
@@ -63,6 +63,9 @@ func ConfirmGrant(u User, cmd ConfirmRole, call domain.Call) ([]Event, error) {
 // manages kits is not shown to whom they went, and would learn it with a second role. And it keeps who knows the lists of arms apart from
 // everybody who treats or looks after the patients.
 func (u User) mayHold(grant Grant) error {
+	if err := u.mayBePatients(grant); err != nil {
+		return err
+	}
 	for _, held := range u.Grants {
 		if held.Role == Caregiver && grant.Role == Caregiver && held.Patient == grant.Patient {
 			return refuse.WrongState("role_granted", "the account holds that role with the relation %s", held.Relation).At("grant.relation").
@@ -82,6 +85,16 @@ func (u User) mayHold(grant Grant) error {
 		}
 	}
 	return nil
+}
+
+// mayBePatients keeps the names of patients out of the log, where nothing can be erased: who a patient is, the identity says alone. An
+// account whose name is its id tells no more than that.
+func (u User) mayBePatients(grant Grant) error {
+	if grant.Role != PatientRole || u.Name == "" || u.Name == string(u.ID) {
+		return nil
+	}
+	return refuse.Because("patient_account_named", "the account %s has a name, and a patient's account must have none", u.ID).At("grant.role").
+		Do("have the site open the patient's account with OpenPatientAccount; names of patients belong into RecordIdentity")
 }
 
 // managesSupply reports whether the role manages kits without knowing the patients.

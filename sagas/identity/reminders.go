@@ -40,8 +40,8 @@ func Processes(by Senders) []sagas.Process {
 
 // Reminders is the process that sends a reminder to each device that has subscribed, and, if none has taken it and the patient has chosen
 // so, by e-mail. It is the only process that opens personal data. What it sends names neither the trial nor what is to be filled in,
-// because others look at telephones and mailboxes. What leads nowhere is ended; what fails is tried again, until the window closes. The
-// past is not made up for.
+// because others look at telephones and mailboxes. What leads nowhere is ended; what fails is tried again, until the window closes, and by
+// e-mail as well when it has failed for mailAfter. The past is not made up for.
 func Reminders(by Senders) sagas.Process {
 	return sagas.DefineRelay("patient-reminders", sagas.Sends(identity.EndPush{}), sagas.Pass(by.remind)).FromEnd()
 }
@@ -76,18 +76,36 @@ func (by Senders) remind(ctx context.Context, d *sagas.Desk, r diary.ReminderDue
 	m := reminder{desk: d, at: at, patient: r.Patient, until: r.Window.Closes, keys: reader.PersonalKeys(),
 		id: uuid.NewSHA1(messages, []byte(at.ID.String())).String(), text: reminderIn(state.Language())}
 	taken, err := by.push(ctx, m, reader, events)
-	if taken == 0 && state.RemindsByEmail() && by.Mail != nil {
-		err = errors.Join(err, by.mail(ctx, m, events))
+	if taken == 0 && state.RemindsByEmail() && by.Mail != nil && mayBeMailed(err, at.Metadata.RecordedAt, d.Now(), m.until) {
+		mailed, failed := by.mail(ctx, m, events)
+		if mailed && hasOther(err) {
+			return nil // the patient is reminded, and not again by a device that can be reached later
+		}
+		err = errors.Join(err, failed)
 	}
 	return outcome(err)
 }
 
-// outcome returns the error of a reminder as the engine needs it: it is permanent only if nothing in it may succeed later.
+// mailAfter is how long devices may fail to be reached before an e-mail takes their place. Few outages of push services last longer.
+const mailAfter = 15 * time.Minute
+
+// mayBeMailed says whether a reminder that no device has taken is sent by e-mail: at once, unless a device may take it yet; then when that
+// has failed for mailAfter, or when the window closes before long.
+func mayBeMailed(pushed error, due, now, closes time.Time) bool {
+	return pushed == nil || !hasOther(pushed) || now.Sub(due) >= mailAfter || closes.Sub(now) <= mailAfter
+}
+
+// outcome returns the error of a reminder as the engine needs it: it is permanent only if nothing in it may succeed later. Otherwise it is
+// tried until the window closes.
 func outcome(err error) error {
-	if err != nil && errors.Is(err, notify.ErrRejected) && !hasOther(err) {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, notify.ErrRejected) && !hasOther(err):
 		return sagas.Permanent(err)
+	default:
+		return sagas.TryOn(err)
 	}
-	return err
 }
 
 // hasOther says whether one of the joined errors may be gone when it is tried again.
@@ -175,8 +193,8 @@ func subscription(ctx context.Context, keys personal.Keys, device identity.PushD
 	return to, fmt.Errorf("subscription %d is not in the log", device.Number)
 }
 
-// mail sends a reminder to the patient's e-mail address, if there is one.
-func (by Senders) mail(ctx context.Context, m reminder, events []identity.Event) error {
+// mail sends a reminder to the patient's e-mail address, if there is one, and says whether the server has taken it.
+func (by Senders) mail(ctx context.Context, m reminder, events []identity.Event) (mailed bool, err error) {
 	var details personal.Value[identity.Details]
 	for _, event := range events {
 		switch e := event.(type) {
@@ -187,15 +205,16 @@ func (by Senders) mail(ctx context.Context, m reminder, events []identity.Event)
 		}
 	}
 	if details.Key() == "" {
-		return nil
+		return false, nil
 	}
 	known, err := personal.Reveal(ctx, m.keys, details)
 	if errors.Is(err, personal.ErrDestroyed) || err == nil && known.Email == "" {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
-	return by.Mail.Send(ctx, notify.Message{ID: m.id, Subject: m.text.subject, Text: m.text.body + "\n", To: []string{known.Email},
+	err = by.Mail.Send(ctx, notify.Message{ID: m.id, Subject: m.text.subject, Text: m.text.body + "\n", To: []string{known.Email},
 		OccurredAt: m.at.Metadata.RecordedAt, TraceID: m.at.Metadata.TraceID, CorrelationID: m.at.Metadata.CorrelationID})
+	return err == nil, err
 }

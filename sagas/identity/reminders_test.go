@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	"casebook/domain"
 	"casebook/domain/diary"
@@ -26,9 +27,36 @@ func TestWhatMayStillArriveIsNotGivenUp(t *testing.T) {
 		"refused everywhere":  {errors.Join(errors.Join(refused, refused), refused), true},
 		"a problem of notify": {errors.Join(errors.Join(down), refused), false},
 	} {
-		if got := outcome(c.err); sagas.IsPermanent(got) != c.permanent || (got == nil) != (c.err == nil) {
+		if got := outcome(c.err); sagas.IsPermanent(got) != c.permanent || (got == nil) != (c.err == nil) ||
+			sagas.IsTriedOn(got) != (c.err != nil && !c.permanent) {
 			t.Errorf("%s: %v, permanent %v", name, got, sagas.IsPermanent(got))
 		}
+	}
+}
+
+// TestMailTakesTheReminderOver: at once where no device can take it, and not before a while where one may take it yet.
+func TestMailTakesTheReminderOver(t *testing.T) {
+	due := time.Date(2026, 3, 10, 18, 0, 0, 0, time.UTC)
+	closes := due.Add(6 * time.Hour)
+	down, refused := errors.New("it answered 503"), fmt.Errorf("403: %w", notify.ErrRejected)
+	for name, c := range map[string]struct {
+		pushed error
+		now    time.Time
+		want   bool
+	}{
+		"no device":                   {nil, due, true},
+		"refused for good":            {refused, due, true},
+		"down":                        {down, due, false},
+		"one is down":                 {errors.Join(refused, down), due.Add(mailAfter - time.Second), false},
+		"down for long":               {down, due.Add(mailAfter), true},
+		"down when the window closes": {down, closes.Add(-mailAfter), true},
+	} {
+		if got := mayBeMailed(c.pushed, due, c.now, closes); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+	if !mayBeMailed(down, closes.Add(-time.Minute), closes.Add(-time.Minute), closes) {
+		t.Error("a reminder that is due shortly before the window closes is not mailed")
 	}
 }
 
