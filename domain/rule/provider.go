@@ -23,15 +23,20 @@ func newProvider(rest types.Provider, variables Variables) *provider {
 	for group, names := range variables {
 		fields := make(map[string]*types.FieldType, len(names))
 		for name, declared := range names {
-			fields[name] = &types.FieldType{
-				Type:    celType(declared),
-				IsSet:   func(target any) bool { return isSet(target, group, name) },
-				GetFrom: func(target any) (any, error) { return get(target, group, name, declared) },
-			}
+			fields[name] = fieldType(group, name, declared)
 		}
 		p.fields[typeName(group)] = fields
 	}
 	return p
+}
+
+// fieldType is the type of a variable, with how to get it from Values.
+func fieldType(group, name string, declared Type) *types.FieldType {
+	return &types.FieldType{
+		Type:    celType(declared),
+		IsSet:   func(target any) bool { return isSet(target, group, name) },
+		GetFrom: func(target any) (any, error) { return get(target, group, name, declared) },
+	}
 }
 
 // typeName returns the name of a group's CEL type. The prefix distinguishes it from CEL's own types.
