@@ -219,6 +219,7 @@ var entitled = map[string]struct {
 	"Build":                   {ownSites, members},
 	"BuildForm":               {ownSites, members},
 	"BuildPart":               {theStudy, managers},
+	"BuildChanges":            {theStudy, managers},
 	"Arms":                    {theStudy, []user.Role{user.UnblindedSupplyManager, user.Statistician}},
 	"Patients":                {theSite, readers},
 	"SameNumbers":             {theStudy, []user.Role{user.DataManager, user.Auditor}},

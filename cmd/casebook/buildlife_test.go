@@ -17,6 +17,8 @@ import (
 	"casebook/domain/user"
 	"casebook/readmodels"
 	buildviews "casebook/readmodels/build"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // drawnUp is a study on a running server whose data managers build it.
@@ -169,9 +171,30 @@ func TestABuildIsDrawnUpPublishedAndReleased(t *testing.T) {
 	released := b.must(b.manager, release)
 	b.refusedAs(b.manager, "build_released", release)
 
+	// An amendment shows what it changes, while it is a draft.
+	second, amended := build.ForBuild(b.study, 2), vitalSigns()
+	amended.Groups[0].Items[0].Max = new(200.0)
+	amended.Groups[0].Items = amended.Groups[0].Items[:3]
+	b.must(b.manager, build.CreateBuildDraft{OfBuild: second, Title: "Amendment 1", Languages: []string{"en", "de"}})
+	b.must(b.manager, build.PutSchedule{OfBuild: second, Schedule: schedule})
+	b.must(b.manager, build.PutCodeList{OfBuild: second, List: shown.Lists[0]})
+	put := b.must(b.manager, build.PutForm{OfBuild: second, Form: amended})
+	var changes buildviews.ChangesOfBuild
+	b.query(b.manager, "/api/v1/studies/BUILT/builds/2/changes", put.Position, &changes)
+	if diff := cmp.Diff([]build.Change{
+		{Kind: build.Removed, Of: build.ChangedItem, Name: "VS.GAIN", Effect: build.EffectOrphans},
+		{Kind: build.Changed, Of: build.ChangedItem, Name: "VS.PULSE", Fields: []string{"max"}, Effect: build.EffectMisfits},
+		{Kind: build.Removed, Of: build.ChangedCheck, Name: "rise", Effect: build.EffectQueries},
+	}, changes.Changes); diff != "" || changes.From != 1 {
+		t.Errorf("the amendment changes (-want +got):\n%s", diff)
+	}
+	if status, text := b.get(b.crc, "builds/2/changes"); status != http.StatusForbidden {
+		t.Errorf("a coordinator's question for the changes is answered %d %s", status, text)
+	}
+
 	var list readmodels.List[buildviews.BuildDocument]
 	b.query(b.crc, "/api/v1/studies/BUILT/builds", released.Position, &list)
-	if len(list.Items) != 1 || list.Items[0].Status != buildviews.BuildPublished || list.Items[0].SHA256 != shown.SHA256 ||
+	if len(list.Items) != 2 || list.Items[1].Status != buildviews.BuildDraft || list.Items[0].Status != buildviews.BuildPublished || list.Items[0].SHA256 != shown.SHA256 ||
 		list.Items[0].Protocol != 1 || len(list.Items[0].Releases) != 1 || list.Items[0].Releases[0].Site != "01" {
 		t.Errorf("the builds are %+v", list.Items)
 	}

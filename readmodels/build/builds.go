@@ -65,7 +65,7 @@ func (BuildStatus) Schema() domain.Schema {
 func BuildKey(study domain.StudyID, number int) string { return fmt.Sprintf("%s/%06d", study, number) }
 
 // Queries are those of this context.
-var Queries = []readmodels.Query{builds, oneBuild, buildForm, buildPart}
+var Queries = []readmodels.Query{builds, oneBuild, buildForm, buildPart, buildChanges}
 
 var (
 	builds = readmodels.Declare(readmodels.Query{
