@@ -77,8 +77,9 @@ func (Effect) Schema() domain.Schema { return domain.OneOf(Effects...) }
 
 // effects are what follows from a change of a field of an item. Fields that are not here concern what people read.
 var effects = map[string]Effect{
-	"type": EffectMisfits, "unit": EffectMisfits, "units": EffectMisfits, "min": EffectMisfits, "max": EffectMisfits, "decimals": EffectMisfits,
-	"options": EffectMisfits, "list": EffectMisfits, "specifiedBy": EffectMissing, "maxChars": EffectMisfits, "derivation": EffectDerives,
+	"type": EffectMisfits, "unit": EffectMisfits, "units": EffectMisfits, "min": EffectMisfits, "max": EffectMisfits,
+	"decimals": EffectMisfits,
+	"options":  EffectMisfits, "list": EffectMisfits, "specifiedBy": EffectMissing, "maxChars": EffectMisfits, "derivation": EffectDerives,
 	"askedWhen": EffectMissing, "required": EffectMissing, "softMin": EffectQueries, "softMax": EffectQueries, "blinding": EffectMisfits,
 }
 
