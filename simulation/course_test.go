@@ -140,3 +140,13 @@ func TestPatientsAnswerInTheEveningOfTheirTimeZone(t *testing.T) {
 		}
 	}
 }
+
+func TestOnlyAlertsOfSimulatedPatientsAreReviewed(t *testing.T) {
+	s := &simulation{courses: planned(t, options(1))}
+	own := alertRow{Alert: "alert-1", Patient: s.courses[0].id()}
+	entered := alertRow{Alert: "alert-2", Patient: domain.NewPatientID(studyID, "S-9000")}
+	ofTheSite := alertRow{Alert: "alert-3"}
+	if diff := cmp.Diff([]alertRow{own}, s.aboutOwn([]alertRow{entered, own, ofTheSite})); diff != "" {
+		t.Errorf("reviewed (-want +got):\n%s", diff)
+	}
+}

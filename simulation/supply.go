@@ -285,19 +285,29 @@ func (s *simulation) visit(ctx context.Context, c *course, on domain.Date) error
 	return s.dispense(ctx, c, on)
 }
 
-// reviewAlerts lets the investigator of the first site review its alerts. The alerts of the other sites stay open.
+// alertRow holds the fields that the simulation needs from an alert.
+type alertRow struct {
+	Alert   safety.AlertID   `json:"alert"`
+	Patient domain.PatientID `json:"patient"`
+}
+
+// aboutOwn returns the alerts about simulated patients. A study that keeps serving also has patients whom somebody entered by hand:
+// nobody but a person reviews their alerts.
+func (s *simulation) aboutOwn(alerts []alertRow) []alertRow {
+	return slices.DeleteFunc(slices.Clone(alerts), func(a alertRow) bool {
+		return !slices.ContainsFunc(s.courses, func(c *course) bool { return c.id() == a.Patient })
+	})
+}
+
+// reviewAlerts lets the investigator of the first site review the alerts of its simulated patients. The alerts of the other sites
+// stay open.
 func (s *simulation) reviewAlerts(ctx context.Context) error {
 	investigator := s.accounts[sites[0].investigator].token
-	var open struct {
-		Items []struct {
-			Alert safety.AlertID `json:"alert"`
-		} `json:"items"`
-	}
-	path, ofSite := "/api/v1/studies/"+string(studyID)+"/alerts", url.Values{"status": {"open"}, "site": {string(sites[0].id)}}
-	if err := s.api.get(ctx, investigator, path, ofSite, s.lastPosition(), &open); err != nil {
+	open, err := listed[alertRow](ctx, s, investigator, "alerts", url.Values{"status": {"open"}, "site": {string(sites[0].id)}})
+	if err != nil {
 		return err
 	}
-	for _, a := range open.Items {
+	for _, a := range s.aboutOwn(open) {
 		review := safety.ReviewAlert{OfAlert: safety.OfAlert{Alert: a.Alert}, Note: "Spoke with the patient"}
 		err := s.send(ctx, investigator, "alert/"+string(a.Alert), review)
 		var r *refusal
