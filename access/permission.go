@@ -22,6 +22,17 @@ func To(permissions ...Permission) Permission {
 	return all
 }
 
+// Roles returns the roles that people can have, each once, in the order of the declaration.
+func (p Permission) Roles() []user.Role {
+	var roles []user.Role
+	for _, r := range p {
+		if r != user.System && !slices.Contains(roles, r) {
+			roles = append(roles, r)
+		}
+	}
+	return roles
+}
+
 // The permissions that commands and queries are declared with.
 var (
 	// ThePatient is the patient of the scope, and no other patient.
@@ -150,13 +161,27 @@ func (p Principal) Authorize(action string, permission Permission, scope domain.
 			return g.Role, nil
 		}
 	}
-	return "", p.NotAllowed(action, scope)
+	return "", p.NotAllowed(action, permission, scope)
 }
 
-// NotAllowed is the refusal of an action on a scope.
-func (p Principal) NotAllowed(action string, scope domain.Scope) error {
-	return refuse.Forbidden("not_allowed", "%s has no role that allows %s %s", p.User, action, scope).
-		Do("ask an administrator for a role that allows it here")
+// NotAllowed is the refusal of an action on a scope. It says to whom the action is open, as the description of the API does.
+func (p Principal) NotAllowed(action string, openTo Permission, scope domain.Scope) *refuse.Refusal {
+	return refuse.Forbidden("not_allowed", "%s has no role that allows %s %s", p.User, action, scope).Do(openTo.whoMay())
+}
+
+// whoMay says what those can do who lack a role.
+func (p Permission) whoMay() string {
+	words := make([]string, 0, len(p))
+	for _, r := range p.Roles() {
+		words = append(words, string(r))
+	}
+	switch len(words) {
+	case 0:
+		return "ask an administrator for a role that allows it here"
+	case 1:
+		return "only the role " + words[0] + " may, here: leave it to somebody who has it, or ask an administrator for it"
+	}
+	return "only the roles " + domain.Each(words...) + " may, here: leave it to somebody who has one, or ask an administrator for it"
 }
 
 // WorksIn reports whether the principal has any role in the study, or is a process manager.

@@ -81,8 +81,7 @@ var entitled = map[string]struct {
 	"DiscontinuePatient":        {thePatient, siteStaff},
 	"CompletePatient":           {thePatient, siteStaff},
 	"AssignInstrument":          {thePatient, siteStaff},
-	// Staff may send it, and are told to transcribe.
-	"SubmitDiary":               {thePatient, append([]user.Role{user.PatientRole, user.Caregiver}, siteStaff...)},
+	"SubmitDiary":               {thePatient, []user.Role{user.PatientRole, user.Caregiver}},
 	"TranscribeDiary":           {thePatient, siteStaff},
 	"RecordIdentity":            {thePatient, siteStaff},
 	"CorrectIdentity":           {thePatient, siteStaff},

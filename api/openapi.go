@@ -432,18 +432,18 @@ func commandOpenTo(c commands.Command) string {
 		return "Open to the owner of the account alone."
 	case c.OpenToOwner():
 		return openTo(c.OpenTo(), ", and to the owner of the account")
+	case c.Narrows():
+		return openTo(c.OpenTo(), " in the scope that the command touches; single ones to fewer of them, by what they are about")
 	}
 	return openTo(c.OpenTo(), " in the scope that the command touches")
 }
 
 func openTo(p access.Permission, where string) string {
-	roles := make([]string, 0, len(p))
-	for _, r := range p {
-		if word := string(r); !slices.Contains(roles, word) && word != "system" {
-			roles = append(roles, word)
-		}
+	words := make([]string, 0, len(p))
+	for _, r := range p.Roles() {
+		words = append(words, string(r))
 	}
-	return "Open to " + strings.Join(roles, ", ") + where + "."
+	return "Open to " + strings.Join(words, ", ") + where + "."
 }
 
 func describedParameter(p readmodels.Parameter) *huma.Param {

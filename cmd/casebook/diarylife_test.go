@@ -295,7 +295,7 @@ func TestDailyLifeOfDiaries(t *testing.T) {
 		s.must(s.phone(of), s.filledIn(of, "pain", s.ago(14)))
 		before := s.closeWindows(of, s.ago(3)).Position // eleven were missed
 		s.counts(of, before, diaryviews.Compliance{Closed: 12, Completed: 1, OnTime: 1, Missed: 11})
-		s.refused(s.crc, "entered_by_staff", s.filledIn(of, "pain", s.ago(13)))
+		s.refused(s.crc, "not_allowed", s.filledIn(of, "pain", s.ago(13)))
 		s.refused(s.phone(of), "not_allowed", s.onPaper(of, "pain", s.ago(13)))
 		var last uint64
 		for day := 3; day <= 13; day++ {
