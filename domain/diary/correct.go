@@ -143,7 +143,8 @@ func (d Diary) changed(entry *Entry, id instrument.ID, window string, others Ans
 	}
 	assigned, ok := d.find(id, window)
 	if !ok || entry == nil || assigned.status()&Answered == 0 {
-		return place{}, nil, nil, refuse.NotFound("diary_not_found", "there is no diary of %s for the window %q", id, window).At("window")
+		return place{}, nil, nil, refuse.NotFound("diary_not_found", "there is no diary of %s for the window %q", id, refuse.Shortened(window)).
+			At("window").Do("take the window from the patient's diaries; one that is missed, held or voided has no answers to correct")
 	}
 	answers, err := assigned.Instrument.Check(entry.with(others))
 	if err != nil {
@@ -151,7 +152,8 @@ func (d Diary) changed(entry *Entry, id instrument.ID, window string, others Ans
 	}
 	changes := changesBetween(assigned.Instrument.Definition(), entry.Answers, answers)
 	if len(changes) == 0 {
-		return place{}, nil, nil, refuse.Because("nothing_changed", "the diary of the window %s has these answers already", window).At("answers")
+		return place{}, nil, nil, refuse.Because("nothing_changed", "the diary of the window %s has these answers already", window).At("answers").
+			Do("nothing is left to do")
 	}
 	return assigned, answers, changes, nil
 }
