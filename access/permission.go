@@ -140,6 +140,11 @@ func (p Principal) MustHaveSecondFactor(action string) error {
 		Do("sign in with a code of your app or a recovery code; who has none sends OfferSecondFactor, or asks another person to do it")
 }
 
+// MayRead says whether the principal holds one of the roles in the scope.
+func (p Principal) MayRead(permission Permission, scope domain.Scope) bool {
+	return slices.ContainsFunc(p.Grants, func(g user.Grant) bool { return slices.Contains(permission, g.Role) && covers(g, scope) })
+}
+
 // IsPatient says that the principal has no other role than that of a patient or a caregiver.
 func (p Principal) IsPatient() bool {
 	return user.OnlyPatient(p.Grants)

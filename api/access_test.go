@@ -195,6 +195,7 @@ var entitled = map[string]struct {
 	"RequireSecondFactor": {theStudy, managers},
 
 	"Me":                      {themselves, everyRole},
+	"MyDiaries":               {ownPatient, []user.Role{user.PatientRole}},
 	"MySchedule":              {ownPatient, []user.Role{user.PatientRole, user.Caregiver}},
 	"MyInstruments":           {ownPatient, []user.Role{user.PatientRole, user.Caregiver}},
 	"MyInstrument":            {ownPatient, []user.Role{user.PatientRole, user.Caregiver}},
@@ -209,7 +210,7 @@ var entitled = map[string]struct {
 	"Patients":                {theSite, readers},
 	"SameNumbers":             {theStudy, []user.Role{user.DataManager, user.Auditor}},
 	"Patient":                 {thePatient, append([]user.Role{user.PatientRole}, readers...)},
-	"PatientDiaries":          {thePatient, append([]user.Role{user.PatientRole}, readers...)},
+	"PatientDiaries":          {thePatient, readers},
 	"PatientDiaryDevices":     {thePatient, append([]user.Role{user.PatientRole, user.Caregiver}, readers...)},
 	"HeldDiaries":             {theSite, readers},
 	"StudyDiaries":            {theSite, readers},

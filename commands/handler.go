@@ -352,6 +352,9 @@ func (d *Declaration[S, E, F, C]) runIn(ctx context.Context, h *Handler, r Reque
 	if refusal, ok := refuse.As(err); ok && (d.recordsAll || slices.Contains(d.recorded, refusal.Code)) {
 		d.recordRefusal(r, scope, err)
 	}
+	if role.IsOfOnePatient() {
+		answer.Events = shownToPatients(answer.Events)
+	}
 	if scope.Study != "" && !r.Principal.MayKnowPatient(scope) {
 		for i := range answer.Events {
 			answer.Events[i].Data = withoutPatients(answer.Events[i].Data)
