@@ -174,6 +174,11 @@ func (p Principal) NotAllowed(action string, openTo Permission, scope domain.Sco
 	return refuse.Forbidden("not_allowed", "%s has no role that allows %s %s", p.User, action, scope).Do(openTo.whoMay())
 }
 
+// IsOfPatients says that patients and caregivers have these roles, and nobody else.
+func (p Permission) IsOfPatients() bool {
+	return !slices.ContainsFunc(p, func(r user.Role) bool { return !r.IsOfOnePatient() })
+}
+
 // whoMay says what those can do who lack a role.
 func (p Permission) whoMay() string {
 	words := make([]string, 0, len(p))

@@ -14,7 +14,6 @@ import (
 	"casebook/commands"
 	usercommands "casebook/commands/user"
 	"casebook/domain"
-	"casebook/domain/user"
 	"casebook/readmodels"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -337,7 +336,7 @@ func (d *description) commandAnswer(c commands.Command, context, path string) *h
 
 // onlyToPatients says that nobody but patients and caregivers is answered.
 func onlyToPatients(c commands.Command) bool {
-	return !c.OpenToOwner() && !slices.ContainsFunc(c.OpenTo(), func(r user.Role) bool { return !r.IsOfOnePatient() })
+	return !c.OpenToOwner() && c.OpenTo().IsOfPatients()
 }
 
 // anyEventOf describes an answered event of the context: its type tells what its data are. Patients are not shown all of each.

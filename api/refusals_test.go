@@ -119,7 +119,8 @@ func TestWhoMayNotIsToldWhoMay(t *testing.T) {
 	// An instrument that is not assigned: those that are, are named.
 	paper := tr.transcription(4)
 	paper.Instrument = "phq-9"
-	if p := crc.command(paper).refused(t, http.StatusUnprocessableEntity, "instrument_not_assigned"); !strings.Contains(p.Remedy, "pain-diary") {
+	p := crc.command(paper).refused(t, http.StatusUnprocessableEntity, "instrument_not_assigned")
+	if !strings.Contains(p.Remedy, "pain-diary") {
 		t.Errorf("the remedy is %q", p.Remedy)
 	}
 }

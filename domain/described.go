@@ -27,7 +27,8 @@ type ArmRevealing interface{ ReasonRevealsArm() bool }
 // KeptFromSite is an event of which the site of its patient must not hear, although it is about the patient.
 type KeptFromSite interface{ KeptFromSite() bool }
 
-// ShownInPart is an event that patients and caregivers may cause, and of which they are shown a part only, because the rest is for the site.
+// ShownInPart is an event that patients and caregivers may cause, and of which they are shown a part only, because the rest is for the
+// site.
 type ShownInPart interface {
 	// ShownToPatients returns that part; nil if they are not shown the event at all. Its type is always the same.
 	ShownToPatients() any

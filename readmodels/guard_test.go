@@ -113,7 +113,8 @@ func TestACursorOfAnotherListIsRefused(t *testing.T) {
 			return err
 		},
 		"diaries": func(p readmodels.Page) error {
-			_, err := diaryviews.ListDiaries(t.Context(), everything(s), diaryviews.DiariesQuery{Patient: "S.1", DiariesFilter: diaryviews.DiariesFilter{Page: p}})
+			_, err := diaryviews.ListDiaries(t.Context(), everything(s), diaryviews.DiariesQuery{Patient: "S.1",
+				DiariesFilter: diaryviews.DiariesFilter{Page: p}})
 			return err
 		},
 		"rates": func(p readmodels.Page) error {
@@ -184,7 +185,8 @@ func TestDiariesAreInTheOrderOfTheirWindows(t *testing.T) {
 	for _, limit := range []int{1, 2, 7, 60} {
 		var got []string
 		for _, d := range pages(t, limit, func(p readmodels.Page) (readmodels.List[diaryviews.Diary], error) {
-			return diaryviews.ListDiaries(t.Context(), everything(s), diaryviews.DiariesQuery{Patient: "S.1", DiariesFilter: diaryviews.DiariesFilter{Page: p}})
+			return diaryviews.ListDiaries(t.Context(), everything(s), diaryviews.DiariesQuery{Patient: "S.1",
+				DiariesFilter: diaryviews.DiariesFilter{Page: p}})
 		}) {
 			got = append(got, d.ID)
 		}
@@ -193,7 +195,8 @@ func TestDiariesAreInTheOrderOfTheirWindows(t *testing.T) {
 		}
 	}
 	if one := pages(t, 7, func(p readmodels.Page) (readmodels.List[diaryviews.Diary], error) {
-		return diaryviews.ListDiaries(t.Context(), everything(s), diaryviews.DiariesQuery{Patient: "S.1", DiariesFilter: diaryviews.DiariesFilter{Instrument: "other", Page: p}})
+		return diaryviews.ListDiaries(t.Context(), everything(s), diaryviews.DiariesQuery{Patient: "S.1",
+			DiariesFilter: diaryviews.DiariesFilter{Instrument: "other", Page: p}})
 	}); len(one) != 20 {
 		t.Errorf("%d diaries of one instrument", len(one))
 	}

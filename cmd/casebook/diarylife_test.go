@@ -531,14 +531,16 @@ func TestDailyLifeOfDiaries(t *testing.T) {
 		voided := s.must(s.investigator(false), diary.VoidDiary{OfPatient: of, Instrument: "pain", Window: window,
 			Reasoned: domain.Because("Another had the phone")}).Position
 		s.query(s.phone(of), "/api/v1/me/diaries", voided, &own2)
-		if r := own2.Items[0].Requests[1]; r.Status != diaryviews.RequestLapsed || r.DecidedBy != "dr.one" || r.Decision != "Another had the phone" {
+		if r := own2.Items[0].Requests[1]; r.Status != diaryviews.RequestLapsed || r.DecidedBy != "dr.one" ||
+			r.Decision != "Another had the phone" {
 			t.Errorf("the request is %+v", r)
 		}
 		if n := len(s.diaries(of, "?only=asked", voided)); n != 0 {
 			t.Errorf("%d diaries are listed as asked", n)
 		}
 		var waiting readmodels.List[diaryviews.AskedCorrection]
-		s.query(s.crc, "/api/v1/studies/"+string(s.study)+"/diary-corrections?site=01&status=lapsed&patient="+string(of.Patient), voided, &waiting)
+		s.query(s.crc, "/api/v1/studies/"+string(s.study)+"/diary-corrections?site=01&status=lapsed&patient="+string(of.Patient),
+			voided, &waiting)
 		if len(waiting.Items) != 1 || waiting.Items[0].Request != 2 {
 			t.Errorf("the worklist has %+v", waiting.Items)
 		}

@@ -220,7 +220,8 @@ func TestWhatIsAskedAboutADiaryLapsesWithIt(t *testing.T) {
 	given := march(t).Given(past, asked(1, window), declined, asked(2, window), asked(3, "2026-03-02/evening"), asked(4, window))
 	of := domain.ForPatient(anna)
 	lapsed := func(number int, why, to string) diary.CorrectionLapsed {
-		return diary.CorrectionLapsed{Patient: anna, Instrument: painNRS, Window: window, Request: number, Reason: personal.Text(why), MovedTo: to}
+		return diary.CorrectionLapsed{Patient: anna, Instrument: painNRS, Window: window, Request: number, Reason: personal.Text(why),
+			MovedTo: to}
 	}
 
 	void := func(d diary.Diary) ([]diary.Event, error) {
@@ -252,7 +253,8 @@ func TestWhatIsAskedAboutADiaryLapsesWithIt(t *testing.T) {
 	}
 	decline := func(number int) func(diary.Diary) ([]diary.Event, error) {
 		return func(d diary.Diary) ([]diary.Event, error) {
-			return diary.DeclineCorrection(d, diary.DeclineDiaryCorrection{OfPatient: of, Request: number, Reasoned: domain.Because("no")}, diaryCall)
+			return diary.DeclineCorrection(d, diary.DeclineDiaryCorrection{OfPatient: of, Request: number, Reasoned: domain.Because("no")},
+				diaryCall)
 		}
 	}
 	after.When(decide(2)).ThenRefused("correction_decided")

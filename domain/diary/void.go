@@ -49,7 +49,8 @@ type Voided struct {
 
 func (Voided) diaryEvent() {}
 
-// Void decides about VoidDiary. Open requests for a correction of the diary are closed with it. entry is the diary that EntryOf returns, or nil. It refuses reason_required, value_too_long,
+// Void decides about VoidDiary. Open requests for a correction of the diary are closed with it. entry is the diary that EntryOf
+// returns, or nil. It refuses reason_required, value_too_long,
 // instrument_unusable and diary_not_found.
 func Void(d Diary, entry *Entry, cmd VoidDiary, _ domain.Call) ([]Event, error) {
 	if err := d.mustHave(entry, cmd.Instrument, cmd.Window, cmd.Reason, "window"); err != nil {
@@ -70,7 +71,8 @@ type Relocation struct {
 
 // CorrectWindow decides about CorrectDiaryWindow. The diary keeps its mode, its answers and the time of its capture; it is late in a
 // window in which it was not captured. One from the future is in time in the window alone that was open when it arrived, and by the
-// device's clock. Open requests for a correction of it lapse. Risks that it had raised are not raised again; those of a held diary are flagged now, as they were found when it came,
+// device's clock. Open requests for a correction of it lapse. Risks that it had raised are not raised again; those of a held
+// diary are flagged now, as they were found when it came,
 // or, if nobody could look then, as they are found in its opened texts. What was captured after the participation counts in no window,
 // also not in one from before its end.
 //
