@@ -7,40 +7,39 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/diary"
-
-	"github.com/google/go-cmp/cmp"
-	"pgregory.net/rapid"
 )
 
 // TestPatientsAreShownAllButWhatIsForTheSite: whatever an event holds, patients are shown each of its fields but scores and risks.
 func TestPatientsAreShownAllButWhatIsForTheSite(t *testing.T) {
 	for _, x := range []struct {
-		of      *rapid.Generator[any]
+		event   any
 		forSite []string
 	}{
-		{rapid.Map(rapid.Make[diary.Submitted](), func(e diary.Submitted) any { return e }), []string{"Scores"}},
-		{rapid.Map(rapid.Make[diary.Held](), func(e diary.Held) any { return e }), []string{"UrgentRisks", "Risks"}},
+		{diary.Submitted{}, []string{"Scores"}},
+		{diary.Held{}, []string{"UrgentRisks", "Risks"}},
 	} {
-		rapid.Check(t, func(r *rapid.T) {
-			e := x.of.Draw(r, "event")
-			all := reflect.ValueOf(e)
-			shown := reflect.ValueOf(e.(domain.ShownInPart).ShownToPatients())
-			for i := range all.NumField() {
-				name := all.Type().Field(i).Name
-				own := shown.FieldByName(name)
-				if own.IsValid() == slices.Contains(x.forSite, name) {
-					r.Fatalf("%T: the field %s is shown: %v", e, name, own.IsValid())
-				}
-				if own.IsValid() {
-					if diff := cmp.Diff(all.Field(i).Interface(), own.Interface()); diff != "" {
-						r.Fatalf("%T: the field %s (-event +shown):\n%s", e, name, diff)
-					}
-				}
+		all := reflect.New(reflect.TypeOf(x.event)).Elem()
+		for i := range all.NumField() { // what can be filled in whatever it means
+			switch f := all.Field(i); f.Kind() {
+			case reflect.String:
+				f.SetString(all.Type().Field(i).Name)
+			case reflect.Bool:
+				f.SetBool(true)
+			case reflect.Int:
+				f.SetInt(7)
+			default:
 			}
-			if shown.NumField()+len(x.forSite) != all.NumField() {
-				r.Fatalf("%T is shown with other fields", e)
+		}
+		shown := reflect.ValueOf(all.Interface().(domain.ShownInPart).ShownToPatients())
+		for i := range all.NumField() {
+			name := all.Type().Field(i).Name
+			own := shown.FieldByName(name)
+			if own.IsValid() == slices.Contains(x.forSite, name) {
+				t.Errorf("%T: the field %s is shown: %v", x.event, name, own.IsValid())
+			} else if own.IsValid() && !reflect.DeepEqual(all.Field(i).Interface(), own.Interface()) {
+				t.Errorf("%T: the field %s is shown as %v", x.event, name, own)
 			}
-		})
+		}
 	}
 	if (diary.RiskFlagged{}).ShownToPatients() != nil {
 		t.Error("a risk is shown")
