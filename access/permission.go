@@ -22,6 +22,17 @@ func To(permissions ...Permission) Permission {
 	return all
 }
 
+// Roles returns the roles that people can have, each once, in the order of the declaration.
+func (p Permission) Roles() []user.Role {
+	var roles []user.Role
+	for _, r := range p {
+		if r != user.System && !slices.Contains(roles, r) {
+			roles = append(roles, r)
+		}
+	}
+	return roles
+}
+
 // The permissions that commands and queries are declared with.
 var (
 	// ThePatient is the patient of the scope, and no other patient.
@@ -129,6 +140,11 @@ func (p Principal) MustHaveSecondFactor(action string) error {
 		Do("sign in with a code of your app or a recovery code; who has none sends OfferSecondFactor, or asks another person to do it")
 }
 
+// MayRead says whether the principal holds one of the roles in the scope.
+func (p Principal) MayRead(permission Permission, scope domain.Scope) bool {
+	return slices.ContainsFunc(p.Grants, func(g user.Grant) bool { return slices.Contains(permission, g.Role) && covers(g, scope) })
+}
+
 // IsPatient says that the principal has no other role than that of a patient or a caregiver.
 func (p Principal) IsPatient() bool {
 	return user.OnlyPatient(p.Grants)
@@ -150,13 +166,32 @@ func (p Principal) Authorize(action string, permission Permission, scope domain.
 			return g.Role, nil
 		}
 	}
-	return "", p.NotAllowed(action, scope)
+	return "", p.NotAllowed(action, permission, scope)
 }
 
-// NotAllowed is the refusal of an action on a scope.
-func (p Principal) NotAllowed(action string, scope domain.Scope) error {
-	return refuse.Forbidden("not_allowed", "%s has no role that allows %s %s", p.User, action, scope).
-		Do("ask an administrator for a role that allows it here")
+// NotAllowed is the refusal of an action on a scope. It says to whom the action is open, as the description of the API does.
+func (p Principal) NotAllowed(action string, openTo Permission, scope domain.Scope) *refuse.Refusal {
+	return refuse.Forbidden("not_allowed", "%s has no role that allows %s %s", p.User, action, scope).Do(openTo.whoMay())
+}
+
+// IsOfPatients says that patients and caregivers have these roles, and nobody else.
+func (p Permission) IsOfPatients() bool {
+	return !slices.ContainsFunc(p, func(r user.Role) bool { return !r.IsOfOnePatient() })
+}
+
+// whoMay says what those can do who lack a role.
+func (p Permission) whoMay() string {
+	words := make([]string, 0, len(p))
+	for _, r := range p.Roles() {
+		words = append(words, string(r))
+	}
+	switch len(words) {
+	case 0:
+		return "ask an administrator for a role that allows it here"
+	case 1:
+		return "only the role " + words[0] + " may, here: leave it to somebody who has it, or ask an administrator for it"
+	}
+	return "only the roles " + domain.Each(words...) + " may, here: leave it to somebody who has one, or ask an administrator for it"
 }
 
 // WorksIn reports whether the principal has any role in the study, or is a process manager.

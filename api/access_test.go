@@ -92,8 +92,7 @@ var entitled = map[string]struct {
 	"DiscontinuePatient":        {thePatient, siteStaff},
 	"CompletePatient":           {thePatient, siteStaff},
 	"AssignInstrument":          {thePatient, siteStaff},
-	// Staff may send it, and are told to transcribe.
-	"SubmitDiary":               {thePatient, append([]user.Role{user.PatientRole, user.Caregiver}, siteStaff...)},
+	"SubmitDiary":               {thePatient, []user.Role{user.PatientRole, user.Caregiver}},
 	"TranscribeDiary":           {thePatient, siteStaff},
 	"RecordIdentity":            {thePatient, siteStaff},
 	"CorrectIdentity":           {thePatient, siteStaff},
@@ -209,6 +208,7 @@ var entitled = map[string]struct {
 	"RequireSecondFactor": {theStudy, managers},
 
 	"Me":                      {themselves, everyRole},
+	"MyDiaries":               {ownPatient, []user.Role{user.PatientRole}},
 	"MySchedule":              {ownPatient, []user.Role{user.PatientRole, user.Caregiver}},
 	"MyInstruments":           {ownPatient, []user.Role{user.PatientRole, user.Caregiver}},
 	"MyInstrument":            {ownPatient, []user.Role{user.PatientRole, user.Caregiver}},
@@ -228,7 +228,7 @@ var entitled = map[string]struct {
 	"Patients":                {theSite, readers},
 	"SameNumbers":             {theStudy, []user.Role{user.DataManager, user.Auditor}},
 	"Patient":                 {thePatient, append([]user.Role{user.PatientRole}, readers...)},
-	"PatientDiaries":          {thePatient, append([]user.Role{user.PatientRole}, readers...)},
+	"PatientDiaries":          {thePatient, readers},
 	"PatientDiaryDevices":     {thePatient, append([]user.Role{user.PatientRole, user.Caregiver}, readers...)},
 	"HeldDiaries":             {theSite, readers},
 	"StudyDiaries":            {theSite, readers},

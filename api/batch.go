@@ -126,7 +126,7 @@ func readBatch(body []byte, most int) ([]jsontext.Value, error) {
 		if err := commands.Decode(body, &outer); err != nil {
 			return nil, err
 		}
-		return nil, refuse.Malformed("malformed_json", "the body cannot be read as a batch")
+		return nil, refuse.Malformed("malformed_json", "the body cannot be read as a batch").Do(`send {"commands": [...]}`)
 	}
 	if outer.Commands == nil {
 		return nil, refuse.Malformed("malformed_json", "the batch has no commands").At("commands").Do(`send {"commands": [...]}`)

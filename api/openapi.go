@@ -306,14 +306,15 @@ func (d *description) describeBatch(all []commands.Command) {
 // something has an answer of its own.
 func (d *description) commandAnswer(c commands.Command, context, path string) *huma.Response {
 	name := strings.ToUpper(context[:1]) + context[1:] + "CommandAnswer"
-	if c.Reveals() != nil {
+	toPatients := onlyToPatients(c)
+	if c.Reveals() != nil || toPatients {
 		name = c.Name() + "Answer"
 	}
 	if _, known := d.schemas.byName[name]; !known {
 		answer := *d.schemas.Schema(reflect.TypeFor[commands.Answer](), false, "")
 		answer.Properties = maps.Clone(answer.Properties)
 		answer.Properties["events"] = &huma.Schema{Type: huma.TypeArray, Description: answer.Properties["events"].Description,
-			Items: d.anyEventOf(path)}
+			Items: d.anyEventOf(path, toPatients)}
 		if of := c.Reveals(); of != nil {
 			revealed := *d.schemas.Schema(of, true, "")
 			revealed.Description = answer.Properties["revealed"].Description
@@ -333,11 +334,23 @@ func (d *description) commandAnswer(c commands.Command, context, path string) *h
 		Content: map[string]*huma.MediaType{mediaJSON: {Schema: &huma.Schema{Ref: schemaPrefix + name}}}}
 }
 
-// anyEventOf describes an answered event of the context: its type tells what its data are.
-func (d *description) anyEventOf(path string) *huma.Schema {
+// onlyToPatients says that nobody but patients and caregivers is answered.
+func onlyToPatients(c commands.Command) bool {
+	return !c.OpenToOwner() && c.OpenTo().IsOfPatients()
+}
+
+// anyEventOf describes an answered event of the context: its type tells what its data are. Patients are not shown all of each.
+func (d *description) anyEventOf(path string, toPatients bool) *huma.Schema {
 	generic := d.schemas.Schema(reflect.TypeFor[commands.AnsweredEvent](), false, "")
 	var kinds []*huma.Schema
 	for _, e := range d.events[path] {
+		if part, is := reflect.Zero(e.Go).Interface().(domain.ShownInPart); is && toPatients {
+			shown := part.ShownToPatients()
+			if shown == nil {
+				continue
+			}
+			e.Go = reflect.TypeOf(shown)
+		}
 		data := &huma.Schema{Type: "null", Description: "A digest is never shown"}
 		if !e.Secret {
 			data = d.schemas.Schema(e.Go, true, "")
@@ -432,18 +445,18 @@ func commandOpenTo(c commands.Command) string {
 		return "Open to the owner of the account alone."
 	case c.OpenToOwner():
 		return openTo(c.OpenTo(), ", and to the owner of the account")
+	case c.Narrows():
+		return openTo(c.OpenTo(), " in the scope that the command touches; single ones to fewer of them, by what they are about")
 	}
 	return openTo(c.OpenTo(), " in the scope that the command touches")
 }
 
 func openTo(p access.Permission, where string) string {
-	roles := make([]string, 0, len(p))
-	for _, r := range p {
-		if word := string(r); !slices.Contains(roles, word) && word != "system" {
-			roles = append(roles, word)
-		}
+	words := make([]string, 0, len(p))
+	for _, r := range p.Roles() {
+		words = append(words, string(r))
 	}
-	return "Open to " + strings.Join(roles, ", ") + where + "."
+	return "Open to " + strings.Join(words, ", ") + where + "."
 }
 
 func describedParameter(p readmodels.Parameter) *huma.Param {

@@ -74,6 +74,50 @@ func TestEveryCommandAndQueryIsDescribed(t *testing.T) {
 	}
 }
 
+// TestTheDescriptionNamesTheRolesThatMay: the roles in the description are those of which the access tests prove that they may, and that
+// nobody else may. Single commands may be open to fewer roles than their kind; the description says so.
+func TestTheDescriptionNamesTheRolesThatMay(t *testing.T) {
+	narrowed, onViews := map[string]bool{}, map[string]bool{}
+	for _, c := range contexts.Commands() {
+		narrowed[c.Name()], onViews[c.Name()] = c.Narrows(), c.Category() == "projection"
+	}
+	compared := 0
+	operations(t, document(t), func(_, _ string, operation map[string]any) {
+		name, _ := operation["operationId"].(string)
+		e, known := entitled[name]
+		if !known || e.touches == themselves {
+			return
+		}
+		compared++
+		said, _ := operation["description"].(string)
+		roles := openToPattern.FindStringSubmatch(said)
+		var described []user.Role
+		if roles != nil {
+			for word := range strings.SplitSeq(roles[1], ", ") {
+				described = append(described, user.Role(word))
+			}
+		}
+		for _, role := range everyRole {
+			is, may := slices.Contains(described, role), slices.Contains(e.roles, role)
+			if onViews[name] && role == user.Admin { // may where no study is named
+				continue
+			}
+			if may && !is || is && !may && !narrowed[name] {
+				t.Errorf("%s: the role %s may: %v, and the description says: %s", name, role, may, said)
+			}
+		}
+		if narrowed[name] != strings.Contains(said, "single ones to fewer of them") {
+			t.Errorf("%s is narrowed: %v, and the description says: %s", name, narrowed[name], said)
+		}
+	})
+	if compared < 150 {
+		t.Errorf("only %d commands and queries were compared", compared)
+	}
+}
+
+// openToPattern finds the roles in a description.
+var openToPattern = regexp.MustCompile(`Open to ([a-z_]+(?:, [a-z_]+)*)`)
+
 func TestTheDescriptionHoldsTogether(t *testing.T) {
 	d := document(t)
 	if v, _ := d["openapi"].(string); !strings.HasPrefix(v, "3.1.") {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -205,6 +206,46 @@ func TestViewsSayWhereTheyStand(t *testing.T) {
 	for _, p := range list.Items {
 		if p.View == "" || p.State == readmodels.Stopped || p.Position < tr.position {
 			t.Errorf("a view stands at %+v, the log at %d", p, tr.position)
+		}
+	}
+}
+
+// TestPatientsSeeNoScoresAndNoRisks on any way on which they see their diaries, and the site sees both.
+func TestPatientsSeeNoScoresAndNoRisks(t *testing.T) {
+	c := serve(t, nil)
+	tr := newTrial(t)
+	self := c.as(tr.self)
+	entry := tr.entry(4)
+	entry.Answers["worst"] = 10
+	sent := self.command(entry)
+	if sent.StatusCode != http.StatusOK || !strings.Contains(string(sent.body), `"DiarySubmitted"`) {
+		t.Fatalf("answered %d: %s", sent.StatusCode, sent.body)
+	}
+	again := self.command(entry) // answered with what was recorded
+	batch, err := json.Marshal(self.batch(batchOf(t, entry)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	position := sent.Header.Get(positionHeader)
+	own := self.get("/api/v1/me/diaries", positionHeader, position)
+	patient := self.get("/api/v1/patients/"+string(tr.patient), positionHeader, position)
+	for way, body := range map[string][]byte{"the answer": sent.body, "a repeat": again.body, "a batch": batch, "the list": own.body,
+		"the patient": patient.body, "the schedule": self.get("/api/v1/me/schedule", positionHeader, position).body} {
+		for _, word := range []string{"score", "intensity", "RiskFlagged", "pain-severe", `"risk":`} {
+			if strings.Contains(string(body), word) {
+				t.Errorf("%s tells the patient of %s: %s", way, word, body)
+			}
+		}
+	}
+	if list := read[readmodels.List[diaryviews.OwnDiary]](t, own); len(list.Items) == 0 || list.Items[0].Answers["worst"] != 10.0 {
+		t.Errorf("the list is %s", own.body)
+	}
+	path := "/api/v1/patients/" + string(tr.patient)
+	self.get(path+"/diaries").refused(t, http.StatusForbidden, "not_allowed")
+	for _, of := range []string{path, path + "/diaries"} {
+		if seen := c.as(tr.crc).get(of, positionHeader, position); !strings.Contains(string(seen.body), "pain-severe") ||
+			!strings.Contains(string(seen.body), `"score`) {
+			t.Errorf("the site sees %s", seen.body)
 		}
 	}
 }

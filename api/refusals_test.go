@@ -85,11 +85,43 @@ func TestEveryRefusalSaysWhyAndRecordsNothing(t *testing.T) {
 				if !strings.Contains(p.Detail, x.sentence) {
 					t.Errorf("the sentence is %q, and should say %q", p.Detail, x.sentence)
 				}
-				if p.Remedy != "" && !strings.HasSuffix(p.Detail, p.Remedy) {
+				if p.Remedy == "" || !strings.HasSuffix(p.Detail, p.Remedy) {
 					t.Errorf("the detail %q does not end with the remedy %q", p.Detail, p.Remedy)
 				}
 			})
 		})
+	}
+}
+
+// TestWhoMayNotIsToldWhoMay, and what to do instead.
+func TestWhoMayNotIsToldWhoMay(t *testing.T) {
+	c := serve(t, nil)
+	tr := newTrial(t)
+	crc := c.as(tr.crc)
+	of := domain.ForPatient(tr.patient)
+	for _, x := range []struct {
+		send func() reply
+		says []string
+	}{
+		{func() reply { return crc.command(tr.entry(4)) }, []string{"TranscribeDiary", "patient and caregiver"}},
+		{func() reply {
+			return crc.command(diary.CorrectDiary{OfPatient: of, Request: 1, Reasoned: domain.Because("mistyped")})
+		}, []string{"AskDiaryCorrection", "the role investigator"}},
+		{func() reply { return crc.get("/api/v1/studies/" + string(tr.study) + "/parked-messages") }, []string{"data_manager and auditor"}},
+	} {
+		p := x.send().refused(t, http.StatusForbidden, "not_allowed")
+		for _, words := range x.says {
+			if !strings.Contains(p.Remedy, words) {
+				t.Errorf("the remedy %q does not say %q", p.Remedy, words)
+			}
+		}
+	}
+	// An instrument that is not assigned: those that are, are named.
+	paper := tr.transcription(4)
+	paper.Instrument = "phq-9"
+	p := crc.command(paper).refused(t, http.StatusUnprocessableEntity, "instrument_not_assigned")
+	if !strings.Contains(p.Remedy, "pain-diary") {
+		t.Errorf("the remedy is %q", p.Remedy)
 	}
 }
 

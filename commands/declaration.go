@@ -25,6 +25,8 @@ type Command interface {
 	OpenTo() access.Permission
 	// AsksForPresence says that the sender must have signed in within the last few minutes.
 	AsksForPresence() bool
+	// Narrows says that single commands are open to fewer of these roles, depending on what they are about.
+	Narrows() bool
 	// OpenToOwner says that the command is also open to the owner of the account that it is about.
 	OpenToOwner() bool
 	// Class says how important the command is while the server has more to do than it can.
@@ -64,6 +66,8 @@ type Declaration[S, E, F, C any] struct {
 	openTo  access.Permission
 	// narrow returns the roles of openTo that may send this very command; nil means all of them.
 	narrow func(context.Context, Reader, C) (access.Permission, error)
+	// otherwise says what those can do whom none of the roles allows the command; "" where nothing is left but to ask for a role.
+	otherwise string
 	// openToSelf also allows the user whom the command is about, without any grant.
 	openToSelf bool
 	// prepare changes the body before the decision, for example a password into its digest.
@@ -161,6 +165,12 @@ func (d *Declaration[S, E, F, C]) AllowedTo(permissions ...access.Permission) *D
 // Narrowed allows the command to fewer roles than AllowedTo, depending on what the single command is about.
 func (d *Declaration[S, E, F, C]) Narrowed(narrow func(context.Context, Reader, C) (access.Permission, error)) *Declaration[S, E, F, C] {
 	d.narrow = narrow
+	return d
+}
+
+// Otherwise says what those can do who may not send the command; their refusal says it. It is the same whatever the command is about.
+func (d *Declaration[S, E, F, C]) Otherwise(instead string) *Declaration[S, E, F, C] {
+	d.otherwise = instead
 	return d
 }
 
@@ -300,6 +310,9 @@ func (d *Declaration[S, E, F, C]) Body() reflect.Type { return reflect.TypeFor[C
 
 // OpenTo implements Command.
 func (d *Declaration[S, E, F, C]) OpenTo() access.Permission { return d.openTo }
+
+// Narrows implements Command.
+func (d *Declaration[S, E, F, C]) Narrows() bool { return d.narrow != nil }
 
 // OpenToOwner implements Command.
 func (d *Declaration[S, E, F, C]) OpenToOwner() bool { return d.openToSelf }

@@ -369,6 +369,9 @@ func (d *Declaration[S, E, F, C]) runIn(ctx context.Context, h *Handler, r Reque
 	if sent, is := any(run.body).(diary.SubmitDiary); is && answer.Held != nil {
 		answer.Held.tell(sent)
 	}
+	if role.IsOfOnePatient() {
+		answer.Events = shownToPatients(answer.Events)
+	}
 	if scope.Study != "" && !r.Principal.MayKnowPatient(scope) {
 		for i := range answer.Events {
 			answer.Events[i].Data = withoutPatients(answer.Events[i].Data)
@@ -425,7 +428,7 @@ func (d *Declaration[S, E, F, C]) authorize(ctx context.Context, h *Handler, r R
 	role, err := r.Principal.Authorize(d.name, openTo, scope)
 	switch {
 	case err != nil:
-		err = r.Principal.NotAllowed(d.name, asNamed(body, r.Principal, scope))
+		err = d.notAllowed(r.Principal, asNamed(body, r.Principal, scope))
 	case unknown != nil:
 		// Only those who may send the command about all patients of the study learn that there is no such patient.
 		err = unknown
@@ -436,6 +439,19 @@ func (d *Declaration[S, E, F, C]) authorize(ctx context.Context, h *Handler, r R
 		d.recordRefusal(r, scope, err)
 	}
 	return role, scope, err
+}
+
+// notAllowed is the refusal of a sender without a role. It names the roles of the declaration, not those to which the single command is
+// narrowed, which would tell what it is about.
+func (d *Declaration[S, E, F, C]) notAllowed(p access.Principal, scope domain.Scope) error {
+	refusal := p.NotAllowed(d.name, d.openTo, scope)
+	if len(d.openTo) == 0 && d.openToSelf {
+		return refusal.Do("only the owner of the account may; leave it to them")
+	}
+	if d.otherwise == "" {
+		return refusal
+	}
+	return refusal.Do(d.otherwise + "; " + refusal.Remedy)
 }
 
 // recordRefusal has a refusal of the command put into the security log, if it is final.

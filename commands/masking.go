@@ -20,6 +20,20 @@ func withoutPatients(event any) any {
 	return masked.Interface()
 }
 
+// shownToPatients returns the events as patients and caregivers are shown them.
+func shownToPatients(events []AnsweredEvent) []AnsweredEvent {
+	shown := make([]AnsweredEvent, 0, len(events))
+	for _, e := range events {
+		if of, is := e.Data.(domain.ShownInPart); is {
+			if e.Data = of.ShownToPatients(); e.Data == nil {
+				continue
+			}
+		}
+		shown = append(shown, e)
+	}
+	return shown
+}
+
 // takeOutPatients changes an addressable value whose type names patients. It changes nothing that the value points to.
 func takeOutPatients(v reflect.Value) {
 	if v.Kind() != reflect.Struct {

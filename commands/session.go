@@ -73,7 +73,8 @@ func (h *Handler) principal(ctx context.Context, id domain.UserID) (access.Princ
 	case !u.Exists():
 		return access.Principal{}, u, refuse.Unauthenticated("account_not_found", "%s has no account here", id).Do("ask an administrator for one")
 	case u.Deactivated:
-		return access.Principal{}, u, refuse.Unauthenticated("account_deactivated", "the account %s is deactivated", id)
+		return access.Principal{}, u, refuse.Unauthenticated("account_deactivated", "the account %s is deactivated", id).
+			Do("use another account of yours, or ask an administrator for one: this one stays closed")
 	case u.Locked:
 		return access.Principal{}, u, refuse.Unauthenticated("account_locked", "the account %s is locked", id).
 			Do("ask an administrator to unlock it")

@@ -27,6 +27,13 @@ type ArmRevealing interface{ ReasonRevealsArm() bool }
 // KeptFromSite is an event of which the site of its patient must not hear, although it is about the patient.
 type KeptFromSite interface{ KeptFromSite() bool }
 
+// ShownInPart is an event that patients and caregivers may cause, and of which they are shown a part only, because the rest is for the
+// site.
+type ShownInPart interface {
+	// ShownToPatients returns that part; nil if they are not shown the event at all. Its type is always the same.
+	ShownToPatients() any
+}
+
 // Changing is an event that replaces recorded values, and says by which. The audit trail shows both (21 CFR 11.10(e)), so they are
 // neither blinded nor personal, and tell nothing of an arm. Whoever decided took the former values from the stream as it was then; an
 // event that does not hold them, such as one of an earlier program, says nothing.

@@ -266,7 +266,7 @@ func (r *Request) authorize(ctx context.Context, parameters any) error {
 				return nil
 			}
 		}
-		_, err = r.may(nil, scope)
+		err = r.Caller.NotAllowed(r.query.Name, r.query.OpenTo, scope)
 	case ReachSites:
 		scope = domain.Scope{Study: study}
 		if r.Sites, r.WholeStudy = r.Caller.Sites(r.query.OpenTo, study); r.WholeStudy || len(r.Sites) > 0 {

@@ -113,7 +113,8 @@ func TestACursorOfAnotherListIsRefused(t *testing.T) {
 			return err
 		},
 		"diaries": func(p readmodels.Page) error {
-			_, err := diaryviews.ListDiaries(t.Context(), everything(s), diaryviews.DiariesQuery{Patient: "S.1", Page: p})
+			_, err := diaryviews.ListDiaries(t.Context(), everything(s), diaryviews.DiariesQuery{Patient: "S.1",
+				DiariesFilter: diaryviews.DiariesFilter{Page: p}})
 			return err
 		},
 		"rates": func(p readmodels.Page) error {
@@ -171,7 +172,8 @@ func TestDiariesAreInTheOrderOfTheirWindows(t *testing.T) {
 			hour int
 		}{{"evening", 18}, {"noon", 12}, {"morning", 6}} {
 			opens := time.Date(2026, 3, day, w.hour, 0, 0, 0, time.UTC)
-			d := diaryviews.Diary{Patient: "S.1", Instrument: "i", Window: opens.Format(time.DateOnly) + "/" + w.name, Opens: opens}
+			d := diaryviews.Diary{OwnDiary: diaryviews.OwnDiary{Patient: "S.1", Instrument: "i",
+				Window: opens.Format(time.DateOnly) + "/" + w.name, Opens: opens}}
 			if w.hour == 12 {
 				d.Instrument = "other"
 			}
@@ -183,7 +185,8 @@ func TestDiariesAreInTheOrderOfTheirWindows(t *testing.T) {
 	for _, limit := range []int{1, 2, 7, 60} {
 		var got []string
 		for _, d := range pages(t, limit, func(p readmodels.Page) (readmodels.List[diaryviews.Diary], error) {
-			return diaryviews.ListDiaries(t.Context(), everything(s), diaryviews.DiariesQuery{Patient: "S.1", Page: p})
+			return diaryviews.ListDiaries(t.Context(), everything(s), diaryviews.DiariesQuery{Patient: "S.1",
+				DiariesFilter: diaryviews.DiariesFilter{Page: p}})
 		}) {
 			got = append(got, d.ID)
 		}
@@ -192,7 +195,8 @@ func TestDiariesAreInTheOrderOfTheirWindows(t *testing.T) {
 		}
 	}
 	if one := pages(t, 7, func(p readmodels.Page) (readmodels.List[diaryviews.Diary], error) {
-		return diaryviews.ListDiaries(t.Context(), everything(s), diaryviews.DiariesQuery{Patient: "S.1", Instrument: "other", Page: p})
+		return diaryviews.ListDiaries(t.Context(), everything(s), diaryviews.DiariesQuery{Patient: "S.1",
+			DiariesFilter: diaryviews.DiariesFilter{Instrument: "other", Page: p}})
 	}); len(one) != 20 {
 		t.Errorf("%d diaries of one instrument", len(one))
 	}

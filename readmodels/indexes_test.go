@@ -34,6 +34,7 @@ var lookedAt = map[string]map[string][]string{
 	"EndingLists":      {"asOf": nil, "stage": nil},
 	"DosingCompliance": {"asOf": nil, "site": {"asOf", "patient"}},
 	"PatientDiaries":   {"only": nil},
+	"MyDiaries":        {"only": nil},
 	"HeldDiaries":      {"why": nil, "site": {"patient"}}, // few diaries of a site or a patient are held
 	"StudyDiaries":     {"instrument": nil},
 	"DiaryCorrections": {"site": {"patient"}},

@@ -62,7 +62,8 @@ func TestDiariesOfThePastAreListedLikeThoseOfThePresent(t *testing.T) {
 	s := connect(t, newDatabase())
 	folded := map[string]readmodels.Document{}
 	for n := range documents {
-		d := diaryviews.Diary{Header: key(n), Patient: "S.1", Instrument: "a", Opens: moment(n * 3), Late: n%3 == 0, Missed: n%3 == 1}
+		d := diaryviews.Diary{Header: key(n), OwnDiary: diaryviews.OwnDiary{Patient: "S.1", Instrument: "a", Opens: moment(n * 3),
+			Late: n%3 == 0, Missed: n%3 == 1}}
 		if !d.Missed {
 			at := d.Opens
 			d.CapturedAt = &at
@@ -80,7 +81,8 @@ func TestDiariesOfThePastAreListedLikeThoseOfThePresent(t *testing.T) {
 	times := []time.Time{{}, moment(1), moment(2), moment(3)}
 	id := func(d diaryviews.Diary) string { return d.ID }
 	rapid.Check(t, func(r *rapid.T) {
-		f := diaryviews.DiariesQuery{Patient: "S.1", From: rapid.SampledFrom(times).Draw(r, "from"), To: rapid.SampledFrom(times).Draw(r, "to"),
+		f := diaryviews.DiariesQuery{Patient: "S.1"}
+		f.DiariesFilter = diaryviews.DiariesFilter{From: rapid.SampledFrom(times).Draw(r, "from"), To: rapid.SampledFrom(times).Draw(r, "to"),
 			Only: rapid.SampledFrom([]diaryviews.DiaryEnd{"", diaryviews.DiaryAnswered, diaryviews.DiaryLate, diaryviews.DiaryMissed}).Draw(r,
 				"only")}
 		if rapid.Bool().Draw(r, "of one instrument") {
@@ -108,7 +110,8 @@ func TestDiariesOfThePastAreListedLikeThoseOfThePresent(t *testing.T) {
 		}
 	})
 	if l := listed(t, 100, id, func(p readmodels.Page) (readmodels.List[diaryviews.Diary], error) {
-		return diaryviews.ListDiaries(t.Context(), request, diaryviews.DiariesQuery{Patient: "S.1", Only: diaryviews.DiaryAnswered, Page: p})
+		return diaryviews.ListDiaries(t.Context(), request, diaryviews.DiariesQuery{Patient: "S.1",
+			DiariesFilter: diaryviews.DiariesFilter{Only: diaryviews.DiaryAnswered, Page: p}})
 	}); len(l) != documents/3*2 {
 		t.Errorf("%d diaries are answered", len(l))
 	}

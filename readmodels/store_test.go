@@ -223,7 +223,7 @@ func TestWhatIsNotThereOrNotUnderstoodIsRefused(t *testing.T) {
 	badCursor := patients(readmodels.Page{Cursor: "???"})
 	tooMany, negative := patients(readmodels.Page{Limit: 501}), patients(readmodels.Page{Limit: -1})
 	_, otherCursor := diaryviews.ListDiaries(t.Context(), r, diaryviews.DiariesQuery{Patient: "S.1",
-		Page: readmodels.Page{Cursor: "WzFd"}}) // [1]
+		DiariesFilter: diaryviews.DiariesFilter{Page: readmodels.Page{Cursor: "WzFd"}}}) // [1]
 	for code, err := range map[string]error{"patient_not_found": noPatient, "study_not_found": noStudy} {
 		if r, ok := refuse.As(err); !ok || r.Code != code || r.Kind != refuse.KindNotFound {
 			t.Errorf("got %v, want %s", err, code)

@@ -295,7 +295,7 @@ func TestDailyLifeOfDiaries(t *testing.T) {
 		s.must(s.phone(of), s.filledIn(of, "pain", s.ago(14)))
 		before := s.closeWindows(of, s.ago(3)).Position // eleven were missed
 		s.counts(of, before, diaryviews.Compliance{Closed: 12, Completed: 1, OnTime: 1, Missed: 11})
-		s.refused(s.crc, "entered_by_staff", s.filledIn(of, "pain", s.ago(13)))
+		s.refused(s.crc, "not_allowed", s.filledIn(of, "pain", s.ago(13)))
 		s.refused(s.phone(of), "not_allowed", s.onPaper(of, "pain", s.ago(13)))
 		var last uint64
 		for day := 3; day <= 13; day++ {
@@ -518,11 +518,33 @@ func TestDailyLifeOfDiaries(t *testing.T) {
 		if n := len(s.diaries(of, "?only=asked", applied)); n != 1 { // that of the investigator waits
 			t.Errorf("%d diaries are listed as asked", n)
 		}
-		var own2 readmodels.List[diaryviews.Diary]
-		s.query(s.phone(of), "/api/v1/patients/"+string(of.Patient)+"/diaries", applied, &own2)
+		if c := d.Corrections[0]; c.AskedBy == "" || c.AskedBy == c.DecidedBy || c.DecidedBy != "dr.one" || c.Reason != string(why.Reason) ||
+			c.Decision != string(apply.Reason) || c.By != "" {
+			t.Errorf("the correction is %+v", c)
+		}
+		var own2 readmodels.List[diaryviews.OwnDiary]
+		s.query(s.phone(of), "/api/v1/me/diaries", applied, &own2)
 		if len(own2.Items) != 1 || len(own2.Items[0].Requests) != 2 {
 			t.Errorf("the patient sees %+v", own2.Items)
 		}
+		// A diary that does not count takes its open request with it, and the patient sees that.
+		voided := s.must(s.investigator(false), diary.VoidDiary{OfPatient: of, Instrument: "pain", Window: window,
+			Reasoned: domain.Because("Another had the phone")}).Position
+		s.query(s.phone(of), "/api/v1/me/diaries", voided, &own2)
+		if r := own2.Items[0].Requests[1]; r.Status != diaryviews.RequestLapsed || r.DecidedBy != "dr.one" ||
+			r.Decision != "Another had the phone" {
+			t.Errorf("the request is %+v", r)
+		}
+		if n := len(s.diaries(of, "?only=asked", voided)); n != 0 {
+			t.Errorf("%d diaries are listed as asked", n)
+		}
+		var waiting readmodels.List[diaryviews.AskedCorrection]
+		s.query(s.crc, "/api/v1/studies/"+string(s.study)+"/diary-corrections?site=01&status=lapsed&patient="+string(of.Patient),
+			voided, &waiting)
+		if len(waiting.Items) != 1 || waiting.Items[0].Request != 2 {
+			t.Errorf("the worklist has %+v", waiting.Items)
+		}
+		s.refused(s.investigator(true), "correction_decided", own)
 	})
 
 	t.Run("corrections of a count, the day and the patient", func(t *testing.T) {

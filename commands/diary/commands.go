@@ -26,7 +26,8 @@ var Commands = []commands.Command{
 		Described("Let a patient answer an instrument",
 			diary.AssignInstrument{OfPatient: domain.ForPatient("PAIN1.S-0001"), Instrument: "pain-diary", From: "2026-02-04", Until: "2026-08-01"}),
 	commands.HandleWithFacts(diary.Decider, commands.PatientOf, diary.Submit).
-		AllowedTo(access.ThePatient, access.Caregivers, access.SiteStaff). // staff are told to send TranscribeDiary
+		AllowedTo(access.ThePatient, access.Caregivers).
+		Otherwise("staff send TranscribeDiary, which says where the answers are from; it never counts as on time").
 		PreparedWith(setSender).
 		BesideDamage(diary.BesideKey, diary.HoldBeside).
 		Repeating(diary.Repeats).
@@ -43,6 +44,7 @@ var Commands = []commands.Command{
 				Answers: map[instrument.ItemID]any{"worst": 5}, Reasoned: domain.Because("The patient called: mistyped")}),
 	commands.HandleWithFacts(diary.Decider, requestedEntry, diary.Correct).
 		AllowedTo(access.Investigators).
+		Otherwise("ask for the correction with AskDiaryCorrection, and an investigator of the site decides").
 		Described("Change answers of a recorded diary as somebody else has asked",
 			diary.CorrectDiary{OfPatient: domain.ForPatient("PAIN1.S-0001"), Request: 1, Reasoned: domain.Because("The patient confirms it")}),
 	commands.Handle(diary.Decider, diary.DeclineCorrection).

@@ -24,6 +24,9 @@ func (e CorrectionAsked) OfRequest() int { return e.Request }
 func (e CorrectionDeclined) OfRequest() int { return e.Request }
 
 // OfRequest implements OfRequest.
+func (e CorrectionLapsed) OfRequest() int { return e.Request }
+
+// OfRequest implements OfRequest.
 func (e Corrected) OfRequest() int { return e.Request }
 
 // OfWindow implements OfWindow.
@@ -40,6 +43,9 @@ func (e CorrectionAsked) OfWindow() (instrument.ID, string) { return e.Instrumen
 
 // OfWindow implements OfWindow.
 func (e CorrectionDeclined) OfWindow() (instrument.ID, string) { return e.Instrument, e.Window }
+
+// OfWindow implements OfWindow.
+func (e CorrectionLapsed) OfWindow() (instrument.ID, string) { return e.Instrument, e.Window }
 
 // OfWindow implements OfWindow.
 func (e WindowMissed) OfWindow() (instrument.ID, string) { return e.Instrument, e.Window.ID }
@@ -82,6 +88,9 @@ func (e CorrectionAsked) About() string { return about(e) }
 
 // About implements domain.Described.
 func (e CorrectionDeclined) About() string { return about(e) }
+
+// About implements domain.Described.
+func (e CorrectionLapsed) About() string { return about(e) }
 
 // About implements domain.Described.
 func (e WindowMissed) About() string { return about(e) }

@@ -126,7 +126,8 @@ func mustParticipate(who patient.Patient) error {
 		return nil
 	}
 	if who.EnrolledOn != "" && who.EndedOn != "" {
-		return refuse.WrongState("patient_not_participating", "the patient's participation ended on %s", who.EndedOn)
+		return refuse.WrongState("patient_not_participating", "the patient's participation ended on %s", who.EndedOn).
+			Do("assign nothing any more; if the end was recorded in error, undo that step first")
 	}
 	return refuse.WrongState("patient_not_enrolled", "the patient is not enrolled").Do("enrol the patient first")
 }
@@ -140,7 +141,8 @@ func checkRange(cmd AssignInstrument, who patient.Patient) error {
 		return err
 	}
 	if cmd.Until < cmd.From {
-		return refuse.Because("invalid_range", "the last day, %s, lies before the first, %s", cmd.Until, cmd.From).At("until")
+		return refuse.Because("invalid_range", "the last day, %s, lies before the first, %s", cmd.Until, cmd.From).At("until").
+			Do("give a last day that is not before the first")
 	}
 	if first, err := cmd.From.Time(); err != nil || cmd.Until >= domain.DateOf(first.AddDate(maxYears, 0, 0)) {
 		return refuse.Because("invalid_range", "an assignment lasts ten years at most").At("until").

@@ -93,8 +93,10 @@ func (entry *Entry) apply(e Corrected) {
 // Request is a correction that was asked for.
 type Request struct {
 	CorrectionAsked
-	// Decided says that it was applied or declined.
+	// Decided says that it was applied or declined, or has lapsed.
 	Decided bool
+	// withoutDiary says that its diary was voided or moved. In older logs it is open all the same, and can be declined.
+	withoutDiary bool
 }
 
 // Request returns the request with this number.
@@ -117,6 +119,43 @@ func (d Diary) decided(number int) Diary {
 		d.requests[i].Decided = true
 	}
 	return d
+}
+
+// withoutDiary returns the diary after an entry was voided or moved: the open requests about it can only be declined.
+func (d Diary) withoutDiary(e Voided) Diary {
+	if len(d.waiting(e.Instrument, e.Window.ID)) == 0 {
+		return d
+	}
+	d.requests = slices.Clone(d.requests)
+	for i := range d.requests {
+		if r := &d.requests[i]; r.waitsFor(e.Instrument, e.Window.ID) {
+			r.withoutDiary = true
+		}
+	}
+	return d
+}
+
+// waiting returns the open requests about the diary of a window.
+func (d Diary) waiting(id instrument.ID, window string) (open []Request) {
+	for _, r := range d.requests {
+		if r.waitsFor(id, window) {
+			open = append(open, r)
+		}
+	}
+	return open
+}
+
+func (r Request) waitsFor(id instrument.ID, window string) bool {
+	return !r.Decided && !r.withoutDiary && r.Instrument == id && r.Window == window
+}
+
+// lapsed returns the events that close the open requests about a diary which is voided.
+func (d Diary) lapsed(v Voided) (events []Event) {
+	for _, r := range d.waiting(v.Instrument, v.Window.ID) {
+		events = append(events, CorrectionLapsed{Patient: v.Patient, Instrument: r.Instrument, Window: r.Window, Request: r.Request,
+			MovedTo: v.MovedTo, Reason: v.Reason})
+	}
+	return events
 }
 
 // AskCorrection records that somebody asks for a correction. The whole corrected diary has to pass the instrument's checks. Sponsors
@@ -145,7 +184,8 @@ func (d Diary) changed(entry *Entry, id instrument.ID, window string, others Ans
 	}
 	assigned, ok := d.find(id, window)
 	if !ok || entry == nil || assigned.status()&Answered == 0 {
-		return place{}, nil, nil, refuse.NotFound("diary_not_found", "there is no diary of %s for the window %q", id, window).At("window")
+		return place{}, nil, nil, refuse.NotFound("diary_not_found", "there is no diary of %s for the window %q", id, refuse.Shortened(window)).
+			At("window").Do("take the window from the patient's diaries; one that is missed, held or voided has no answers to correct")
 	}
 	answers, err := assigned.Instrument.Check(entry.with(others))
 	if err != nil {
@@ -153,7 +193,8 @@ func (d Diary) changed(entry *Entry, id instrument.ID, window string, others Ans
 	}
 	changes := changesBetween(assigned.Instrument.Definition(), entry.Answers, answers)
 	if len(changes) == 0 {
-		return place{}, nil, nil, refuse.Because("nothing_changed", "the diary of the window %s has these answers already", window).At("answers")
+		return place{}, nil, nil, refuse.Because("nothing_changed", "the diary of the window %s has these answers already", window).At("answers").
+			Do("nothing is left to do")
 	}
 	return assigned, answers, changes, nil
 }
@@ -168,6 +209,10 @@ func Correct(d Diary, entry *Entry, cmd CorrectDiary, call domain.Call) ([]Event
 	asked, reason, err := d.deciding(cmd.Request, cmd.Reason, call)
 	if err != nil {
 		return nil, err
+	}
+	if asked.withoutDiary { // also where the window has another diary by now
+		return nil, refuse.WrongState("diary_changed", "the diary of the window %s was voided or moved after the request", asked.Window).
+			At("request").Do("decline the request; it may be asked again for the diary that counts")
 	}
 	others := Answers{}
 	for _, change := range asked.Changes {
@@ -216,8 +261,8 @@ func (d Diary) deciding(number int, why personal.Text, call domain.Call) (asked 
 		return asked, "", refuse.NotFound("correction_not_found", "the patient has no request %d", number).At("request").
 			Do("take the number from the diary")
 	case asked.Decided:
-		return asked, "", refuse.WrongState("correction_decided", "request %d was decided before", number).At("request").
-			Do("nothing is left to do")
+		return asked, "", refuse.WrongState("correction_decided", "request %d is closed: it was decided, or its diary does not count any more",
+			number).At("request").Do("nothing is left to do; the patient's diary shows what became of it")
 	case asked.By == call.Actor:
 		return asked, "", refuse.Because("own_correction", "who asks for a correction does not decide about it").At("request").
 			Do("have another investigator of the site decide")

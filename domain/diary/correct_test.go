@@ -205,3 +205,69 @@ func TestCorrectionsAreAskedForAndDecided(t *testing.T) {
 	applied.When(deciding(2, after, "dr", "r")).ThenRefused("diary_changed")
 	applied.When(declining(2, "dr", "r"))
 }
+
+// TestWhatIsAskedAboutADiaryLapsesWithIt: nobody waits for a decision about a diary that does not count any more, and no request is applied
+// to another diary of the window.
+func TestWhatIsAskedAboutADiaryLapsesWithIt(t *testing.T) {
+	past := submitted(t, "2026-03-01", shanghai(t, "2026-03-01 20:30"))
+	const window = "2026-03-01/evening"
+	entry := diary.EntryOf([]diary.Event{past}, painNRS, window)
+	asked := func(number int, of string) diary.CorrectionAsked {
+		return diary.CorrectionAsked{Patient: anna, Instrument: painNRS, Window: of, Request: number, By: "crc", Reason: "slipped",
+			Changes: []diary.Change{{Item: "worst", Old: 3.0, New: 5.0}}}
+	}
+	declined := diary.CorrectionDeclined{Patient: anna, Instrument: painNRS, Window: window, Request: 1, Reason: "no"}
+	given := march(t).Given(past, asked(1, window), declined, asked(2, window), asked(3, "2026-03-02/evening"), asked(4, window))
+	of := domain.ForPatient(anna)
+	lapsed := func(number int, why, to string) diary.CorrectionLapsed {
+		return diary.CorrectionLapsed{Patient: anna, Instrument: painNRS, Window: window, Request: number, Reason: personal.Text(why),
+			MovedTo: to}
+	}
+
+	void := func(d diary.Diary) ([]diary.Event, error) {
+		return diary.Void(d, entry, diary.VoidDiary{OfPatient: of, Instrument: painNRS, Window: window,
+			Reasoned: domain.Because(" another had the phone ")}, diaryCall)
+	}
+	voided := diary.Voided{Patient: anna, Instrument: painNRS, Window: past.Window, Reason: "another had the phone"}
+	after := given.When(void).Then(voided, lapsed(2, "another had the phone", ""), lapsed(4, "another had the phone", ""))
+
+	move := func(d diary.Diary) ([]diary.Event, error) {
+		return diary.CorrectWindow(d, diary.Relocation{Patient: enrolled("Asia/Shanghai"), Entry: entry}, diary.CorrectDiaryWindow{OfPatient: of,
+			Instrument: painNRS, From: window, To: "2026-03-02/evening", Reasoned: domain.Because("wrong date")},
+			call(instantOf("2026-03-02T15:00:00Z")))
+	}
+	events, err := move(given.State())
+	if err != nil || len(events) != 4 {
+		t.Fatalf("a move records %+v, %v", events, err)
+	}
+	if diff := cmp.Diff([]diary.Event{lapsed(2, "wrong date", "2026-03-02/evening"), lapsed(4, "wrong date", "2026-03-02/evening")},
+		events[2:]); diff != "" {
+		t.Errorf("a move records (-want +got):\n%s", diff)
+	}
+
+	// The request is closed, and the one about another diary is not.
+	decide := func(number int) func(diary.Diary) ([]diary.Event, error) {
+		return func(d diary.Diary) ([]diary.Event, error) {
+			return diary.Correct(d, entry, diary.CorrectDiary{OfPatient: of, Request: number, Reasoned: domain.Because("yes")}, diaryCall)
+		}
+	}
+	decline := func(number int) func(diary.Diary) ([]diary.Event, error) {
+		return func(d diary.Diary) ([]diary.Event, error) {
+			return diary.DeclineCorrection(d, diary.DeclineDiaryCorrection{OfPatient: of, Request: number, Reasoned: domain.Because("no")},
+				diaryCall)
+		}
+	}
+	after.When(decide(2)).ThenRefused("correction_decided")
+	after.When(decline(4)).ThenRefused("correction_decided")
+	if r, _ := after.State().Request(3); r.Decided {
+		t.Error("a request about another diary is closed")
+	}
+
+	// In an older log the request stays open. The window was answered again, with the answers of the request; it is not about that diary.
+	older := march(t).Given(past, asked(1, window), voided, past)
+	if refusal := older.When(decide(1)).ThenRefused("diary_changed"); !strings.Contains(refusal.Remedy, "decline") {
+		t.Errorf("the remedy is %q", refusal.Remedy)
+	}
+	older.When(decline(1)).Then(declined)
+	older.When(void).Then(diary.Voided{Patient: anna, Instrument: painNRS, Window: past.Window, Reason: "another had the phone"})
+}

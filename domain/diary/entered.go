@@ -156,7 +156,7 @@ func (l Language) validate() error {
 // value_out_of_range, value_missing, unknown_code and invalid_signature.
 func (c SubmitDiary) entered() (Entered, error) {
 	if c.Sender.Staff {
-		return Entered{}, refuse.Because("entered_by_staff", "staff do not submit diaries as if the patient had").
+		return Entered{}, refuse.Forbidden("entered_by_staff", "staff do not submit diaries as if the patient had").
 			Do("send TranscribeDiary, which says where you have the answers from; it is never counted as on time")
 	}
 	e := Entered{Device: c.Device, Language: c.Language, Sequence: c.Sequence, MonotonicMs: c.MonotonicMs, Signature: c.Signature}

@@ -27,6 +27,7 @@ var events = []domain.EventType{
 	domain.Stored[CorrectionAsked]("DiaryCorrectionAsked"),
 	domain.Stored[CorrectionDeclined]("DiaryCorrectionDeclined"),
 	domain.Stored[Corrected]("DiaryCorrected"),
+	domain.Stored[CorrectionLapsed]("DiaryCorrectionLapsed"),
 	domain.Stored[WindowMissed]("DiaryWindowMissed"),
 	domain.Stored[Voided]("DiaryVoided"),
 	domain.Stored[Held]("DiaryHeld"),
@@ -129,6 +130,19 @@ type CorrectionDeclined struct {
 	Reason     personal.Text    `json:"reason"`
 }
 
+// CorrectionLapsed says that a request is closed because its diary does not count in the window any more: it was voided or moved, by the
+// events before this one.
+type CorrectionLapsed struct {
+	Patient    domain.PatientID `json:"patient"`
+	Instrument instrument.ID    `json:"instrument"`
+	Window     string           `json:"window"`
+	Request    int              `json:"request"`
+	// MovedTo is the window in which the diary counts instead, if it was moved.
+	MovedTo string `json:"movedTo,omitempty"`
+	// Reason is why the diary was voided or moved.
+	Reason personal.Text `json:"reason"`
+}
+
 // Corrected changes answers of a diary. The old answers stay readable in this event and in the events before it.
 type Corrected struct {
 	Patient    domain.PatientID `json:"patient"`
@@ -159,6 +173,7 @@ func (Submitted) diaryEvent()          {}
 func (RiskFlagged) diaryEvent()        {}
 func (CorrectionAsked) diaryEvent()    {}
 func (CorrectionDeclined) diaryEvent() {}
+func (CorrectionLapsed) diaryEvent()   {}
 func (Corrected) diaryEvent()          {}
 func (WindowMissed) diaryEvent()       {}
 func (ReminderDue) diaryEvent()        {}

@@ -27,7 +27,8 @@ func (RemindersChosen) diaryEvent() {}
 // AboutPatient returns the patient that the event is about.
 func (e RemindersChosen) AboutPatient() domain.PatientID { return e.Patient }
 
-// Choose decides about ChooseReminders. It records nothing where it is what was chosen already, and refuses malformed_time.
+// Choose decides about ChooseReminders. It records nothing where it is what was chosen already, and refuses value_missing and
+// malformed_time.
 func Choose(d Diary, cmd ChooseReminders, _ domain.Call) ([]Event, error) {
 	chosen := RemindersChosen{Patient: cmd.Patient, Email: cmd.Email, Quiet: cmd.Quiet}
 	if cmd.Quiet != nil {

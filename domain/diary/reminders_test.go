@@ -45,9 +45,14 @@ func TestChooseReminders(t *testing.T) {
 	if d := chosen.State(); !d.RemindsByEmail() || *d.QuietHours() != *hours("22:00", "07:00") {
 		t.Error("the choice is not in the state")
 	}
-	for field, wrong := range map[string]*instrument.QuietHours{"quiet.from": hours("25:00", "07:00"), "quiet.until": hours("22:00", "")} {
+	for field, wrong := range map[string]*instrument.QuietHours{"quiet.from": hours("25:00", "07:00"), "quiet.until": hours("22:00", "7")} {
 		if refusal := given.When(choosing(true, wrong)).ThenRefused("malformed_time"); refusal.Field != field {
 			t.Errorf("%v is refused at %q", wrong, refusal.Field)
+		}
+	}
+	for field, half := range map[string]*instrument.QuietHours{"quiet.from": hours("", "07:00"), "quiet.until": hours("22:00", "")} {
+		if refusal := given.When(choosing(true, half)).ThenRefused("value_missing"); refusal.Field != field {
+			t.Errorf("%v is refused at %q", half, refusal.Field)
 		}
 	}
 }

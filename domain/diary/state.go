@@ -212,7 +212,7 @@ func evolve(d Diary, e Event) Diary {
 			}
 			return d.withHeld(e.Instrument, e.Window.ID, Emptied, why)
 		}
-		return d.withStatus(e.Instrument, 0, e.Window, func(s Status) Status { return s&^Answered | Emptied })
+		return d.withoutDiary(e).withStatus(e.Instrument, 0, e.Window, func(s Status) Status { return s&^Answered | Emptied })
 	case VisitWindowOpened:
 		return d.withStatus(e.Instrument, 0, e.Window, func(s Status) Status { return s | Opened })
 	case ReminderDue:
@@ -225,6 +225,8 @@ func evolve(d Diary, e Event) Diary {
 		d.requests = append(slices.Clip(d.requests), Request{CorrectionAsked: e})
 		return d
 	case CorrectionDeclined:
+		return d.decided(e.Request)
+	case CorrectionLapsed:
 		return d.decided(e.Request)
 	case Corrected: // the state does not hold the answers
 		return d.decided(e.Request)

@@ -177,11 +177,12 @@ func mustHaveParticipated(who patient.Patient, zone *localtime.Zone, captured ti
 		return nil
 	}
 	if who.EndedOn == "" {
-		return refuse.WrongState("patient_not_participating", "the patient does not take part in the study")
+		return refuse.WrongState("patient_not_participating", "the patient does not take part in the study").
+			Do("enrol the patient first; nothing is asked before")
 	}
 	if domain.DateOf(zone.In(captured)) > who.EndedOn {
 		return refuse.WrongState("patient_not_participating", "the patient's participation ended on %s, before the diary was captured",
-			who.EndedOn)
+			who.EndedOn).Do("set it aside; what was captured until the last day counts, whenever it arrives")
 	}
 	return nil
 }

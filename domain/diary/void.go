@@ -50,13 +50,15 @@ type Voided struct {
 
 func (Voided) diaryEvent() {}
 
-// Void decides about VoidDiary. entry is the diary that EntryOf returns, or nil. It refuses reason_required, value_too_long,
+// Void decides about VoidDiary. Open requests for a correction of the diary are closed with it. entry is the diary that EntryOf
+// returns, or nil. It refuses reason_required, value_too_long,
 // instrument_unusable and diary_not_found.
 func Void(d Diary, entry *Entry, cmd VoidDiary, _ domain.Call) ([]Event, error) {
 	if err := d.mustHave(entry, cmd.Instrument, cmd.Window, cmd.Reason, "window"); err != nil {
 		return nil, err
 	}
-	return []Event{entry.voided(cmd.Reason, "")}, nil
+	voided := entry.voided(cmd.Reason, "")
+	return append([]Event{voided}, d.lapsed(voided)...), nil
 }
 
 // Relocation is the facts of CorrectWindow: the patient, and the diary as EntryOf returns it.
@@ -70,7 +72,8 @@ type Relocation struct {
 
 // CorrectWindow decides about CorrectDiaryWindow. The diary keeps its mode, its answers and the time of its capture; it is late in a
 // window in which it was not captured. One from the future is in time in the window alone that was open when it arrived, and by the
-// device's clock. Risks that it had raised are not raised again; those of a held diary are flagged now, as they were found when it came,
+// device's clock. Open requests for a correction of it lapse. Risks that it had raised are not raised again; those of a held
+// diary are flagged now, as they were found when it came,
 // or, if nobody could look then, as they are found in its opened texts. What was captured after the participation counts in no window,
 // also not in one from before its end.
 //
@@ -123,11 +126,12 @@ func CorrectWindow(d Diary, facts Relocation, cmd CorrectDiaryWindow, call domai
 	}
 	counted := moved[0].(Submitted) //nolint:forcetypeassert // submitted returns the entry first
 	counted.Answers = counted.Answers.sealedAs(entry.Answers)
-	events := []Event{entry.voided(cmd.Reason, found.window.ID), counted}
+	voided := entry.voided(cmd.Reason, found.window.ID)
+	events := []Event{voided, counted}
 	if entry.IsHeld() {
 		events = append(events, entry.risksIn(counted, moved[1:])...)
 	}
-	return events, nil
+	return append(events, d.lapsed(voided)...), nil
 }
 
 // risksIn returns the risks to flag of a held entry that is taken: those that were found when it came, and, if it was judged by another

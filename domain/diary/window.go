@@ -1,8 +1,10 @@
 package diary
 
 import (
+	"slices"
 	"time"
 
+	"casebook/domain"
 	"casebook/domain/instrument"
 	"casebook/domain/localtime"
 	"casebook/domain/patient"
@@ -85,8 +87,23 @@ func (d Diary) windowOf(c capture, who patient.Patient) (entryWindow, error) {
 	case upcoming != nil:
 		return entryWindow{}, tooEarly(c, upcoming)
 	}
-	return entryWindow{}, refuse.Because("instrument_not_assigned", "instrument %s is not assigned to this patient", c.instrument).
-		At("instrument").Do("assign it first")
+	return entryWindow{}, refuse.Because("instrument_not_assigned", "instrument %s is not assigned to this patient",
+		refuse.Shortened(string(c.instrument))).At("instrument").Do(d.assignFirst())
+}
+
+// assignFirst says what is assigned in place of an instrument that is not.
+func (d Diary) assignFirst() string {
+	var ids []instrument.ID
+	for _, a := range d.assignments {
+		if !slices.Contains(ids, a.ID) {
+			ids = append(ids, a.ID)
+		}
+	}
+	if len(ids) == 0 {
+		return "assign it first with AssignInstrument: the patient has no instrument"
+	}
+	slices.Sort(ids)
+	return "assign it first with AssignInstrument, or name one that is or was assigned: " + domain.Either(ids...)
 }
 
 // otherAt returns the window of an entry to an instrument that is not asked by the time of the day. An event is the moment itself,

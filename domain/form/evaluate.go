@@ -337,7 +337,7 @@ func (f *Form) language() string {
 func (e *Evaluation) find(id ItemID, place int, c Consequence, err error) {
 	r, isRefusal := refuse.As(err)
 	if !isRefusal {
-		r = refuse.Because("not_computed", "%v", err)
+		r = refuse.Because("not_computed", "%v", err).Do("check the answers from which it is computed")
 	}
 	e.findings = append(e.findings, Finding{Item: id, Consequence: c, Code: r.Code, Sentence: r.Sentence, Remedy: r.Remedy, place: place})
 }

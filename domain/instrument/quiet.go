@@ -5,6 +5,7 @@ import (
 
 	"casebook/domain"
 	"casebook/domain/localtime"
+	"casebook/domain/refuse"
 )
 
 // QuietHours are hours of the local day in which nobody is reminded. They go over midnight where From is after Until, and there are none
@@ -14,11 +15,17 @@ type QuietHours struct {
 	Until string `json:"until" doc:"Local time HH:MM until which nobody is reminded; the same as from for no quiet hours" example:"07:00"`
 }
 
-// Validate refuses malformed_time. field is where the quiet hours are in the body.
+// Validate refuses value_missing and malformed_time. field is where the quiet hours are in the body.
 func (q QuietHours) Validate(field string) error {
-	_, from := localtime.ParseClock(q.From)
-	_, until := localtime.ParseClock(q.Until)
-	return domain.First(domain.At(field+".from", from), domain.At(field+".until", until))
+	return domain.First(checkClock(field+".from", q.From), checkClock(field+".until", q.Until))
+}
+
+func checkClock(field, clock string) error {
+	if clock == "" {
+		return refuse.Malformed("value_missing", "%s is missing", field).At(field).Do("give it")
+	}
+	_, err := localtime.ParseClock(clock)
+	return domain.At(field, err)
 }
 
 // EndAfter returns when the quiet hours end in which a moment lies, by the clocks of a zone; false where it lies in none. The hour that

@@ -1,6 +1,7 @@
 package patient_test
 
 import (
+	"strings"
 	"testing"
 
 	"casebook/domain"
@@ -53,8 +54,11 @@ func TestFactorsFollowFromTheRecord(t *testing.T) {
 	given.When(enrol(map[string]string{"severity": "mild", "colour": "red"})).ThenRefused("unknown_factor")
 	unknown := screened
 	unknown.AgeYears = 0
-	scenario.For(t, patient.Decider).Strict().Given(unknown, consented).When(enrol(map[string]string{"severity": "mild"})).
+	refusal := scenario.For(t, patient.Decider).Strict().Given(unknown, consented).When(enrol(map[string]string{"severity": "mild"})).
 		ThenRefused("factor_not_derivable")
+	if !strings.Contains(refusal.Remedy, "CorrectAge") {
+		t.Errorf("who enrols without an age is told: %s", refusal.Remedy)
+	}
 	// A transferred patient is of the new site.
 	want.Site, want.Factors = "B", map[string]string{"age": "40-to-59", "sex": "F", "site": "B", "severity": "mild"}
 	given.Given(transferred).When(enrol(map[string]string{"severity": "mild"})).Then(want)

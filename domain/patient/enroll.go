@@ -137,7 +137,7 @@ func (p Patient) levels(s study.Study, given map[string]string) (map[string]stri
 			switch typed, isTyped := given[f.ID]; {
 			case !known:
 				return nil, refuse.Because("factor_not_derivable", "factor %s follows from the %s, which is not recorded", f.ID, f.DerivedFrom).
-					At("factors").Do("correct the patient's record first")
+					At("factors").Do(recordFirst(f.DerivedFrom))
 			case isTyped && typed != derived:
 				return nil, refuse.Because("factor_contradicts_record", "factor %s is %.80q, but by the patient's %s it is %q", f.ID, typed,
 					f.DerivedFrom, derived).At("factors").Do("leave the factor out, or correct the patient's record")
@@ -159,6 +159,14 @@ func (p Patient) levels(s study.Study, given map[string]string) (map[string]stri
 		}
 	}
 	return all, nil
+}
+
+// recordFirst says with which command the site records what a factor follows from.
+func recordFirst(source study.FactorSource) string {
+	if source == study.FromAge {
+		return "record the age with CorrectAge, from 0, and send this again"
+	}
+	return "record the sex with CorrectSex, and send this again" // what follows from the site is known
 }
 
 // derived returns the patient's level of a factor that follows from the record. known says that the record has what it

@@ -76,6 +76,8 @@ func sample(goType reflect.Type) any {
 		return diary.Corrected{Instrument: pain.ID, Window: window, Request: 1}
 	case reflect.TypeFor[diary.CorrectionAsked]():
 		return diary.CorrectionAsked{Instrument: pain.ID, Window: window, Request: 1}
+	case reflect.TypeFor[diary.CorrectionLapsed]():
+		return diary.CorrectionLapsed{Instrument: pain.ID, Window: window, Request: 1}
 	case reflect.TypeFor[diary.CorrectionDeclined]():
 		return diary.CorrectionDeclined{Instrument: pain.ID, Window: window, Request: 1}
 	case reflect.TypeFor[diary.ReminderDue]():

@@ -23,6 +23,9 @@ var DiaryCorrections = projections.New(diaryviews.DiaryCorrections,
 	projections.On(func(a *askedCorrection, e diary.CorrectionDeclined, at projections.Envelope) {
 		a.Decided(diaryviews.RequestDeclined, string(e.Reason), at.Metadata.Actor, at.Metadata.RecordedAt)
 	}),
+	projections.On(func(a *askedCorrection, e diary.CorrectionLapsed, at projections.Envelope) {
+		lapse(&a.CorrectionRequest, e, at)
+	}),
 	projections.On(func(a *askedCorrection, e diary.Corrected, at projections.Envelope) {
 		a.Decided(diaryviews.RequestApplied, string(e.Decision), at.Metadata.Actor, at.Metadata.RecordedAt)
 	}),
@@ -30,6 +33,12 @@ var DiaryCorrections = projections.New(diaryviews.DiaryCorrections,
 	_, is := at.Event.(diary.CorrectionAsked)
 	return is
 })
+
+// lapse closes a request whose diary does not count any more.
+func lapse(r *diaryviews.CorrectionRequest, e diary.CorrectionLapsed, at projections.Envelope) {
+	r.Decided(diaryviews.RequestLapsed, string(e.Reason), at.Metadata.Actor, at.Metadata.RecordedAt)
+	r.MovedTo = e.MovedTo
+}
 
 // asked is a request that waits.
 func asked(e diary.CorrectionAsked, at projections.Envelope) diaryviews.CorrectionRequest {

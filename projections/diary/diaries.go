@@ -52,10 +52,14 @@ var Diaries = projections.New(diaryviews.Diaries, projections.KeyOf(func(e diary
 	projections.On(func(d *entry, e diary.CorrectionDeclined, at projections.Envelope) {
 		d.Decide(e.Request, diaryviews.RequestDeclined, string(e.Reason), at.Metadata.Actor, at.Metadata.RecordedAt)
 	}),
+	projections.On(func(d *entry, e diary.CorrectionLapsed, at projections.Envelope) {
+		if r := d.RequestOf(e.Request); r != nil {
+			lapse(r, e, at)
+		}
+	}),
 	projections.On(func(d *entry, e diary.Corrected, at projections.Envelope) {
 		d.Decide(e.Request, diaryviews.RequestApplied, string(e.Decision), at.Metadata.Actor, at.Metadata.RecordedAt)
-		d.Correct(diaryviews.Correction{Changes: e.Changes, Reason: string(e.Reason), By: at.Metadata.Actor, RecordedAt: at.Metadata.RecordedAt},
-			e.Scores)
+		d.Correct(correction(d, e, at), e.Scores)
 	}),
 	projections.On(func(d *entry, e diary.WindowMissed, at projections.Envelope) {
 		ofWindow(d, at, e.Instrument, e.Window)
@@ -78,6 +82,20 @@ func ofWindow(d *entry, at projections.Envelope, id instrument.ID, w diary.Windo
 	d.Patient, d.Study, d.Site = projections.PatientOf(at), at.Metadata.Study, at.Metadata.Site
 	d.Instrument, d.Window, d.Opens, d.Closes = id, w.ID, w.Opens.UTC(), w.Closes.UTC()
 	d.RecordedAt = at.Metadata.RecordedAt
+}
+
+// correction says who asked for a correction and why, and who decided and why.
+func correction(d *entry, e diary.Corrected, at projections.Envelope) diaryviews.Correction {
+	made := diaryviews.Correction{Changes: e.Changes, Request: e.Request, Reason: string(e.Reason), RecordedAt: at.Metadata.RecordedAt}
+	if e.Request == 0 {
+		made.By = at.Metadata.Actor
+		return made
+	}
+	made.DecidedBy, made.Decision = at.Metadata.Actor, string(e.Decision)
+	if asked := d.RequestOf(e.Request); asked != nil {
+		made.AskedBy = asked.By
+	}
+	return made
 }
 
 // entered sets who entered the diary, and how.

@@ -15,14 +15,14 @@ import (
 
 // DiaryCorrections is the worklist of corrections that were asked for, with one document per request. A request that was decided about
 // stays in it.
-var DiaryCorrections = readmodels.View{Name: "diary-corrections", Version: 1, Indexes: []mongo.IndexModel{
+var DiaryCorrections = readmodels.View{Name: "diary-corrections", Version: 2, Indexes: []mongo.IndexModel{
 	readmodels.IndexOn("study", "status", "askedAt", "_id"),
 	readmodels.IndexOn("study", "site", "status", "askedAt", "_id"),
 	readmodels.IndexOn("patient", "status", "askedAt", "_id"),
 }}
 
 // RequestStatuses are all statuses of a request, in the order of the worklist.
-var RequestStatuses = []RequestStatus{RequestWaits, RequestApplied, RequestDeclined}
+var RequestStatuses = []RequestStatus{RequestWaits, RequestApplied, RequestDeclined, RequestLapsed}
 
 // AskedCorrection is a correction that somebody has asked for, and what an investigator has decided.
 type AskedCorrection struct {

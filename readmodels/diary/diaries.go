@@ -18,7 +18,7 @@ import (
 )
 
 // Diaries is the view of diaries, with one document per decided window of a patient.
-var Diaries = readmodels.View{Name: "diaries", Version: 7, Indexes: []mongo.IndexModel{
+var Diaries = readmodels.View{Name: "diaries", Version: 8, Indexes: []mongo.IndexModel{
 	{Keys: bson.D{{Key: "patient", Value: 1}, {Key: "instrument", Value: 1}, {Key: "opens", Value: -1}, {Key: "_id", Value: -1}}},
 	{Keys: bson.D{{Key: "patient", Value: 1}, {Key: "opens", Value: -1}, {Key: "_id", Value: -1}}},
 	readmodels.IndexOn("study", "state", "opens", "_id"),
@@ -29,48 +29,53 @@ var Diaries = readmodels.View{Name: "diaries", Version: 7, Indexes: []mongo.Inde
 // endless corrections from making a document that the store does not take. The log holds all corrections.
 const MaxCorrections = 100
 
-// Diary is a decided window: what was answered, or that nothing was.
+// Diary is a decided window, as the site sees it: what was answered, or that nothing was.
 type Diary struct {
 	readmodels.Header `bson:",inline"`
-	Patient           domain.PatientID    `bson:"patient" json:"patient" doc:"The patient"`
-	Study             domain.StudyID      `bson:"study" json:"study" doc:"The study"`
-	Site              domain.SiteID       `bson:"site" json:"site" doc:"The site"`
-	Instrument        instrument.ID       `bson:"instrument" json:"instrument" doc:"The instrument"`
-	Version           int                 `bson:"version,omitempty" json:"version,omitempty" doc:"Version of its definition"`
-	Window            string              `bson:"window" json:"window" doc:"Local day and name of the window"`
-	Opens             time.Time           `bson:"opens" json:"opens" doc:"When it opened"`
-	Closes            time.Time           `bson:"closes" json:"closes" doc:"When it closed"`
-	Missed            bool                `bson:"missed,omitempty" json:"missed,omitempty" doc:"It passed unanswered"`
-	CapturedAt        *time.Time          `bson:"capturedAt,omitempty" json:"capturedAt,omitempty" doc:"When the patient answered, by the device's clock"`
-	RecordedAt        time.Time           `bson:"recordedAt" json:"recordedAt" doc:"When the server recorded it"`
-	Late              bool                `bson:"late,omitempty" json:"late,omitempty" doc:"Captured after the window"`
-	AfterMissed       bool                `bson:"afterMissed,omitempty" json:"afterMissed,omitempty" doc:"Received after the window had been recorded as missed"`
-	Answers           Answers             `bson:"answers,omitempty" json:"answers,omitempty" doc:"The answers, with all corrections"`
+	OwnDiary          `bson:",inline"`
 	Scores            []diary.ScoreResult `bson:"scores,omitempty" json:"scores,omitempty" doc:"The scores, with all corrections"`
-	Mode              diary.Mode          `bson:"mode,omitempty" json:"mode,omitempty" doc:"How it came in: caregiver on a device, or interviewer or transcription by staff; left out for the patient's own entry"`
-	Respondent        diary.Respondent    `bson:"respondent,omitempty" json:"respondent,omitempty" doc:"Who answered, if that is not clear from the account"`
-	Relation          user.Relation       `bson:"relation,omitempty" json:"relation,omitempty" doc:"What the caregiver is to the patient"`
-	By                domain.UserID       `bson:"by,omitempty" json:"by,omitempty" doc:"The account that entered it"`
-	Device            user.DeviceID       `bson:"device,omitempty" json:"device,omitempty" doc:"The device on which it was captured"`
-	Zone              string              `bson:"zone,omitempty" json:"zone,omitempty" doc:"Time zone of the device at that time"`
-	Language          diary.Language      `bson:"language,omitempty" json:"language,omitempty" doc:"Language in which it was answered"`
-	Source            diary.Source        `bson:"source,omitempty" json:"source,omitempty" doc:"Where staff have it from"`
-	Reason            string              `bson:"reason,omitempty" json:"reason,omitempty" doc:"Why staff entered it"`
-	Offset            string              `bson:"offset,omitempty" json:"offset,omitempty" doc:"The offset from UTC that the device said it had at the capture, such as +13:00; Z if it said none" example:"+01:00"`
-	Sequence          int64               `bson:"sequence,omitempty" json:"sequence,omitempty" doc:"Its number among the entries of the device"`
-	Monotonic         int64               `bson:"monotonicMs,omitempty" json:"monotonicMs,omitempty" doc:"Milliseconds at the capture by a clock of the device that nobody can set"`
-	Held              diary.Why           `bson:"held,omitempty" json:"held,omitempty" doc:"Why it is held and counts nowhere"`
-	For               string              `bson:"for,omitempty" json:"for,omitempty" doc:"The window that a held diary would have counted in"`
-	MovedFrom         string              `bson:"movedFrom,omitempty" json:"movedFrom,omitempty" doc:"The window in which it was recorded first"`
-	MovedBy           domain.UserID       `bson:"movedBy,omitempty" json:"movedBy,omitempty" doc:"Who has moved it to this window, or taken it there if it was held"`
-	Voided            []VoidedDiary       `bson:"voided,omitempty" json:"voided,omitempty" doc:"Diaries of the window that do not count; the newest 20"`
-	Queried           []string            `bson:"queried,omitempty" json:"queried,omitempty" doc:"Checks of the instrument that the answers contradicted when they were recorded"`
 	Risks             []string            `bson:"risks,omitempty" json:"risks,omitempty" doc:"Rules that flagged a risk"`
-	Corrected         int                 `bson:"corrected,omitempty" json:"corrected,omitempty" doc:"How often it was corrected"`
-	Requests          []CorrectionRequest `bson:"requests,omitempty" json:"requests,omitempty" doc:"Corrections that were asked for, and where they stand; the newest 100"`
 	Raised            []Raised            `bson:"raised,omitempty" json:"-"`
-	State             DiaryState          `bson:"state" json:"state" doc:"What has become of the window"`
-	Corrections       []Correction        `bson:"corrections,omitempty" json:"corrections,omitempty" doc:"What was changed, by whom and why; the newest 100"`
+}
+
+// OwnDiary is what a patient is shown of a decided window. What scores count, and which answers are a risk, is for the site.
+type OwnDiary struct {
+	Patient     domain.PatientID    `bson:"patient" json:"patient" doc:"The patient"`
+	Study       domain.StudyID      `bson:"study" json:"study" doc:"The study"`
+	Site        domain.SiteID       `bson:"site" json:"site" doc:"The site"`
+	Instrument  instrument.ID       `bson:"instrument" json:"instrument" doc:"The instrument"`
+	Version     int                 `bson:"version,omitempty" json:"version,omitempty" doc:"Version of its definition"`
+	Window      string              `bson:"window" json:"window" doc:"Local day and name of the window"`
+	Opens       time.Time           `bson:"opens" json:"opens" doc:"When it opened"`
+	Closes      time.Time           `bson:"closes" json:"closes" doc:"When it closed"`
+	Missed      bool                `bson:"missed,omitempty" json:"missed,omitempty" doc:"It passed unanswered"`
+	CapturedAt  *time.Time          `bson:"capturedAt,omitempty" json:"capturedAt,omitempty" doc:"When the patient answered, by the device's clock"`
+	RecordedAt  time.Time           `bson:"recordedAt" json:"recordedAt" doc:"When the server recorded it"`
+	Late        bool                `bson:"late,omitempty" json:"late,omitempty" doc:"Captured after the window"`
+	AfterMissed bool                `bson:"afterMissed,omitempty" json:"afterMissed,omitempty" doc:"Received after the window had been recorded as missed"`
+	Answers     Answers             `bson:"answers,omitempty" json:"answers,omitempty" doc:"The answers, with all corrections"`
+	Mode        diary.Mode          `bson:"mode,omitempty" json:"mode,omitempty" doc:"How it came in: caregiver on a device, or interviewer or transcription by staff; left out for the patient's own entry"`
+	Respondent  diary.Respondent    `bson:"respondent,omitempty" json:"respondent,omitempty" doc:"Who answered, if that is not clear from the account"`
+	Relation    user.Relation       `bson:"relation,omitempty" json:"relation,omitempty" doc:"What the caregiver is to the patient"`
+	By          domain.UserID       `bson:"by,omitempty" json:"by,omitempty" doc:"The account that entered it"`
+	Device      user.DeviceID       `bson:"device,omitempty" json:"device,omitempty" doc:"The device on which it was captured"`
+	Zone        string              `bson:"zone,omitempty" json:"zone,omitempty" doc:"Time zone of the device at that time"`
+	Language    diary.Language      `bson:"language,omitempty" json:"language,omitempty" doc:"Language in which it was answered"`
+	Source      diary.Source        `bson:"source,omitempty" json:"source,omitempty" doc:"Where staff have it from"`
+	Reason      string              `bson:"reason,omitempty" json:"reason,omitempty" doc:"Why staff entered it"`
+	Offset      string              `bson:"offset,omitempty" json:"offset,omitempty" doc:"The offset from UTC that the device said it had at the capture, such as +13:00; Z if it said none" example:"+01:00"`
+	Sequence    int64               `bson:"sequence,omitempty" json:"sequence,omitempty" doc:"Its number among the entries of the device"`
+	Monotonic   int64               `bson:"monotonicMs,omitempty" json:"monotonicMs,omitempty" doc:"Milliseconds at the capture by a clock of the device that nobody can set"`
+	Held        diary.Why           `bson:"held,omitempty" json:"held,omitempty" doc:"Why it is held and counts nowhere"`
+	For         string              `bson:"for,omitempty" json:"for,omitempty" doc:"The window that a held diary would have counted in"`
+	MovedFrom   string              `bson:"movedFrom,omitempty" json:"movedFrom,omitempty" doc:"The window in which it was recorded first"`
+	MovedBy     domain.UserID       `bson:"movedBy,omitempty" json:"movedBy,omitempty" doc:"Who has moved it to this window, or taken it there if it was held"`
+	Voided      []VoidedDiary       `bson:"voided,omitempty" json:"voided,omitempty" doc:"Diaries of the window that do not count; the newest 20"`
+	Queried     []string            `bson:"queried,omitempty" json:"queried,omitempty" doc:"Checks of the instrument that the answers contradicted when they were recorded"`
+	Corrected   int                 `bson:"corrected,omitempty" json:"corrected,omitempty" doc:"How often it was corrected"`
+	Requests    []CorrectionRequest `bson:"requests,omitempty" json:"requests,omitempty" doc:"Corrections that were asked for, and where they stand; the newest 100"`
+	State       DiaryState          `bson:"state" json:"state" doc:"What has become of the window"`
+	Corrections []Correction        `bson:"corrections,omitempty" json:"corrections,omitempty" doc:"What was changed, by whom and why; the newest 100"`
 }
 
 // RequestStatus says where a request for a correction stands.
@@ -81,11 +86,13 @@ const (
 	RequestWaits    RequestStatus = "waits"
 	RequestApplied  RequestStatus = "applied"
 	RequestDeclined RequestStatus = "declined"
+	// RequestLapsed requests were about a diary that was voided or moved before anybody decided.
+	RequestLapsed RequestStatus = "lapsed"
 )
 
 // Schema implements domain.HasSchema.
 func (RequestStatus) Schema() domain.Schema {
-	return domain.OneOf(RequestWaits, RequestApplied, RequestDeclined)
+	return domain.OneOf(RequestStatuses...)
 }
 
 // CorrectionRequest is a correction that somebody has asked for.
@@ -96,9 +103,10 @@ type CorrectionRequest struct {
 	Reason    string         `bson:"reason" json:"reason" doc:"Why it was asked for"`
 	By        domain.UserID  `bson:"by" json:"by" doc:"Who asked"`
 	AskedAt   time.Time      `bson:"askedAt" json:"askedAt" doc:"When"`
-	Decision  string         `bson:"decision,omitempty" json:"decision,omitempty" doc:"Why it was applied or declined"`
-	DecidedBy domain.UserID  `bson:"decidedBy,omitempty" json:"decidedBy,omitempty" doc:"Who decided"`
+	Decision  string         `bson:"decision,omitempty" json:"decision,omitempty" doc:"Why it was applied or declined, or why the diary was voided or moved"`
+	DecidedBy domain.UserID  `bson:"decidedBy,omitempty" json:"decidedBy,omitempty" doc:"Who decided, or voided or moved the diary"`
 	DecidedAt *time.Time     `bson:"decidedAt,omitempty" json:"decidedAt,omitempty" doc:"When it was decided"`
+	MovedTo   string         `bson:"movedTo,omitempty" json:"movedTo,omitempty" doc:"The window in which the diary counts now, if the request has lapsed because it was moved"`
 }
 
 // Ask keeps a request for a correction.
@@ -106,12 +114,20 @@ func (d *Diary) Ask(r CorrectionRequest) {
 	d.Requests = readmodels.LatestOf(append(d.Requests, r), MaxCorrections)
 }
 
+// RequestOf returns a request by its number; nil if the document does not hold it, or not any more.
+func (d *Diary) RequestOf(number int) *CorrectionRequest {
+	for i := range d.Requests {
+		if r := &d.Requests[i]; r.Request == number {
+			return r
+		}
+	}
+	return nil
+}
+
 // Decide keeps the decision about a request.
 func (d *Diary) Decide(request int, to RequestStatus, why string, by domain.UserID, at time.Time) {
-	for i := range d.Requests {
-		if r := &d.Requests[i]; r.Request == request {
-			r.Decided(to, why, by, at)
-		}
+	if r := d.RequestOf(request); r != nil {
+		r.Decided(to, why, by, at)
 	}
 }
 
@@ -126,11 +142,16 @@ type Answers map[string]any
 // Schema implements domain.HasSchema.
 func (Answers) Schema() domain.Schema { return diary.Answers{}.Schema() }
 
-// Correction is one change of a recorded diary.
+// Correction is one change of a recorded diary: who asked for it and why, and who decided and why. In logs from before anybody had to ask,
+// a coordinator made it.
 type Correction struct {
 	Changes    []diary.Change `bson:"changes" json:"changes" doc:"Old and new values"`
-	Reason     string         `bson:"reason" json:"reason" doc:"Why"`
-	By         domain.UserID  `bson:"by" json:"by" doc:"Who"`
+	Request    int            `bson:"request,omitempty" json:"request,omitempty" doc:"The request that it answers; left out in older logs"`
+	AskedBy    domain.UserID  `bson:"askedBy,omitempty" json:"askedBy,omitempty" doc:"Who asked for it; left out in older logs"`
+	Reason     string         `bson:"reason" json:"reason" doc:"Why it was asked for; in older logs why it was made"`
+	DecidedBy  domain.UserID  `bson:"decidedBy,omitempty" json:"decidedBy,omitempty" doc:"The investigator who decided; left out in older logs"`
+	Decision   string         `bson:"decision,omitempty" json:"decision,omitempty" doc:"Why the investigator agreed; left out in older logs"`
+	By         domain.UserID  `bson:"by,omitempty" json:"by,omitempty" doc:"Who made it, in older logs, in which nobody asked and nobody decided"`
 	RecordedAt time.Time      `bson:"recordedAt" json:"recordedAt" doc:"When it was recorded"`
 }
 
@@ -188,9 +209,9 @@ const maxVoided = 20
 // Void takes the diary out of the window, and keeps it beside.
 func (d *Diary) Void(v VoidedDiary) {
 	v.Mode, v.EnteredBy, v.CapturedAt, v.Answers = d.Mode, d.By, d.CapturedAt, d.Answers
-	*d = Diary{Header: d.Header, Patient: d.Patient, Study: d.Study, Site: d.Site, Instrument: d.Instrument, Version: d.Version,
-		Window: d.Window, Opens: d.Opens, Closes: d.Closes, RecordedAt: d.RecordedAt,
-		Voided: readmodels.LatestOf(append(d.Voided, v), maxVoided), Requests: d.Requests, Raised: d.Raised}
+	*d = Diary{Header: d.Header, Raised: d.Raised, OwnDiary: OwnDiary{Patient: d.Patient, Study: d.Study, Site: d.Site,
+		Instrument: d.Instrument, Version: d.Version, Window: d.Window, Opens: d.Opens, Closes: d.Closes, RecordedAt: d.RecordedAt,
+		Voided: readmodels.LatestOf(append(d.Voided, v), maxVoided), Requests: d.Requests}}
 }
 
 // Correct changes answers and scores, and keeps the correction.
@@ -258,14 +279,34 @@ var diaryOrders = []readmodels.Order[Diary]{
 var diaries = readmodels.Declare(readmodels.Query{
 	Name: "PatientDiaries", Path: "/api/v1/patients/{patient}/diaries", Summary: "A patient's diaries",
 	Doc: "Every decided window with answers, scores, risks and corrections, with who entered it and how; and what is held or does " +
-		"not count.",
-	OpenTo: access.To(access.ClinicalReaders, access.ThePatient), Reach: readmodels.ReachPatient, Views: []readmodels.View{Diaries},
+		"not count. Patients have a list of their own, MyDiaries.",
+	OpenTo: access.ClinicalReaders, Reach: readmodels.ReachPatient, Views: []readmodels.View{Diaries},
 	Sort: readmodels.SortBy(diaryOrders, "By when the windows opened;"),
 }, ListDiaries)
 
+// myDiaries is the query of the caller's own diaries.
+var myDiaries = readmodels.Declare(readmodels.Query{
+	Name: "MyDiaries", Path: "/api/v1/me/diaries", Summary: "The patient's own diaries",
+	Doc: "Every decided window with answers and corrections, and where a correction stands that was asked for. Scores and risks are for " +
+		"the site.",
+	OpenTo: access.ThePatient, Reach: readmodels.ReachOwn, Views: []readmodels.View{Diaries},
+	Sort: readmodels.SortBy(diaryOrders, "By when the windows opened;"),
+}, ListMyDiaries)
+
 // DiariesQuery asks for a patient's diaries, as they are or as they were at a moment; empty fields do not narrow the list.
 type DiariesQuery struct {
-	Patient    domain.PatientID  `path:"patient" doc:"The patient"`
+	Patient domain.PatientID `path:"patient" doc:"The patient"`
+	DiariesFilter
+}
+
+// MyDiariesQuery asks for the caller's own diaries.
+type MyDiariesQuery struct {
+	Patient domain.PatientID `query:"patient" doc:"The patient; only for those who are several"`
+	DiariesFilter
+}
+
+// DiariesFilter says which windows of a patient are asked for, as they are or as they were at a moment.
+type DiariesFilter struct {
 	AsOf       readmodels.Moment `query:"asOf"`
 	Instrument instrument.ID     `query:"instrument" doc:"Only this instrument"`
 	Only       DiaryEnd          `query:"only" doc:"Only windows with this outcome; windows that were answered late, or by staff, are also answered"`
@@ -336,6 +377,19 @@ func ListDiaries(ctx context.Context, r readmodels.Request, q DiariesQuery) (rea
 		return readmodels.List[Diary]{}, err
 	}
 	return q.ofPast(past)
+}
+
+// ListMyDiaries returns a page of the caller's own diaries.
+func ListMyDiaries(ctx context.Context, r readmodels.Request, q MyDiariesQuery) (own readmodels.List[OwnDiary], err error) {
+	all, err := ListDiaries(ctx, r, DiariesQuery{Patient: r.Own, DiariesFilter: q.DiariesFilter})
+	if err != nil {
+		return own, err
+	}
+	own = readmodels.List[OwnDiary]{Next: all.Next, Total: all.Total, Items: make([]OwnDiary, len(all.Items))}
+	for i, d := range all.Items {
+		own.Items[i] = d.OwnDiary
+	}
+	return own, nil
 }
 
 // ofPast returns a page of folded documents of one patient.

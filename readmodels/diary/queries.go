@@ -5,4 +5,4 @@ import "casebook/readmodels"
 
 // Queries are those of this context.
 var Queries = []readmodels.Query{diaries, compliance, complianceBySite, studyDiaries, heldDiaries, corrections, patientDevices,
-	studyDevices, signedEntries, schedule, myInstruments, renderedInstrument, myImage, studyImage}
+	studyDevices, signedEntries, schedule, myDiaries, myInstruments, renderedInstrument, myImage, studyImage}

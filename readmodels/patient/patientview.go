@@ -66,11 +66,11 @@ type PatientDocument struct {
 	DoseStep        int                   `bson:"doseStep,omitempty" json:"doseStep,omitempty" doc:"Step of the titration, the same in all arms; left out as long as the dose was never changed"`
 	Rescue          bool                  `bson:"rescue,omitempty" json:"rescue,omitempty" doc:"The patient gets rescue medication besides"`
 	Deviations      []Deviation           `bson:"deviations,omitempty" json:"deviations,omitempty" doc:"Protocol deviations that somebody has recorded, the newest last, at most 100"`
-	Candidates      []Candidate           `bson:"candidates,omitempty" json:"candidates,omitempty" doc:"What may be a deviation and waits for somebody to look at, the newest last, at most 100"`
+	Candidates      []Candidate           `bson:"candidates,omitempty" json:"candidates,omitempty" doc:"What may be a deviation and waits for somebody to look at, the newest last, at most 100; left out for the patient"`
 	Steps           []Step                `bson:"steps" json:"steps" doc:"How the patient got there"`
 	Visits          []Visit               `bson:"visits,omitempty" json:"visits" doc:"The visits that took place or were skipped, in the order in which they were recorded; PatientVisits has those that are planned too"`
 	Instruments     []AnsweredBy          `bson:"instruments" json:"instruments" doc:"What the patient answers, with the trend"`
-	Risks           []Risk                `bson:"risks" json:"risks" doc:"Risks flagged, the newest last, at most 100"`
+	Risks           []Risk                `bson:"risks" json:"risks" doc:"Risks flagged, the newest last, at most 100; empty for the patient"`
 	Language        diary.Language        `bson:"language,omitempty" json:"language,omitempty" doc:"Language in which the patient is shown diaries"`
 	Compliance      diaryviews.Compliance `bson:"compliance" json:"compliance" doc:"How the patient keeps the diaries"`
 	UpdatedAt       time.Time             `bson:"updatedAt" json:"updatedAt" doc:"When the newest of these facts was recorded"`
@@ -174,8 +174,8 @@ type TrendPoint struct {
 	// Mode is how it came in.
 	Mode diary.Mode `bson:"e,omitempty" json:"mode,omitempty" doc:"How it came in; left out for the patient's own entry"`
 	// Score is the instrument's first score, if it could be computed.
-	Score *float64 `bson:"s,omitempty" json:"score,omitempty" doc:"The instrument's first score"`
-	Risk  bool     `bson:"r,omitempty" json:"risk,omitempty" doc:"The diary flagged a risk"`
+	Score *float64 `bson:"s,omitempty" json:"score,omitempty" doc:"The instrument's first score; left out for the patient"`
+	Risk  bool     `bson:"r,omitempty" json:"risk,omitempty" doc:"The diary flagged a risk; left out for the patient"`
 }
 
 // Risk is a risk that a diary flagged.
@@ -327,7 +327,8 @@ func (a *AnsweredBy) point(window string) int {
 // patientView is the query of one patient.
 var patientView = readmodels.Declare(readmodels.Query{
 	Name: "Patient", Path: "/api/v1/patients/{patient}", Summary: "All that is known of a patient",
-	Doc:    "The patient's way through the study, diaries with their trend, and risks. Identity data are held apart.",
+	Doc: "The patient's way through the study, diaries with their trend, and risks. Identity data are held apart. Patients are not shown " +
+		"scores, risks, and what may be a deviation, which are for the site.",
 	OpenTo: access.To(access.ClinicalReaders, access.ThePatient), Reach: readmodels.ReachPatient,
 	Views: []readmodels.View{PatientViews},
 }, LoadPatientView)
@@ -357,8 +358,9 @@ func LoadPatientView(ctx context.Context, r readmodels.Request, q PatientQuery) 
 	if shown.PatientDocument, err = LoadPatient(ctx, r, q); err != nil {
 		return shown, err
 	}
-	if r.Caller.IsPatient() {
+	if !r.Caller.MayRead(access.ClinicalReaders, domain.Scope{Study: shown.Study, Site: shown.Site}) {
 		shown.withoutUnblinding()
+		shown.withoutJudgements()
 	}
 	streams := []string{patient.Decider.Stream(string(q.Patient)), diary.Decider.Stream(string(q.Patient))}
 	if shown.Damaged, err = r.Store.DamagedRecords(ctx, streams...); err != nil {
@@ -380,6 +382,19 @@ func (v *PatientDocument) withoutUnblinding() {
 	for i := range v.Steps {
 		if v.Steps[i].By == unblindingProcess { // the treatment was ended, and the note says why
 			v.Steps[i].Note = ""
+		}
+	}
+}
+
+// withoutJudgements leaves out for the patient what is for the site: scores and risks, and what may be a deviation.
+func (v *PatientDocument) withoutJudgements() {
+	v.Risks, v.Candidates = nil, nil
+	v.Instruments = slices.Clone(v.Instruments)
+	for i := range v.Instruments {
+		a := &v.Instruments[i]
+		a.Trend = slices.Clone(a.Trend)
+		for n := range a.Trend {
+			a.Trend[n].Score, a.Trend[n].Risk = nil, false
 		}
 	}
 }

@@ -162,7 +162,7 @@ assert.equal(mended.error?.field, "sequence");
 
 // The patient asks for a correction, which an investigator applies; the patient sees where it stands.
 const request = async (position: number): Promise<Schemas["CorrectionRequest"]> => {
-  const list = await must(app.GET("/api/v1/patients/{patient}/diaries", { params: { path: { patient }, query: { instrument }, header: { "Casebook-Position": position } } }));
+  const list = await must(app.GET("/api/v1/me/diaries", { params: { query: { instrument }, header: { "Casebook-Position": position } } }));
   const found = list.items.find((of) => of.window === evening.window)?.requests?.at(-1);
   assert.ok(found, "the diary shows no request");
   return found;
