@@ -87,7 +87,9 @@ func moveGlobalVariables(c *codec, n *node, s *Study) {
 			!slices.Contains([]string{"StudyName", "StudyDescription", "ProtocolName"}, child.Name)
 	})
 	for i := range e.Children {
-		switch child := &e.Children[i]; child.Name {
+		child := &e.Children[i]
+		c.report.add(Becomes, "becomes", child.Name, &place{&place{n.at, e}, child}, "")
+		switch child.Name {
 		case "StudyName":
 			s.Name = child.Text
 		case "ProtocolName":

@@ -36,6 +36,7 @@ var (
 type production struct {
 	// attributes are those that it can have; true for those that it must.
 	attributes map[string]bool
+	required   []string
 	// rank is the position of each element that it can hold.
 	rank map[string]int
 	text bool
@@ -64,7 +65,10 @@ func parseGrammar(lines string) map[string]production {
 		for at, field := range fields[1:] {
 			switch name, isAttribute := strings.CutPrefix(field, "@"); {
 			case isAttribute:
-				p.attributes[strings.TrimSuffix(name, "!")] = strings.HasSuffix(name, "!")
+				name, required := strings.CutSuffix(name, "!")
+				if p.attributes[name] = required; required {
+					p.required = append(p.required, name)
+				}
 			case field == "#":
 				p.text = true
 			default:

@@ -234,7 +234,7 @@ func (r *reader) odm(e *Element, root *place) error {
 	if kind := e.get("FileType"); kind != Snapshot && kind != Transactional {
 		return &stopped{"file_type_unknown", "ODM@FileType", fmt.Sprintf("%q is not Snapshot or Transactional.", short(kind)), root}
 	}
-	r.inspect(e, root, nil, nil)
+	r.inspect(e, nil, nil, nil)
 	c := r.codec()
 	unfit(e)
 	moveFile(c, c.node(e, nil), &r.document.File)
@@ -286,11 +286,21 @@ func (r *reader) topLevel(e Element, root *place) error {
 		return r.ignored(at)
 	}
 	part, err := r.tree(e, root)
-	if err != nil {
-		return err
+	if err == nil {
+		r.whole(part, root)
 	}
+	return err
+}
+
+// whole takes in an element of the root.
+func (r *reader) whole(e Element, root *place) {
+	part := e
 	c := r.codec()
 	switch {
+	case e.Space == spaceCasebook && e.Name == "Construct":
+		for _, child := range e.Children {
+			r.whole(child, root)
+		}
 	case e.Space == "" && e.Name == "Study":
 		r.study(part, root)
 	case e.Space == "" && e.Name == "AdminData":
@@ -309,7 +319,6 @@ func (r *reader) topLevel(e Element, root *place) error {
 		r.document.File.Elements = append(r.document.File.Elements, part)
 		c.kept(&part, root)
 	}
-	return nil
 }
 
 func (r *reader) codec() *codec { return &codec{version: r.version, reads: true, report: r.report} }

@@ -27,8 +27,16 @@ func open(t testing.TB, name string) *os.File {
 	return file
 }
 
+// failer is what a test and a property have in common.
+type failer interface {
+	Helper()
+	Log(args ...any)
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+}
+
 // readAll reads a file with all patients.
-func readAll(t testing.TB, file []byte, options Options) (*Document, *Report, []Subject) {
+func readAll(t failer, file []byte, options Options) (*Document, *Report, []Subject) {
 	t.Helper()
 	var all []Subject
 	document, report, err := Read(bytes.NewReader(file), options, func(_ ClinicalData, s Subject) error {
@@ -42,7 +50,7 @@ func readAll(t testing.TB, file []byte, options Options) (*Document, *Report, []
 }
 
 // contents reads a file that has to be free of refusals.
-func contents(t testing.TB, file []byte, options Options) (*Document, []Subject) {
+func contents(t failer, file []byte, options Options) (*Document, []Subject) {
 	t.Helper()
 	document, report, subjects := readAll(t, file, options)
 	if err := report.Err(); err != nil {
@@ -57,7 +65,7 @@ func contents(t testing.TB, file []byte, options Options) (*Document, []Subject)
 }
 
 // written writes a file. All subjects belong to the first block of data.
-func written(t testing.TB, version Version, document *Document, subjects []Subject) []byte {
+func written(t failer, version Version, document *Document, subjects []Subject) []byte {
 	t.Helper()
 	var file bytes.Buffer
 	w, err := NewWriter(&file, version, document)
@@ -85,7 +93,7 @@ func written(t testing.TB, version Version, document *Document, subjects []Subje
 
 // sameAgain fails unless a document and its patients come out of a file of the version as they went in, with the same
 // refusals. It returns the file.
-func sameAgain(t testing.TB, version Version, document *Document, subjects []Subject, refused map[string]int) []byte {
+func sameAgain(t failer, version Version, document *Document, subjects []Subject, refused map[string]int) []byte {
 	t.Helper()
 	file := written(t, version, document, subjects)
 	again, report, same := readAll(t, file, Options{})

@@ -197,8 +197,8 @@ func (r *reader) conforms(e *Element, at *place) {
 			r.report.add(KeptUnused, "unknown_construct", e.Name+"@"+name, at, "The standard does not have this attribute.")
 		}
 	}
-	for name, required := range production.attributes {
-		if !required || strings.Contains(name, ":") || e.get(name) != "" {
+	for _, name := range production.required {
+		if strings.Contains(name, ":") || e.get(name) != "" {
 			continue
 		}
 		if strings.HasSuffix(name, "OID") || name == "SubjectKey" || name == "CodedValue" || words[e.Name+"@"+name] != nil {

@@ -77,7 +77,7 @@ func TestRefusedFiles(t *testing.T) {
 			version + "/ItemDef[I.1]"},
 		"a definition without OID": {replaced(small20, `<ItemDef OID="I.1"`, "<ItemDef"), "attribute_missing", version + "/ItemDef"},
 		"a group of no type":       {replaced(small20, ` Type="Form"`, ""), "attribute_missing", version + "/ItemGroupDef[F.VS]"},
-		"unknown words":            {replaced(small20, `"No" Type="Form"`, `"Yes" Type="Form"`), "value_unknown", version + "/ItemGroupDef[F.VS]"},
+		"other words":              {replaced(small20, `"No" Type="Form"`, `"Yes" Type="Form"`), "value_unknown", version + "/ItemGroupDef[F.VS]"},
 		"text in a definition":     {replaced(small20, "<ItemDef", "lost<ItemDef"), "text_misplaced", version},
 		"an unknown data type": {replaced(small20, `"decimal"`, `"money"`), "data_type_unknown",
 			version + "/ItemDef[I.1]"},
