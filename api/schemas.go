@@ -196,6 +196,10 @@ func described(t reflect.Type) (*huma.Schema, bool) {
 		}
 		s.AdditionalProperties = &huma.Schema{AnyOf: members}
 	}
+	if of.OrText {
+		s.AnyOf = []*huma.Schema{{Type: huma.TypeString}, {Type: s.Type, AdditionalProperties: s.AdditionalProperties}}
+		s.Type, s.AdditionalProperties = "", nil
+	}
 	return s, true
 }
 

@@ -13,8 +13,10 @@ import (
 	"casebook/access"
 	"casebook/cmd/casebook/contexts"
 	"casebook/domain"
+	"casebook/domain/build"
 	"casebook/domain/diary"
 	"casebook/domain/enrollment"
+	"casebook/domain/form"
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
 	"casebook/domain/safety"
@@ -71,6 +73,7 @@ func newTrial(t testing.TB) trial {
 	do(t, study.CreateStudy{InStudy: domain.ForStudy(id), Title: "A trial", Sponsor: "Nobody", Phase: "II"})
 	do(t, study.PublishProtocolVersion{InStudy: domain.ForStudy(id), Protocol: study.Protocol{Version: 1, ConsentVersion: "1.0",
 		Arms: []study.Arm{{ID: "arm-a", Title: "A"}, {ID: "arm-b", Title: "B"}}, InstrumentReferences: publishIllustrated(t, id)}})
+	drawUp(t, id)
 	for _, site := range []domain.SiteID{"01", "02"} {
 		do(t, study.AddSite{AtSite: domain.ForSite(id, site), Name: "Hospital " + string(site), Country: "DE", Zone: "Europe/Berlin"})
 		do(t, study.ActivateSite{AtSite: domain.ForSite(id, site), On: "2026-01-01"})
@@ -87,6 +90,18 @@ func newTrial(t testing.TB) trial {
 	tr.otherCRC = account(t, "crc", user.Grant{Role: user.CRC, Study: id, Site: "02"})
 	tr.self = account(t, "patient", user.Grant{Role: user.PatientRole, Study: id, Patient: tr.patient})
 	return tr
+}
+
+// drawUp seals a build with one form.
+func drawUp(t testing.TB, of domain.StudyID) {
+	t.Helper()
+	first := build.ForBuild(of, 1)
+	do(t, build.CreateBuildDraft{OfBuild: first, Title: "First build"})
+	do(t, build.PutCodeList{OfBuild: first, List: form.CodeList{ID: "position", Options: []form.Option{{Value: "supine"}}}})
+	do(t, build.PutForm{OfBuild: first, Form: build.Form{ID: "VS", Title: form.Plain("Vital signs"), Kind: build.VisitForm,
+		Groups: []build.Group{{ID: "VS", Title: form.Plain("Vital signs"), Items: []build.Item{
+			{Item: form.Item{ID: "POS", Text: form.Plain("Position"), Type: form.Choice, List: "position"}}}}}}})
+	do(t, build.SealBuild{OfBuild: first})
 }
 
 // enrol takes a patient through to an assigned diary, as site and processes do, and returns the last log position.
@@ -147,7 +162,8 @@ func (tr trial) transcription(day int) diary.TranscribeDiary {
 // path is that of a query about the trial.
 func (tr trial) path(q readmodels.Query) string {
 	return strings.NewReplacer("{version}", "1", "{study}", string(tr.study), "{patient}", string(tr.patient), "{kit}", string(tr.kit),
-		"{site}", "01", "{account}", string(tr.crc), "{instrument}", string(painDiary.ID), "{sha256}", dotHash).Replace(q.Path)
+		"{site}", "01", "{account}", string(tr.crc), "{instrument}", string(painDiary.ID), "{sha256}", dotHash, "{build}", "1", "{form}", "VS",
+		"{kind}", "form", "{part}", "VS").Replace(q.Path)
 }
 
 func patientID(tr trial, number string) domain.PatientID {

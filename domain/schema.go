@@ -11,6 +11,8 @@ type Schema struct {
 	Enum []string
 	// Members are the JSON types that the members of an object may have.
 	Members []string
+	// OrText says that an object may also be written as a single text.
+	OrText bool
 	// Description says what the value means where its name does not.
 	Description string
 	// Example is a value, as JSON has it.

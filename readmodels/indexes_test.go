@@ -250,7 +250,7 @@ func stored(r *rand.Rand, field string, view readmodels.View) any {
 		return one("PAIN1", "") // the other is the trail of accounts
 	case "process":
 		return one("enrollment", "resupply", "safety")
-	case "version":
+	case "version", "build":
 		return 1 + r.IntN(5)
 	case "by":
 		return fmt.Sprintf("2026-03-%02d", 1+r.IntN(28))

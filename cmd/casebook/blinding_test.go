@@ -230,7 +230,8 @@ func (in installation) answersTo(t *testing.T, user domain.UserID, s simulation.
 	}
 	for _, q := range contexts.Queries() {
 		path := strings.NewReplacer("{study}", string(s.Study), "{site}", string(s.Site), "{patient}", string(s.Patient), "{kit}",
-			"310001", "{version}", "2", "{instrument}", "pain-diary", "{account}", "crc.berlin").Replace(q.Path)
+			"310001", "{version}", "2", "{instrument}", "pain-diary", "{account}", "crc.berlin",
+			"{build}", "1", "{form}", "VS", "{kind}", "form", "{part}", "VS").Replace(q.Path)
 		asked := []string{""}
 		for _, p := range q.Parameters { // those who work at a site have to name it
 			switch {
@@ -249,8 +250,9 @@ func (in installation) answersTo(t *testing.T, user domain.UserID, s simulation.
 				t.Fatal(err)
 			}
 			status, text := in.do(request, token)
-			noImage := status == http.StatusNotFound && strings.Contains(q.Path, "{sha256}") // the simulated trial has none
-			if status != http.StatusOK && status != http.StatusForbidden && !noImage {
+			// The simulated trial has no image and no build.
+			none := status == http.StatusNotFound && (strings.Contains(q.Path, "{sha256}") || strings.Contains(q.Path, "{build}"))
+			if status != http.StatusOK && status != http.StatusForbidden && !none {
 				t.Errorf("%s?%s as %s is answered %d %s", path, parameters, user, status, text)
 			}
 			into[fmt.Sprint(path, parameters, " as ", user)] = text

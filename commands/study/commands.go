@@ -8,6 +8,7 @@ import (
 	"casebook/commands"
 	instrumentcommands "casebook/commands/instrument"
 	"casebook/domain"
+	"casebook/domain/build"
 	"casebook/domain/instrument"
 	"casebook/domain/study"
 )
@@ -80,11 +81,27 @@ var Commands = []commands.Command{
 		Described("Let the sites of a study, or of a country, go on with what was suspended",
 			study.ResumeStudy{InStudy: domain.ForStudy("PAIN1"), Activities: []study.Activity{study.ActivityRandomisation, study.ActivityDispensing},
 				Reasoned: domain.Because("The board recommends to go on")}),
+	commands.HandleWithFacts(study.Decider, ofBuild, study.Publishing).
+		AllowedTo(access.DataManagers).
+		Reauthenticated().
+		Described("Publish a sealed build, so that it can be released to sites; asks for a fresh sign-in",
+			study.PublishBuild{InStudy: domain.ForStudy("PAIN1"), Build: 1, Protocol: 1,
+				SHA256: "4f6b1c5d0a8e7f3b2c9d4e5f60718293a4b5c6d7e8f9012a3b4c5d6e7f8091a2"}),
+	commands.Handle(study.Decider, study.Release).
+		Scoped(commands.WholeStudy).
+		AllowedTo(access.DataManagers).
+		Described("Release a published build to a site whose approval of the protocol is recorded",
+			study.ReleaseBuild{AtSite: domain.ForSite("PAIN1", "DE-01"), Build: 1}),
 	commands.Handle(study.Decider, study.SetSecondFactor).
 		AllowedTo(access.DataManagers).
 		Reauthenticated().
 		Described("Ask for a second factor at signing and unblinding, or stop asking; asks for a fresh sign-in",
 			study.RequireSecondFactor{InStudy: domain.ForStudy("PAIN1"), Required: true, Reasoned: domain.Because("The protocol asks for it")}),
+}
+
+// ofBuild is the build that is to be published. Once it is sealed it never changes.
+func ofBuild(ctx context.Context, reader commands.Reader, c study.PublishBuild) (build.Build, error) {
+	return commands.ReadNewest(ctx, reader, build.Decider, build.StreamID(c.Study, c.Build))
 }
 
 // publishedInstruments are the published versions of the instruments that a protocol names.

@@ -44,6 +44,8 @@ type Form struct {
 	checks                         []check
 	// variables are the answers as rules see them.
 	variables map[string]rule.Type
+	// around is what rules may name beside the form's own answers.
+	around Surroundings
 	// plain says that rules see the answers as they are recorded, and that nothing but skip rules looks at them.
 	plain bool
 	// units says that some item can be entered in several units.
@@ -84,8 +86,11 @@ type compiler struct {
 // Compile validates a definition and makes it ready for use. It refuses a definition that could not be used as it stands,
 // with the kind's code, or invalid_rule for a rule; Field names the part, such as items[2].options. The definition is
 // copied.
-func (k Kind) Compile(d *Definition) (*Form, error) {
-	f := &Form{kind: k}
+func (k Kind) Compile(d *Definition) (*Form, error) { return k.CompileWithin(d, Surroundings{}) }
+
+// CompileWithin is Compile for a form that is part of a casebook: its rules may also name what surrounds it.
+func (k Kind) CompileWithin(d *Definition, around Surroundings) (*Form, error) {
+	f := &Form{kind: k, around: around}
 	c := &compiler{form: f, parts: Parts{Code: k.Code}}
 	encoded, err := json.Marshal(d)
 	if err != nil {

@@ -28,7 +28,11 @@ func (c *compiler) derivations() error {
 		case it.SpecifiedBy != "":
 			return c.parts.Invalid(at+".specifiedBy", "%s is derived, and nobody says what else it could be", it.ID)
 		}
-		formula, err := rule.CompileFormula(it.Derivation, rule.Variables{Answers: f.variables}, results...)
+		compile := rule.CompileFormula
+		if f.around.Scope != nil {
+			compile = f.around.Scope.CompileFormula
+		}
+		formula, err := compile(it.Derivation, f.around.with(rule.Variables{Answers: f.variables}), results...)
 		if err == nil {
 			err = f.misspelt(it.Derivation, formula.Comparisons())
 		}
@@ -71,6 +75,9 @@ func (c *compiler) orderDerived() error {
 		}
 		state[n] = underway
 		for _, v := range it.formula.Variables() {
+			if !isOwn(v) {
+				continue
+			}
 			from := f.index[ItemID(v.Name)]
 			if f.items[from].formula == nil || state[from] == taken {
 				continue

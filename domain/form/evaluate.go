@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"casebook/domain/refuse"
+	"casebook/domain/rule"
 )
 
 // Entry is what was entered for one item.
@@ -67,6 +68,8 @@ type Finding struct {
 // Evaluation is what a form makes of what was entered.
 type Evaluation struct {
 	form *Form
+	// around is the casebook that the form is part of, nil for a form of its own.
+	around rule.Casebook
 	// recorded are the answers by the places of their items, known the same as rules see them.
 	recorded, known []any
 	flags           []flags
@@ -92,8 +95,13 @@ const (
 
 // Evaluate says what becomes of what was entered, and everything that is to be said about it. It refuses nothing: what
 // the findings mean is for the caller to decide. An entry under a name that is no item is a finding as well.
-func (f *Form) Evaluate(entries map[ItemID]Entry) *Evaluation {
+func (f *Form) Evaluate(entries map[ItemID]Entry) *Evaluation { return f.EvaluateWithin(entries, nil) }
+
+// EvaluateWithin is Evaluate for a form that is part of a casebook. The casebook gives what the rules name beside the
+// answers of this form; it is not asked for them.
+func (f *Form) EvaluateWithin(entries map[ItemID]Entry, around rule.Casebook) *Evaluation {
 	e := f.begin()
+	e.around = around
 	for n := range f.items {
 		entry := entries[f.items[n].ID]
 		e.read(n, entry.Value, entry.Unit, true)
@@ -343,11 +351,41 @@ func (e *Evaluation) sort() {
 // context is an evaluation as rules see it.
 type context Evaluation
 
-// Value finds answers.<item>.
+// Value finds answers.<item>, and items of other groups in the casebook.
 func (c *context) Value(group, name string) (any, bool) {
+	if group != Answers {
+		if c.around == nil {
+			return nil, false
+		}
+		return c.around.Value(group, name)
+	}
 	n, ok := c.form.index[ItemID(name)]
-	if !ok || group != Answers || c.known[n] == nil {
+	if !ok || c.known[n] == nil {
 		return nil, false
 	}
 	return c.known[n], true
+}
+
+// At implements rule.Casebook.
+func (c *context) At(visit string) rule.Values {
+	if c.around == nil {
+		return nil
+	}
+	return c.around.At(visit)
+}
+
+// Previous implements rule.Casebook.
+func (c *context) Previous() rule.Values {
+	if c.around == nil {
+		return nil
+	}
+	return c.around.Previous()
+}
+
+// Rows implements rule.Casebook.
+func (c *context) Rows(group string) []rule.Values {
+	if c.around == nil {
+		return nil
+	}
+	return c.around.Rows(group)
 }

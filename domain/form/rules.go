@@ -20,7 +20,11 @@ func (f *Form) CompileRule(part, expression string, others rule.Variables) (*rul
 }
 
 func (f *Form) compileRule(part, expression string, variables rule.Variables) (*rule.Rule, error) {
-	compiled, err := rule.Compile(expression, variables)
+	compile := rule.Compile
+	if f.around.Scope != nil {
+		compile = f.around.Scope.Compile
+	}
+	compiled, err := compile(expression, f.around.with(variables))
 	if err == nil {
 		err = f.misspelt(expression, compiled.Comparisons())
 	}
@@ -31,8 +35,14 @@ func (f *Form) compileRule(part, expression string, variables rule.Variables) (*
 // hold, or never.
 func (f *Form) misspelt(expression string, comparisons []rule.Comparison) error {
 	for _, c := range comparisons {
+		if c.Group != Answers {
+			if err := f.around.misspelt(expression, c); err != nil {
+				return err
+			}
+			continue
+		}
 		n, ok := f.index[ItemID(c.Name)]
-		if !ok || c.Group != Answers || f.items[n].choices == nil {
+		if !ok || f.items[n].choices == nil {
 			continue
 		}
 		if _, isOption := f.items[n].choices[c.Text]; !isOption {

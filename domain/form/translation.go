@@ -11,6 +11,12 @@ import (
 // text is a string, and one with languages an object: {"de": "Gewicht", "en": "Weight"}.
 type Translation map[string]string
 
+// Schema implements domain.HasSchema.
+func (Translation) Schema() domain.Schema {
+	return domain.Schema{Members: []string{"string"}, OrText: true, Example: map[string]string{"en": "Weight", "de": "Gewicht"},
+		Description: "A plain text, or the text in each language by its tag."}
+}
+
 // plain is the language of texts without one.
 const plain = ""
 

@@ -35,12 +35,7 @@ func Compile(text string, variables Variables) (*Rule, error) {
 	if known, ok := rules.Get(key); ok {
 		return known, nil
 	}
-	e, err := compile(strings.Clone(text), variables, func(result *cel.Type) error {
-		if !result.IsExactType(cel.BoolType) {
-			return invalid(text, "its result is of type %s, not true or false", result)
-		}
-		return nil
-	})
+	e, err := compile(strings.Clone(text), variables, onlyTrueOrFalse(text))
 	if err != nil {
 		return nil, err
 	}
@@ -75,6 +70,16 @@ func CompileFormula(text string, variables Variables, results ...Type) (*Formula
 	return formula, nil
 }
 
+// onlyTrueOrFalse refuses an expression with another result than true or false.
+func onlyTrueOrFalse(text string) func(result *cel.Type) error {
+	return func(result *cel.Type) error {
+		if !result.IsExactType(cel.BoolType) {
+			return invalid(text, "its result is of type %s, not true or false", result)
+		}
+		return nil
+	}
+}
+
 func refuseLength(text string) error {
 	if len(text) > 4*MaxChars || utf8.RuneCountInString(text) > MaxChars {
 		return invalid(text, "it is longer than %d characters", MaxChars)
@@ -87,10 +92,31 @@ func refuseLength(text string) error {
 
 // compile compiles an expression. The function accept is called with the type of its result, and may refuse it.
 func compile(text string, variables Variables, accept func(result *cel.Type) error) (expression, error) {
-	env, err := environment(variables)
+	env, err := base()
+	if hasMoments(variables) {
+		env, err = baseWithMoments()
+	}
+	if err == nil {
+		env, err = declare(env, variables)
+	}
 	if err != nil {
 		return expression{}, err
 	}
+	return compileIn(env, text, accept, func(named []Variable) needs {
+		return needs{texts: namesTexts(named, variables), moments: hasMoments(variables), portable: variables}
+	})
+}
+
+// needs are what the program of an expression has to take into account.
+type needs struct {
+	// texts says that an evaluation can cost more than was estimated (see namesTexts).
+	texts, moments bool
+	// portable are the variables of an expression that can be evaluated without CEL (see Tree); nil where it cannot.
+	portable Variables
+}
+
+// compileIn compiles an expression in an environment with all its variables.
+func compileIn(env *cel.Env, text string, accept func(result *cel.Type) error, of func(named []Variable) needs) (expression, error) {
 	ast, issues := env.Compile(text)
 	if issues.Err() != nil {
 		return expression{}, notCEL(text, issues)
@@ -98,8 +124,11 @@ func compile(text string, variables Variables, accept func(result *cel.Type) err
 	if err := accept(ast.OutputType()); err != nil {
 		return expression{}, err
 	}
-	root := ast.NativeRep().Expr()
-	if fault := faultIn(root, ast.NativeRep()); fault != "" {
+	tree := ast.NativeRep()
+	root := tree.Expr()
+	named := variablesIn(root, tree)
+	is := of(named)
+	if fault := faultIn(root, tree, is.portable == nil); fault != "" {
 		return expression{}, invalid(text, "%s", fault)
 	}
 	cost, err := env.EstimateCost(ast, longestAnswers{})
@@ -109,20 +138,22 @@ func compile(text string, variables Variables, accept func(result *cel.Type) err
 	if cost.Max > MaxStaticCost {
 		return expression{}, invalid(text, "it could cost %d, more than %d", cost.Max, MaxStaticCost)
 	}
-	named := variablesIn(root)
 	options := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize)}
-	if namesTexts(named, variables) {
+	if is.texts {
 		options = append(options, cel.CostLimit(MaxRuntimeCost))
 	}
-	if hasMoments(variables) {
+	if is.moments {
 		options = append(options, cel.CustomDecoratorV2(unequalIfKnown))
 	}
 	program, err := env.Program(ast, options...)
 	if err != nil {
 		return expression{}, invalid(text, "%v", err)
 	}
-	return expression{text: text, program: program, comparisons: comparisonsIn(root), variables: named,
-		tree: portable{checked: ast.NativeRep(), declared: variables}.treeOf(root)}, nil
+	compiled := expression{text: text, program: program, comparisons: comparisonsIn(root, tree), variables: named}
+	if is.portable != nil {
+		compiled.tree = portable{checked: tree, declared: is.portable}.treeOf(root)
+	}
+	return compiled, nil
 }
 
 // namesTexts says whether one of the named variables holds texts. Only then can an evaluation cost more than was estimated: texts
@@ -154,7 +185,7 @@ func typeOf(result *cel.Type) (t Type, ok bool) {
 
 // functions are the functions of CEL's standard library that rules can use. Rules over answers do not need the others,
 // which make the cost or the result hard to predict: regular expressions, time, most conversions, and all macros except
-// has, so that there are no loops.
+// has, so that there are no loops; only rules over casebooks can look through rows (see Surroundings).
 var functions = []string{
 	"_&&_", "_||_", "!_", "_?_:_", "@not_strictly_false", "__not_strictly_false__",
 	"_==_", "_!=_", "_<_", "_<=_", "_>_", "_>=_", "@in", "in", "_in_",
@@ -162,29 +193,29 @@ var functions = []string{
 	"size", "contains", "startsWith", "endsWith", "int", "double",
 }
 
-// base is the environment without variables. It is made only once, because this indexes the whole library.
-var base = sync.OnceValues(func() (*cel.Env, error) {
+// base is the environment without variables, and baseOfCasebooks that of rules that may look at rows. Each is made only
+// once, because this indexes the whole library.
+var (
+	base            = sync.OnceValues(func() (*cel.Env, error) { return environment("has") })
+	baseOfCasebooks = sync.OnceValues(func() (*cel.Env, error) { return withMoments(environment("has", "exists", "all", "filter")) })
+)
+
+func environment(macros ...string) (*cel.Env, error) {
 	included := make([]*celenv.Function, len(functions))
 	for i, name := range functions {
 		included[i] = celenv.NewFunction(name)
 	}
 	return cel.NewCustomEnv(
-		cel.StdLib(cel.StdLibSubset(&celenv.LibrarySubset{IncludeMacros: []string{"has"}, IncludeFunctions: included})),
+		cel.StdLib(cel.StdLibSubset(&celenv.LibrarySubset{IncludeMacros: macros, IncludeFunctions: included})),
 		cel.CrossTypeNumericComparisons(true),
 		cel.ParserRecursionLimit(MaxDepth),
 		cel.ExpressionNestingDepthLimit(2*MaxDepth),
 		cel.ParserErrorRecoveryLimit(4),
 	)
-})
+}
 
-func environment(variables Variables) (*cel.Env, error) {
-	env, err := base()
-	if hasMoments(variables) {
-		env, err = baseWithMoments()
-	}
-	if err != nil {
-		return nil, err
-	}
+// declare adds groups of variables to an environment.
+func declare(env *cel.Env, variables Variables) (*cel.Env, error) {
 	options := []cel.EnvOption{cel.CustomTypeProvider(newProvider(env.CELTypeProvider(), variables))}
 	for group := range variables {
 		options = append(options, cel.Variable(group, cel.ObjectType(typeName(group))))
@@ -198,6 +229,8 @@ type longestAnswers struct{}
 // EstimateSize returns the range of sizes of a value that is not a literal in the expression.
 func (longestAnswers) EstimateSize(node checker.AstNode) *checker.SizeEstimate {
 	switch {
+	case holdsRows(node.Type()) && node.Type().Kind() == types.ListKind:
+		return &checker.SizeEstimate{Min: 0, Max: MaxRows}
 	case node.Type().Kind() == types.ListKind:
 		return &checker.SizeEstimate{Min: 0, Max: MaxTexts}
 	case node.Type().Kind() == types.StructKind:

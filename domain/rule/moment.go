@@ -48,8 +48,9 @@ func hasMoments(variables Variables) bool {
 func isMoment(t *cel.Type) bool { return t.IsExactType(dateType) || t.IsExactType(timeType) }
 
 // baseWithMoments is the environment without variables for rules over dates or times.
-var baseWithMoments = sync.OnceValues(func() (*cel.Env, error) {
-	env, err := base()
+var baseWithMoments = sync.OnceValues(func() (*cel.Env, error) { return withMoments(base()) })
+
+func withMoments(env *cel.Env, err error) (*cel.Env, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +67,7 @@ var baseWithMoments = sync.OnceValues(func() (*cel.Env, error) {
 		}
 	}
 	return env.Extend(options...)
-})
+}
 
 // written returns the function that makes a date or time of a text.
 func written(function string, t *cel.Type) func(ref.Val) ref.Val {

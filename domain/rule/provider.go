@@ -2,7 +2,10 @@ package rule
 
 import (
 	"fmt"
+	"maps"
 	"math"
+	"slices"
+	"strings"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
@@ -15,23 +18,28 @@ import (
 // and not when a patient submits a diary.
 type provider struct {
 	types.Provider
-	fields map[string]map[string]*types.FieldType
+	variables Variables
 }
 
 func newProvider(rest types.Provider, variables Variables) *provider {
-	p := &provider{Provider: rest, fields: make(map[string]map[string]*types.FieldType, len(variables))}
-	for group, names := range variables {
-		fields := make(map[string]*types.FieldType, len(names))
-		for name, declared := range names {
-			fields[name] = &types.FieldType{
-				Type:    celType(declared),
-				IsSet:   func(target any) bool { return isSet(target, group, name) },
-				GetFrom: func(target any) (any, error) { return get(target, group, name, declared) },
-			}
-		}
-		p.fields[typeName(group)] = fields
+	return &provider{Provider: rest, variables: variables}
+}
+
+// items returns the group that a type stands for, with the types of its variables.
+func (p *provider) items(name string) (group string, items map[string]Type, ok bool) {
+	if group, ok = strings.CutPrefix(name, typeName("")); ok {
+		items, ok = p.variables[group]
 	}
-	return p
+	return group, items, ok
+}
+
+// fieldType is the type of a variable, with how to get it from Values.
+func fieldType(group, name string, declared Type) *types.FieldType {
+	return &types.FieldType{
+		Type:    celType(declared),
+		IsSet:   func(target any) bool { return isSet(target, group, name) },
+		GetFrom: func(target any) (any, error) { return get(target, group, name, declared) },
+	}
 }
 
 // typeName returns the name of a group's CEL type. The prefix distinguishes it from CEL's own types.
@@ -39,7 +47,7 @@ func typeName(group string) string { return "casebook." + group }
 
 // FindStructType returns the type of a group.
 func (p *provider) FindStructType(name string) (*types.Type, bool) {
-	if _, ok := p.fields[name]; ok {
+	if _, _, ok := p.items(name); ok {
 		return types.NewTypeTypeWithParam(types.NewObjectType(name)), true
 	}
 	return p.Provider.FindStructType(name)
@@ -47,24 +55,24 @@ func (p *provider) FindStructType(name string) (*types.Type, bool) {
 
 // FindStructFieldNames returns the names of a group's variables.
 func (p *provider) FindStructFieldNames(name string) ([]string, bool) {
-	fields, ok := p.fields[name]
+	_, items, ok := p.items(name)
 	if !ok {
 		return p.Provider.FindStructFieldNames(name)
 	}
-	names := make([]string, 0, len(fields))
-	for field := range fields {
-		names = append(names, field)
-	}
-	return names, true
+	return slices.Collect(maps.Keys(items)), true
 }
 
 // FindStructFieldType returns the type of a variable.
 func (p *provider) FindStructFieldType(name, field string) (*types.FieldType, bool) {
-	if fields, ok := p.fields[name]; ok {
-		f, found := fields[field]
-		return f, found
+	group, items, ok := p.items(name)
+	if !ok {
+		return p.Provider.FindStructFieldType(name, field)
 	}
-	return p.Provider.FindStructFieldType(name, field)
+	declared, ok := items[field]
+	if !ok {
+		return nil, false
+	}
+	return fieldType(group, field, declared), true
 }
 
 func celType(t Type) *cel.Type {

@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/types"
@@ -114,6 +115,10 @@ type expression struct {
 // Variable is a variable in an expression.
 type Variable struct {
 	Group, Name string
+	// Visit is the visit of at("V1").VS.SYSBP, Previous says that it is prev().VS.SYSBP, and InRows that it is an item of
+	// rows("AE"). The rows themselves are a variable without a name.
+	Visit            string
+	Previous, InRows bool
 }
 
 // Comparison is a text that a rule compares a variable with.
@@ -177,8 +182,13 @@ type activation struct {
 	values Values
 }
 
-// ResolveName returns a group of variables.
-func (a *activation) ResolveName(string) (any, bool) { return a.values, true }
+// ResolveName returns a group of variables, or what surrounds them.
+func (a *activation) ResolveName(name string) (any, bool) {
+	if strings.HasPrefix(name, "@") {
+		return a.surrounding(name)
+	}
+	return a.values, true
+}
 
 // Parent returns nil, because there are no other variables.
 func (a *activation) Parent() cel.Activation { return nil }

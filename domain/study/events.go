@@ -35,6 +35,8 @@ var events = []domain.EventType{
 	domain.Stored[Resumed]("StudyResumed", domain.Unchanged),
 	domain.Stored[ProtocolApprovedAtSite]("ProtocolApprovedAtSite"),
 	domain.Stored[SiteApprovalWithdrawn]("SiteApprovalWithdrawn"),
+	domain.Stored[BuildPublished]("BuildPublished"),
+	domain.Stored[BuildReleased]("BuildReleased"),
 	domain.Stored[SecondFactorRequired]("SecondFactorRequired").InNoView("the audit trail shows it"),
 }
 

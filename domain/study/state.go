@@ -30,6 +30,8 @@ type Study struct {
 	instruments map[instrument.ID]usage
 	// versions are all published versions, in their order.
 	versions []published
+	// builds are the published builds, by their numbers.
+	builds map[int]PublishedBuild
 }
 
 // usage is how the study's protocol versions have used one instrument.
@@ -54,6 +56,8 @@ type Site struct {
 	Paused []Activity
 	// Approved are the days on which versions of the protocol were approved for the site.
 	Approved map[int]domain.Date
+	// Build is the build that was released to the site last, 0 for none.
+	Build int
 }
 
 // SiteStatus is the status of a site. Only an active site may screen and enrol patients.
@@ -147,6 +151,12 @@ func evolve(s Study, e Event) Study {
 		s.Sites = withApproval(s.Sites, e.Site, e.Version, e.ApprovedOn)
 	case SiteApprovalWithdrawn:
 		s.Sites = withApproval(s.Sites, e.Site, e.Version, "")
+	case BuildPublished:
+		s.builds = withBuild(s.builds, e)
+	case BuildReleased:
+		site := s.Sites[e.Site]
+		site.Build = e.Build
+		s.Sites = with(s.Sites, e.Site, site)
 	case SecondFactorRequired:
 		s.SecondFactor = e.Required
 	case SiteAdded:

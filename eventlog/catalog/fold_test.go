@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"casebook/cmd/casebook/contexts"
+	"casebook/domain/build"
 	"casebook/domain/diary"
 	"casebook/domain/instrument"
 	"casebook/domain/patient"
@@ -55,6 +56,10 @@ func sample(goType reflect.Type) any {
 		return patient.ProtocolDeviationRecorded{Candidate: "age"}
 	case reflect.TypeFor[patient.DeviationCandidateDismissed]():
 		return patient.DeviationCandidateDismissed{Candidate: "age"}
+	case reflect.TypeFor[build.FormPut]():
+		return build.FormPut{Form: build.Form{ID: "VS"}}
+	case reflect.TypeFor[build.PartRemoved]():
+		return build.PartRemoved{Kind: build.PartForm, Part: "VS"}
 	case reflect.TypeFor[diary.Submitted]():
 		return diary.Submitted{Instrument: pain.ID, Window: diary.Window{ID: window}}
 	case reflect.TypeFor[instrument.ImageContentRecorded]():

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"casebook/commands"
+	buildcommands "casebook/commands/build"
 	diarycommands "casebook/commands/diary"
 	enrollmentcommands "casebook/commands/enrollment"
 	identitycommands "casebook/commands/identity"
@@ -21,6 +22,7 @@ import (
 	supplycommands "casebook/commands/supply"
 	usercommands "casebook/commands/user"
 	"casebook/domain"
+	"casebook/domain/build"
 	"casebook/domain/diary"
 	"casebook/domain/enrollment"
 	"casebook/domain/identity"
@@ -39,6 +41,7 @@ import (
 	"casebook/notify"
 	"casebook/projections"
 	auditprojections "casebook/projections/audit"
+	buildprojections "casebook/projections/build"
 	diaryprojections "casebook/projections/diary"
 	enrollmentprojections "casebook/projections/enrollment"
 	patientprojections "casebook/projections/patient"
@@ -50,6 +53,7 @@ import (
 	userprojections "casebook/projections/user"
 	"casebook/readmodels"
 	auditviews "casebook/readmodels/audit"
+	buildviews "casebook/readmodels/build"
 	diaryviews "casebook/readmodels/diary"
 	enrollmentviews "casebook/readmodels/enrollment"
 	patientviews "casebook/readmodels/patient"
@@ -75,6 +79,7 @@ import (
 func Streams() []domain.StreamType {
 	return slices.Concat(
 		study.Streams,
+		build.Streams,
 		instrument.Streams,
 		enrollment.Streams,
 		patient.Streams,
@@ -98,6 +103,7 @@ func Registry() *eventlog.Registry { return eventlog.NewRegistry(Streams()...) }
 func Commands() []commands.Command {
 	return slices.Concat(
 		studycommands.Commands,
+		buildcommands.Commands,
 		instrumentcommands.Commands,
 		enrollmentcommands.Commands,
 		patientcommands.Commands,
@@ -135,6 +141,7 @@ func Reminders(by identityprocesses.Senders) []sagas.Process { return identitypr
 func Projections() []projections.Projection {
 	return slices.Concat(
 		studyprojections.Projections,
+		buildprojections.Projections,
 		patientprojections.Projections,
 		diaryprojections.Projections,
 		processprojections.Projections,
@@ -152,6 +159,7 @@ func Queries() []readmodels.Query {
 	return slices.Concat(
 		userviews.Queries,
 		studyviews.Queries,
+		buildviews.Queries,
 		enrollmentviews.Queries,
 		patientviews.Queries,
 		diaryviews.Queries,
