@@ -194,15 +194,15 @@ func TestOfficialExamplesRoundTrip(t *testing.T) {
 			if diff := cmp.Diff(want, refusals(report), cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("refused is something else: %s", diff)
 			}
-			whole(document)
+			completed(document)
 			valid(t, V20, sameAgain(t, V20, document, subjects, want))
 			valid(t, V132, sameAgain(t, V132, document, subjects, want))
 		})
 	}
 }
 
-// whole completes a part of a file to a file.
-func whole(d *Document) {
+// completed completes a part of a file to a file.
+func completed(d *Document) {
 	if d.File.OID == "" {
 		d.File = File{Version: V20, Type: Snapshot, OID: "F.1", CreatedAt: "2026-03-01T10:00:00Z"}
 	}

@@ -77,8 +77,9 @@ func TestRefusedFiles(t *testing.T) {
 			version + "/ItemDef[I.1]"},
 		"a definition without OID": {replaced(small20, `<ItemDef OID="I.1"`, "<ItemDef"), "attribute_missing", version + "/ItemDef"},
 		"a group of no type":       {replaced(small20, ` Type="Form"`, ""), "attribute_missing", version + "/ItemGroupDef[F.VS]"},
-		"other words":              {replaced(small20, `"No" Type="Form"`, `"Yes" Type="Form"`), "value_unknown", version + "/ItemGroupDef[F.VS]"},
-		"text in a definition":     {replaced(small20, "<ItemDef", "lost<ItemDef"), "text_misplaced", version},
+		"other words": {replaced(small20, `"No" Type="Form"`, `"Yes" Type="Form"`), "value_unknown",
+			version + "/ItemGroupDef[F.VS]"},
+		"text in a definition": {replaced(small20, "<ItemDef", "lost<ItemDef"), "text_misplaced", version},
 		"an unknown data type": {replaced(small20, `"decimal"`, `"money"`), "data_type_unknown",
 			version + "/ItemDef[I.1]"},
 		"data of another version": {replaced(small20, `StudyOID="S.1" MetaDataVersionOID="M.1"`, `StudyOID="S.1" MetaDataVersionOID="M.2"`),
@@ -243,7 +244,8 @@ func TestReportIsBounded(t *testing.T) {
 }
 
 func FuzzRead(f *testing.F) {
-	for _, seed := range []string{small20, small132, "", "<ODM", small20[:300], `<MetaDataVersion xmlns="` + space20 + `" OID="M" Name="M"/>`,
+	for _, seed := range []string{small20, small132, planned, "", "<ODM", small20[:300],
+		`<MetaDataVersion xmlns="` + space20 + `" OID="M" Name="M"/>`,
 		strings.Replace(small20, "72.5", "a<b xmlns='urn:b' c:d='e' xmlns:c='urn:c'>f</b>g", 1)} {
 		f.Add([]byte(seed))
 	}
@@ -255,6 +257,11 @@ func FuzzRead(f *testing.F) {
 		})
 		if err != nil {
 			t.Fatal(err)
+		}
+		for _, s := range document.Studies {
+			for _, v := range s.Versions {
+				Definition(s, v)
+			}
 		}
 		if report.Refused() || document.File.Type == "" || len(document.Data) > 1 {
 			return
