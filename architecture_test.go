@@ -26,6 +26,7 @@ var mayImport = map[string][]string{
 	"audit":       {"domain", "eventlog"},
 	"codebreak":   {"domain", "eventlog"},
 	"keystore":    {"domain"},
+	"odm":         {"domain"},
 	"sagas":       {"domain", "commands", "eventlog", "access", "notify"},
 	"api":         {"domain", "commands", "readmodels", "access", "admission"},
 	// The embedded stores know nothing of each other.
@@ -39,7 +40,7 @@ var mayImport = map[string][]string{
 	"loadtest":             {"domain"},
 	"notify":               {},
 	"cmd": {"domain", "eventlog", "access", "commands", "readmodels", "projections", "audit", "codebreak", "keystore", "sagas", "api",
-		"notify", "embedded/node", "embedded/mongo", "embedded/credentials", "embedded/loopback", "simulation", "loadtest"},
+		"notify", "odm", "embedded/node", "embedded/mongo", "embedded/credentials", "embedded/loopback", "simulation", "loadtest"},
 }
 
 // onlyThese limits what a room may import from another room to single packages. The API imports no context except that of
