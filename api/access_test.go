@@ -421,7 +421,7 @@ func TestR4_CommandsAreOpenToWhomTheDomainSaysAndNobodyElse(t *testing.T) {
 var asksForPresence = map[string]bool{"ActivateRandomisation": true, "SupersedeScheme": true, "CloseArm": true,
 	"BreakBlind": true, "RecordCodeBreakOpened": true, "RevealSeed": true, "OverrideEligibility": true,
 	"RequireSecondFactor": true, "OfferSecondFactor": true, "EnrolSecondFactor": true,
-	"ResolveDamage": true, "ConfirmDamageResolution": true}
+	"ResolveDamage": true, "ConfirmDamageResolution": true, "PublishBuild": true}
 
 // TestR15_APresentPersonIsAskedForInEveryWay goes through the catalogue: a command that asks for a fresh sign-in asks the
 // owner of the account too, and no command that is open to owners gets around it.

@@ -41,7 +41,8 @@ func TestFollowersShareTheNews(t *testing.T) {
 		following.Go(func() error {
 			next, live := 0, false
 			var last domain.Position
-			return log.Follow(ctx, eventlog.Subscription{Undecoded: undecoded, MaxBatch: 1 + i*7}, func(ctx context.Context, b eventlog.Batch) error {
+			s := eventlog.Subscription{Undecoded: undecoded, MaxBatch: 1 + i*7}
+			return log.Follow(ctx, s, func(ctx context.Context, b eventlog.Batch) error {
 				for j := range b.Events {
 					e := &b.Events[j]
 					want := fmt.Sprintf(`{"n":%d}`, next)

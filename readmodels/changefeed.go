@@ -387,10 +387,11 @@ func (f *ChangeFeed) allowed(p access.Principal, scope domain.Scope) (views view
 
 func (w way) reaches(p access.Principal, scope domain.Scope) bool {
 	within := domain.Scope{Study: scope.Study, Site: scope.Site}
+	ofPatient := w.reach == ReachPatient || w.reach == ReachOwn
 	switch {
-	case w.reach == ReachPatient && scope.Patient == "", w.reach == ReachSelf, (w.reach == ReachAnywhere) != (scope.Study == ""):
+	case ofPatient && scope.Patient == "", w.reach == ReachSelf, (w.reach == ReachAnywhere) != (scope.Study == ""):
 		return false
-	case w.reach == ReachPatient:
+	case ofPatient:
 		within = scope
 	case w.reach == ReachSites && scope.Site == "":
 		sites, whole := p.Sites(w.openTo, scope.Study)

@@ -194,7 +194,8 @@ func TestABuildIsDrawnUpPublishedAndReleased(t *testing.T) {
 
 	var list readmodels.List[buildviews.BuildDocument]
 	b.query(b.crc, "/api/v1/studies/BUILT/builds", released.Position, &list)
-	if len(list.Items) != 2 || list.Items[1].Status != buildviews.BuildDraft || list.Items[0].Status != buildviews.BuildPublished || list.Items[0].SHA256 != shown.SHA256 ||
+	if len(list.Items) != 2 || list.Items[1].Status != buildviews.BuildDraft || list.Items[0].Status != buildviews.BuildPublished ||
+		list.Items[0].SHA256 != shown.SHA256 ||
 		list.Items[0].Protocol != 1 || len(list.Items[0].Releases) != 1 || list.Items[0].Releases[0].Site != "01" {
 		t.Errorf("the builds are %+v", list.Items)
 	}
