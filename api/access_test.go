@@ -470,7 +470,7 @@ func TestR4_NoAdministratorReachesArms(t *testing.T) {
 		"EndResupplyOfArm",
 		"ResumeResupplyOfArm", "EndResupplyOfKitTypes", "ResumeResupplyOfKitTypes"}
 	// signed are commands that ask for presence because somebody answers for them in person, and that show no arm.
-	signed := []string{"OverrideEligibility"}
+	signed := []string{"OverrideEligibility", "PublishBuild"}
 	// reporters may only report that a blind was broken by accident, and are shown nothing.
 	reporters := map[string][]user.Role{"BreakBlind": {user.CRC, user.Monitor, user.DataManager}}
 	operations := []string{"projection", "user", "record"} // keeping views and accounts, and a damaged record going

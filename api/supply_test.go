@@ -198,8 +198,11 @@ func TestR4_WhoSeesOneEndOfAWaySeesTheShipment(t *testing.T) {
 	} {
 		r := c.as(x.who).get(base + x.path)
 		if x.sees < 0 {
-			if p := r.refused(t, http.StatusForbidden, "not_allowed"); p.Field != x.field || x.field != "" &&
-				!strings.Contains(p.Remedy, "?"+x.field+"=01") {
+			status, code := http.StatusForbidden, "not_allowed"
+			if x.field != "" { // it is left out, so nothing was tried
+				status, code = http.StatusBadRequest, "value_missing"
+			}
+			if p := r.refused(t, status, code); p.Field != x.field || x.field != "" && !strings.Contains(p.Remedy, "?"+x.field+"=01") {
 				t.Errorf("%s for %s: field %q, remedy %q", x.path, x.who, p.Field, p.Remedy)
 			}
 			continue
@@ -250,7 +253,7 @@ func TestAlertsAreForThoseWhoCanSeeToThem(t *testing.T) {
 			t.Errorf("%s sees of %q the alerts %v, want %v", x.who, x.query, kinds, x.kinds)
 		}
 	}
-	c.as(tr.crc).get(base).refused(t, http.StatusForbidden, "not_allowed")
+	c.as(tr.crc).get(base).refused(t, http.StatusBadRequest, "value_missing")
 	c.as(tr.crc).get(base+"?site=02").refused(t, http.StatusForbidden, "not_allowed")
 	c.as(tr.crc).accepted(safety.ReviewAlert{OfAlert: safety.OfAlert{Alert: tr.alert}, Note: "called"})
 	position := c.as(officer).accepted(safety.CloseAlert{OfAlert: safety.OfAlert{Alert: tr.alert}, Outcome: "fine"}).Position

@@ -134,7 +134,7 @@ func TestTheTrailIsBoundToWhatTheAskerMaySee(t *testing.T) {
 			t.Errorf("a monitor of site 01 is shown %+v", e)
 		}
 	}
-	c.as(monitor).get(path).refused(t, http.StatusForbidden, "not_allowed")
+	c.as(monitor).get(path).refused(t, http.StatusBadRequest, "value_missing")
 	c.as(monitor).get(path+"?site=02").refused(t, http.StatusForbidden, "not_allowed")
 	own := trail(auditor, "user="+string(tr.self)+"&type=DiarySubmitted,RiskFlagged")
 	if len(own) != 1 || own[0].Actor != tr.self || own[0].Patient != tr.patient || own[0].Command != "SubmitDiary" ||
@@ -265,7 +265,7 @@ func TestR6_TheTrailShowsValuesBeforeAndAfter(t *testing.T) {
 			t.Errorf("the hash %q is not that of the event before %d", l.Items[1].Hash, at)
 		}
 	}
-	c.as(investigator).get(path).refused(t, http.StatusForbidden, "not_allowed")
+	c.as(investigator).get(path).refused(t, http.StatusBadRequest, "value_missing")
 	c.as(investigator).get(path+"?site=02").refused(t, http.StatusForbidden, "not_allowed")
 	c.as(tr.crc).get(path+"?site=01").refused(t, http.StatusForbidden, "not_allowed")
 }

@@ -37,7 +37,7 @@ func TestPatientsAreFoundByTheirNumbers(t *testing.T) {
 	if l := read[readmodels.List[patientviews.PatientRow]](t, c.as(tr.crc).get(path+"?site=01&number=S-2")); len(l.Items) != 0 {
 		t.Errorf("the coordinator of site 01 finds %+v", l.Items)
 	}
-	c.as(tr.crc).get(path+"?number=S-2").refused(t, http.StatusForbidden, "not_allowed")
+	c.as(tr.crc).get(path+"?number=S-2").refused(t, http.StatusBadRequest, "value_missing")
 }
 
 // TestTotalsAreThoseOfAllPages, and are only counted where somebody asks.

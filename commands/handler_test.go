@@ -262,12 +262,14 @@ func TestRepeatedCommandGetsTheFirstAnswer(t *testing.T) {
 	p := run(t)
 	tr := newTrial(t, p)
 	key := string(tr.study) + "/key"
+	none := len(tr.events())
 	first, err := tr.as(tr.self, key, tr.entry(4, 9))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(first.Events) < 2 {
-		t.Fatalf("a diary with worst pain of 9 records %d events; it should flag a risk too", len(first.Events))
+	if recorded := len(tr.events()) - none; recorded < 2 || len(first.Events) != 1 {
+		t.Fatalf("a diary with worst pain of 9 records %d events, of which the patient is shown %d; it should flag a risk too, and not to "+
+			"the patient", recorded, len(first.Events))
 	}
 	tr.must(tr.self, tr.entry(5, 5))
 	before := len(tr.events())
