@@ -194,7 +194,9 @@ func described(t reflect.Type) (*huma.Schema, bool) {
 		for _, m := range of.Members {
 			members = append(members, &huma.Schema{Type: m})
 		}
-		s.AdditionalProperties = &huma.Schema{AnyOf: members}
+		if s.AdditionalProperties = members[0]; len(members) > 1 {
+			s.AdditionalProperties = &huma.Schema{AnyOf: members}
+		}
 	}
 	if of.OrText {
 		s.AnyOf = []*huma.Schema{{Type: huma.TypeString}, {Type: s.Type, AdditionalProperties: s.AdditionalProperties}}

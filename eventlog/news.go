@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"casebook/domain"
 )
@@ -23,7 +24,8 @@ type news struct {
 
 	mu      sync.Mutex
 	changed sync.Cond
-	// events are all events of registered categories behind from, in the order of the log, decoded where that is possible.
+	// events are all events of registered categories behind from, in the order of the log, decoded if somebody wants that and it is
+	// possible.
 	from   domain.Position
 	events []*Recorded
 	bytes  int
@@ -32,6 +34,8 @@ type news struct {
 	// err is why no further events come.
 	err       error
 	followers int
+	// decoding counts the followers who want decoded events.
+	decoding atomic.Int64
 }
 
 // newsOf returns the news of a session from a position on, and begins them if nobody has. It returns nil where they begin later, or
@@ -100,8 +104,8 @@ func (n *news) read(ctx context.Context, l *Log, subscription reading) {
 			n.end(&interruption{n.session.reason(err)})
 			return
 		}
-		if message.isEvent && l.registry.holds(message.event.Stream) {
-			// What cannot be decoded is tried again by each follower, who knows what to do about it.
+		if message.isEvent && n.decoding.Load() > 0 && l.registry.holds(message.event.Stream) {
+			// What is not decoded here is by each follower, who knows what to do about what cannot be.
 			_ = l.decodeInto(&message.event, l.registry.recent.of)
 		}
 		if (message.isEvent || message.through != domain.Position{}) && !n.add(l, &message) {
@@ -164,7 +168,16 @@ type newsReader struct {
 func (n *news) reader(ctx context.Context, after domain.Position, undecoded bool) (r *newsReader, stop func()) {
 	r = &newsReader{news: n, after: after, undecoded: undecoded}
 	unlink := context.AfterFunc(ctx, r.end)
-	return r, func() { unlink(); n.leave() }
+	if !undecoded {
+		n.decoding.Add(1)
+	}
+	return r, func() {
+		unlink()
+		if !undecoded {
+			n.decoding.Add(-1)
+		}
+		n.leave()
+	}
 }
 
 // fellBehind is why a follower reads the log by itself again.

@@ -325,8 +325,6 @@ func (s *simulation) count(a answer) {
 				c.Missed++
 			case "DiaryCorrected":
 				c.Corrected++
-			case "RiskFlagged":
-				c.Risks++
 			}
 		}
 	})

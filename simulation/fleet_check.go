@@ -101,7 +101,7 @@ func (f *Fleet) recorded(ctx context.Context, p *Phone) ([]recordedDiary, error)
 	var list struct {
 		Items []recordedDiary `json:"items"`
 	}
-	err = f.asPhone(ctx, p, http.MethodGet, fmt.Sprintf("/api/v1/patients/%s/diaries?limit=200", p.Patient), atPosition(position), nil, &list)
+	err = f.asPhone(ctx, p, http.MethodGet, "/api/v1/me/diaries?limit=200", atPosition(position), nil, &list)
 	return list.Items, err
 }
 

@@ -140,6 +140,17 @@ func Run(ctx context.Context, o Options) (Summary, error) {
 	if err := s.runDays(ctx); err != nil {
 		return Summary{}, err
 	}
+	// Patients are not told what their diaries have flagged, so the study says it.
+	var overview struct {
+		Figures struct {
+			Risks int `json:"risks"`
+		} `json:"figures"`
+	}
+	err = s.api.get(ctx, s.accounts[managerID].token, "/api/v1/studies/"+string(studyID), nil, s.position, &overview)
+	if err != nil {
+		return Summary{}, err
+	}
+	s.progress.Risks = overview.Figures.Risks
 	summary := Summary{
 		Counts: s.progress.Counts, Title: studyTitle, Sites: len(sites), Study: studyID, Site: sites[0].id,
 		SiteStaff: sites[0].crc, Patient: courses[0].id(), Position: s.position,

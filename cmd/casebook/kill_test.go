@@ -77,7 +77,7 @@ func TestViewsShowTheSimulatedStudy(t *testing.T) {
 			Enrolled: first.Enrolled, EnrollmentsFailed: first.NoKit},
 		ClinicalFigures: studyviews.ClinicalFigures{Diaries: first.Diaries, LateDiaries: first.Late, MissedWindows: first.Missed,
 			TranscribedDiaries: first.Transcribed,
-			Risks:              first.Risks},
+			Risks:              countRecorded(t, in.log, "RiskFlagged")},
 	}
 	got := *overview.Figures
 	if got.Withdrawn+got.Discontinued != first.EndedEarly {

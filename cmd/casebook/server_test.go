@@ -329,6 +329,19 @@ func lastRecorded(t testing.TB, log *eventlog.Log) (position uint64) {
 	return position
 }
 
+// countRecorded counts the events of a type in the log.
+func countRecorded(t testing.TB, log *eventlog.Log, of string) (n int) {
+	t.Helper()
+	count := func(_ context.Context, b eventlog.Batch) error {
+		n += len(b.Events)
+		return nil
+	}
+	if err := log.FollowToEnd(t.Context(), eventlog.Subscription{Types: []string{of}, Undecoded: true}, count); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 // viewsAheadOfTheLog returns a directory with views of a log that has been replaced by an older one, here an empty one.
 func viewsAheadOfTheLog(t *testing.T) (dir string) {
 	t.Helper()
