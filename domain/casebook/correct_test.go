@@ -110,3 +110,22 @@ func TestWhatIsRefusedOfACorrection(t *testing.T) {
 	given.When(correct(change("SCR", 0, "20"))).ThenRefused("malformed_key")
 	given.When(correct(change("SCR/VS/VS/WEIGHT", 1, "61"), change("SCR/VS/VS/HEIGHT", 2, "1.7"))).ThenRefused("stale_value") // all or nothing
 }
+
+func TestTheVisitBeforeIsTheOneThatTookPlace(t *testing.T) {
+	f := facts()
+	f.Patient.Visits["V2"] = "2026-01-24"
+	lost := casebook.QueryRaised{Patient: pat, Query: 1, Check: "lost", Key: "V2/VS/VS/WEIGHT", Message: form.Plain("Look at lost"), Build: 1,
+		Inputs: []casebook.Input{{Key: "SCR/VS/VS/WEIGHT", Version: 1}, {Key: "V2/VS/VS/WEIGHT", Version: 1}}}
+	given := begun(t).
+		Given(entered("SCR/VS", one("SCR/VS/VS/WEIGHT", number("100", "kg"))),
+			casebook.ItemsDerived{Patient: pat, Form: "SCR/VS", Items: []casebook.Derived{{Key: "SCR/VS/VS/GAIN", Version: 1,
+				To: number("0", "")}}}).
+		When(submitWith(f, submission("V2/VS", entry("V2/VS/VS/WEIGHT", "80")))).
+		Then(entered("V2/VS", one("V2/VS/VS/WEIGHT", number("80", "kg"))),
+			casebook.ItemsDerived{Patient: pat, Form: "V2/VS", Cause: []casebook.Key{"V2/VS/VS/WEIGHT"},
+				Items: []casebook.Derived{{Key: "V2/VS/VS/GAIN", Version: 1, To: casebook.Content{Value: "-20", Standard: "-20"}}}}, lost)
+	// Another visit in between, at which nobody was weighed, is the one before now.
+	given.When(submitWith(f, submission("V1/QS", entry("V1/QS/QS/SCORE", "3")))).
+		Then(entered("V1/QS", one("V1/QS/QS/SCORE", number("3", ""))),
+			casebook.QueryResolved{Patient: pat, Query: 1, Check: "lost", Key: "V2/VS/VS/WEIGHT"})
+}
