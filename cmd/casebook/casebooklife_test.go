@@ -23,7 +23,7 @@ type captured struct {
 	*drawnUp
 	of domain.OfPatient
 	// investigator is of the same site, elsewhere of another one.
-	investigator, elsewhere string
+	investigator, elsewhere, monitor, safety string
 }
 
 func beginCaptured(t *testing.T) *captured {
@@ -31,6 +31,8 @@ func beginCaptured(t *testing.T) *captured {
 	b := beginDrawnUp(t)
 	c := &captured{drawnUp: b, of: domain.ForPatient(domain.NewPatientID(b.study, "S-01")),
 		investigator: b.account("dr.built", user.Grant{Role: user.Investigator, Study: b.study, Site: "01"}),
+		monitor:      b.account("cra.built", user.Grant{Role: user.Monitor, Study: b.study}),
+		safety:       b.account("safety.built", user.Grant{Role: user.SafetyOfficer, Study: b.study}),
 		elsewhere:    b.account("crc.elsewhere", user.Grant{Role: user.CRC, Study: b.study, Site: "02"})}
 	second := study.Protocol{Version: 2, ConsentVersion: "1.0", PublishedOn: "2026-01-01", Arms: []study.Arm{{ID: "drug", Title: "Drug"}},
 		Visits: []study.Visit{{ID: "SCR", Title: "Screening", Day: -7}, {ID: "V1", Title: "Week 1", Day: -1}}}
@@ -126,6 +128,33 @@ func TestAFormIsFilledInQueriedAndCorrected(t *testing.T) {
 	c.query(c.crc, "/api/v1/patients/"+string(c.of.Patient)+fmt.Sprintf("/forms?asOf=%d", submitted.Position), corrected.Position, &past)
 	if len(past.Items) != 1 || past.Items[0].Items[2].Value != "160" || past.Items[0].OpenQueries != 1 {
 		t.Errorf("the past is %+v", past.Items)
+	}
+
+	// A monitor asks; the site answers, and another role cannot close it.
+	asked := casebook.RaiseQuery{OfPatient: c.of, Key: pulse, Text: "Who has counted?"}
+	c.refusedAs(c.crc, "not_allowed", asked)
+	c.must(c.monitor, asked)
+	c.refusedAs(c.monitor, "query_not_answered", casebook.CloseQuery{OfPatient: c.of, Query: 2})
+	answered := c.must(c.crc, casebook.AnswerQuery{OfPatient: c.of, Query: 2, Text: "Boris"})
+	if d := c.form(c.crc, "SCR/VS", answered.Position); d.OpenQueries != 1 || d.Queries[1].Status != casebookviews.QueryAnswered ||
+		d.Queries[1].RaisedBy != "cra.built" || d.Queries[1].Thread[0].Text != "Who has counted?" || d.Queries[1].Thread[1].Text != "Boris" {
+		t.Errorf("the query is %+v", d.Queries)
+	}
+	c.refusedAs(c.safety, "query_of_others", casebook.CloseQuery{OfPatient: c.of, Query: 2})
+	ended := c.must(c.monitor, casebook.CloseQuery{OfPatient: c.of, Query: 2})
+	if d := c.form(c.crc, "SCR/VS", ended.Position); d.OpenQueries != 0 || d.Queries[1].Status != casebookviews.QueryClosed {
+		t.Errorf("the query is %+v", d.Queries)
+	}
+	// What was not done.
+	because := domain.Because("The room was locked")
+	notDone := c.must(c.crc, casebook.MarkItemNotDone{OfPatient: c.of, Key: "SCR/VS/VS/POSITION", Base: 1, Null: casebook.NotDone,
+		Reasoned: because})
+	if v := c.form(c.crc, "SCR/VS", notDone.Position).Items[1]; v.Null != casebook.NotDone || v.Value != "" || v.Version != 2 {
+		t.Errorf("the position is %+v", v)
+	}
+	notDone = c.must(c.crc, casebook.MarkFormNotDone{OfPatient: c.of, Form: "SCR/NT", Build: 1, Null: casebook.NotDone, Reasoned: because})
+	if d := c.form(c.crc, "SCR/NT", notDone.Position); d.NotDone != casebook.NotDone || d.SubmittedAt != nil {
+		t.Errorf("the notes are %+v", d)
 	}
 
 	// A free text is sealed in the log. The check that looks at it finds what was written, also when another item is entered later.

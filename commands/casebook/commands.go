@@ -14,6 +14,7 @@ import (
 	"casebook/domain/personal"
 	"casebook/domain/refuse"
 	"casebook/domain/study"
+	"casebook/domain/user"
 )
 
 // Commands are the commands on a patient's casebook.
@@ -28,6 +29,77 @@ var Commands = []commands.Command{
 		Described("Change values of case report forms, each with its reason; a value that somebody else has changed meanwhile is refused",
 			casebook.CorrectItems{OfPatient: domain.ForPatient("PAIN1.S-0001"), Changes: []casebook.Change{
 				{Entry: casebook.Entry{Key: "baseline/VS/VS/SYSBP", Base: 1, Value: "138"}, Why: casebook.EntryError}}}),
+	commands.HandleWithFacts(casebook.Decider, factsOf[casebook.MarkItemNotDone], casebook.MarkItem).
+		AllowedTo(access.SiteStaff).
+		Described("Say why an item has no value",
+			casebook.MarkItemNotDone{OfPatient: domain.ForPatient("PAIN1.S-0001"), Key: "baseline/VS/VS/SYSBP", Base: 1, Null: casebook.NotDone,
+				Reasoned: domain.Because("The cuff was broken")}),
+	commands.HandleWithFacts(casebook.Decider, factsOf[casebook.MarkFormNotDone], casebook.MarkForm).
+		AllowedTo(access.SiteStaff).
+		Described("Say why a case report form is not filled in",
+			casebook.MarkFormNotDone{OfPatient: domain.ForPatient("PAIN1.S-0001"), Form: "week-1/VS", Build: 1, Null: casebook.NotDone,
+				Reasoned: domain.Because("The visit was a telephone call")}),
+	commands.HandleWithFacts(casebook.Decider, factsOf[casebook.AddRow], casebook.Add).
+		AllowedTo(access.SiteStaff).
+		Described("Add an empty row to a group of a case report form",
+			casebook.AddRow{OfPatient: domain.ForPatient("PAIN1.S-0001"), Form: "log/AE", Build: 1, Group: "AE"}),
+	commands.HandleWithFacts(casebook.Decider, factsOf[casebook.RemoveRow], casebook.Remove).
+		AllowedTo(access.SiteStaff).
+		Described("Take a row out of a case report form; its values stay in the record",
+			casebook.RemoveRow{OfPatient: domain.ForPatient("PAIN1.S-0001"), Row: "log/AE/AE[2]",
+				Reasoned: domain.Because("The same event as in row 1")}),
+	commands.HandleWithFacts(casebook.Decider, factsOf[casebook.RestoreRow], casebook.Restore).
+		AllowedTo(access.SiteStaff).
+		Described("Bring a removed row back, with its values",
+			casebook.RestoreRow{OfPatient: domain.ForPatient("PAIN1.S-0001"), Row: "log/AE/AE[2]", Reasoned: domain.Because("Another event")}),
+	commands.HandleWithFacts(casebook.Decider, factsOf[casebook.RaiseQuery], casebook.Raise).
+		AllowedTo(access.Monitors, access.DataManagers, access.SafetyOfficers).
+		PreparedWith(func(_ context.Context, _ *commands.Handler, r commands.Request, c *casebook.RaiseQuery) error {
+			c.Roles = rolesIn(r, c.Patient)
+			return nil
+		}).
+		Described("Ask the site about an item or a form",
+			casebook.RaiseQuery{OfPatient: domain.ForPatient("PAIN1.S-0001"), Key: "baseline/VS/VS/SYSBP",
+				Text: "The source says 138"}),
+	commands.Handle(casebook.Decider, casebook.Answer).
+		AllowedTo(access.SiteStaff).
+		Described("Answer a query",
+			casebook.AnswerQuery{OfPatient: domain.ForPatient("PAIN1.S-0001"), Query: 1, Text: "The value is right"}),
+	commands.Handle(casebook.Decider, casebook.Reopen).
+		AllowedTo(access.Monitors, access.DataManagers, access.SafetyOfficers).
+		PreparedWith(func(_ context.Context, _ *commands.Handler, r commands.Request, c *casebook.ReopenQuery) error {
+			c.Roles = rolesIn(r, c.Patient)
+			return nil
+		}).
+		Described("Ask again, because the answer to a query is not enough",
+			casebook.ReopenQuery{OfPatient: domain.ForPatient("PAIN1.S-0001"), Query: 1, Text: "Who measured it?"}),
+	commands.HandleWithFacts(casebook.Decider, factsOf[casebook.CloseQuery], casebook.Close).
+		AllowedTo(access.Monitors, access.DataManagers, access.SafetyOfficers).
+		PreparedWith(func(_ context.Context, _ *commands.Handler, r commands.Request, c *casebook.CloseQuery) error {
+			c.Roles = rolesIn(r, c.Patient)
+			return nil
+		}).
+		Described("Close a query that is answered; one by the program is raised again only after a change of what it looks at",
+			casebook.CloseQuery{OfPatient: domain.ForPatient("PAIN1.S-0001"), Query: 1}),
+	commands.HandleWithFacts(casebook.Decider, factsOf[casebook.CancelQuery], casebook.Cancel).
+		AllowedTo(access.Monitors, access.DataManagers, access.SafetyOfficers).
+		PreparedWith(func(_ context.Context, _ *commands.Handler, r commands.Request, c *casebook.CancelQuery) error {
+			c.Roles = rolesIn(r, c.Patient)
+			return nil
+		}).
+		Described("Cancel a query that should not have been there",
+			casebook.CancelQuery{OfPatient: domain.ForPatient("PAIN1.S-0001"), Query: 1, Reasoned: domain.Because("Asked twice")}),
+}
+
+// rolesIn returns the roles of the sender in the patient's study.
+func rolesIn(r commands.Request, of domain.PatientID) (roles []user.Role) {
+	for _, g := range r.Principal.Grants {
+		if g.Study == of.Study() && !slices.Contains(roles, g.Role) {
+			roles = append(roles, g.Role)
+		}
+	}
+	slices.Sort(roles)
+	return roles
 }
 
 // factsOf reads the facts of a command on a casebook: the patient, the build that the site captures new forms by, those that the casebook

@@ -24,8 +24,17 @@ var events = []domain.EventType{
 	domain.Stored[FormSubmitted]("FormSubmitted"),
 	domain.Stored[ItemsCorrected]("ItemsCorrected"),
 	domain.Stored[ItemsDerived]("ItemsDerived"),
+	domain.Stored[ItemMarkedNotDone]("ItemMarkedNotDone"),
+	domain.Stored[FormMarkedNotDone]("FormMarkedNotDone"),
+	domain.Stored[RowAdded]("RowAdded"),
+	domain.Stored[RowRemoved]("RowRemoved"),
+	domain.Stored[RowRestored]("RowRestored"),
 	domain.Stored[QueryRaised]("QueryRaised"),
 	domain.Stored[QueryResolved]("QueryResolved"),
+	domain.Stored[QueryAnswered]("QueryAnswered"),
+	domain.Stored[QueryReopened]("QueryReopened"),
+	domain.Stored[QueryClosed]("QueryClosed"),
+	domain.Stored[QueryCancelled]("QueryCancelled"),
 }
 
 // FormSubmitted is a form that was filled in, or more of it.
@@ -83,11 +92,20 @@ type Derived struct {
 	To      Content `json:"to"`
 }
 
-func (FormSubmitted) casebookEvent()  {}
-func (ItemsCorrected) casebookEvent() {}
-func (ItemsDerived) casebookEvent()   {}
-func (QueryRaised) casebookEvent()    {}
-func (QueryResolved) casebookEvent()  {}
+func (FormSubmitted) casebookEvent()     {}
+func (ItemsCorrected) casebookEvent()    {}
+func (ItemsDerived) casebookEvent()      {}
+func (QueryRaised) casebookEvent()       {}
+func (QueryResolved) casebookEvent()     {}
+func (ItemMarkedNotDone) casebookEvent() {}
+func (FormMarkedNotDone) casebookEvent() {}
+func (RowAdded) casebookEvent()          {}
+func (RowRemoved) casebookEvent()        {}
+func (RowRestored) casebookEvent()       {}
+func (QueryAnswered) casebookEvent()     {}
+func (QueryReopened) casebookEvent()     {}
+func (QueryClosed) casebookEvent()       {}
+func (QueryCancelled) casebookEvent()    {}
 
 // OfForm is an event about one form of a casebook.
 type OfForm interface{ OfForm() FormKey }
@@ -102,7 +120,27 @@ func (e ItemsCorrected) OfForm() FormKey { return e.Form }
 func (e ItemsDerived) OfForm() FormKey { return e.Form }
 
 // OfForm implements OfForm.
-func (e QueryRaised) OfForm() FormKey { return e.Key.Form() }
+func (e ItemMarkedNotDone) OfForm() FormKey { return e.Key.Form() }
+
+// OfForm implements OfForm.
+func (e FormMarkedNotDone) OfForm() FormKey { return e.Form }
+
+// OfForm implements OfForm.
+func (e RowAdded) OfForm() FormKey { return e.Row.Form() }
+
+// OfForm implements OfForm.
+func (e RowRemoved) OfForm() FormKey { return e.Row.Form() }
+
+// OfForm implements OfForm.
+func (e RowRestored) OfForm() FormKey { return e.Row.Form() }
+
+// OfForm implements OfForm.
+func (e QueryRaised) OfForm() FormKey {
+	if e.Form != "" {
+		return e.Form
+	}
+	return e.Key.Form()
+}
 
 // OfForm implements OfForm.
 func (e QueryResolved) OfForm() FormKey { return e.Key.Form() }
@@ -119,6 +157,8 @@ type Casebook struct {
 	// queries are those that have not ended, by their number.
 	queries   persistent.Map[int, query]
 	lastQuery int
+	// settled are automatic queries that people have ended although their checks hold, with the inputs that they were ended for.
+	settled persistent.Map[about, string]
 	// size is how many events the stream has.
 	size int
 }
@@ -127,6 +167,7 @@ type Casebook struct {
 type filledIn struct {
 	build    int
 	complete bool
+	notDone  NullCode
 	rows     map[rowName]*row
 }
 
@@ -137,7 +178,10 @@ type rowName struct {
 
 // row is a group of a form, or one of its rows.
 type row struct {
-	items map[form.ItemID]item
+	removed bool
+	// version counts how often it was added, removed and restored.
+	version int
+	items   map[form.ItemID]item
 }
 
 // Build returns the build that a form is captured by, 0 where it was not submitted.
@@ -163,8 +207,7 @@ func (c Casebook) Version(k Key) int {
 	if !ok {
 		return 0
 	}
-	it, _ := c.item(place, id)
-	return it.version
+	return c.item(place, id).version
 }
 
 func (c Casebook) form(k FormKey) *filledIn {
@@ -180,21 +223,23 @@ func (c Casebook) row(place rowPlace) *row {
 	return f.rows[rowName{place.group, place.row}]
 }
 
-func (c Casebook) item(place rowPlace, id form.ItemID) (item, bool) {
+func (c Casebook) item(place rowPlace, id form.ItemID) item {
 	r := c.row(place)
 	if r == nil {
-		return item{}, false
+		return item{}
 	}
-	it, ok := r.items[id]
-	return it, ok
+	return r.items[id]
 }
+
+// isSubmitted says whether something of the form counts.
+func (f *filledIn) isSubmitted() bool { return f != nil && f.notDone == "" }
 
 func evolve(c Casebook, e Event) Casebook {
 	c.size++
 	switch e := e.(type) {
 	case FormSubmitted:
 		next := c.changing(e.Form)
-		next.form.build, next.form.complete = e.Build, next.form.complete || e.Complete
+		next.form.build, next.form.complete, next.form.notDone = e.Build, next.form.complete || e.Complete, ""
 		for _, it := range e.Items {
 			next.set(it.Key, it.Version, it.Content)
 		}
@@ -211,12 +256,41 @@ func evolve(c Casebook, e Event) Casebook {
 			next.set(it.Key, it.Version, it.To)
 		}
 		c.forms = c.forms.Set(e.Form, next.form)
-	case QueryRaised:
-		c.queries, c.lastQuery = c.queries.Set(e.Query, query{check: interned(e.Check), key: e.Key}), e.Query
-	case QueryResolved:
-		c.queries = c.queries.Delete(e.Query)
+	case ItemMarkedNotDone:
+		next := c.changing(e.Key.Form())
+		next.set(e.Key, e.Version, e.To)
+		c.forms = c.forms.Set(e.Key.Form(), next.form)
+	case FormMarkedNotDone:
+		next := c.changing(e.Form)
+		next.form.build, next.form.notDone, next.form.complete = e.Build, e.Null, false
+		c.forms = c.forms.Set(e.Form, next.form)
+	case RowAdded:
+		next := c.changing(e.Row.Form())
+		next.form.build, next.form.notDone = e.Build, ""
+		next.mark(e.Row, false)
+		c.forms = c.forms.Set(e.Row.Form(), next.form)
+	case RowRemoved:
+		next := c.changing(e.Row.Form())
+		next.mark(e.Row, true)
+		c.forms = c.forms.Set(e.Row.Form(), next.form)
+	case RowRestored:
+		next := c.changing(e.Row.Form())
+		next.mark(e.Row, false)
+		c.forms = c.forms.Set(e.Row.Form(), next.form)
+	default:
+		c = c.queried(e)
 	}
 	return c
+}
+
+// mark adds, removes or restores a row.
+func (c change) mark(k RowKey, removed bool) {
+	place, ok := parseRow(k)
+	if !ok {
+		return
+	}
+	r := c.row(rowName{place.group, place.row})
+	r.removed, r.version = removed, r.version+1
 }
 
 // change is a form under change: a copy, with copies of the rows that were touched.

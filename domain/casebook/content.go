@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"casebook/domain"
 	"casebook/domain/build"
 	"casebook/domain/form"
 	"casebook/domain/personal"
@@ -23,10 +24,14 @@ type Content struct {
 	// Unit is the unit that a number was entered in, and Standard the number in the item's own unit, exactly.
 	Unit     string     `json:"unit,omitempty"`
 	Standard form.Exact `json:"standard,omitempty"`
+	// Null says why there is no value.
+	Null NullCode `json:"null,omitempty"`
 }
 
 // IsEmpty says whether there is nothing.
-func (c Content) IsEmpty() bool { return c.Value == "" && len(c.Values) == 0 && c.Text == "" }
+func (c Content) IsEmpty() bool {
+	return c.Value == "" && len(c.Values) == 0 && c.Text == "" && c.Null == ""
+}
 
 // contentOf returns the content for an answer in its recorded form.
 func contentOf(t form.ItemType, v form.Value) (c Content) {
@@ -81,6 +86,9 @@ const (
 // NullCodes are all of them.
 var NullCodes = []NullCode{NotDone, NotApplicable, Unknown, NotAsked, Declined}
 
+// Schema implements domain.HasSchema.
+func (NullCode) Schema() domain.Schema { return domain.OneOf(NullCodes...) }
+
 // item is what the state knows of an item: the newest version.
 type item struct {
 	// value is the recorded value, or the text, which is sealed where it was read from the log.
@@ -95,7 +103,7 @@ type item struct {
 
 // after returns the item after one more change.
 func (it item) after(version int, c Content) item {
-	next := item{value: c.Value, several: c.Values, unit: interned(c.Unit), version: version}
+	next := item{value: c.Value, several: c.Values, unit: interned(c.Unit), null: NullCode(interned(string(c.Null))), version: version}
 	if c.Text != "" {
 		next.value, next.isText = string(c.Text), true
 	}
@@ -104,7 +112,7 @@ func (it item) after(version int, c Content) item {
 
 // content returns what the item holds, without what only the events have: what was typed, and the number in the item's own unit.
 func (it item) content() Content {
-	c := Content{Values: it.several, Unit: it.unit}
+	c := Content{Values: it.several, Unit: it.unit, Null: it.null}
 	if it.isText {
 		c.Text = personal.Text(it.value)
 	} else {
@@ -115,7 +123,7 @@ func (it item) content() Content {
 
 // holds says whether the item holds the same as a content. Texts are the same if they say the same.
 func (it item) holds(c Content, opened map[personal.Text]string) bool {
-	if it.null != "" {
+	if it.null != c.Null {
 		return false
 	}
 	if it.isText || c.Text != "" {

@@ -62,7 +62,7 @@ func Correct(c Casebook, facts Facts, cmd CorrectItems, _ domain.Call) ([]Event,
 	why := cause{patient: cmd.Patient, entered: map[Key]bool{}}
 	for n, entry := range cmd.Changes {
 		at := fmt.Sprintf("changes[%d]", n)
-		d, err := c.draftOf(facts, drafts, at, entry.Key)
+		d, err := c.draftOf(facts, drafts, at+".key", entry.Key)
 		if err != nil {
 			return nil, err
 		}
@@ -70,7 +70,7 @@ func Correct(c Casebook, facts Facts, cmd CorrectItems, _ domain.Call) ([]Event,
 		if err != nil {
 			return nil, err
 		}
-		was, _ := c.item(p.row, p.id)
+		was := c.item(p.row, p.id)
 		switch {
 		case was.version == 0:
 			return nil, refuse.WrongState("value_not_entered", "%s has no value", entry.Key).At(string(entry.Key)).
@@ -110,6 +110,10 @@ func reasoned(at string, why Why, reason personal.Text) error {
 	return domain.OptionalText(at+".reason", reason, 500)
 }
 
+func notSubmitted(at string, of FormKey) error {
+	return refuse.WrongState("form_not_submitted", "the form %s is not submitted", of).At(at).Do("submit it with SubmitForm")
+}
+
 // draftOf returns the form of an item, which has to be submitted.
 func (c Casebook) draftOf(facts Facts, drafts map[FormKey]*draft, at string, k Key) (*draft, error) {
 	of := k.Form()
@@ -118,15 +122,15 @@ func (c Casebook) draftOf(facts Facts, drafts map[FormKey]*draft, at string, k K
 	}
 	place, ok := parseForm(of)
 	if !ok {
-		return nil, malformed(at+".key", k, "visit[n]/form[n]/group[n]/item")
+		return nil, malformed(at, k, "visit[n]/form[n]/group[n]/item")
 	}
 	f := c.form(of)
-	if f == nil {
-		return nil, refuse.WrongState("form_not_submitted", "the form %s is not submitted", of).At(at + ".key").Do("submit it with SubmitForm")
+	if !f.isSubmitted() {
+		return nil, notSubmitted(at, of)
 	}
 	b := facts.Builds[f.build]
 	if b == nil || b.Form(place.form) == nil {
-		return nil, refuse.WrongState("not_released", "build %d is not there", f.build).At(at + ".key").Do(released(facts))
+		return nil, refuse.WrongState("not_released", "build %d is not there", f.build).At(at).Do(released(facts))
 	}
 	d := &draft{casebook: c, facts: facts, build: b, of: b.Form(place.form), form: of}
 	drafts[of] = d

@@ -10,6 +10,9 @@ func FromScratch(c Casebook, facts Facts) (holding []LiveQuery, derived []Event,
 	derived = w.derive(all, cause{})
 	found, err := w.find(all, cause{entered: map[Key]bool{}})
 	for _, f := range found {
+		if c.isSettled(f) {
+			continue
+		}
 		holding = append(holding, LiveQuery{Check: f.check, Key: f.key})
 	}
 	return holding, derived, err

@@ -59,7 +59,9 @@ func Changed(e Event) (keys []Key) {
 		for _, it := range e.Items {
 			keys = append(keys, it.Key)
 		}
-	case QueryRaised, QueryResolved: // change no item
+	case ItemMarkedNotDone:
+		keys = append(keys, e.Key)
+	default: // changes no item
 	}
 	return keys
 }

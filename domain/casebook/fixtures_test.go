@@ -10,12 +10,17 @@ import (
 	"casebook/domain/form"
 	"casebook/domain/patient"
 	"casebook/domain/scenario"
+	"casebook/domain/user"
 )
 
 const pat = domain.PatientID("PAIN1.S-0001")
 
 var (
-	of   = domain.ForPatient(pat)
+	of  = domain.ForPatient(pat)
+	why = domain.Because("It was so")
+
+	monitor, manager = []user.Role{user.Monitor}, []user.Role{user.DataManager}
+
 	call = domain.Call{Actor: "crc.berlin", At: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}
 )
 

@@ -38,7 +38,9 @@ func settle(before Casebook, facts Facts, done []Event, why cause) ([]Event, err
 		after = evolve(after, e)
 	}
 	w := newWork(facts, after)
-	touched := w.affected(why.rows, func(k FormKey) bool { return before.form(k) == nil })
+	touched := w.affected(why.rows, func(k FormKey) bool {
+		return before.form(k).isSubmitted() != after.form(k).isSubmitted()
+	})
 	derived := w.derive(touched, why)
 	for _, e := range derived {
 		w.after = evolve(w.after, e)
@@ -57,7 +59,7 @@ const maxEvents = 100_000
 
 // affected returns the rows that rules may find something else for, because rows were touched: those themselves, and all whose rules look
 // at them, at however many removes. It may return more than needed.
-func (w *work) affected(rows []rowPlace, isNew func(FormKey) bool) map[rowPlace]bool {
+func (w *work) affected(rows []rowPlace, changed func(FormKey) bool) map[rowPlace]bool {
 	affected := map[rowPlace]bool{}
 	type at struct{ group, visit string }
 	here, anywhere := map[at]bool{}, map[string]bool{}
@@ -70,7 +72,7 @@ func (w *work) affected(rows []rowPlace, isNew func(FormKey) bool) map[rowPlace]
 	}
 	for _, r := range rows {
 		add(r)
-		newVisit = newVisit || isNew(r.form)
+		newVisit = newVisit || changed(r.form)
 	}
 	for _, r := range w.all { // groups of a new form in which nothing was entered
 		if slices.ContainsFunc(rows, func(of rowPlace) bool { return of.form == r.form }) {
@@ -126,7 +128,7 @@ func (w *work) derive(rows map[rowPlace]bool, why cause) []Event {
 	byForm := map[FormKey][]Derived{}
 	for r, items := range w.derived {
 		for id, to := range items {
-			if was, _ := w.after.item(r, id); !was.holds(to, w.facts.Opened) {
+			if was := w.after.item(r, id); !was.holds(to, w.facts.Opened) {
 				byForm[r.form] = append(byForm[r.form], Derived{Key: r.key(id), Version: was.version + 1, From: was.content(), To: to})
 			}
 		}
@@ -353,7 +355,7 @@ func (r *row) changes() (n int) {
 	for _, it := range r.items {
 		n += it.version
 	}
-	return n
+	return n + r.version
 }
 
 // queries returns the events by which exactly what was found has a query, as far as rows were checked.
@@ -368,16 +370,16 @@ func (w *work) queries(rows map[rowPlace]bool, found []finding, why cause) (even
 		q := live[n]
 		of, _, ok := parse(q.key)
 		switch {
-		case !ok || !rows[of]:
-		case holds[about{q.check, q.key}]:
-			open[about{q.check, q.key}] = true
+		case !ok || q.check == "" || !rows[of]:
+		case holds[q.about]:
+			open[q.about] = true
 		default:
 			events = append(events, QueryResolved{Patient: why.patient, Query: n, Check: q.check, Key: q.key})
 		}
 	}
 	next := w.after.lastQuery
 	for _, f := range found {
-		if open[about{f.check, f.key}] {
+		if open[about{f.check, f.key}] || w.after.isSettled(f) {
 			continue
 		}
 		open[about{f.check, f.key}] = true

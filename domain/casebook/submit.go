@@ -43,7 +43,7 @@ func (c SubmitForm) Bases() map[Key]int {
 // Submit decides about SubmitForm. What follows from the values is decided with them (see settle).
 //
 // It refuses malformed_key, not_released, visit_not_recorded, not_collected, max_rows, unknown_item, duplicate_item, derived_item,
-// stale_value, reason_required for a value that is there already, no_change, required_missing, casebook_full, what the type, the range
+// row_removed, stale_value, reason_required for a value that is there already, no_change, required_missing, casebook_full, what the type, the range
 // or the list of an item refuses, and checks with a hard stop (check_holds).
 func Submit(c Casebook, facts Facts, cmd SubmitForm, _ domain.Call) ([]Event, error) {
 	b, of, err := c.capturedBy(facts, cmd.Form, cmd.Build)
@@ -61,7 +61,7 @@ func Submit(c Casebook, facts Facts, cmd SubmitForm, _ domain.Call) ([]Event, er
 		if err != nil {
 			return nil, err
 		}
-		was, _ := c.item(at.row, at.id)
+		was := c.item(at.row, at.id)
 		switch {
 		case was.version > 0 && was.holds(to, facts.Opened) || was.version == 0 && to.IsEmpty():
 			continue
@@ -72,7 +72,7 @@ func Submit(c Casebook, facts Facts, cmd SubmitForm, _ domain.Call) ([]Event, er
 		event.Items = append(event.Items, Entered{Key: entry.Key, Version: was.version + 1, Content: to})
 		why.note(at.row, entry.Key)
 	}
-	if f := c.form(cmd.Form); f != nil && len(event.Items) == 0 && f.complete == (f.complete || cmd.Complete) {
+	if f := c.form(cmd.Form); f.isSubmitted() && len(event.Items) == 0 && f.complete == (f.complete || cmd.Complete) {
 		return nil, noChange("items")
 	}
 	why.touches(cmd.Form, of)
@@ -119,8 +119,8 @@ func (c Casebook) capturedBy(facts Facts, k FormKey, number int) (*build.Compile
 	visit, of := b.Visit(place.visit), b.Form(place.form)
 	switch {
 	case visit == nil || of == nil || !slices.Contains(visit.Forms, of.ID):
-		return nil, nil, refuse.Because("not_collected", "build %d has no form %.80q at a visit %.80q", number, place.form, place.visit).At("form").
-			Do("use the forms of the build's schedule")
+		return nil, nil, refuse.Because("not_collected", "build %d has no form %.80q at a visit %.80q", number, place.form, place.visit).
+			At("form").Do("use the forms of the build's schedule")
 	case place.formN > 1 && of.Repeats == nil:
 		return nil, nil, refuse.Because("not_collected", "the form %s is there once", of.ID).At("form").Do("leave its number out")
 	case of.Repeats != nil && place.formN > of.Repeats.Most():
@@ -151,6 +151,49 @@ type draft struct {
 	of       *build.Form
 	form     FormKey
 	seen     map[Key]bool
+	// added are the rows that the command adds.
+	added map[rowPlace]bool
+}
+
+// enters refuses a row that was removed (code row_removed), and a new one where there are as many as there can be (code max_rows).
+func (d *draft) enters(r rowPlace, g *build.CompiledGroup, k Key) error {
+	if was := d.casebook.row(r); was != nil {
+		if was.removed {
+			return refuse.WrongState("row_removed", "the row %s was removed", r.rowKey()).At(string(k)).Do("restore it with RestoreRow first")
+		}
+		return nil
+	}
+	if g.Repeats == nil || d.added[r] {
+		return nil
+	}
+	rows := d.casebook.rows(r.form, r.group)
+	for of := range d.added {
+		if of.group == r.group {
+			rows++
+		}
+	}
+	if rows >= g.Repeats.Most() {
+		return tooMany(string(k), g.ID, g.Repeats)
+	}
+	if d.added == nil {
+		d.added = map[rowPlace]bool{}
+	}
+	d.added[r] = true
+	return nil
+}
+
+// rows counts the rows of a group of a form, without those that were removed.
+func (c Casebook) rows(k FormKey, group string) (n int) {
+	f := c.form(k)
+	if f == nil {
+		return 0
+	}
+	for name, r := range f.rows {
+		if name.group == group && !r.removed {
+			n++
+		}
+	}
+	return n
 }
 
 // placed is an item in its row.
@@ -161,7 +204,7 @@ type placed struct {
 
 // read reads an entry, without looking at what follows from it.
 func (d *draft) read(at string, entry Entry) (placed, Content, error) {
-	p, g, it, err := d.find(at, entry.Key)
+	p, g, it, err := d.find(at+".key", entry.Key)
 	if err != nil {
 		return p, Content{}, err
 	}
@@ -188,10 +231,10 @@ func (d *draft) read(at string, entry Entry) (placed, Content, error) {
 func (d *draft) find(at string, k Key) (p placed, g *build.CompiledGroup, it *build.Item, err error) {
 	var ok bool
 	if p.row, p.id, ok = parse(k); !ok {
-		return p, nil, nil, malformed(at+".key", k, "visit[n]/form[n]/group[n]/item")
+		return p, nil, nil, malformed(at, k, "visit[n]/form[n]/group[n]/item")
 	}
 	if d.seen[k] {
-		return p, nil, nil, refuse.Malformed("duplicate_item", "%s is there twice", k).At(at + ".key").Do("send it once")
+		return p, nil, nil, refuse.Malformed("duplicate_item", "%s is there twice", k).At(at).Do("send it once")
 	}
 	if d.seen == nil {
 		d.seen = map[Key]bool{}
@@ -203,19 +246,20 @@ func (d *draft) find(at string, k Key) (p placed, g *build.CompiledGroup, it *bu
 	}
 	switch {
 	case it == nil || !it.Visible() || p.row.row > 1 && g.Repeats == nil:
-		return p, nil, nil, refuse.Because("unknown_item", "the form %s has no item %.80q", d.form, k).At(at + ".key").
-			Do("use the items of the build's form")
+		return p, nil, nil, unknownItem(at, d.form, k)
 	case g.Form.IsDerived(it.ID):
 		return p, nil, nil, refuse.Because("derived_item", "%s is derived from other items", k).At(string(k)).Do("leave it out")
-	case g.Repeats != nil && p.row.row > g.Repeats.Most():
-		return p, nil, nil, tooMany(string(k), g.ID, g.Repeats)
 	}
-	return p, g, it, nil
+	return p, g, it, d.enters(p.row, g, k)
+}
+
+func unknownItem(at string, of FormKey, k Key) error {
+	return refuse.Because("unknown_item", "the form %s has no item %.80q", of, k).At(at).Do("use the items of the build's form")
 }
 
 // mustBeSeen refuses an entry for an item of which its sender has not seen the newest version (code stale_value).
 func (c Casebook) mustBeSeen(facts Facts, p placed, entry Entry) error {
-	was, _ := c.item(p.row, p.id)
+	was := c.item(p.row, p.id)
 	if was.version == entry.Base {
 		return nil
 	}

@@ -34,11 +34,12 @@ func TestAFormIsSubmittedWithWhatFollows(t *testing.T) {
 func TestWhatIsRefusedOfAForm(t *testing.T) {
 	given := begun(t).Given(entered("SCR/DM", one("SCR/DM/DM/SEX", word("m"))))
 	for code, decide := range map[string]decision{
-		"malformed_key":       submit("SCR[1]/DM"),
-		"not_released":        submitWith(facts(), casebook.SubmitForm{OfPatient: of, Form: "SCR/VS", Build: 2}),
-		"visit_not_recorded":  submit("V2/VS"),
-		"not_collected":       submit("V1/DM"),
-		"max_rows":            submit("SCR/VS", entry("SCR/VS/BP[4]/SYS", "1")),
+		"malformed_key":      submit("SCR[1]/DM"),
+		"not_released":       submitWith(facts(), casebook.SubmitForm{OfPatient: of, Form: "SCR/VS", Build: 2}),
+		"visit_not_recorded": submit("V2/VS"),
+		"not_collected":      submit("V1/DM"),
+		"max_rows": submit("SCR/VS", entry("SCR/VS/BP/SYS", "1"), entry("SCR/VS/BP[2]/SYS", "1"), entry("SCR/VS/BP[3]/SYS", "1"),
+			entry("SCR/VS/BP[3]/DIA", "1"), entry("SCR/VS/BP[4]/SYS", "1")),
 		"unknown_item":        submit("SCR/VS", entry("SCR/VS/VS/TABLET", "1")), // blinded
 		"duplicate_item":      submit("SCR/VS", entry("SCR/VS/VS/WEIGHT", "60"), entry("SCR/VS/VS/WEIGHT", "60")),
 		"derived_item":        submit("SCR/VS", entry("SCR/VS/VS/BMI", "20")),

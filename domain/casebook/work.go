@@ -34,10 +34,13 @@ func newWork(facts Facts, after Casebook) *work {
 		if !ok {
 			continue
 		}
+		if !f.isSubmitted() {
+			continue
+		}
 		w.visits[place.visit] = true
 		seen := map[rowName]bool{}
-		for name := range f.rows {
-			if b.Group(name.group) != nil {
+		for name, r := range f.rows {
+			if b.Group(name.group) != nil && !r.removed {
 				w.all, seen[name] = append(w.all, rowPlace{key, name.group, name.row}), true
 			}
 		}
@@ -86,7 +89,7 @@ func (w *work) group(r rowPlace) *build.CompiledGroup {
 
 // current returns what an item holds, what was computed in this decision included.
 func (w *work) current(r rowPlace, id form.ItemID) item {
-	it, _ := w.after.item(r, id)
+	it := w.after.item(r, id)
 	if c, computed := w.derived[r][id]; computed {
 		return it.after(it.version+1, c)
 	}
@@ -157,7 +160,7 @@ func (w *work) isAsked(r rowPlace, g *build.CompiledGroup, id form.ItemID) bool 
 // value returns an item as rules see it. Where only collected values count, what a skip rule leaves out has none.
 func (w *work) value(r rowPlace, id form.ItemID, collected bool) (any, bool) {
 	g := w.group(r)
-	if g == nil || g.Item(id) == nil {
+	if g == nil || g.Item(id) == nil || w.isOut(r) {
 		return nil, false
 	}
 	it := w.current(r, id)
@@ -166,6 +169,12 @@ func (w *work) value(r rowPlace, id form.ItemID, collected bool) (any, bool) {
 	}
 	_, seen, err := g.Form.Read(id, w.entry(it, g.Item(id).Type))
 	return seen, err == nil && seen != nil
+}
+
+// isOut says whether what is in a row counts for nothing, because the row was removed, or its form is marked as not done.
+func (w *work) isOut(r rowPlace) bool {
+	held := w.after.row(r)
+	return !w.after.form(r.form).isSubmitted() || held != nil && held.removed
 }
 
 // around is what surrounds a row in its casebook, for the rules of the row.
