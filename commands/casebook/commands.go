@@ -155,13 +155,18 @@ func builds(ctx context.Context, reader commands.Reader, p patient.Patient, book
 	return found, nil
 }
 
-// opened returns what sealed texts say. It refuses texts_unavailable where there is no store of keys, or it does not answer, or lacks a
+// opened returns what sealed texts say, those that are redacted too. It refuses texts_unavailable where there is no store of keys, or it does not answer, or lacks a
 // key.
 func opened(ctx context.Context, reader commands.Reader, sealed []personal.Text) (map[personal.Text]string, error) {
 	texts, err := personal.Opened(ctx, reader.PersonalKeys(), sealed)
 	if err != nil {
 		return nil, refuse.Overload("texts_unavailable", "the texts of the casebook cannot be opened now, and checks look at them").
 			Do("send the command again later; if that does not help, tell those who run the system that the store of personal keys is missing")
+	}
+	for _, t := range sealed {
+		if _, readable := texts[t]; !readable {
+			texts[t] = personal.Redacted
+		}
 	}
 	return texts, nil
 }

@@ -86,6 +86,7 @@ func TestARuleSeesASealedTextAsItWasWritten(t *testing.T) {
 	if texts := given.State().TextsToOpen(facts().Builds); len(texts) != 1 || texts[0] != sealed {
 		t.Errorf("to open are %q", texts)
 	}
+	given.When(submit("SCR/DM", entry("SCR/DM/DM/BIRTH", "1980"))).ThenRefused("facts_outdated")
 	f := facts()
 	f.Opened = map[personal.Text]string{sealed: "wrong"}
 	given.When(submitWith(f, submission("SCR/DM", entry("SCR/DM/DM/BIRTH", "1980")))).

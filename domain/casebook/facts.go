@@ -19,7 +19,7 @@ type Facts struct {
 	Released int
 	// Builds are the released build and those that forms of the casebook are captured by.
 	Builds map[int]*build.Compiled
-	// Opened are the texts that a rule looks at, as they were written.
+	// Opened are the texts that a rule looks at, as they were written; personal.Redacted in place of one that nobody can read any more.
 	Opened map[personal.Text]string
 	// Last are the newest changes of the items of which the sender has seen another version.
 	Last map[Key]Last

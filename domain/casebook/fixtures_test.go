@@ -105,7 +105,8 @@ var compiled = func() *build.Compiled {
 // facts are those of a patient who was at the first two visits.
 func facts() casebook.Facts {
 	return casebook.Facts{Released: 1, Builds: map[int]*build.Compiled{1: compiled},
-		Patient: patient.Patient{ID: pat, Visits: map[string]domain.Date{"SCR": "2026-01-10", "V1": "2026-01-17"}}}
+		Patient: patient.Patient{ID: pat, FirstConsentOn: "2026-01-05",
+			Visits: map[string]domain.Date{"SCR": "2026-01-10", "V1": "2026-01-17"}}}
 }
 
 type decision = func(casebook.Casebook) ([]casebook.Event, error)

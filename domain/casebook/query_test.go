@@ -23,7 +23,8 @@ func closing(number int, roles []user.Role) decision {
 }
 
 func cancelling(number int, roles []user.Role) decision {
-	return scenario.SentWithFacts(casebook.Cancel, facts(), casebook.CancelQuery{OfPatient: of, Query: number, Roles: roles, Reasoned: why}, call)
+	return scenario.SentWithFacts(casebook.Cancel, facts(), casebook.CancelQuery{OfPatient: of, Query: number, Roles: roles, Reasoned: why},
+		call)
 }
 
 func raising(cmd casebook.RaiseQuery) decision {

@@ -28,10 +28,11 @@ type cause struct {
 // settle returns the events that follow from those of a command: what is derived from the values, and the queries that are raised or
 // resolved by them. Whatever path a value came by, what follows from it is found here.
 //
-// It refuses what a check with a hard stop holds for, derived numbers out of range, not_collected and required_missing.
+// It refuses what a check with a hard stop holds for, derived numbers out of range, not_collected and required_missing. It refuses facts_outdated where the
+// facts are older than the casebook, so that nothing is overlooked.
 func settle(before Casebook, facts Facts, done []Event, why cause) ([]Event, error) {
 	if before.size >= maxEvents {
-		return nil, refuse.WrongState("casebook_full", "the casebook has %d events", before.size).Do("ask those who run the system")
+		return nil, refuse.WrongState("casebook_full", "the casebook has %d events", before.size).At("patient").Do("ask those who run the system")
 	}
 	after := before
 	for _, e := range done {
@@ -48,6 +49,10 @@ func settle(before Casebook, facts Facts, done []Event, why cause) ([]Event, err
 	w.derived = map[rowPlace]map[form.ItemID]Content{}
 	clear(w.asked)
 	found, err := w.find(touched, why)
+	if w.outdated {
+		return nil, refuse.Overload("facts_outdated", "the casebook was changed while the command was decided").At("patient").
+			Do("send the command again")
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -43,8 +43,8 @@ func (c SubmitForm) Bases() map[Key]int {
 // Submit decides about SubmitForm. What follows from the values is decided with them (see settle).
 //
 // It refuses malformed_key, not_released, visit_not_recorded, not_collected, max_rows, unknown_item, duplicate_item, derived_item,
-// row_removed, stale_value, reason_required for a value that is there already, no_change, required_missing, casebook_full, what the type, the range
-// or the list of an item refuses, and checks with a hard stop (check_holds).
+// row_removed, stale_value, reason_required for a value that is there already, no_change, required_missing, consent_missing, casebook_full,
+// facts_outdated, what the type, the range or the list of an item refuses, and checks with a hard stop (check_holds).
 func Submit(c Casebook, facts Facts, cmd SubmitForm, _ domain.Call) ([]Event, error) {
 	b, of, err := c.capturedBy(facts, cmd.Form, cmd.Build)
 	if err != nil {
@@ -125,6 +125,9 @@ func (c Casebook) capturedBy(facts Facts, k FormKey, number int) (*build.Compile
 		return nil, nil, refuse.Because("not_collected", "the form %s is there once", of.ID).At("form").Do("leave its number out")
 	case of.Repeats != nil && place.formN > of.Repeats.Most():
 		return nil, nil, tooMany("form", of.ID, of.Repeats)
+	case visit.Kind == build.VisitCommon && facts.Patient.FirstConsentOn == "":
+		return nil, nil, refuse.Because("consent_missing", "the patient has not signed an informed consent").At("form").
+			Do("record the consent first (ICH E6(R3) 2.8)")
 	case visit.Kind != build.VisitCommon && facts.Patient.Visits[visit.ID] == "", place.visitN > 1:
 		return nil, nil, refuse.WrongState("visit_not_recorded", "visit %s is not recorded", numbered(visit.ID, place.visitN)).At("form").
 			Do("record the visit first with RecordVisit")

@@ -70,6 +70,14 @@ func TestWhatIsRefusedOfAForm(t *testing.T) {
 	given.When(submit("SCR/VS", entry("SCR/VS/VS/PREGNANT", "true"))).ThenRefused("not_collected") // a man
 	// All or nothing.
 	given.When(submit("SCR/VS", entry("SCR/VS/VS/WEIGHT", "60"), entry("SCR/VS/VS/HEIGHT", "tall"))).ThenRefused("answer_wrong_type")
+	// A log needs no visit, but the consent.
+	unsigned := facts()
+	unsigned.Patient.FirstConsentOn = ""
+	given.When(submitWith(unsigned, submission("LOG/AE", entry("LOG/AE/AE/AESER", "true")))).ThenRefused("consent_missing")
+	// Facts that are older than the casebook would overlook a form.
+	older := facts()
+	given.Given(casebook.FormSubmitted{Patient: pat, Form: "V1/QS", Build: 3}).When(submitWith(older, submission("SCR/VS"))).
+		ThenRefused("facts_outdated")
 	// A form stays with the build that it was begun by, and a new one takes the one that was released.
 	later := facts()
 	later.Released, later.Builds[2] = 2, compiled

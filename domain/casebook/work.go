@@ -24,6 +24,8 @@ type work struct {
 	derived map[rowPlace]map[form.ItemID]Content
 	// asked are evaluations as far as the skip rules.
 	asked map[rowPlace]*form.Evaluation
+	// outdated says that the facts lack a build, or a text that a rule looks at: the casebook is newer than they are.
+	outdated bool
 }
 
 func newWork(facts Facts, after Casebook) *work {
@@ -32,6 +34,7 @@ func newWork(facts Facts, after Casebook) *work {
 	for key, f := range after.forms.All() {
 		b, place, ok := w.formOf(key)
 		if !ok {
+			w.outdated = true
 			continue
 		}
 		if !f.isSubmitted() {
@@ -100,7 +103,7 @@ func (w *work) current(r rowPlace, id form.ItemID) item {
 const placeholder = "\u2026"
 
 // entry returns an item as package form takes it.
-func (w *work) entry(it item, t form.ItemType) form.Entry {
+func (w *work) entry(it item, of *build.Item, g *build.CompiledGroup, b *build.Compiled) form.Entry {
 	switch {
 	case it.null != "" || it.isEmpty():
 		return form.Entry{}
@@ -111,12 +114,13 @@ func (w *work) entry(it item, t form.ItemType) form.Entry {
 		case ok:
 			return form.Entry{Value: opened}
 		case text.Sealed():
+			w.outdated = w.outdated || planOf(b).texts[build.Home{Group: g.ID, Item: of.ID}]
 			return form.Entry{Value: placeholder}
 		}
 		return form.Entry{Value: it.value}
-	case t == form.Boolean:
+	case of.Type == form.Boolean:
 		return form.Entry{Value: it.value == "true"}
-	case t == form.Multi:
+	case of.Type == form.Multi:
 		return form.Entry{Value: it.several}
 	default:
 		return form.Entry{Value: it.value, Unit: it.unit}
@@ -130,9 +134,10 @@ func (w *work) entries(r rowPlace, g *build.CompiledGroup) map[form.ItemID]form.
 	if held == nil {
 		return entries
 	}
+	b, _, _ := w.formOf(r.form)
 	for id, it := range held.items {
 		if of := g.Item(id); of != nil && !g.Form.IsDerived(id) {
-			entries[id] = w.entry(it, of.Type)
+			entries[id] = w.entry(it, of, g, b)
 		}
 	}
 	return entries
@@ -167,7 +172,8 @@ func (w *work) value(r rowPlace, id form.ItemID, collected bool) (any, bool) {
 	if it.null != "" || it.isEmpty() || collected && !w.isAsked(r, g, id) {
 		return nil, false
 	}
-	_, seen, err := g.Form.Read(id, w.entry(it, g.Item(id).Type))
+	b, _, _ := w.formOf(r.form)
+	_, seen, err := g.Form.Read(id, w.entry(it, g.Item(id), g, b))
 	return seen, err == nil && seen != nil
 }
 
