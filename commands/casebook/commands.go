@@ -155,8 +155,8 @@ func builds(ctx context.Context, reader commands.Reader, p patient.Patient, book
 	return found, nil
 }
 
-// opened returns what sealed texts say, those that are redacted too. It refuses texts_unavailable where there is no store of keys, or it does not answer, or lacks a
-// key.
+// opened returns what sealed texts say, those that are redacted too. It refuses texts_unavailable where there is no store of keys, or it
+// does not answer, or lacks a key.
 func opened(ctx context.Context, reader commands.Reader, sealed []personal.Text) (map[personal.Text]string, error) {
 	texts, err := personal.Opened(ctx, reader.PersonalKeys(), sealed)
 	if err != nil {

@@ -28,8 +28,8 @@ type cause struct {
 // settle returns the events that follow from those of a command: what is derived from the values, and the queries that are raised or
 // resolved by them. Whatever path a value came by, what follows from it is found here.
 //
-// It refuses what a check with a hard stop holds for, derived numbers out of range, not_collected and required_missing. It refuses facts_outdated where the
-// facts are older than the casebook, so that nothing is overlooked.
+// It refuses what a check with a hard stop holds for, derived numbers out of range, not_collected and required_missing. It refuses
+// facts_outdated where the facts are older than the casebook, so that nothing is overlooked.
 func settle(before Casebook, facts Facts, done []Event, why cause) ([]Event, error) {
 	if before.size >= maxEvents {
 		return nil, refuse.WrongState("casebook_full", "the casebook has %d events", before.size).At("patient").Do("ask those who run the system")

@@ -203,7 +203,7 @@ var Queries = []readmodels.Query{patientForms}
 
 var patientForms = readmodels.Declare(readmodels.Query{
 	Name: "PatientForms", Path: "/api/v1/patients/{patient}/forms", Summary: "A patient's case report forms as they are filled in",
-	Doc:    "Every form that was submitted or marked as not done, with its values, their versions, and the queries on them. " +
+	Doc: "Every form that was submitted or marked as not done, with its values, their versions, and the queries on them. " +
 		"Blinded items are left out.",
 	OpenTo: access.ClinicalReaders, Reach: readmodels.ReachPatient, Views: []readmodels.View{FormViews},
 }, ListForms)
