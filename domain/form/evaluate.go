@@ -76,7 +76,9 @@ type Evaluation struct {
 	// units and standards are nil where no item has units.
 	units     []string
 	standards []*big.Rat
-	findings  []Finding
+	// computed are the recorded answers before skip rules were applied; nil but after DeriveWithin.
+	computed []any
+	findings []Finding
 }
 
 // flags are what an evaluation finds out about an item, and what the item demands of its answer.
@@ -171,6 +173,11 @@ func (e *Evaluation) complete() {
 		e.derive(n)
 	}
 	e.skip()
+	e.judge()
+}
+
+// judge finds what is missing, unexpected or wrong by a check, once it is known what is asked.
+func (e *Evaluation) judge() {
 	for n, flags := range e.flags {
 		demands := e.form.items[n].demands
 		if flags != 0 || demands&mandatory != 0 && e.recorded[n] == nil || demands&expected != 0 {
@@ -205,18 +212,23 @@ func (e *Evaluation) read(n int, value any, unit string, typed bool) {
 
 // show keeps an answer as rules see it.
 func (e *Evaluation) show(n int, recorded any, converted *big.Rat) {
-	it := &e.form.items[n]
-	e.known[n] = recorded
+	e.known[n] = e.form.items[n].seen(recorded, converted, e.form.kind)
+}
+
+// seen returns a recorded answer as rules see it, nil where they see none.
+func (it *item) seen(recorded any, converted *big.Rat, k Kind) any {
 	if converted != nil {
 		own, _ := converted.Float64()
-		e.known[n] = own
 		if it.Type == Integer && own != math.Trunc(own) {
-			e.known[n] = nil // whole in the unit it was entered in, but not in the item's own
+			return nil // whole in the unit it was entered in, but not in the item's own
 		}
+		return own
 	}
-	if text, ok := recorded.(string); ok && !e.form.kind.DaysAsText && it.hasMoment() {
-		e.known[n], _ = it.moment(text)
+	if text, ok := recorded.(string); ok && !k.DaysAsText && it.hasMoment() {
+		moment, _ := it.moment(text)
+		return moment
 	}
+	return recorded
 }
 
 func (it *item) hasMoment() bool {

@@ -7,6 +7,7 @@ import (
 
 	"casebook/commands"
 	buildcommands "casebook/commands/build"
+	casebookcommands "casebook/commands/casebook"
 	diarycommands "casebook/commands/diary"
 	enrollmentcommands "casebook/commands/enrollment"
 	identitycommands "casebook/commands/identity"
@@ -23,6 +24,7 @@ import (
 	usercommands "casebook/commands/user"
 	"casebook/domain"
 	"casebook/domain/build"
+	"casebook/domain/casebook"
 	"casebook/domain/diary"
 	"casebook/domain/enrollment"
 	"casebook/domain/identity"
@@ -42,6 +44,7 @@ import (
 	"casebook/projections"
 	auditprojections "casebook/projections/audit"
 	buildprojections "casebook/projections/build"
+	casebookprojections "casebook/projections/casebook"
 	diaryprojections "casebook/projections/diary"
 	enrollmentprojections "casebook/projections/enrollment"
 	patientprojections "casebook/projections/patient"
@@ -54,6 +57,7 @@ import (
 	"casebook/readmodels"
 	auditviews "casebook/readmodels/audit"
 	buildviews "casebook/readmodels/build"
+	casebookviews "casebook/readmodels/casebook"
 	diaryviews "casebook/readmodels/diary"
 	enrollmentviews "casebook/readmodels/enrollment"
 	patientviews "casebook/readmodels/patient"
@@ -84,6 +88,7 @@ func Streams() []domain.StreamType {
 		enrollment.Streams,
 		patient.Streams,
 		diary.Streams,
+		casebook.Streams,
 		identity.Streams,
 		user.Streams,
 		security.Streams,
@@ -108,6 +113,7 @@ func Commands() []commands.Command {
 		enrollmentcommands.Commands,
 		patientcommands.Commands,
 		diarycommands.Commands,
+		casebookcommands.Commands,
 		identitycommands.Commands,
 		identitycommands.CommandsOfPush,
 		supplycommands.Commands,
@@ -144,6 +150,7 @@ func Projections() []projections.Projection {
 		buildprojections.Projections,
 		patientprojections.Projections,
 		diaryprojections.Projections,
+		casebookprojections.Projections,
 		processprojections.Projections,
 		safetyprojections.Projections,
 		supplyprojections.Projections,
@@ -163,6 +170,7 @@ func Queries() []readmodels.Query {
 		enrollmentviews.Queries,
 		patientviews.Queries,
 		diaryviews.Queries,
+		casebookviews.Queries,
 		processviews.Queries,
 		safetyviews.Queries,
 		supplyviews.Queries,
