@@ -225,6 +225,20 @@ func TestPartsThatAreNotWellFormedAreRefused(t *testing.T) {
 	}
 }
 
+// hideRows blinds all items of the group AE, and leaves the check of it out.
+func hideRows(d *build.Definition) {
+	d.Checks[0].Checks = d.Checks[0].Checks[:1]
+	for n := range d.Forms {
+		for m := range d.Forms[n].Groups {
+			if g := &d.Forms[n].Groups[m]; g.ID == "AE" {
+				for k := range g.Items {
+					g.Items[k].Blinding = "pharmacy"
+				}
+			}
+		}
+	}
+}
+
 // A draft is not sealed while something in it could not be used, or would tell of what is blinded.
 func TestWhatCannotBeUsedIsNotSealed(t *testing.T) {
 	vs := func(d *build.Definition) *build.Group { return &d.Forms[1].Groups[0] }
@@ -300,6 +314,39 @@ func TestWhatCannotBeUsedIsNotSealed(t *testing.T) {
 			d.Forms[1].Groups[1].Items[2].Text = form.Plain("Colour of the tablet")
 			check(d, 1).Message = form.Plain("Is it the colour of the tablet?")
 		}, "invalid_build", "checks.vitals.checks[1].message"},
+		"rows told apart by a blinded item": {func(d *build.Definition) {
+			d.Forms[0].Groups[0].Repeats = &build.Repeats{Kind: build.RepeatsSimple, Key: []form.ItemID{d.Forms[0].Groups[0].Items[0].ID}}
+			d.Forms[0].Groups[0].Items[0].Blinding = "pharmacy"
+		}, "invalid_build", "forms.DM.groups[0].repeats.key"},
+		"visits counted from a blinded day": {func(d *build.Definition) {
+			d.Checks[0].Checks = d.Checks[0].Checks[:1]
+			a := d.Schedule.Visits[1].Anchor
+			for n := range d.Forms {
+				for m := range d.Forms[n].Groups {
+					for k := range d.Forms[n].Groups[m].Items {
+						if g := &d.Forms[n].Groups[m]; g.ID == a.Group && g.Items[k].ID == a.Item {
+							g.Items[k].Blinding = "pharmacy"
+						}
+					}
+				}
+			}
+		}, "invalid_build", "schedule.visits[1].anchor"},
+		"derived from how many hidden rows there are": {func(d *build.Definition) {
+			hideRows(d)
+			vs(d).Items[3].Derivation = `double(size(rows("AE")))`
+		}, "invalid_build", "forms.VS.groups[0].items[3].derivation"},
+		"asked because of hidden rows": {func(d *build.Definition) {
+			hideRows(d)
+			vs(d).Items[4].AskedWhen = `rows("AE").exists(r, true)`
+		}, "invalid_build", "forms.VS.groups[0].items[4].askedWhen"},
+		"a check that counts hidden rows": {func(d *build.Definition) {
+			hideRows(d)
+			check(d, 0).When = `size(rows("AE")) > 1`
+		}, "invalid_build", "checks.vitals.checks[0]"},
+		"a visit because of hidden rows": {func(d *build.Definition) {
+			hideRows(d)
+			d.Schedule.Visits[1].Condition = `size(rows("AE")) > 0`
+		}, "invalid_build", "schedule.visits[1].condition"},
 		"a visit because of a blinded item": {func(d *build.Definition) {
 			d.Forms[0].Groups[0].Items = append(d.Forms[0].Groups[0].Items, item("ARM", form.Text, blinded))
 			d.Schedule.Visits[1].Condition = `at("SCR").DM.ARM == "a"`

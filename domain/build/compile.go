@@ -198,6 +198,9 @@ func (c *compiler) rowKey(part string, g *CompiledGroup, r *Repeats, ofForm bool
 			return parts.Invalid(part+".repeats.key", "the rows of %s are told apart by %q, which is not an item of it", g.ID,
 				refuse.Shortened(string(id)))
 		}
+		if of := g.items[id].Blinding; slices.ContainsFunc(g.Items, func(it Item) bool { return it.Blinding != of }) && of != "" {
+			return parts.Invalid(part+".repeats.key", "the rows of %s are told apart by %s, which is blinded for some who see them", g.ID, id)
+		}
 	}
 	if r.Kind == RepeatsSimple {
 		return nil
@@ -291,6 +294,9 @@ func (c *compiler) anchors() error {
 			g := c.groups[a.Group]
 			if g == nil || g.items[a.Item] == nil || g.items[a.Item].Type != form.Date {
 				return parts.Invalid(part, "the days of %s are counted from %.80q.%.80q, which is not an item of the type date", v.ID, a.Group, a.Item)
+			}
+			if g.items[a.Item].Blinding != "" {
+				return parts.Invalid(part, "the days of %s, which everybody sees, are counted from %s.%s, which is blinded", v.ID, a.Group, a.Item)
 			}
 		}
 		seen := map[string]bool{}
@@ -570,6 +576,13 @@ func (c *compiler) blinding() error {
 func (c *compiler) hidden(group, class string, variables []rule.Variable) string {
 	for _, v := range variables {
 		h := homeOf(group, v)
+		if g := c.groups[h.Group]; v.InRows && v.Name == "" && g != nil {
+			// How many rows there are, everybody knows who sees anything of them.
+			if !slices.ContainsFunc(g.Items, func(it Item) bool { return it.visibleTo(class) }) {
+				return h.Group
+			}
+			continue
+		}
 		if g := c.groups[h.Group]; g != nil && g.items[h.Item] != nil && !g.items[h.Item].visibleTo(class) {
 			return h.Group + "." + string(h.Item)
 		}
