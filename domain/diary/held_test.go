@@ -407,6 +407,23 @@ func TestWhatIsDoubtedBesideADamagedStream(t *testing.T) {
 	}
 }
 
+// TestWhatCountsIsNoRepeatOfWhatIsDoubted: the answer to a signed entry that is sent again is that it counts, not that an unsigned copy of
+// it is held.
+func TestWhatCountsIsNoRepeatOfWhatIsDoubted(t *testing.T) {
+	who, now := enrolled("Asia/Shanghai"), call(shanghai(t, "2026-03-20 10:00"))
+	genuine := signedEvening(t, newKeyPair(t))
+	unsigned := genuine
+	unsigned.Signature = ""
+	held := isHeld(t, march(t), submit(who, unsigned, now), diary.WhyUnsigned)
+	if diary.Repeats(genuine, held) || !diary.Repeats(unsigned, held) {
+		t.Error("the signed entry repeats the unsigned one, or that one not itself")
+	}
+	counted, err := submit(who, genuine, now)(march(t).Given(held).State())
+	if err != nil || len(counted) == 0 || !diary.Repeats(genuine, counted[0]) {
+		t.Errorf("the signed entry is answered %v, %v", counted, err)
+	}
+}
+
 // While the stream is damaged, nobody knows what it holds: the entry is kept beside it, once.
 func TestAnEntryBesideADamagedStream(t *testing.T) {
 	beside := func(d diary.Diary) ([]diary.Event, error) {

@@ -136,11 +136,18 @@ func TestR10_ADeviceSignsWithTheKeysOfItsEnrolments(t *testing.T) {
 		}
 	}
 	// An account does not remember keys without end.
-	u := user.Decider.Fold(user.Registered{User: anna})
+	phone := with("phone", 1, "phone")
+	u := user.Decider.Fold(user.Registered{User: anna}, phone, with("new", 1, "begins to sign"))
 	for n := range 300 {
-		u = user.Decider.Evolve(u, with("new", n+1, user.DeviceKey(fmt.Sprint(n))))
+		e := with("new", n+1, user.DeviceKey(fmt.Sprint(n)))
+		e.Signs = false
+		u = user.Decider.Evolve(u, e)
 	}
-	if keys, _ := u.KeysOf("new"); len(keys) != 200 || keys[199] != "299" {
-		t.Errorf("the account knows %d keys", len(keys))
+	if keys, signs := u.KeysOf("new"); len(keys) != 50 || keys[49] != "299" || !signs {
+		t.Errorf("the account knows %d keys, and signs: %v", len(keys), signs)
+	}
+	// And those of one device do not displace those of another, nor its duty to sign.
+	if keys, signs := u.KeysOf("phone"); len(keys) != 1 || !signs {
+		t.Errorf("the phone has the keys %v, and signs: %v", keys, signs)
 	}
 }

@@ -34,6 +34,9 @@ func (s Signature) Validate() error {
 
 // halves returns the bytes of r and s; ok is false for what is none.
 func (s Signature) halves() (rs []byte, ok bool) {
+	if strings.ContainsAny(string(s), "\r\n") { // which the decoder passes over
+		return nil, false
+	}
 	rs, err := base64.RawURLEncoding.Strict().DecodeString(strings.TrimRight(string(s), "="))
 	return rs, err == nil && len(rs) == 2*signatureHalf
 }
@@ -71,8 +74,8 @@ type keyOfDevice struct {
 	signs bool
 }
 
-// maxDeviceKeys bounds the keys that an account remembers.
-const maxDeviceKeys = 200
+// maxKeysOfDevice bounds the keys of a device that an account remembers. How many devices there are is bounded too.
+const maxKeysOfDevice = 50
 
 // KeysOf returns the keys with which a device was enrolled since it was last revoked, because it may send what it signed with an earlier
 // one. signs says that it signs all its entries: also when it is enrolled again without a key, as somebody might who has none.
@@ -97,7 +100,21 @@ func (u User) withDeviceKey(e DeviceEnrolled) User {
 	}
 	all := slices.DeleteFunc(slices.Clone(u.deviceKeys), func(k keyOfDevice) bool { return k.device == e.Device && k.key == e.Key })
 	all = append(all, keyOfDevice{device: e.Device, key: e.Key, signs: e.Signs})
-	u.deviceKeys = all[max(0, len(all)-maxDeviceKeys):]
+	known, oldest := 0, -1
+	for n, k := range all {
+		if k.device != e.Device {
+			continue
+		}
+		if known++; oldest < 0 {
+			oldest = n
+		}
+	}
+	if known > maxKeysOfDevice {
+		// The duty to sign outlives the key with which it began.
+		all[len(all)-1].signs = e.Signs || all[oldest].signs
+		all = slices.Delete(all, oldest, oldest+1)
+	}
+	u.deviceKeys = all
 	return u
 }
 
