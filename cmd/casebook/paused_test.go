@@ -90,6 +90,11 @@ func TestR9_APausedProcessAsksBeforeItAnswers(t *testing.T) {
 		if err := process.Process.Signal(syscall.SIGSTOP); err != nil {
 			t.Fatal(err)
 		}
+		// A process stops a little after the signal. What it has authorised until then, before the role is revoked, it may answer.
+		var status syscall.WaitStatus
+		if _, err := syscall.Wait4(process.Process.Pid, &status, syscall.WUNTRACED, nil); err != nil || !status.Stopped() {
+			t.Fatalf("the process has not stopped: %v, %v", status, err)
+		}
 		const requests = 8
 		answers := make(chan int, requests)
 		for range requests {
