@@ -44,10 +44,9 @@ func (l *Log) newsOf(node *session, after domain.Position) *news {
 	l.newsMu.Lock()
 	defer l.newsMu.Unlock()
 	if n := l.news; n != nil && n.session == node {
-		if n.join(after) {
+		if joined, over := n.join(after); joined {
 			return n
-		}
-		if n.live() {
+		} else if !over {
 			return nil
 		}
 	}
@@ -66,21 +65,16 @@ func (l *Log) newsOf(node *session, after domain.Position) *news {
 	return n
 }
 
-// join adds a follower that has seen everything up to a position. It returns false where events behind it are missing.
-func (n *news) join(after domain.Position) bool {
+// join adds a follower that has seen everything up to a position, unless events behind it are missing, or no more come: then over is
+// true.
+func (n *news) join(after domain.Position) (joined, over bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.err != nil || after.Before(n.from) {
-		return false
+		return false, n.err != nil
 	}
 	n.followers++
-	return true
-}
-
-func (n *news) live() bool {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.err == nil
+	return true, false
 }
 
 // leave removes a follower. The last one ends the reading.
@@ -167,7 +161,7 @@ type newsReader struct {
 // reader returns what takes the news for a follower, until ctx ends or stop is called.
 func (n *news) reader(ctx context.Context, after domain.Position, undecoded bool) (r *newsReader, stop func()) {
 	r = &newsReader{news: n, after: after, undecoded: undecoded}
-	unlink := context.AfterFunc(ctx, r.end)
+	unlink := context.AfterFunc(ctx, r.stop)
 	if !undecoded {
 		n.decoding.Add(1)
 	}
@@ -241,8 +235,8 @@ func (r *newsReader) first() int {
 	return at
 }
 
-// end has take return.
-func (r *newsReader) end() {
+// stop has take return.
+func (r *newsReader) stop() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.over = true

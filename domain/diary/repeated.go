@@ -154,12 +154,13 @@ func (d Diary) hasRecorded(cmd SubmitDiary, trusted bool) bool {
 // Repeats says whether an event has recorded this very entry, which was sent before. What was held for a doubt is another entry than one
 // about which there is none.
 func Repeats(cmd SubmitDiary, e Event) bool {
-	if held, is := e.(Held); is && slices.Contains(doubts, held.Why) && !cmd.isDoubted() {
+	id, device, at, answers, ok := sent(e)
+	if !ok || id != cmd.Instrument || device != cmd.Device || !at.Equal(cmd.CapturedAt) ||
+		printOf(id, device, at, answers) != printOf(cmd.Instrument, cmd.Device, cmd.CapturedAt, cmd.Answers.withTextsOf(answers)) {
 		return false
 	}
-	id, device, at, answers, ok := sent(e)
-	return ok && id == cmd.Instrument && device == cmd.Device && at.Equal(cmd.CapturedAt) &&
-		printOf(id, device, at, answers) == printOf(cmd.Instrument, cmd.Device, cmd.CapturedAt, cmd.Answers.withTextsOf(answers))
+	held, is := e.(Held)
+	return !is || !slices.Contains(doubts, held.Why) || cmd.isDoubted()
 }
 
 // isDoubted says whether the entry would be held for one of the doubts.
